@@ -1,0 +1,147 @@
+"""Feature tables: what ``mgc extract`` writes and ``transfer`` and the reports read.
+
+A table is a Parquet file with a row per track. Columns:
+
+* ``track``: identifier, unique in the data set
+* ``group``: tracks of one group (duplicates, artist) belong on one side of a split
+* ``split``: ``train``, ``val`` or ``test`` where the data set gives a split, else null
+* ``fold``: number of the given fold, else null
+* ``label``: name of the class (multiclass), or one column ``target.<name>`` per tag
+  (multilabel, 0 or 1) or per quantity (regression)
+* ``<layer>.<i>``: value ``i`` of a layer; the columns of one layer share its name
+
+The file's metadata holds, as JSON under the key ``mgc``, the task, the labels, the width of each
+layer and where the features come from.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mgc.errors import MgcError
+
+Task = Literal["multiclass", "multilabel", "regression"]
+META_KEY = b"mgc"
+
+
+@dataclass
+class FeatureTable:
+    """Features of all tracks of a data set.
+
+    Attributes:
+        tracks: A row per track: ``track``, ``group``, ``split``, ``fold`` and the targets.
+        layers: Features by layer, float32 of shape (tracks, width).
+        task: What the targets are.
+        labels: Names of the classes, tags or quantities, in target order.
+        source: Where the features come from (model, checkpoint, data set, version of mgc).
+    """
+
+    tracks: pd.DataFrame
+    layers: dict[str, np.ndarray]
+    task: Task
+    labels: tuple[str, ...]
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class indices of shape (tracks,), or values of shape (tracks, labels)."""
+        if self.task == "multiclass":
+            index = {label: i for i, label in enumerate(self.labels)}
+            return self.tracks["label"].map(index).to_numpy(np.int64)
+        columns = [f"target.{label}" for label in self.labels]
+        return self.tracks[columns].to_numpy(np.float64)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table, all of it or nothing.
+
+        Args:
+            path: Parquet file to write.
+        """
+        columns = [
+            pd.DataFrame(
+                values,
+                index=self.tracks.index,
+                columns=[f"{name}.{i}" for i in range(len(values.T))],
+            )
+            for name, values in self.layers.items()
+        ]
+        meta = {
+            "task": self.task,
+            "labels": self.labels,
+            "layers": {name: int(values.shape[1]) for name, values in self.layers.items()},
+            "source": self.source,
+        }
+        write_parquet(pd.concat([self.tracks, *columns], axis=1), path, meta)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "FeatureTable":
+        """Read a table.
+
+        Args:
+            path: Parquet file written by ``mgc extract``.
+
+        Raises:
+            MgcError: If the file is missing or is no feature table.
+        """
+        frame, meta = read_parquet(path)
+        if "layers" not in meta:
+            raise MgcError(f"{path} holds no features. Give a file written by `mgc extract`.")
+        layers = {}
+        for name, width in meta["layers"].items():
+            columns = [f"{name}.{i}" for i in range(width)]
+            layers[name] = frame[columns].to_numpy(np.float32)
+            frame = frame.drop(columns=columns)
+        return cls(frame, layers, meta["task"], tuple(meta["labels"]), meta["source"])
+
+
+def write_parquet(frame: pd.DataFrame, path: str | os.PathLike[str], meta: dict[str, Any]) -> None:
+    """Write a data frame with JSON metadata, all of it or nothing.
+
+    Args:
+        frame: Rows to write.
+        path: File to write; its folder is made.
+        meta: Plain values that describe the rows.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), META_KEY: json.dumps(meta).encode()}
+    )
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        pq.write_table(table, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_parquet(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read a data frame and its metadata.
+
+    Args:
+        path: File written by :func:`write_parquet`.
+
+    Returns:
+        The rows, and the metadata.
+
+    Raises:
+        MgcError: If the file is missing, is no Parquet file or was not written by mgc.
+    """
+    if not Path(path).is_file():
+        raise MgcError(f"{path} does not exist. Give a Parquet file written by mgc.")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise MgcError(f"{path} is no readable Parquet file: {error}".splitlines()[0]) from error
+    meta = (table.schema.metadata or {}).get(META_KEY)
+    if meta is None:
+        raise MgcError(f"{path} was not written by mgc: it has no mgc metadata.")
+    return table.to_pandas(), json.loads(meta)

@@ -1,0 +1,1 @@
+"""Features as modules: a batch of waveforms in, features out, on any device."""
