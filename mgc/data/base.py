@@ -1,0 +1,449 @@
+"""What every data module has in common.
+
+A data set is one file with one class. It names its ``labels`` and ``task``, reads its own lists in
+:meth:`MusicDataModule.read_catalogue`, and gets splits, clips, loaders and the handling of broken
+files from here.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch.utils.data import DataLoader, Dataset
+
+from mgc.data import audio
+from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
+from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
+from mgc.errors import MgcError
+from mgc.evaluation.tables import Task
+
+log = logging.getLogger(__name__)
+
+#: Stages of Lightning and the splits that they need.
+STAGES = {
+    "fit": (TRAIN, VAL),
+    "validate": (VAL,),
+    "test": (TEST,),
+    "predict": (TRAIN, VAL, TEST),
+    None: (TRAIN, VAL, TEST),
+}
+
+
+class MusicDataModule(LightningDataModule):
+    """Tracks with genres, tags or ratings, split into training, validation and test.
+
+    ``labels``, ``num_classes``, ``task`` and ``sample_rate`` follow from the constructor's
+    arguments alone; no file is read before :meth:`setup`.
+
+    Attributes:
+        labels: Names of the classes, tags or quantities, in target order.
+        task: What the targets are.
+        kind: What a batch holds: ``audio``, or ``beats`` for beat-aligned features.
+        sample_rate: Rate of the audio in Hz, 0 where there is none.
+        splits: Names that the ``split`` argument takes.
+        tracks: After :meth:`setup`, the catalogue with a ``split`` column, a row per track that
+            can be read. A batch's ``track`` is an index into it.
+    """
+
+    labels: tuple[str, ...] = ()
+    task: Task = "multiclass"
+    kind: ClassVar[str] = "audio"
+    splits: ClassVar[tuple[str, ...]] = ("stratified", "fold")
+    sample_rate: int = 0
+    tracks: pd.DataFrame
+
+    def __init__(
+        self,
+        root: str,
+        split: str = "stratified",
+        fold: int = 0,
+        folds: int = 10,
+        seed: int = 0,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        max_broken: float = 0.01,
+    ) -> None:
+        """Initialize a new data module.
+
+        Args:
+            root: Folder with the data set.
+            split: How tracks are divided. ``stratified``: 80 % train, 10 % validation and 10 %
+                test, balanced over the classes. ``fold``: one of the folds to test, the next one
+                to validate. A data set may have more.
+            fold: Which fold is tested, from 0.
+            folds: Number of folds, where the data set gives none.
+            seed: Seed of the split, of the order and of random clips.
+            batch_size: Clips per batch and device.
+            num_workers: Processes per device that read clips; 0 reads in the training process.
+            max_broken: Largest share of unreadable tracks; with more, the run stops before
+                training.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__()
+        if split not in self.splits:
+            raise MgcError(f"split={split!r}: choose one of {', '.join(self.splits)}.")
+        if batch_size < 1:
+            raise MgcError(f"batch_size={batch_size}: at least 1 is needed.")
+        self.root = Path(root)
+        self.split = split
+        self.fold = fold
+        self.folds = folds
+        self.seed = seed
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.max_broken = max_broken
+        self.datasets: dict[str, Dataset[Batch]] = {}
+        self.broken: dict[str, str] = {}
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, tags or quantities."""
+        return len(self.labels)
+
+    def read_catalogue(self) -> pd.DataFrame:
+        """Read the data set's lists. Every data set implements this.
+
+        Returns:
+            A row per track: ``track`` (identifier, unique), ``group`` (tracks of one group never
+            cross a split), ``path`` (of its file, absolute), and the targets: ``label`` (class
+            name) or a column ``target.<label>`` each. A data set with given folds adds ``fold``,
+            one with parts of files ``begin`` and ``end`` in seconds.
+
+        Raises:
+            MgcError: If a list is missing or cannot be read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement read_catalogue().")
+
+    def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
+        """Divide the tracks. A data set with splits of its own overrides this.
+
+        Args:
+            catalogue: What :meth:`read_catalogue` gives.
+
+        Returns:
+            ``train``, ``val`` or ``test`` for each track; an empty string leaves it out.
+        """
+        if self.split == "fold" and "fold" in catalogue:
+            return split_by_fold(catalogue["fold"].to_numpy(), self.fold)
+        multiclass = self.task == "multiclass"
+        folds = assign_folds(
+            catalogue["group"].to_numpy(),
+            self.folds if self.split == "fold" else 10,
+            self.seed,
+            catalogue["label"].to_numpy() if multiclass else None,
+        )
+        return split_by_fold(folds, self.fold if self.split == "fold" else 0)
+
+    def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
+        """Find the tracks that cannot be read, and add what their files say to the catalogue.
+
+        Args:
+            catalogue: What :meth:`read_catalogue` gives; columns may be added in place.
+
+        Returns:
+            Why a track cannot be read, by identifier.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement check().")
+
+    def make_dataset(self, split: str, random: bool) -> Dataset[Batch]:
+        """Make the items of one split.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            random: Whether they are random clips to train on.
+
+        Returns:
+            A data set that takes a list of (epoch, index) and gives a batch.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement make_dataset().")
+
+    def prepare_data(self) -> None:
+        """Check that the data set is there, on one process.
+
+        Raises:
+            MgcError: If ``root`` is no folder.
+        """
+        self._check_root()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the catalogue, leave out what is broken, and build what the stage needs.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test`` or ``predict``; by default all of it.
+
+        Raises:
+            MgcError: If the data set is missing, empty, or more of it is broken than allowed.
+        """
+        if not hasattr(self, "tracks"):
+            self._check_root()
+            self.tracks = self._read_tracks()
+        for split in STAGES[stage]:
+            if split not in self.datasets:
+                if not (self.tracks["split"] == split).any():
+                    raise MgcError(
+                        f"{self.root}: no tracks for {split} with split={self.split!r}. "
+                        "Use more data or another split."
+                    )
+                self.datasets[split] = self.make_dataset(split, random=split == TRAIN)
+
+    def targets(self) -> torch.Tensor:
+        """Targets of all tracks.
+
+        Returns:
+            Class indices of shape (tracks,), or float32 of shape (tracks, labels).
+        """
+        if self.task == "multiclass":
+            index = {label: i for i, label in enumerate(self.labels)}
+            return torch.tensor([index[label] for label in self.tracks["label"]])
+        columns = [f"target.{label}" for label in self.labels]
+        return torch.from_numpy(self.tracks[columns].to_numpy(np.float32, copy=True))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Load the training split in random order."""
+        return self._loader(self.datasets[TRAIN], shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Load the validation split in order."""
+        return self._loader(self.datasets[VAL])
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Load the test split in order."""
+        return self._loader(self.datasets[TEST])
+
+    def predict_dataloader(self) -> list[DataLoader[Batch]]:
+        """Load all tracks in order, a loader per split, without random clips."""
+        present = [s for s in STAGES["predict"] if (self.tracks["split"] == s).any()]
+        return [self._loader(self.make_dataset(split, random=False)) for split in present]
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Report the tracks that a worker could not read, once each.
+
+        Args:
+            batch: A batch of clips.
+            dataloader_idx: Which loader it comes from.
+
+        Returns:
+            The batch, without the report.
+        """
+        broken = batch.pop("broken", None)
+        if broken is not None:
+            for track in broken[broken >= 0].tolist():
+                name = str(self.tracks["track"].iloc[track])
+                if name not in self.broken:
+                    self.broken[name] = "could not be read"
+                    log.warning("Track %s could not be read and is left out.", name)
+        return batch
+
+    def _check_root(self) -> None:
+        if not self.root.is_dir():
+            raise MgcError(f"{self.root}: no such folder. Set data.root to the data set's folder.")
+
+    def _read_tracks(self) -> pd.DataFrame:
+        catalogue = self.read_catalogue()
+        if catalogue.empty:
+            raise MgcError(
+                f"{self.root}: no tracks of {type(self).__name__} in this folder. Check data.root."
+            )
+        catalogue = catalogue.assign(split=self.assign_split(catalogue))
+        catalogue = catalogue[catalogue["split"] != ""].reset_index(drop=True)
+        self.broken = self.check(catalogue)
+        for reason in self.broken.values():
+            if rank_zero_only.rank == 0:
+                log.warning("Left out: %s", reason)
+        share = len(self.broken) / len(catalogue)
+        if share > self.max_broken:
+            raise MgcError(
+                f"{self.root}: {len(self.broken)} of {len(catalogue)} tracks cannot be read "
+                f"({share:.1%}, max_broken={self.max_broken:.1%}), the first: "
+                f"{next(iter(self.broken.values()))}. Mend or remove them, or raise max_broken."
+            )
+        tracks = catalogue[~catalogue["track"].isin(list(self.broken))].reset_index(drop=True)
+        if rank_zero_only.rank == 0:
+            sizes = ", ".join(f"{(tracks['split'] == s).sum()} {s}" for s in (TRAIN, VAL, TEST))
+            log.info("%d tracks (%s), %d broken.", len(tracks), sizes, len(self.broken))
+        return tracks
+
+    def _loader(self, dataset: Dataset[Batch], shuffle: bool = False) -> DataLoader[Batch]:
+        trainer = self.trainer
+        sampler = EpochSampler(
+            len(dataset),  # type: ignore[arg-type] # every one here has a length
+            trainer.world_size if trainer else 1,
+            trainer.global_rank if trainer else 0,
+            shuffle,
+            self.seed,
+        )
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=keep_batch,
+            pin_memory=on_gpu,
+            persistent_workers=self.num_workers > 0,
+        )
+
+
+class AudioDataModule(MusicDataModule):
+    """Tracks in audio files, cut into clips of one length.
+
+    A batch is a dictionary: ``audio`` (batch, samples) float32 in [-1, 1], ``target`` (batch,) or
+    (batch, labels), ``track`` (batch,) index into ``tracks``, ``clip`` (batch,) number of the clip
+    in its track, ``start`` (batch,) first sample.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        sample_rate: int = 22050,
+        clip_seconds: float = 3.0,
+        hop_seconds: float | None = None,
+        clips_per_track: int | None = None,
+        channel: int | None = None,
+        short: Literal["repeat", "pad"] = "repeat",
+        **kwargs: Any,
+    ) -> None:
+        """Initialize a new data module.
+
+        Args:
+            root: Folder with the data set.
+            sample_rate: Rate that audio is resampled to, in Hz.
+            clip_seconds: Length of a clip in seconds.
+            hop_seconds: Distance between the starts of two clips in evaluation, in seconds; by
+                default the length of a clip.
+            clips_per_track: Random clips of a track in an epoch; by default as many as there are
+                in evaluation.
+            channel: Number of the channel to use, from 0; by default the mean of all channels.
+            short: What happens to tracks shorter than a clip: they are repeated, or padded with
+                silence.
+            **kwargs: Arguments of :class:`MusicDataModule`.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__(root, **kwargs)
+        if not 1000 <= sample_rate <= 384_000:
+            raise MgcError(f"sample_rate={sample_rate}: give a rate of 1000 to 384000 Hz.")
+        if clip_seconds <= 0 or (hop_seconds is not None and hop_seconds <= 0):
+            raise MgcError("clip_seconds and hop_seconds must be greater than 0.")
+        self.sample_rate = sample_rate
+        self.clip_samples = round(clip_seconds * sample_rate)
+        self.hop_samples = round((hop_seconds or clip_seconds) * sample_rate)
+        self.clips_per_track = clips_per_track
+        self.channel = channel
+        self.short: Literal["repeat", "pad"] = short
+
+    def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
+        """Open every file, and note its ``length`` in samples at ``sample_rate``.
+
+        Args:
+            catalogue: The tracks; gets columns ``length`` and, for parts of files, ``offset``.
+
+        Returns:
+            Why a track cannot be read, by identifier.
+        """
+        paths = catalogue["path"].unique()
+        probes = dict(zip(paths, probe_all(paths), strict=True))
+        lengths = np.zeros(len(catalogue), np.int64)
+        offsets = np.zeros(len(catalogue), np.int64)
+        parts = {"begin", "end"} <= set(catalogue)
+        broken: dict[str, str] = {}
+        for row, (track, path) in enumerate(
+            zip(catalogue["track"], catalogue["path"], strict=True)
+        ):
+            info = probes[path].info
+            if info is None:
+                broken[track] = probes[path].reason
+                continue
+            total = audio.resampled_length(info.frames, info.sample_rate, self.sample_rate)
+            stop = total
+            if parts:
+                offsets[row] = round(catalogue["begin"].iloc[row] * self.sample_rate)
+                stop = min(total, round(catalogue["end"].iloc[row] * self.sample_rate))
+            lengths[row] = stop - offsets[row]
+            if lengths[row] <= 0:
+                broken[track] = f"{path}: ends before the part of {track} begins"
+            elif self.channel is not None and self.channel >= info.channels:
+                broken[track] = f"{path}: has no channel {self.channel}"
+        catalogue["length"] = lengths
+        catalogue["offset"] = offsets
+        return broken
+
+    def reader(self) -> TrackReader:
+        """Make the reader of all tracks."""
+        return FileReader(
+            self.tracks["path"].tolist(),
+            self.tracks["length"].to_numpy(),
+            self.sample_rate,
+            self.channel,
+            self.tracks["offset"].to_numpy(),
+        )
+
+    def make_dataset(self, split: str, random: bool) -> ClipDataset:
+        """Make the clips of one split.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            random: Whether they are random clips to train on.
+
+        Returns:
+            The clips.
+        """
+        return ClipDataset(
+            self.reader(),
+            np.flatnonzero(self.tracks["split"] == split),
+            self.targets(),
+            self.clip_samples,
+            self.hop_samples,
+            self.short,
+            random,
+            self.clips_per_track,
+            self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What opening a file gave.
+
+    Attributes:
+        info: What its header says, or none if it cannot be read.
+        reason: Why it cannot be read.
+    """
+
+    info: audio.AudioInfo | None
+    reason: str = field(default="")
+
+
+def probe_all(
+    paths: "np.ndarray | list[str]", progress: Callable[[Any], Any] = lambda items: items
+) -> list[Probe]:
+    """Open many files at once.
+
+    Args:
+        paths: Audio files.
+        progress: Wraps the iterator of results, to show progress.
+
+    Returns:
+        What opening each file gave, in order.
+    """
+
+    def one(path: str) -> Probe:
+        try:
+            return Probe(audio.probe(path))
+        except audio.AudioError as error:
+            return Probe(None, str(error))
+
+    # Threads: libsndfile releases the interpreter lock, and the disk is what one waits for.
+    with ThreadPoolExecutor(8) as pool:
+        return list(progress(pool.map(one, paths)))

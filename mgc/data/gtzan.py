@@ -1,0 +1,117 @@
+"""GTZAN genre collection."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mgc.data.base import AudioDataModule
+from mgc.data.splits import TEST, TRAIN, VAL
+from mgc.errors import MgcError
+
+GENRES = (
+    "blues",
+    "classical",
+    "country",
+    "disco",
+    "hiphop",
+    "jazz",
+    "metal",
+    "pop",
+    "reggae",
+    "rock",
+)
+TRACKS_PER_GENRE = 100
+
+#: Pairs of identical files (the same MD5 in mirdata's index of the collection, version 1.0).
+DUPLICATES = (
+    ("disco.00098", "disco.00099"),
+    ("hiphop.00039", "hiphop.00045"),
+    ("hiphop.00076", "hiphop.00078"),
+    ("metal.00034", "metal.00094"),
+    ("metal.00040", "metal.00061"),
+    ("metal.00041", "metal.00062"),
+    ("metal.00042", "metal.00063"),
+    ("metal.00043", "metal.00064"),
+    ("metal.00044", "metal.00065"),
+    ("metal.00045", "metal.00066"),
+    ("metal.00058", "rock.00016"),
+    ("pop.00054", "pop.00060"),
+    ("pop.00067", "pop.00071"),
+    ("reggae.00081", "reggae.00082"),
+)
+
+_NAME = re.compile(rf"({'|'.join(GENRES)})\.(\d{{5}})\.(wav|au|mp3|flac)")
+
+
+class GTZAN(AudioDataModule):
+    """GTZAN: 1000 clips of 30 s in 10 genres, 22 050 Hz mono.
+
+    Tzanetakis and Cook, "Musical genre classification of audio signals", IEEE Transactions on
+    Speech and Audio Processing 10(5), 2002. The collection has no licence and no working official
+    download; copies differ. The folder holds ``genres/`` or ``genres_original/`` (or is that
+    folder), with one folder a genre of files ``blues.00000.wav`` or ``blues.00000.au``.
+
+    Splits: ``stratified`` and ``fold`` keep the 14 pairs of identical files on one side, but the
+    collection also repeats artists and recordings. ``fault_filtered`` is the split of Kereliuk,
+    Sturm and Larsen, "Deep learning and music adversaries", IEEE Transactions on Multimedia
+    17(11), 2015: 443 tracks to train, 197 to validate, 290 to test, free of repetitions and of
+    artists on both sides. It is the honest one.
+    """
+
+    labels = GENRES
+    splits = ("stratified", "fold", "fault_filtered")
+
+    def __init__(self, root: str = "data/gtzan", split: str = "stratified", **kwargs: Any) -> None:
+        """Initialize a new data module.
+
+        Args:
+            root: Folder with the collection.
+            split: ``stratified`` (80/10/10 %), ``fold`` (one of ten) or ``fault_filtered``
+                (443/197/290).
+            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
+        """
+        super().__init__(root, split=split, **kwargs)
+
+    def read_catalogue(self) -> pd.DataFrame:
+        """Find the files of all genres.
+
+        Returns:
+            A row per track (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`).
+
+        Raises:
+            MgcError: If there is no folder of a genre.
+        """
+        folders = [self.root / "genres", self.root / "genres_original", self.root]
+        base = next((f for f in folders if any((f / genre).is_dir() for genre in GENRES)), None)
+        if base is None:
+            raise MgcError(
+                f"{self.root}: no folder of a GTZAN genre (such as genres/blues or "
+                "genres_original/blues). Set data.root to the collection's folder."
+            )
+        rows = {}
+        for path in sorted(base.glob("*/*")):
+            match = _NAME.fullmatch(path.name)
+            if match and match[1] == path.parent.name:
+                track = f"{match[1]}.{match[2]}"
+                # A copy with both formats: one file a track.
+                rows.setdefault(track, {"track": track, "label": match[1], "path": str(path)})
+        catalogue = pd.DataFrame(rows.values(), columns=["track", "label", "path"])
+        leader = {second: first for first, second in DUPLICATES}
+        catalogue["group"] = catalogue["track"].replace(leader)
+        return catalogue
+
+    def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
+        """Divide the tracks (see :meth:`mgc.data.base.MusicDataModule.assign_split`)."""
+        if self.split != "fault_filtered":
+            return super().assign_split(catalogue)
+        from torchaudio.datasets import gtzan as lists
+
+        names = {
+            TRAIN: lists.filtered_train,
+            VAL: lists.filtered_valid,
+            TEST: lists.filtered_test,
+        }
+        split_of = {track: split for split, tracks in names.items() for track in tracks}
+        return catalogue["track"].map(split_of).fillna("").to_numpy(str)
