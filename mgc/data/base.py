@@ -6,9 +6,6 @@ files from here.
 """
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
+from mgc.data.verification import Problem, Progress, verify_audio
 from mgc.errors import MgcError
 from mgc.evaluation.tables import Task
 
@@ -167,6 +165,20 @@ class MusicDataModule(LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset().")
 
+    def verify(self, progress: Progress = iter) -> list[Problem]:
+        """Look for everything that is wrong with a copy of the data set.
+
+        Args:
+            progress: Wraps an iterator with a length, to show progress.
+
+        Returns:
+            What was found: missing, broken, silent, duplicate and unexpected files.
+
+        Raises:
+            MgcError: If there is no copy at all.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement verify().")
+
     def prepare_data(self) -> None:
         """Check that the data set is there, on one process.
 
@@ -257,8 +269,8 @@ class MusicDataModule(LightningDataModule):
         catalogue = catalogue.assign(split=self.assign_split(catalogue))
         catalogue = catalogue[catalogue["split"] != ""].reset_index(drop=True)
         self.broken = self.check(catalogue)
-        for reason in self.broken.values():
-            if rank_zero_only.rank == 0:
+        if _first_process():
+            for reason in self.broken.values():
                 log.warning("Left out: %s", reason)
         share = len(self.broken) / len(catalogue)
         if share > self.max_broken:
@@ -268,7 +280,7 @@ class MusicDataModule(LightningDataModule):
                 f"{next(iter(self.broken.values()))}. Mend or remove them, or raise max_broken."
             )
         tracks = catalogue[~catalogue["track"].isin(list(self.broken))].reset_index(drop=True)
-        if rank_zero_only.rank == 0:
+        if _first_process():
             sizes = ", ".join(f"{(tracks['split'] == s).sum()} {s}" for s in (TRAIN, VAL, TEST))
             log.info("%d tracks (%s), %d broken.", len(tracks), sizes, len(self.broken))
         return tracks
@@ -288,7 +300,7 @@ class MusicDataModule(LightningDataModule):
             self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=keep_batch,
+            collate_fn=keep_batch,  # type: ignore[arg-type] # the data set gives whole batches
             pin_memory=on_gpu,
             persistent_workers=self.num_workers > 0,
         )
@@ -297,10 +309,18 @@ class MusicDataModule(LightningDataModule):
 class AudioDataModule(MusicDataModule):
     """Tracks in audio files, cut into clips of one length.
 
+    A data set says what a complete copy looks like in ``expected_seconds`` and
+    :meth:`expected_tracks`, for ``mgc data verify``.
+
     A batch is a dictionary: ``audio`` (batch, samples) float32 in [-1, 1], ``target`` (batch,) or
     (batch, labels), ``track`` (batch,) index into ``tracks``, ``clip`` (batch,) number of the clip
     in its track, ``start`` (batch,) first sample.
+
+    Attributes:
+        expected_seconds: Shortest and longest file of the data set, in seconds.
     """
+
+    expected_seconds: ClassVar[tuple[float, float]] = (0.0, float("inf"))
 
     def __init__(
         self,
@@ -353,7 +373,7 @@ class AudioDataModule(MusicDataModule):
             Why a track cannot be read, by identifier.
         """
         paths = catalogue["path"].unique()
-        probes = dict(zip(paths, probe_all(paths), strict=True))
+        probes = dict(zip(paths, audio.probe_all(paths), strict=True))
         lengths = np.zeros(len(catalogue), np.int64)
         offsets = np.zeros(len(catalogue), np.int64)
         parts = {"begin", "end"} <= set(catalogue)
@@ -361,9 +381,9 @@ class AudioDataModule(MusicDataModule):
         for row, (track, path) in enumerate(
             zip(catalogue["track"], catalogue["path"], strict=True)
         ):
-            info = probes[path].info
-            if info is None:
-                broken[track] = probes[path].reason
+            info = probes[path]
+            if isinstance(info, audio.AudioError):
+                broken[track] = str(info)
                 continue
             total = audio.resampled_length(info.frames, info.sample_rate, self.sample_rate)
             stop = total
@@ -378,6 +398,25 @@ class AudioDataModule(MusicDataModule):
         catalogue["length"] = lengths
         catalogue["offset"] = offsets
         return broken
+
+    def expected_tracks(self) -> set[str]:
+        """Tracks of a complete copy; empty where that is not known without its lists."""
+        return set()
+
+    def stray_files(self) -> list[Path]:
+        """Files in the data set's folders that do not belong to it."""
+        return []
+
+    def verify(self, progress: Progress = iter) -> list[Problem]:
+        """Look for everything that is wrong (see :meth:`MusicDataModule.verify`)."""
+        self._check_root()
+        return verify_audio(
+            self.read_catalogue(),
+            self.expected_tracks(),
+            self.expected_seconds,
+            self.stray_files(),
+            progress,
+        )
 
     def reader(self) -> TrackReader:
         """Make the reader of all tracks."""
@@ -412,38 +451,5 @@ class AudioDataModule(MusicDataModule):
         )
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What opening a file gave.
-
-    Attributes:
-        info: What its header says, or none if it cannot be read.
-        reason: Why it cannot be read.
-    """
-
-    info: audio.AudioInfo | None
-    reason: str = field(default="")
-
-
-def probe_all(
-    paths: "np.ndarray | list[str]", progress: Callable[[Any], Any] = lambda items: items
-) -> list[Probe]:
-    """Open many files at once.
-
-    Args:
-        paths: Audio files.
-        progress: Wraps the iterator of results, to show progress.
-
-    Returns:
-        What opening each file gave, in order.
-    """
-
-    def one(path: str) -> Probe:
-        try:
-            return Probe(audio.probe(path))
-        except audio.AudioError as error:
-            return Probe(None, str(error))
-
-    # Threads: libsndfile releases the interpreter lock, and the disk is what one waits for.
-    with ThreadPoolExecutor(8) as pool:
-        return list(progress(pool.map(one, paths)))
+def _first_process() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0

@@ -1,6 +1,7 @@
 """GTZAN genre collection."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class GTZAN(AudioDataModule):
     """
 
     labels = GENRES
+    expected_seconds = (29.9, 30.7)
     splits = ("stratified", "fold", "fault_filtered")
 
     def __init__(self, root: str = "data/gtzan", split: str = "stratified", **kwargs: Any) -> None:
@@ -83,15 +85,8 @@ class GTZAN(AudioDataModule):
         Raises:
             MgcError: If there is no folder of a genre.
         """
-        folders = [self.root / "genres", self.root / "genres_original", self.root]
-        base = next((f for f in folders if any((f / genre).is_dir() for genre in GENRES)), None)
-        if base is None:
-            raise MgcError(
-                f"{self.root}: no folder of a GTZAN genre (such as genres/blues or "
-                "genres_original/blues). Set data.root to the collection's folder."
-            )
-        rows = {}
-        for path in sorted(base.glob("*/*")):
+        rows: dict[str, dict[str, str]] = {}
+        for path in sorted(self._genres_folder().glob("*/*")):
             match = _NAME.fullmatch(path.name)
             if match and match[1] == path.parent.name:
                 track = f"{match[1]}.{match[2]}"
@@ -115,3 +110,25 @@ class GTZAN(AudioDataModule):
         }
         split_of = {track: split for split, tracks in names.items() for track in tracks}
         return catalogue["track"].map(split_of).fillna("").to_numpy(str)
+
+    def expected_tracks(self) -> set[str]:
+        """The 1000 tracks of the collection."""
+        return {f"{genre}.{n:05}" for genre in GENRES for n in range(TRACKS_PER_GENRE)}
+
+    def stray_files(self) -> list[Path]:
+        """Files in the genres' folder that are no tracks."""
+        return [
+            path
+            for path in sorted(self._genres_folder().rglob("*"))
+            if path.is_file() and not _NAME.fullmatch(path.name)
+        ]
+
+    def _genres_folder(self) -> Path:
+        folders = [self.root / "genres", self.root / "genres_original", self.root]
+        for folder in folders:
+            if any((folder / genre).is_dir() for genre in GENRES):
+                return folder
+        raise MgcError(
+            f"{self.root}: no folder of a GTZAN genre (such as genres/blues or "
+            "genres_original/blues). Set data.root to the collection's folder."
+        )

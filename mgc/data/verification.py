@@ -1,0 +1,128 @@
+"""Look for everything that is wrong with a copy of a data set."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+from mgc.data.audio import AudioError, probe
+
+#: Wraps an iterable with a length to show progress; ``iter`` shows none.
+Progress = Callable[[Sequence[Any]], Iterable[Any]]
+
+#: 16-bit audio rounds anything below this to zero.
+SILENCE = 2.0**-15
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a copy of a data set.
+
+    Attributes:
+        kind: ``missing``, ``broken``, ``length``, ``silent``, ``duplicate``, ``unexpected`` or
+            ``checksum``.
+        name: The track or file.
+        detail: What is wrong with it.
+    """
+
+    kind: str
+    name: str
+    detail: str
+
+
+def verify_audio(
+    catalogue: pd.DataFrame,
+    expected_tracks: set[str],
+    expected_seconds: tuple[float, float],
+    stray_files: Sequence[Path],
+    progress: Progress = iter,
+) -> list[Problem]:
+    """Decode every file to its end and compare the copy with what a complete one holds.
+
+    Args:
+        catalogue: ``track``, ``path`` and ``group`` of each track.
+        expected_tracks: Tracks of a complete copy; empty if that is not known.
+        expected_seconds: Shortest and longest file, in seconds.
+        stray_files: Files that do not belong to the data set.
+        progress: Wraps an iterable with a length, to show progress.
+
+    Returns:
+        What was found, files in the order of the catalogue.
+    """
+    problems = [
+        Problem("missing", track, "not in the folder")
+        for track in sorted(expected_tracks - set(catalogue["track"]))
+    ]
+    problems += [
+        Problem("unexpected", str(path), "not part of the data set") for path in stray_files
+    ]
+    files = catalogue.drop_duplicates("path")
+    contents: dict[str, list[int]] = defaultdict(list)
+    with ThreadPoolExecutor() as pool:
+        checks = [
+            pool.submit(_check_file, path, expected_seconds) for path in files["path"].tolist()
+        ]
+        for row, check in enumerate(progress(checks)):
+            digest, found = check.result()
+            track = str(files["track"].iloc[row])
+            problems += [Problem(kind, track, detail) for kind, detail in found]
+            if digest:
+                contents[digest].append(row)
+    for rows in contents.values():
+        twins = files.iloc[rows]
+        # Duplicates that the data set knows of share a group: they are no harm.
+        known = " (known)" if twins["group"].nunique() == 1 else ""
+        for row in rows[1:]:
+            first, second = (str(files["track"].iloc[r]) for r in (rows[0], row))
+            problems.append(Problem("duplicate", second, f"the same file as {first}{known}"))
+    return problems
+
+
+def verify_checksums(catalogue: pd.DataFrame, checksums: dict[str, str]) -> list[Problem]:
+    """Compare files with known checksums.
+
+    Args:
+        catalogue: ``track`` and ``path`` of each track.
+        checksums: MD5 by track.
+
+    Returns:
+        The files that differ.
+    """
+    return [
+        Problem("checksum", track, f"{path} is not the original file")
+        for track, path in zip(catalogue["track"], catalogue["path"], strict=True)
+        if track in checksums and _md5(path) != checksums[track]
+    ]
+
+
+def _check_file(path: str, seconds: tuple[float, float]) -> tuple[str, list[tuple[str, str]]]:
+    """Hash of a readable file's content, and what is wrong with it."""
+    try:
+        info = probe(path)
+        frames, peak = 0, 0.0
+        with soundfile.SoundFile(path) as file:
+            for block in file.blocks(blocksize=1 << 18, dtype="float32"):
+                frames += len(block)
+                peak = max(peak, float(np.abs(block).max(initial=0)))
+    except (AudioError, soundfile.LibsndfileError, OSError) as error:
+        return "", [("broken", str(error))]
+    found = []
+    if frames != info.frames:
+        found.append(("broken", f"{path}: {frames} of {info.frames} samples can be decoded"))
+    if not seconds[0] <= info.seconds <= seconds[1]:
+        found.append(("length", f"{path}: {info.seconds:.2f} s"))
+    if peak < SILENCE:
+        found.append(("silent", f"{path}: nothing but silence"))
+    return _md5(path), found
+
+
+def _md5(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

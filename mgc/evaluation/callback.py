@@ -1,0 +1,199 @@
+"""Measure validation and test on exact sets of clips and on whole tracks, for any model."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from scipy.stats import binomtest
+from torch import Tensor
+
+from mgc.data.clips import Batch
+from mgc.evaluation.results import Results, make_results
+from mgc.evaluation.scores import ClipScores, majority_vote, mean_by_track, measure, probabilities
+
+log = logging.getLogger(__name__)
+
+
+class TrackEvaluation(Callback):
+    """Logs ``val/…`` and ``test/…`` metrics and writes result files.
+
+    Works for any LightningModule: steps may return ``{"logits": …}``; for one that does not, the
+    model itself is called with the batch's audio. Metrics of clips (``val/accuracy``) and of
+    tracks (``val/track_accuracy``, by mean probability; ``val/track_accuracy_vote``, by majority)
+    are computed once over the whole split, each clip counted once on any number of devices.
+
+    After a test or a prediction, ``results`` holds the tables that were written.
+    """
+
+    def __init__(self) -> None:
+        """Initialize without results."""
+        self.scores = ClipScores()
+        self.results: Results | None = None
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last epoch."""
+        self._start(pl_module)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget earlier tests."""
+        self._start(pl_module)
+
+    def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget earlier predictions."""
+        self._start(pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the scores of a batch."""
+        self._add(pl_module, outputs, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the scores of a batch."""
+        self._add(pl_module, outputs, batch)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the scores of a batch."""
+        self._add(pl_module, outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics of the validation split."""
+        if self._measurable(trainer):
+            self._log(trainer, pl_module, self.scores.compute(), "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics of the test split and write its results."""
+        if self._measurable(trainer):
+            clips = self.scores.compute()
+            self._log(trainer, pl_module, clips, "test")
+            self._write(trainer, pl_module, clips, "test")
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the results of all tracks."""
+        if self._measurable(trainer):
+            self._write(trainer, pl_module, self.scores.compute(), "predict")
+
+    def _start(self, pl_module: LightningModule) -> None:
+        self.scores.reset()
+        self.scores.to(pl_module.device)
+
+    def _add(self, pl_module: LightningModule, outputs: Any, batch: Batch) -> None:
+        if not isinstance(batch, dict) or "track" not in batch or "target" not in batch:
+            return
+        if isinstance(outputs, dict) and "logits" in outputs:
+            logits = outputs["logits"]
+        elif "audio" in batch:
+            logits = pl_module(batch["audio"])
+        else:
+            return
+        self.scores.update(logits, batch)
+
+    def _measurable(self, trainer: Trainer) -> bool:
+        # Other data modules are welcome; they only get what their model logs.
+        return self.scores.update_called and hasattr(_data(trainer), "tracks")
+
+    def _log(
+        self, trainer: Trainer, pl_module: LightningModule, clips: dict[str, Tensor], stage: str
+    ) -> None:
+        data = _data(trainer)
+        outputs = probabilities(clips["logits"], data.task)
+        metrics = measure(outputs, clips["target"], data.task, data.labels)
+        loss = getattr(pl_module, "loss", None)
+        if callable(loss):
+            metrics["loss"] = loss(clips["logits"], clips["target"]).item()
+        index, mean = mean_by_track(outputs, clips["track"])
+        target = clips["target"][torch.searchsorted(clips["track"], index)]
+        by_track = measure(mean, target, data.task, data.labels)
+        metrics |= {f"track_{name}": value for name, value in by_track.items()}
+        if data.task == "multiclass":
+            vote = majority_vote(outputs, clips["track"])
+            metrics["track_accuracy_vote"] = (vote == target).float().mean().item()
+        bar = {"loss", "track_accuracy", "track_auroc", "track_r2"}
+        for name, value in metrics.items():
+            # The same value on every device, so averaging it changes nothing.
+            pl_module.log(f"{stage}/{name}", value, prog_bar=name in bar, sync_dist=True)
+
+    def _write(
+        self, trainer: Trainer, pl_module: LightningModule, clips: dict[str, Tensor], stage: str
+    ) -> None:
+        data = _data(trainer)
+        source = {
+            "model": f"{type(pl_module).__module__}.{type(pl_module).__qualname__}",
+            "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
+            "data": f"{type(data).__module__}.{type(data).__qualname__}",
+            "split": data.split,
+            "fold": data.fold,
+            "seed": data.seed,
+        }
+        self.results = make_results(
+            clips, data.tracks, data.task, data.labels, data.sample_rate, source
+        )
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            folder = run_folder(trainer) / stage
+            self.results.save(folder)
+            if stage == "test" and data.task == "multiclass":
+                log.info("Test: %s", accuracy_with_interval(self.results.tracks))
+            log.info("Clips and tracks with their probabilities: %s", folder)
+
+
+def accuracy_with_interval(tracks: pd.DataFrame) -> str:
+    """Put the accuracy of decisions on tracks into words.
+
+    Args:
+        tracks: Table of tracks with ``label`` and ``decision``.
+
+    Returns:
+        Accuracy with its 95 % interval (Wilson 1927).
+    """
+    right = int((tracks["label"] == tracks["decision"]).sum())
+    interval = binomtest(right, len(tracks)).proportion_ci(method="wilson")
+    return (
+        f"track accuracy {right / len(tracks):.3f} (95 % interval {interval.low:.3f} to "
+        f"{interval.high:.3f}, {len(tracks)} tracks)"
+    )
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Find the folder of a run, where checkpoints, results and the configuration go.
+
+    Args:
+        trainer: The trainer of the run.
+
+    Returns:
+        ``save_dir/name/version`` of the first logger, or the trainer's own root folder.
+    """
+    if not trainer.loggers:
+        return Path(trainer.default_root_dir)
+    logger = trainer.loggers[0]
+    version = logger.version
+    version = version if isinstance(version, str) else f"version_{version}"
+    return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
+
+
+def _data(trainer: Trainer) -> Any:
+    return getattr(trainer, "datamodule", None)

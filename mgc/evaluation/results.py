@@ -1,0 +1,127 @@
+"""Result files: what a model said of every clip and track.
+
+``mgc test`` and ``mgc predict`` write them, ``mgc fuse`` and the reports read them and nothing
+else, so results of any model can be compared. A folder holds two Parquet files that pandas reads:
+
+* ``clips.parquet``: ``track``, ``split``, ``fold``, ``clip``, ``start`` (seconds), targets, outputs
+* ``tracks.parquet``: ``track``, ``split``, ``fold``, targets, outputs (means over the clips),
+  and for multiclass ``decision`` (best mean probability) and ``vote`` (majority of the clips)
+
+Targets are ``label`` (name of the class) or columns ``target.<label>``; outputs are columns
+``probability.<label>``, or ``prediction.<label>`` for regression.
+"""
+
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mgc.evaluation.scores import majority_vote, mean_by_track, probabilities
+from mgc.evaluation.tables import Task, read_parquet, write_parquet
+
+
+@dataclass
+class Results:
+    """What a model said of every clip and track.
+
+    Attributes:
+        clips: A row per clip.
+        tracks: A row per track.
+        task: What the targets are.
+        labels: Names of the classes, tags or quantities, in target order.
+        source: Where the results come from (model, checkpoint, data set, version of mgc).
+    """
+
+    clips: pd.DataFrame
+    tracks: pd.DataFrame
+    task: Task
+    labels: tuple[str, ...]
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the columns with the outputs, in target order."""
+        kind = "prediction" if self.task == "regression" else "probability"
+        return [f"{kind}.{label}" for label in self.labels]
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write both files.
+
+        Args:
+            folder: Folder to write to; it is made.
+        """
+        meta = {"task": self.task, "labels": self.labels, "source": self.source}
+        write_parquet(self.clips, Path(folder, "clips.parquet"), meta)
+        write_parquet(self.tracks, Path(folder, "tracks.parquet"), meta)
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> "Results":
+        """Read both files.
+
+        Args:
+            folder: Folder that ``mgc test`` or ``mgc predict`` wrote.
+
+        Raises:
+            MgcError: If a file is missing or cannot be read.
+        """
+        clips, _ = read_parquet(Path(folder, "clips.parquet"))
+        tracks, meta = read_parquet(Path(folder, "tracks.parquet"))
+        return cls(clips, tracks, meta["task"], tuple(meta["labels"]), meta["source"])
+
+
+def make_results(
+    clips: dict[str, Tensor],
+    tracks: pd.DataFrame,
+    task: Task,
+    labels: tuple[str, ...],
+    sample_rate: int = 0,
+    source: dict[str, Any] | None = None,
+) -> Results:
+    """Make tables from the outputs of a network.
+
+    Args:
+        clips: ``logits``, ``target``, ``track``, ``clip`` and ``start``, a row per clip (see
+            :meth:`mgc.evaluation.scores.ClipScores.compute`).
+        tracks: The data module's ``tracks``, which ``track`` is an index into.
+        task: What the targets are.
+        labels: Names of the classes, tags or quantities.
+        sample_rate: Rate in Hz that ``start`` is counted at.
+        source: Where the results come from.
+
+    Returns:
+        The tables.
+    """
+    outputs = probabilities(clips["logits"], task)
+    index, mean = mean_by_track(outputs, clips["track"])
+    first = torch.searchsorted(clips["track"], index)
+    by_clip = _describe(clips["track"].numpy(), clips["target"], tracks, task, labels)
+    by_clip.insert(1, "clip", clips["clip"].numpy())
+    by_clip.insert(2, "start", clips["start"].numpy() / max(1, sample_rate))
+    by_track = _describe(index.numpy(), clips["target"][first], tracks, task, labels)
+    results = Results(by_clip, by_track, task, labels, source or {})
+    results.clips[results.outputs] = outputs.numpy()
+    results.tracks[results.outputs] = mean.numpy()
+    if task == "multiclass":
+        names = np.array(labels)
+        results.clips["decision"] = names[outputs.argmax(dim=1).numpy()]
+        results.tracks["decision"] = names[mean.argmax(dim=1).numpy()]
+        results.tracks["vote"] = names[majority_vote(outputs, clips["track"]).numpy()]
+    return results
+
+
+def _describe(
+    index: np.ndarray, target: Tensor, tracks: pd.DataFrame, task: Task, labels: tuple[str, ...]
+) -> pd.DataFrame:
+    """Names, splits and targets of rows."""
+    known = [name for name in ("track", "split", "fold") if name in tracks]
+    rows = tracks[known].iloc[index].reset_index(drop=True)
+    if task == "multiclass":
+        rows["label"] = np.array(labels)[target.numpy()]
+    else:
+        rows[[f"target.{label}" for label in labels]] = target.numpy()
+    return rows

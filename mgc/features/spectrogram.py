@@ -1,0 +1,89 @@
+"""Spectrograms."""
+
+import torch
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+
+from mgc.errors import MgcError
+
+#: Below this power a spectrogram holds nothing but rounding errors (librosa's ``amin``).
+AMIN = 1e-10
+
+
+class LogMelSpectrogram(nn.Module):
+    """Mel-spectrogram in decibels below its maximum.
+
+    Slaney's mel scale and area-normalised bands, as in librosa. Computed in float32 whatever the
+    precision around it, as powers of quiet music underflow in half precision.
+    """
+
+    window: Tensor
+    mel_basis: Tensor
+
+    def __init__(
+        self,
+        sample_rate: int,
+        n_fft: int = 512,
+        hop_length: int = 256,
+        n_mels: int = 96,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        top_db: float = 80.0,
+    ) -> None:
+        """Initialize a new front end.
+
+        The defaults are those of Choi et al. 2017, section 3.1, at 12 000 Hz.
+
+        Args:
+            sample_rate: Rate of the audio in Hz.
+            n_fft: Length of a frame in samples.
+            hop_length: Distance between two frames in samples.
+            n_mels: Number of mel bands.
+            f_min: Lower edge of the lowest band in Hz.
+            f_max: Upper edge of the highest band in Hz; by default half of ``sample_rate``.
+            top_db: Range below the clip's maximum that is kept, in decibels.
+
+        Raises:
+            MgcError: If ``f_max`` lies above half of ``sample_rate``.
+        """
+        super().__init__()
+        nyquist = sample_rate / 2
+        if f_max is not None and f_max > nyquist:
+            raise MgcError(
+                f"f_max={f_max:g} Hz lies above {nyquist:g} Hz, half of the sample rate. "
+                "Lower f_max or raise data.sample_rate."
+            )
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.top_db = top_db
+        basis = melscale_fbanks(
+            n_fft // 2 + 1, f_min, f_max or nyquist, n_mels, sample_rate, "slaney", "slaney"
+        )
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("mel_basis", basis.T.contiguous(), persistent=False)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Compute log-mel-spectrograms.
+
+        Args:
+            audio: Clips of shape (batch, samples).
+
+        Returns:
+            Decibels below each clip's maximum, of shape (batch, mel bands, frames), where a clip
+            has 1 + samples // hop length frames.
+        """
+        with torch.autocast(audio.device.type, enabled=False):
+            spectrum = torch.stft(
+                audio.float(),
+                self.n_fft,
+                self.hop_length,
+                window=self.window,
+                center=True,
+                # Padding with the signal itself would ask for more than half a frame of it.
+                pad_mode="constant",
+                return_complex=True,
+            )
+            power = spectrum.real.square() + spectrum.imag.square()
+            decibels = 10 * torch.log10((self.mel_basis @ power).clamp(min=AMIN))
+            maximum = decibels.amax(dim=(1, 2), keepdim=True)
+            return (decibels - maximum).clamp(min=-self.top_db)
