@@ -153,7 +153,7 @@ class TrackEvaluation(Callback):
         self.results = make_results(
             clips, data.tracks, data.task, data.labels, data.sample_rate, source
         )
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             folder = run_folder(trainer) / stage
             self.results.save(folder)
             if stage == "test" and data.task == "multiclass":
