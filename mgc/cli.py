@@ -1,0 +1,206 @@
+"""The ``mgc`` command: finds the command that is asked for and runs it.
+
+Starting is fast: neither torch nor a plugin is imported before a command needs it.
+"""
+
+import inspect
+import logging
+import os
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, get_args, get_origin
+
+import mgc
+from mgc.errors import MgcError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        target: Function that runs it, as ``module:name``. Its signature and docstring are the
+            command's arguments and help.
+        help: What it does, in a line.
+    """
+
+    target: str
+    help: str
+
+
+#: Lightning's own commands, all run by :mod:`mgc.training`.
+TRAINING = {
+    "fit": "Train a model: mgc fit --config configs/vgg_gtzan.yaml --data.root PATH",
+    "validate": "Measure a checkpoint on the validation split",
+    "test": "Measure a checkpoint on the test split: mgc test --ckpt_path PATH",
+    "predict": "Write probabilities for all tracks: mgc predict --ckpt_path PATH",
+}
+
+COMMANDS = {
+    "list": Command(
+        "mgc.commands.list:list_components", "Models and data sets, and their packages"
+    ),
+    "classify": Command("mgc.commands.classify:classify", "Genres of songs, from a checkpoint"),
+    "data synth": Command("mgc.commands.data_synth:synth", "Synthesise a small music data set"),
+    "data verify": Command("mgc.commands.data_verify:verify", "Find what is wrong with a data set"),
+}
+
+#: Set to anything, an error shows where it came from.
+TRACEBACK = "MGC_TRACEBACK"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the ``mgc`` command.
+
+    Args:
+        args: Words of the command line; by default those of the process.
+
+    Raises:
+        SystemExit: With code 2 after an error that the user can mend, told in one line.
+    """
+    argv = list(sys.argv[1:] if args is None else args)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        run(argv)
+    except (MgcError, ArgumentError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        print(f"mgc: error: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def run(argv: list[str]) -> None:
+    """Find a command and run it.
+
+    Args:
+        argv: Words of the command line.
+
+    Raises:
+        MgcError: If there is no such command, or it fails.
+        ArgumentError: If the command's arguments are wrong.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview())
+    elif argv[0] in ("-V", "--version"):
+        print(f"mgc {mgc.__version__}")
+    elif argv[0] in TRAINING:
+        import_module("mgc.training").main(argv)
+    else:
+        name, rest = _split_name(argv)
+        module, _, function = COMMANDS[name].target.partition(":")
+        run_function(getattr(import_module(module), function), name, rest)
+
+
+def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> None:
+    """Parse a function's arguments from words and call it.
+
+    A first parameter without default is positional, and takes one word or more if it is a list.
+    All others are options, with dashes or underscores in their names; ``--flag`` alone means true.
+
+    Args:
+        function: A typed, documented function.
+        name: Name of its command.
+        argv: Words after the name.
+
+    Raises:
+        ArgumentError: If the words do not fit the function's signature.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = [p for p in parameters[:1] if p.default is p.empty]
+    if not argv and not positional:
+        # Nothing to parse, and jsonargparse takes longer to import than mgc list may take.
+        function()
+        return
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog=f"mgc {name}", description=_description(function), exit_on_error=False
+    )
+    for parameter in positional:
+        kind, several = parameter.annotation, get_origin(parameter.annotation) is list
+        parser.add_argument(
+            parameter.name,
+            type=get_args(kind)[0] if several else kind,
+            nargs="+" if several else None,
+            help=_help(function, parameter),
+        )
+    parser.add_function_arguments(
+        function, "options", skip={p.name for p in positional}, as_positional=False
+    )
+    flags = {p.name for p in parameters if p.annotation is bool}
+    settings = parser.parse_args(_normalise(argv, flags))
+    function(**parser.instantiate_classes(settings).as_dict())
+
+
+def overview() -> str:
+    """Describe all commands.
+
+    Returns:
+        Text for ``mgc --help``.
+    """
+    lines = [f"mgc {mgc.__version__}: train, compare and reuse music genre and tag classifiers", ""]
+    lines.append("Usage: mgc COMMAND [ARGUMENTS]; mgc COMMAND --help tells its arguments.")
+    lines.append("")
+    commands = TRAINING | {name: command.help for name, command in COMMANDS.items()}
+    width = max(map(len, commands)) + 2
+    lines += [f"  {name:{width}}{text}" for name, text in commands.items()]
+    lines += ["", f"Set {TRACEBACK}=1 to see where an error comes from."]
+    return "\n".join(lines)
+
+
+def one_line(error: Exception) -> str:
+    """Put an error into one line.
+
+    Args:
+        error: An error.
+
+    Returns:
+        Its message without line breaks.
+    """
+    return " ".join(str(error).split())
+
+
+def _split_name(argv: list[str]) -> tuple[str, list[str]]:
+    """Split words into the name of a command, of one word or two, and its arguments."""
+    for length in (2, 1):
+        name = " ".join(argv[:length])
+        if name in COMMANDS:
+            return name, argv[length:]
+    known = [*TRAINING, *COMMANDS]
+    inner = [name for name in known if name.startswith(f"{argv[0]} ")]
+    if inner:
+        raise MgcError(f"'mgc {argv[0]}' needs one of: {', '.join(inner)}.")
+    close = get_close_matches(argv[0], known, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else " See mgc --help."
+    raise MgcError(f"There is no command '{argv[0]}'.{hint}")
+
+
+def _normalise(argv: list[str], flags: set[str]) -> list[str]:
+    """Spell options as parameters are spelled, and flags with their value."""
+    words = []
+    for word, following in zip(argv, [*argv[1:], "--"], strict=True):
+        if word.startswith("--"):
+            option, equals, value = word[2:].partition("=")
+            option = option.replace("-", "_")
+            if option in flags and not equals and following.startswith("-"):
+                equals, value = "=", "true"
+            word = f"--{option}{equals}{value}"
+        words.append(word)
+    return words
+
+
+def _description(function: Callable[..., Any]) -> str:
+    """What a function does, up to its list of arguments."""
+    return inspect.getdoc(function).partition("\n\nArgs:")[0]  # type: ignore[union-attr] # all have one
+
+
+def _help(function: Callable[..., Any], parameter: inspect.Parameter) -> str:
+    """What a docstring says of a parameter."""
+    from docstring_parser import parse
+
+    documented = {p.arg_name: p.description for p in parse(inspect.getdoc(function) or "").params}
+    return documented.get(parameter.name) or ""

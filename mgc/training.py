@@ -1,0 +1,303 @@
+"""``mgc fit``, ``validate``, ``test`` and ``predict``: LightningCLI with short names."""
+
+import logging
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import Namespace, get_loader, set_loader
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
+from lightning.pytorch.loggers import WandbLogger
+
+import mgc
+from mgc import checkpoint, registry
+from mgc.checkpoint import DescribeCheckpoint
+from mgc.data.base import MusicDataModule
+from mgc.errors import MgcError
+from mgc.evaluation.callback import TrackEvaluation, run_folder
+from mgc.registry import GROUPS, RegistryError
+from mgc.reproducibility import SeedSteps
+
+log = logging.getLogger(__name__)
+
+#: Name of the parser mode whose loader understands short names.
+MODE = "mgc"
+
+#: Where runs go, unless the configuration says otherwise.
+RUNS = "runs"
+
+WANDB = {
+    "class_path": "lightning.pytorch.loggers.WandbLogger",
+    "init_args": {"project": "mgc", "save_dir": RUNS},
+}
+
+#: Words that Lightning takes for a checkpoint's path.
+CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
+
+
+def main(args: list[str]) -> None:
+    """Run one of Lightning's commands.
+
+    Args:
+        args: Words of the command line, the command first.
+
+    Raises:
+        MgcError: If something is wrong that the user can mend.
+    """
+    torch.set_float32_matmul_precision("high")
+    use_wandb_offline()
+    MgcCLI(
+        model_class=LightningModule,
+        datamodule_class=MusicDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_callback=SaveConfig,
+        save_config_kwargs={"save_to_log_dir": False},
+        trainer_defaults={
+            "logger": WANDB,
+            "default_root_dir": RUNS,
+            "callbacks": [TrackEvaluation(), DescribeCheckpoint(), SeedSteps()],
+        },
+        parser_kwargs={"version": mgc.__version__},
+        args=_with_saved_config(args),
+    )
+
+
+class Parser(LightningArgumentParser):
+    """Parser whose errors are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise instead of printing the usage.
+
+        Raises:
+            MgcError: With the message.
+        """
+        raise MgcError(message) from ex
+
+
+class MgcCLI(LightningCLI):
+    """LightningCLI that takes short names and tells the model about the data."""
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Parse configuration files with :func:`load_config`."""
+        set_loader(MODE, load_config, exceptions=(yaml.YAMLError, RegistryError))
+        names = "; ".join(f"--{kind}: {', '.join(registry.find(kind))}" for kind in GROUPS)
+        kwargs.setdefault("dump_header", [f"mgc=={mgc.__version__}"])
+        parser = Parser(parser_mode=MODE, epilog=names, **kwargs)
+        parser.add_argument("-c", "--config", action="config", help="YAML file with settings.")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Derive what the model must know about the data."""
+        for name in ("num_classes", "task", "sample_rate"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Turn short names on the command line into class paths."""
+        if not isinstance(args, list):
+            raise TypeError("Give the words of a command line.")
+        self.config = parser.parse_args(expand_arguments(args))
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the configuration as given.
+
+        Lightning 2.6 replaces the whole model section, even its class, by the hyperparameters of
+        ``--ckpt_path``, in silence (Lightning pull request 21455).
+        """
+
+    def before_instantiate_classes(self) -> None:
+        """Check what can be checked before anything is built."""
+        config = self.config[self.subcommand]
+        if config.get("lr_scheduler") and not config.get("optimizer"):
+            raise MgcError("lr_scheduler is ignored without an optimizer section: add one.")
+        model, data = (_class(config[kind].class_path) for kind in ("model", "data"))
+        takes, gives = getattr(model, "kind", None), getattr(data, "kind", None)
+        if takes and gives and takes != gives:
+            raise MgcError(
+                f"{model.__name__} takes {takes}, but {data.__name__} gives {gives}. "
+                "Choose another model or data set (mgc list)."
+            )
+        path = config.get("ckpt_path")
+        if path and path not in CHECKPOINT_WORDS:
+            trained = checkpoint.read(path).get(checkpoint.KEY, {}).get("class_path")
+            if trained and trained != config.model.class_path:
+                raise MgcError(
+                    f"{path}: holds a {trained}, but the configuration's model is "
+                    f"{config.model.class_path}."
+                )
+        _use_run_folder_for_wandb(config.trainer.get("logger"), str(self.subcommand))
+
+    def instantiate_classes(self) -> None:
+        """Build everything, then check that the checkpoint fits the data."""
+        super().instantiate_classes()
+        path = self.config[self.subcommand].get("ckpt_path")
+        if path and path not in CHECKPOINT_WORDS:
+            about = checkpoint.read(path).get(checkpoint.KEY, {})
+            for name in ("labels", "task", "sample_rate"):
+                trained, given = about.get(name), getattr(self.datamodule, name)
+                if trained and tuple_of(trained) != tuple_of(given):
+                    raise MgcError(
+                        f"{path}: was trained with {name}={trained}, but the data has "
+                        f"{name}={tuple_of(given)}."
+                    )
+
+    def after_fit(self) -> None:
+        """Say where everything is."""
+        if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
+            return
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        lines = [f"Run: {run_folder(self.trainer)}"]
+        if best:
+            lines += [f"Best checkpoint: {best}", f"Test it: mgc test --ckpt_path {best}"]
+        lines += [
+            f"W&B: {logger.experiment.dir.removesuffix('/files')} (offline runs: wandb sync)"
+            for logger in self.trainer.loggers
+            if isinstance(logger, WandbLogger)
+        ]
+        log.info("\n".join(lines))
+
+
+class SaveConfig(SaveConfigCallback):
+    """Save the configuration of a fit next to its checkpoints, and to W&B.
+
+    Lightning's own goes to ``trainer.log_dir``. With W&B that folder is shared by every run, and
+    testing would overwrite the configuration of the fit.
+    """
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save the configuration (called on the first process only)."""
+        text = self.parser.dump(self.config, skip_unset=False)
+        if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
+            folder = run_folder(trainer)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / self.config_filename).write_text(text)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
+
+
+def load_config(stream: str) -> Any:
+    """Load YAML, with class paths for short names.
+
+    Args:
+        stream: Text of a configuration.
+
+    Returns:
+        The configuration.
+    """
+    value = get_loader("yaml")(stream)
+    return expand_names(value) if isinstance(value, dict) else value
+
+
+def expand_names(config: dict[str, Any]) -> dict[str, Any]:
+    """Put class paths in place of short names.
+
+    Args:
+        config: A whole configuration, or one section of it.
+
+    Returns:
+        The same configuration, changed in place.
+    """
+    for key, value in config.items():
+        if key in GROUPS:
+            if isinstance(value, str) and value.isidentifier():
+                config[key] = registry.class_path(key, value)
+            elif isinstance(value, dict) and str(value.get("class_path", "")).isidentifier():
+                value["class_path"] = registry.class_path(key, value["class_path"])
+        elif key in LightningCLI.subcommands() and isinstance(value, dict):
+            expand_names(value)
+        elif key == "class_path" and isinstance(value, str):
+            # The section is a file of its own: `--model model.yaml`.
+            for kind in GROUPS:
+                if value in registry.find(kind):
+                    config[key] = registry.class_path(kind, value)
+    return config
+
+
+def expand_arguments(args: list[str]) -> list[str]:
+    """Put class paths in place of short names in ``--model NAME``, ``--model=NAME`` and friends.
+
+    Args:
+        args: Words of a command line.
+
+    Returns:
+        The words, changed.
+    """
+    options = {
+        f"--{kind}{suffix}": kind for kind in GROUPS for suffix in ("", ".class_path", ".help")
+    }
+    expanded: list[str] = []
+    for arg in args:
+        option, equals, value = arg.partition("=")
+        if option in options and equals and value.isidentifier():
+            expanded.append(f"{option}={registry.class_path(options[option], value)}")
+        elif expanded and expanded[-1] in options and arg.isidentifier():
+            expanded.append(registry.class_path(options[expanded[-1]], arg))
+        else:
+            expanded.append(arg)
+    return expanded
+
+
+def use_wandb_offline() -> None:
+    """Keep W&B offline where nobody is logged in, instead of asking for a key."""
+    if "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ:
+        return
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").partition("//")[2]
+    try:
+        logged_in = netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        logged_in = False
+    if not logged_in:
+        os.environ["WANDB_MODE"] = "offline"
+
+
+def tuple_of(value: Any) -> Any:
+    """Make lists and tuples comparable.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        A tuple for a list, anything else as it is.
+    """
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _use_run_folder_for_wandb(logger: Any, job: str) -> None:
+    """Name W&B's kind of job, and keep what W&B stages out of the home folder."""
+    if not isinstance(logger, Namespace) or not logger.class_path.endswith("WandbLogger"):
+        return
+    if "job_type" not in logger.init_args:
+        logger.init_args["job_type"] = job
+    staging = Path(str(logger.init_args.get("save_dir") or RUNS), "wandb").absolute()
+    os.environ.setdefault("WANDB_DATA_DIR", str(staging))
+    os.environ.setdefault("WANDB_CACHE_DIR", str(staging / "cache"))
+
+
+def _with_saved_config(args: list[str]) -> list[str]:
+    """Use the configuration saved beside a checkpoint, where a command names no other."""
+    named = [arg.partition("=")[0] for arg in args]
+    if args[0] == "fit" or {"-c", "--config", "--model", "--data"} & set(named):
+        return args
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        option, _, value = arg.partition("=")
+        if option == "--ckpt_path":
+            saved = Path(value or following).parent.parent / "config.yaml"
+            if saved.is_file():
+                return [args[0], "--config", str(saved), *args[1:]]
+    return args
+
+
+def _class(class_path: str) -> type:
+    module, _, name = class_path.rpartition(".")
+    return getattr(__import__(module, fromlist=[name]), name)
