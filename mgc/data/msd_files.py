@@ -1,0 +1,250 @@
+"""Track files of the Million Song Dataset: find them, and read what beat-aligned features need.
+
+A file holds the Echo Nest's analysis of one track and the metadata of its artist. The layout is
+described in Bertin-Mahieux, Ellis, Whitman and Lamere, "The Million Song Dataset" (ISMIR 2011).
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from h5py import h5d, h5s, h5t
+
+from mgc.errors import MgcError
+
+TRACK_ID = re.compile(r"TR[A-Z0-9]{16}")
+DIMENSIONS = 12  # of chroma and of timbre
+
+# The fields that are read, under the names of the attributes of MsdTrack, and their types.
+_FIELDS = {
+    "analysis/songs": {
+        "track_id": ("track", "S32"),
+        "duration": ("duration", "f8"),
+        "key": ("key", "i4"),
+        "key_confidence": ("key_confidence", "f8"),
+        "mode": ("mode", "i4"),
+        "mode_confidence": ("mode_confidence", "f8"),
+        "tempo": ("tempo", "f8"),
+    },
+    "metadata/songs": {
+        "song_id": ("song", "S32"),
+        "artist_id": ("artist_id", "S32"),
+        "artist_name": ("artist", "S1024"),
+        "title": ("title", "S1024"),
+        "track_7digitalid": ("track_7digital", "i4"),
+    },
+    "musicbrainz/songs": {"year": ("year", "i4")},
+}
+_ROWS = {
+    name: np.dtype([(field, kind) for field, (_, kind) in fields.items()])
+    for name, fields in _FIELDS.items()
+}
+
+
+@dataclass(frozen=True)
+class MsdTrack:
+    """What one track file holds.
+
+    Attributes:
+        track: Track id, such as ``TRAAABD128F429CF47``.
+        song: Song id.
+        artist_id: Echo Nest id of the artist.
+        artist: Name of the artist.
+        title: Title of the track.
+        track_7digital: Id of the track at 7digital, which names the audio previews; 0 or less
+            where there is none.
+        year: Year of release, 0 where MusicBrainz does not know it.
+        duration: Length in seconds.
+        tempo: Estimated tempo in beats per minute.
+        key: Estimated key, 0 (C) to 11 (B).
+        key_confidence: From 0 to 1.
+        mode: Estimated mode, 0 (minor) or 1 (major).
+        mode_confidence: From 0 to 1.
+        mbtags: Tags that MusicBrainz users gave the artist.
+        mbtags_count: How many users gave each of those tags.
+        terms: Tags that the Echo Nest found for the artist.
+        terms_weight: Weight of each of those tags, from 0 to 1.
+        beats_start: Time of each beat in seconds, of shape (beats,).
+        segments_start: Start of each segment in seconds, of shape (segments,).
+        chroma: Chroma of each segment in [0, 1], C to B, of shape (segments, 12).
+        timbre: Timbre coefficients of each segment, of shape (segments, 12).
+    """
+
+    track: str
+    song: str
+    artist_id: str
+    artist: str
+    title: str
+    track_7digital: int
+    year: int
+    duration: float
+    tempo: float
+    key: int
+    key_confidence: float
+    mode: int
+    mode_confidence: float
+    mbtags: list[str]
+    mbtags_count: list[int]
+    terms: list[str]
+    terms_weight: list[float]
+    beats_start: np.ndarray
+    segments_start: np.ndarray
+    chroma: np.ndarray
+    timbre: np.ndarray
+
+
+def find_tracks(root: str | os.PathLike[str]) -> list[Path]:
+    """Find the track files of a copy of the dataset.
+
+    Only ``root/data`` is searched where there is such a folder. Any depth will do: the dataset's
+    own folders, characters 3, 4 and 5 of the track id (``A/B/C/TRABC….h5``), or one flat folder.
+
+    Args:
+        root: Folder of the dataset, or of its subset of 10 000 tracks.
+
+    Returns:
+        The files, in the order of their track ids, whatever the file system's order.
+
+    Raises:
+        MgcError: If there are none, or two files for one track.
+    """
+    root = Path(root)
+    top = root / "data" if (root / "data").is_dir() else root
+    found: dict[str, str] = {}
+    for folder, folders, names in os.walk(top):
+        folders.sort()
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix != ".h5" or not TRACK_ID.fullmatch(stem):
+                continue
+            path = os.path.join(folder, name)
+            if stem in found:
+                raise MgcError(f"{path} and {found[stem]} are the same track. Remove one of them.")
+            found[stem] = path
+    if not found:
+        raise MgcError(
+            f"{top} holds no track files of the Million Song Dataset (A/B/C/TRABC….h5). "
+            "Give the folder that holds them, or the one above `data`."
+        )
+    return [Path(found[track]) for track in sorted(found)]
+
+
+def read_track(path: str | os.PathLike[str]) -> MsdTrack:
+    """Read one track file.
+
+    Args:
+        path: HDF5 file of one track.
+
+    Returns:
+        The segments, the beats and the metadata of the track.
+
+    Raises:
+        MgcError: If the file is missing, is no HDF5 file, or lacks something, or what it holds
+            does not fit together.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            track = _read(file)
+    except _ContentError as error:
+        raise MgcError(f"{path}: {error}") from error
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else "no readable HDF5 file"
+        raise MgcError(f"{path}: {reason}") from error
+    stem = Path(path).stem
+    if TRACK_ID.fullmatch(stem) and stem != track.track:
+        raise MgcError(f"{path}: holds the track {track.track!r}, not the one it is named after")
+    return track
+
+
+class _ContentError(Exception):
+    """What a file lacks."""
+
+
+def _read(file: h5py.File) -> MsdTrack:
+    # h5py's Dataset costs more than the data of such small files: low-level reads take half the
+    # time, and convert to the fields and types asked for on the way.
+    fields = {}
+    for name, names in _FIELDS.items():
+        row = _read_row(file, name)
+        for field, (attribute, kind) in names.items():
+            value = row[field].item()
+            fields[attribute] = value if kind[0] != "S" else value.decode(errors="replace")
+    mbtags = _read_array(file, "musicbrainz/artist_mbtags", "S256")
+    mbtags_count = _read_array(file, "musicbrainz/artist_mbtags_count", "i4")
+    terms = _read_array(file, "metadata/artist_terms", "S256")
+    terms_weight = _read_array(file, "metadata/artist_terms_weight", "f8")
+    beats_start = _read_array(file, "analysis/beats_start", "f8")
+    segments_start = _read_array(file, "analysis/segments_start", "f8")
+    chroma = _read_array(file, "analysis/segments_pitches", "f4", DIMENSIONS)
+    timbre = _read_array(file, "analysis/segments_timbre", "f4", DIMENSIONS)
+    if len(mbtags) != len(mbtags_count) or len(terms) != len(terms_weight):
+        raise _ContentError("the artist's tags and their counts differ in number")
+    if not len(beats_start):
+        raise _ContentError("has no beats")
+    if not len(segments_start):
+        raise _ContentError("has no segments")
+    if not len(segments_start) == len(chroma) == len(timbre):
+        raise _ContentError("segments_start, segments_pitches and segments_timbre differ in number")
+    if (np.diff(beats_start) < 0).any() or (np.diff(segments_start) < 0).any():
+        raise _ContentError("beats_start or segments_start is not ascending")
+    if not (np.isfinite(chroma).all() and np.isfinite(timbre).all()):
+        raise _ContentError("segments_pitches or segments_timbre holds values that are not finite")
+    return MsdTrack(
+        **fields,
+        mbtags=[tag.decode(errors="replace") for tag in mbtags.tolist()],
+        mbtags_count=mbtags_count.tolist(),
+        terms=[term.decode(errors="replace") for term in terms.tolist()],
+        terms_weight=terms_weight.tolist(),
+        beats_start=beats_start,
+        segments_start=segments_start,
+        chroma=chroma,
+        timbre=timbre,
+    )
+
+
+def _read_array(file: h5py.File, name: str, kind: str, width: int | None = None) -> np.ndarray:
+    dataset = _open(file, name)
+    if (
+        len(dataset.shape) != (1 if width is None else 2)
+        or dataset.shape[1:] != (width,)[: len(dataset.shape) - 1]
+    ):
+        raise _ContentError(f"{name} has the shape {dataset.shape}")
+    values = np.empty(dataset.shape, kind)
+    if len(values):
+        _fill(dataset, name, values)
+    return values
+
+
+def _read_row(file: h5py.File, name: str) -> np.void:
+    dataset = _open(file, name)
+    if dataset.shape != (1,):
+        raise _ContentError(f"{name} has the shape {dataset.shape}, one row is expected")
+    stored = dataset.get_type()
+    columns = (
+        {stored.get_member_name(i).decode() for i in range(stored.get_nmembers())}
+        if isinstance(stored, h5t.TypeCompoundID)
+        else set()
+    )
+    missing = [field for field in _FIELDS[name] if field not in columns]
+    if missing:
+        raise _ContentError(f"{name} lacks {', '.join(missing)}")
+    row = np.empty(1, _ROWS[name])
+    _fill(dataset, name, row)
+    return row[0]
+
+
+def _open(file: h5py.File, name: str) -> h5d.DatasetID:
+    try:
+        return h5d.open(file.id, name.encode())
+    except KeyError:
+        raise _ContentError(f"lacks {name}") from None
+
+
+def _fill(dataset: h5d.DatasetID, name: str, values: np.ndarray) -> None:
+    try:
+        dataset.read(h5s.ALL, h5s.ALL, values, h5t.py_create(values.dtype))
+    except (OSError, TypeError):
+        raise _ContentError(f"{name} cannot be read: damaged, or of another type") from None
