@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -14,6 +15,9 @@ import torch
 from torchaudio.transforms import Resample
 
 from mgc.errors import MgcError
+
+#: Endings of the files that libsndfile reads and that collections of music come in.
+SUFFIXES = (".wav", ".au", ".mp3", ".flac", ".ogg", ".aif", ".aiff")
 
 
 class AudioError(MgcError):
@@ -38,6 +42,26 @@ class AudioInfo:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.frames / self.sample_rate
+
+
+def find_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """Find audio files by their ending, in all sub-folders.
+
+    Args:
+        folder: Where to look. A folder that does not exist holds no files.
+
+    Returns:
+        Their paths in order; hidden files and folders are left out.
+    """
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(where, name)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(found)
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
@@ -65,7 +89,7 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
             if len(file.read(tail, dtype="float32")) < tail:
                 raise AudioError(f"{path}: cut short, the header promises {info.seconds:.1f} s")
     except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: {_reason(error)}") from error
+        raise AudioError(f"{path}: {_reason(path, error)}") from error
     return info
 
 
@@ -131,7 +155,7 @@ def read(
             wanted = min(last * source, file.frames) - file.tell()
             audio = file.read(wanted, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: {_reason(error)}") from error
+        raise AudioError(f"{path}: {_reason(path, error)}") from error
     if len(audio) < wanted:
         raise AudioError(f"{path}: cut short, {len(audio)} of {wanted} samples could be read")
     if audio.shape[1] == 1:
@@ -193,8 +217,10 @@ def _margin(source: int, target: int) -> int:
     return -(-int(cast(int, _resampler(source, target).width)) // source) + 1
 
 
-def _reason(error: Exception) -> str:
+def _reason(path: str | os.PathLike[str], error: Exception) -> str:
     """What libsndfile or the system says, without the path it repeats."""
+    if not os.path.exists(path):
+        return "missing"
     if isinstance(error, soundfile.LibsndfileError):
         return str(error.error_string).strip().rstrip(".")
     return str(getattr(error, "strerror", None) or error)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
-from mgc.data.verification import Problem, Progress, verify_audio
+from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
 from mgc.errors import MgcError
 from mgc.evaluation.tables import Task
 
@@ -75,7 +75,9 @@ class MusicDataModule(LightningDataModule):
             root: Folder with the data set.
             split: How tracks are divided. ``stratified``: 80 % train, 10 % validation and 10 %
                 test, balanced over the classes. ``fold``: one of the folds to test, the next one
-                to validate. A data set may have more.
+                to validate. Both keep groups of tracks (duplicates, or an artist's) together. A
+                data set may have more: ``given`` is its own division, ``fold_ungrouped`` ignores
+                the groups, to compare with papers that did.
             fold: Which fold is tested, from 0.
             folds: Number of folds, where the data set gives none.
             seed: Seed of the split, of the order and of random clips.
@@ -133,14 +135,16 @@ class MusicDataModule(LightningDataModule):
         """
         if self.split == "fold" and "fold" in catalogue:
             return split_by_fold(catalogue["fold"].to_numpy(), self.fold)
+        ungrouped = self.split == "fold_ungrouped"
+        by_fold = ungrouped or self.split == "fold"
         multiclass = self.task == "multiclass"
         folds = assign_folds(
-            catalogue["group"].to_numpy(),
-            self.folds if self.split == "fold" else 10,
+            (catalogue["track"] if ungrouped else catalogue["group"]).to_numpy(),
+            self.folds if by_fold else 10,
             self.seed,
             catalogue["label"].to_numpy() if multiclass else None,
         )
-        return split_by_fold(folds, self.fold if self.split == "fold" else 0)
+        return split_by_fold(folds, self.fold if by_fold else 0)
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
         """Find the tracks that cannot be read, and add what their files say to the catalogue.
@@ -309,8 +313,8 @@ class MusicDataModule(LightningDataModule):
 class AudioDataModule(MusicDataModule):
     """Tracks in audio files, cut into clips of one length.
 
-    A data set says what a complete copy looks like in ``expected_seconds`` and
-    :meth:`expected_tracks`, for ``mgc data verify``.
+    A data set says what a complete copy looks like in ``expected_seconds``, ``expected_files``
+    and :meth:`expected_tracks`, for ``mgc data verify``.
 
     A batch is a dictionary: ``audio`` (batch, samples) float32 in [-1, 1], ``target`` (batch,) or
     (batch, labels), ``track`` (batch,) index into ``tracks``, ``clip`` (batch,) number of the clip
@@ -318,9 +322,11 @@ class AudioDataModule(MusicDataModule):
 
     Attributes:
         expected_seconds: Shortest and longest file of the data set, in seconds.
+        expected_files: Number of files in a complete copy, by column of the catalogue and value.
     """
 
     expected_seconds: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    expected_files: ClassVar[dict[str, dict[Any, int]]] = {}
 
     def __init__(
         self,
@@ -404,14 +410,16 @@ class AudioDataModule(MusicDataModule):
         return set()
 
     def stray_files(self) -> list[Path]:
-        """Files in the data set's folders that do not belong to it."""
-        return []
+        """Files that do not belong to the data set: audio that no list names."""
+        listed = set(self.read_catalogue()["path"])
+        return [path for path in audio.find_files(self.root) if str(path) not in listed]
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
         """Look for everything that is wrong (see :meth:`MusicDataModule.verify`)."""
         self._check_root()
-        return verify_audio(
-            self.read_catalogue(),
+        catalogue = self.read_catalogue()
+        return verify_counts(catalogue, self.expected_files) + verify_audio(
+            catalogue,
             self.expected_tracks(),
             self.expected_seconds,
             self.stray_files(),

@@ -1,6 +1,7 @@
 """Look for everything that is wrong with a copy of a data set."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,28 @@ def verify_audio(
     return problems
 
 
+def verify_counts(catalogue: pd.DataFrame, expected: dict[str, dict[Any, int]]) -> list[Problem]:
+    """Compare the number of files with what a complete copy holds.
+
+    Args:
+        catalogue: ``path`` of each track, and the columns of ``expected``.
+        expected: Number of files, by column and value.
+
+    Returns:
+        The values with fewer or more files.
+    """
+    files = catalogue.drop_duplicates("path")
+    problems = []
+    for column, counts in expected.items():
+        found = files[column].value_counts()
+        for value, count in counts.items():
+            listed = int(found.get(value, 0))
+            if listed != count:
+                kind = "missing" if listed < count else "unexpected"
+                problems.append(Problem(kind, f"{column} {value}", f"{listed} of {count} files"))
+    return problems
+
+
 def verify_checksums(catalogue: pd.DataFrame, checksums: dict[str, str]) -> list[Problem]:
     """Compare files with known checksums.
 
@@ -93,17 +116,19 @@ def verify_checksums(catalogue: pd.DataFrame, checksums: dict[str, str]) -> list
         checksums: MD5 by track.
 
     Returns:
-        The files that differ.
+        The files that differ. Missing ones are no matter of checksums.
     """
     return [
         Problem("checksum", track, f"{path} is not the original file")
         for track, path in zip(catalogue["track"], catalogue["path"], strict=True)
-        if track in checksums and _md5(path) != checksums[track]
+        if track in checksums and os.path.exists(path) and _md5(path) != checksums[track]
     ]
 
 
 def _check_file(path: str, seconds: tuple[float, float]) -> tuple[str, list[tuple[str, str]]]:
     """Hash of a readable file's content, and what is wrong with it."""
+    if not os.path.exists(path):
+        return "", [("missing", f"{path}: listed, but not in the folder")]
     try:
         info = probe(path)
         frames, peak = 0, 0.0
