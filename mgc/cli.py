@@ -63,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: With code 2 after an error that the user can mend, told in one line.
     """
     argv = list(sys.argv[1:] if args is None else args)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    _show_log()
     try:
         run(argv)
     except (MgcError, ArgumentError) as error:
@@ -128,9 +128,7 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
             nargs="+" if several else None,
             help=_help(function, parameter),
         )
-    parser.add_function_arguments(
-        function, "options", skip={p.name for p in positional}, as_positional=False
-    )
+    parser.add_function_arguments(function, skip={p.name for p in positional}, as_positional=False)
     flags = {p.name for p in parameters if p.annotation is bool}
     settings = parser.parse_args(_normalise(argv, flags))
     function(**parser.instantiate_classes(settings).as_dict())
@@ -164,6 +162,17 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def _show_log() -> None:
+    """Print what mgc logs. Lightning prints its own log itself."""
+    logger = logging.getLogger("mgc")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
 def _split_name(argv: list[str]) -> tuple[str, list[str]]:
     """Split words into the name of a command, of one word or two, and its arguments."""
     for length in (2, 1):
@@ -182,7 +191,7 @@ def _split_name(argv: list[str]) -> tuple[str, list[str]]:
 def _normalise(argv: list[str], flags: set[str]) -> list[str]:
     """Spell options as parameters are spelled, and flags with their value."""
     words = []
-    for word, following in zip(argv, [*argv[1:], "--"], strict=True):
+    for word, following in zip(argv, [*argv[1:], "--"], strict=False):
         if word.startswith("--"):
             option, equals, value = word[2:].partition("=")
             option = option.replace("-", "_")

@@ -3,6 +3,7 @@
 import logging
 import netrc
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mgc.checkpoint import DescribeCheckpoint
 from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation, run_folder
+from mgc.evaluation.run_report import TestReport
 from mgc.registry import GROUPS, RegistryError
 from mgc.reproducibility import SeedSteps
 
@@ -54,6 +56,8 @@ def main(args: list[str]) -> None:
         MgcError: If something is wrong that the user can mend.
     """
     torch.set_float32_matmul_precision("high")
+    # Lightning 2.6 calls a function that torch 2.12 calls deprecated, once per run.
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     use_wandb_offline()
     MgcCLI(
         model_class=LightningModule,
@@ -66,7 +70,7 @@ def main(args: list[str]) -> None:
         trainer_defaults={
             "logger": WANDB,
             "default_root_dir": RUNS,
-            "callbacks": [TrackEvaluation(), DescribeCheckpoint(), SeedSteps()],
+            "callbacks": [TrackEvaluation(), TestReport(), DescribeCheckpoint(), SeedSteps()],
         },
         parser_kwargs={"version": mgc.__version__},
         args=_with_saved_config(args),
@@ -280,6 +284,7 @@ def _use_run_folder_for_wandb(logger: Any, job: str) -> None:
     if "job_type" not in logger.init_args:
         logger.init_args["job_type"] = job
     staging = Path(str(logger.init_args.get("save_dir") or RUNS), "wandb").absolute()
+    staging.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(staging))
     os.environ.setdefault("WANDB_CACHE_DIR", str(staging / "cache"))
 

@@ -1,0 +1,93 @@
+"""What a test leaves behind besides its results: tables, pictures, audio of the worst mistakes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from mgc.errors import MgcError
+from mgc.evaluation.callback import TrackEvaluation, accuracy_with_interval, run_folder
+from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion, worst_mistakes
+from mgc.evaluation.results import Results
+
+
+class TestReport(Callback):
+    """Writes tables and pictures of a test into the run's folder, and logs them to W&B.
+
+    ``per_class.csv`` for every task; for multiclass ``confusion_matrix.csv``, a picture of it and
+    ``worst_mistakes.csv``, in W&B with the audio.
+    """
+
+    #: pytest must not take this for a test.
+    __test__ = False
+
+    def __init__(self, mistakes: int = 10, seconds: float = 10.0) -> None:
+        """Initialize a new report.
+
+        Args:
+            mistakes: How many of the worst mistakes to show.
+            seconds: How much of their audio to log, from the middle of the track.
+        """
+        self.mistakes = mistakes
+        self.seconds = seconds
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the report (on the first process only)."""
+        evaluation = next((c for c in trainer.callbacks if isinstance(c, TrackEvaluation)), None)  # type: ignore[attr-defined]
+        results = evaluation.results if evaluation else None
+        if results is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+            return
+        folder = run_folder(trainer) / "test"
+        tables = {"per_class": per_class(results).reset_index()}
+        if results.task == "multiclass":
+            counts = confusion_matrix(results)
+            counts.to_csv(folder / "confusion_matrix.csv", index_label="true class")
+            title = accuracy_with_interval(results.tracks)
+            plot_confusion(counts, title, folder / "confusion_matrix.png")
+            tables["worst_mistakes"] = worst_mistakes(results, self.mistakes)
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False)
+        data = getattr(trainer, "datamodule", None)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                self._log(logger, results, tables, folder, data)
+
+    def _log(
+        self,
+        logger: WandbLogger,
+        results: Results,
+        tables: dict[str, pd.DataFrame],
+        folder: Path,
+        data: Any,
+    ) -> None:
+        import wandb
+
+        logged: dict[str, Any] = {}
+        for name, table in tables.items():
+            columns = [*table.columns]
+            rows: list[Any] = table.to_numpy().tolist()
+            if name == "worst_mistakes" and hasattr(data, "reader"):
+                columns.append("audio")
+                for row in rows:
+                    row.append(self._audio(data, row[0]))
+            logged[f"test/{name}"] = wandb.Table(columns=columns, data=rows)
+        if results.task == "multiclass":
+            logged["test/confusion_matrix"] = wandb.Image(str(folder / "confusion_matrix.png"))
+        logger.experiment.log(logged)
+
+    def _audio(self, data: Any, track: str) -> Any:
+        """The middle of a track, or nothing if it cannot be read any more."""
+        import wandb
+
+        index = int(np.flatnonzero(data.tracks["track"] == track)[0])
+        samples = round(self.seconds * data.sample_rate)
+        reader = data.reader()
+        start = max(0, (int(reader.lengths[index]) - samples) // 2)
+        try:
+            clip = reader.read(index, start, samples)
+        except MgcError:
+            return None
+        return wandb.Audio(clip, sample_rate=data.sample_rate, caption=track)
