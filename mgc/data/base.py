@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
+from mgc.data.store import PackedStore, find_store
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
 from mgc.errors import MgcError
 from mgc.evaluation.tables import Task
@@ -368,9 +369,12 @@ class AudioDataModule(MusicDataModule):
         self.clips_per_track = clips_per_track
         self.channel = channel
         self.short: Literal["repeat", "pad"] = short
+        self._store: PackedStore | None = None
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Open every file, and note its ``length`` in samples at ``sample_rate``.
+        """Note the ``length`` of every track in samples at ``sample_rate``.
+
+        The packed store tells it, if there is one; otherwise every file is opened.
 
         Args:
             catalogue: The tracks; gets columns ``length`` and, for parts of files, ``offset``.
@@ -379,7 +383,9 @@ class AudioDataModule(MusicDataModule):
             Why a track cannot be read, by identifier.
         """
         paths = catalogue["path"].unique()
-        probes = dict(zip(paths, audio.probe_all(paths), strict=True))
+        self._store = find_store(self.root, self.sample_rate, self.channel)
+        found = self._store.lengths(paths) if self._store else self._probe(paths)
+        totals = dict(zip(paths, found, strict=True))
         lengths = np.zeros(len(catalogue), np.int64)
         offsets = np.zeros(len(catalogue), np.int64)
         parts = {"begin", "end"} <= set(catalogue)
@@ -387,20 +393,17 @@ class AudioDataModule(MusicDataModule):
         for row, (track, path) in enumerate(
             zip(catalogue["track"], catalogue["path"], strict=True)
         ):
-            info = probes[path]
-            if isinstance(info, audio.AudioError):
-                broken[track] = str(info)
+            total = totals[path]
+            if isinstance(total, audio.AudioError):
+                broken[track] = str(total)
                 continue
-            total = audio.resampled_length(info.frames, info.sample_rate, self.sample_rate)
             stop = total
             if parts:
                 offsets[row] = round(catalogue["begin"].iloc[row] * self.sample_rate)
-                stop = min(total, round(catalogue["end"].iloc[row] * self.sample_rate))
+                stop = round(min(total, catalogue["end"].iloc[row] * self.sample_rate))
             lengths[row] = stop - offsets[row]
             if lengths[row] <= 0:
                 broken[track] = f"{path}: ends before the part of {track} begins"
-            elif self.channel is not None and self.channel >= info.channels:
-                broken[track] = f"{path}: has no channel {self.channel}"
         catalogue["length"] = lengths
         catalogue["offset"] = offsets
         return broken
@@ -427,14 +430,12 @@ class AudioDataModule(MusicDataModule):
         )
 
     def reader(self) -> TrackReader:
-        """Make the reader of all tracks."""
-        return FileReader(
-            self.tracks["path"].tolist(),
-            self.tracks["length"].to_numpy(),
-            self.sample_rate,
-            self.channel,
-            self.tracks["offset"].to_numpy(),
-        )
+        """Make the reader of all tracks: of the packed store, or of the files."""
+        paths = self.tracks["path"].tolist()
+        offsets, lengths = self.tracks["offset"].to_numpy(), self.tracks["length"].to_numpy()
+        if self._store:
+            return self._store.reader(paths, offsets, lengths)
+        return FileReader(paths, lengths, self.sample_rate, self.channel, offsets)
 
     def make_dataset(self, split: str, random: bool) -> ClipDataset:
         """Make the clips of one split.
@@ -457,6 +458,19 @@ class AudioDataModule(MusicDataModule):
             self.clips_per_track,
             self.seed,
         )
+
+    def _probe(self, paths: np.ndarray) -> list[int | audio.AudioError]:
+        """Length of each file in samples at ``sample_rate``, or why it cannot be read."""
+        found: list[int | audio.AudioError] = []
+        for path, info in zip(paths, audio.probe_all(paths), strict=True):
+            if isinstance(info, audio.AudioError):
+                found.append(info)
+            elif self.channel is not None and self.channel >= info.channels:
+                found.append(audio.AudioError(f"{path}: has no channel {self.channel}"))
+            else:
+                total = audio.resampled_length(info.frames, info.sample_rate, self.sample_rate)
+                found.append(total)
+        return found
 
 
 def _first_process() -> bool:

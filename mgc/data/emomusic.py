@@ -1,0 +1,136 @@
+"""EmoMusic (1000 songs for emotional analysis of music)."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from mgc.data.base import AudioDataModule
+from mgc.data.splits import TEST, TRAIN, VAL, assign_folds
+from mgc.errors import MgcError
+from mgc.evaluation.tables import Task
+
+#: Ratings are on the scale of the self-assessment manikin, 1 to 9.
+SCALE = 9.0
+
+
+class EmoMusic(AudioDataModule):
+    """EmoMusic: 744 clips of 45 s with arousal and valence, MP3, 44 100 Hz.
+
+    Soleymani, Caro, Schmidt, Sha and Yang, "1000 songs for emotional analysis of music", ACM
+    CrowdMM 2013: 1000 songs of the Free Music Archive (Creative Commons), of which 744 are left
+    without duplicates. Get it on request from cvml.unige.ch/databases/emoMusic. The folder holds
+    ``clips_45seconds/<song_id>.mp3`` and, beside it or in ``annotations/``,
+    ``static_annotations.csv`` (song_id, mean_arousal, std_arousal, mean_valence, std_valence) and
+    ``songs_info.csv`` (song_id, Artist, Mediaeval 2013 set: 619 development, 125 evaluation).
+
+    Targets are the mean ratings of a clip divided by 9, as published with Choi, Fazekas, Sandler
+    and Cho, ISMIR 2017: 0.18 to 0.93. They, too, used the first 29 s of each clip and ten folds.
+
+    Splits: ``fold`` (ten) and ``stratified`` keep an artist on one side; ``fold_ungrouped``
+    (the paper's) does not. ``given`` trains on the development set, with the artists of a tenth
+    of it to validate, and tests on the evaluation set.
+    """
+
+    labels = ("arousal", "valence")
+    task: Task = "regression"
+    splits = ("fold", "stratified", "given", "fold_ungrouped")
+    expected_seconds = (44.0, 46.0)
+    expected_files: ClassVar[dict[str, dict[Any, int]]] = {
+        "set": {"development": 619, "evaluation": 125}
+    }
+
+    def __init__(
+        self,
+        root: str = "data/emomusic",
+        split: str = "fold",
+        first_seconds: float = 29.0,
+        **kwargs: Any,
+    ) -> None:
+        """Initialize a new data module.
+
+        Args:
+            root: Folder with the clips and annotations.
+            split: ``fold`` (one of ten), ``stratified`` (80/10/10 %), ``given`` or
+                ``fold_ungrouped``.
+            first_seconds: How much of a clip is used, from its start, in seconds; 45 is all.
+            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__(root, split=split, **kwargs)
+        if first_seconds <= 0:
+            raise MgcError(f"first_seconds={first_seconds}: must be greater than 0.")
+        self.first_seconds = first_seconds
+
+    def read_catalogue(self) -> pd.DataFrame:
+        """Read ratings and artists.
+
+        Returns:
+            A row per clip (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`), with its
+            ``artist`` and ``set``.
+
+        Raises:
+            MgcError: If a table is missing or damaged.
+        """
+        ratings = self._read_table(
+            "static_annotations.csv", ["song_id", "mean_arousal", "mean_valence"]
+        )
+        songs = self._read_table("songs_info.csv", ["song_id", "Artist", "Mediaeval 2013 set"])
+        table = ratings.merge(songs, on="song_id", how="left", validate="one_to_one")
+        unknown = table.loc[table["Artist"].isna(), "song_id"]
+        if len(unknown):
+            raise MgcError(
+                f"{self.root}: song {unknown.iloc[0]} is rated, but not in songs_info.csv."
+            )
+        artist = table["Artist"].str.strip()
+        try:
+            targets = table[["mean_arousal", "mean_valence"]].astype(float) / SCALE
+        except ValueError as error:
+            raise MgcError(f"{self.root}: a rating is no number ({error}).") from error
+        clips = self.root / "clips_45seconds"
+        return pd.DataFrame(
+            {
+                "track": table["song_id"],
+                "group": artist.str.lower(),
+                "artist": artist,
+                "set": table["Mediaeval 2013 set"].str.strip(),
+                "path": [str(clips / f"{song}.mp3") for song in table["song_id"]],
+                "target.arousal": targets["mean_arousal"],
+                "target.valence": targets["mean_valence"],
+                "begin": 0.0,
+                "end": self.first_seconds,
+            }
+        )
+
+    def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
+        """Divide the clips (see :meth:`mgc.data.base.MusicDataModule.assign_split`)."""
+        if self.split != "given":
+            return super().assign_split(catalogue)
+        evaluation = (catalogue["set"] == "evaluation").to_numpy()
+        splits = np.full(len(catalogue), TEST, dtype="U5")
+        groups = catalogue.loc[~evaluation, "group"].to_numpy()
+        splits[~evaluation] = np.where(assign_folds(groups, 10, self.seed) == 0, VAL, TRAIN)
+        return splits
+
+    def _read_table(self, name: str, columns: list[str]) -> pd.DataFrame:
+        paths: list[Path] = [self.root / "annotations" / name, self.root / name]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise MgcError(
+                f"{self.root}: no {name}. Set data.root to the folder with clips_45seconds/ and "
+                "the annotations."
+            )
+        try:
+            # Cells of the distributed tables hold stray tabs.
+            table = pd.read_csv(path, dtype=str, encoding_errors="replace", skipinitialspace=True)
+        except (ValueError, OSError) as error:
+            raise MgcError(f"{path}: cannot be read ({error}). Copy it again.") from error
+        table.columns = table.columns.str.strip()
+        missing = [column for column in columns if column not in table]
+        if missing:
+            raise MgcError(f"{path}: no column {missing[0]!r}. Copy it again.")
+        table["song_id"] = table["song_id"].str.strip()
+        return table[columns].drop_duplicates("song_id")

@@ -1,0 +1,140 @@
+"""Extended Ballroom."""
+
+# The catalogue is the user's own copy, and expat bounds the expansion of entities.
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mgc.data.base import AudioDataModule
+from mgc.data.verification import Problem, Progress, verify_checksums
+from mgc.errors import MgcError
+
+#: Number of clips of each dance in version 1.1.
+COUNTS = {
+    "Chacha": 455,
+    "Foxtrot": 507,
+    "Jive": 350,
+    "Pasodoble": 53,
+    "Quickstep": 497,
+    "Rumba": 470,
+    "Salsa": 47,
+    "Samba": 468,
+    "Slowwaltz": 65,
+    "Tango": 464,
+    "Viennesewaltz": 252,
+    "Waltz": 529,
+    "Wcswing": 23,
+}
+
+#: How a song may repeat another: the same recording, the same song by others, the recording at
+#: another speed, the recording with or without voice.
+LINKS = ("exact", "version", "time", "karaoke")
+
+
+class ExtendedBallroom(AudioDataModule):
+    """Extended Ballroom: 4180 clips of 30 s in 13 ballroom dances, MP3.
+
+    Marchand and Peeters, "The Extended Ballroom dataset", ISMIR late-breaking session, 2016, and
+    "Scale and shift invariant time/frequency representation using auditory statistics:
+    application to rhythm description", MLSP 2016. The clips are commercial previews without a
+    licence; a script beside the catalogue at anasynth.ircam.fr fetches them from a shop. The
+    folder holds ``extendedballroom_v1.1.xml`` and ``<dance>/<id>.mp3``.
+
+    The catalogue links repetitions: 3727 groups of songs. Three pairs without a link have the
+    same MD5 there, so there are 3724 groups.
+
+    Splits: ``fold`` (ten, stratified) and ``stratified`` keep a group on one side.
+    ``fold_ungrouped`` does not: Choi, Fazekas, Sandler and Cho, ISMIR 2017, and others divided
+    the clips like that, so that a recording can be in training and test.
+    """
+
+    labels = tuple(COUNTS)
+    splits = ("fold", "stratified", "fold_ungrouped")
+    expected_seconds = (20.0, 40.0)
+    expected_files: ClassVar[dict[str, dict[Any, int]]] = {"label": COUNTS}
+
+    def __init__(
+        self, root: str = "data/extended_ballroom", split: str = "fold", **kwargs: Any
+    ) -> None:
+        """Initialize a new data module.
+
+        Args:
+            root: Folder with the catalogue and the folders of the dances.
+            split: ``fold`` (one of ten), ``stratified`` (80/10/10 %) or ``fold_ungrouped`` (one
+                of ten, repetitions on both sides).
+            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
+        """
+        super().__init__(root, split=split, **kwargs)
+
+    def read_catalogue(self) -> pd.DataFrame:
+        """Read the songs of all dances.
+
+        Returns:
+            A row per song (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`), with the
+            MD5 of its file as ``md5``, ``artist`` and ``bpm``.
+
+        Raises:
+            MgcError: If the catalogue is missing or damaged.
+        """
+        path = self._catalogue_path()
+        try:
+            dances = ET.parse(path).getroot()  # noqa: S314
+        except (ET.ParseError, OSError) as error:
+            raise MgcError(f"{path}: cannot be read ({error}). Copy it again.") from error
+        rows, links = [], []
+        for dance in dances:
+            if dance.tag not in COUNTS:
+                raise MgcError(f"{path}: {dance.tag!r} is no dance of Extended Ballroom.")
+            for song in dance.iter("song"):
+                track = song.attrib["id"]
+                rows.append(
+                    {
+                        "track": track,
+                        "label": dance.tag,
+                        "path": str(self.root / dance.tag / f"{track}.mp3"),
+                        "md5": song.get("hash", ""),
+                        "artist": song.get("artist", ""),
+                        "bpm": song.get("bpm", ""),
+                    }
+                )
+                links += [(track, link.attrib["id"]) for link in song if link.tag in LINKS]
+        catalogue = pd.DataFrame(
+            rows, columns=["track", "label", "path", "md5", "artist", "bpm"], dtype=str
+        )
+        hashed = catalogue[catalogue["md5"] != ""]
+        first = hashed.groupby("md5")["track"].transform("first")
+        links += zip(hashed["track"], first, strict=True)
+        catalogue["group"] = _groups(catalogue["track"].tolist(), links)
+        return catalogue
+
+    def verify(self, progress: Progress = iter) -> list[Problem]:
+        """Look for everything that is wrong, files that differ from the catalogue's MD5 too."""
+        catalogue = self.read_catalogue()
+        checksums = dict(zip(catalogue["track"], catalogue["md5"], strict=True))
+        return super().verify(progress) + verify_checksums(catalogue, checksums)
+
+    def _catalogue_path(self) -> Path:
+        paths = sorted(self.root.glob("extendedballroom*.xml"))
+        if not paths:
+            raise MgcError(
+                f"{self.root}: no extendedballroom_v1.1.xml. Set data.root to the folder with "
+                "the catalogue and the folders of the dances."
+            )
+        return paths[-1]
+
+
+def _groups(tracks: list[str], links: list[tuple[str, str]]) -> list[str]:
+    """Name each track's group by the first of all tracks that are linked with it."""
+    index = {track: i for i, track in enumerate(tracks)}
+    # A link may point to a song that the catalogue no longer has.
+    pairs = np.array([(index[a], index[b]) for a, b in links if b in index], dtype=np.int64)
+    pairs = pairs.reshape(-1, 2)
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(tracks),) * 2)
+    _, component = connected_components(graph, directed=False)
+    _, first = np.unique(component, return_index=True)
+    return [tracks[i] for i in first[component]]

@@ -1,0 +1,71 @@
+"""GTZAN music/speech collection."""
+
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from mgc.data import audio
+from mgc.data.base import AudioDataModule
+from mgc.errors import MgcError
+
+
+class GTZANSpeechMusic(AudioDataModule):
+    """GTZAN music/speech: 128 clips of 30 s, half music and half speech, 22 050 Hz mono.
+
+    Tzanetakis and Cook, "Marsyas: a framework for audio analysis", Organised Sound 4(3), 2000.
+    The collection has no licence; it was served as music_speech.tar.gz at marsyas.info. The
+    folder holds ``music_wav/`` and ``speech_wav/`` (or is the folder above, with
+    ``music_speech/`` in it) of 64 WAV files each.
+
+    Files whose names differ by a number at the end (``dialogue1``, ``dialogue2``) are likely from
+    one recording and are one group.
+
+    Splits: ``fold`` (ten, stratified) and ``stratified`` keep groups on one side;
+    ``fold_ungrouped`` does not and is what Choi, Fazekas, Sandler and Cho, ISMIR 2017, did.
+    """
+
+    labels = ("music", "speech")
+    splits = ("fold", "stratified", "fold_ungrouped")
+    expected_seconds = (29.9, 30.7)
+    expected_files: ClassVar[dict[str, dict[Any, int]]] = {"label": {"music": 64, "speech": 64}}
+
+    def __init__(
+        self, root: str = "data/gtzan_speech_music", split: str = "fold", **kwargs: Any
+    ) -> None:
+        """Initialize a new data module.
+
+        Args:
+            root: Folder with the collection.
+            split: ``fold`` (one of ten), ``stratified`` (80/10/10 %) or ``fold_ungrouped``.
+            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
+        """
+        super().__init__(root, split=split, **kwargs)
+
+    def read_catalogue(self) -> pd.DataFrame:
+        """Find the files of both folders.
+
+        Returns:
+            A row per clip (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`).
+
+        Raises:
+            MgcError: If one of the folders is missing.
+        """
+        folder = self.root
+        if (folder / "music_speech").is_dir():
+            folder /= "music_speech"
+        for label in self.labels:
+            if not (folder / f"{label}_wav").is_dir():
+                raise MgcError(
+                    f"{folder}: no folder {label}_wav. Set data.root to the folder with "
+                    "music_wav/ and speech_wav/."
+                )
+        catalogue = pd.DataFrame(
+            [
+                {"track": f"{label}/{path.stem}", "label": label, "path": str(path)}
+                for label in self.labels
+                for path in audio.find_files(folder / f"{label}_wav")
+            ],
+            columns=["track", "label", "path"],
+        )
+        catalogue["group"] = catalogue["track"].str.replace(r"\d+[a-z]?$", "", regex=True)
+        return catalogue
