@@ -23,16 +23,16 @@ class TrackReader(Protocol):
 
     lengths: np.ndarray
 
-    def read(self, track: int, start: int, samples: int) -> np.ndarray:
+    def read(self, track: int, start: int, out: np.ndarray) -> int:
         """Read a part of a track.
 
         Args:
             track: Index of the track.
             start: First sample.
-            samples: How many samples.
+            out: Where the samples go, in [-1, 1]: float32 of shape (samples,).
 
         Returns:
-            Float32 of shape (samples,) in [-1, 1], or shorter at the end of the track.
+            How many samples were read: less than there is room for only at the end of the track.
 
         Raises:
             AudioError: If the audio is broken.
@@ -71,12 +71,14 @@ class FileReader:
         self.channel = channel
         self._starts = np.zeros(len(lengths), np.int64) if starts is None else starts
 
-    def read(self, track: int, start: int, samples: int) -> np.ndarray:
+    def read(self, track: int, start: int, out: np.ndarray) -> int:
         """Read a part of a track (see :class:`TrackReader`)."""
-        samples = min(samples, int(self.lengths[track]) - start)
+        samples = min(len(out), int(self.lengths[track]) - start)
         start += int(self._starts[track])
         path = os.fsdecode(self._paths[track])
-        return audio.read(path, self.sample_rate, start, samples, self.channel)
+        part = audio.read(path, self.sample_rate, start, samples, self.channel)
+        out[: len(part)] = part
+        return len(part)
 
 
 class ClipDataset(Dataset[Batch]):
@@ -145,28 +147,25 @@ class ClipDataset(Dataset[Batch]):
             -1 and the audio silent.
         """
         clips = np.zeros((len(keys), self.clip_samples), dtype=np.float32)
-        index = np.array([index for _, index in keys])
-        starts = self.starts[index]
+        epochs, index = np.array(keys).T
+        starts = self._starts(epochs, index)
         broken = np.full(len(keys), -1)
-        for row, (epoch, _) in enumerate(keys):
+        for row, epoch in enumerate(epochs):
             # A run of broken tracks longer than the attempts ends in silence of no track.
             for _attempt in range(10):
-                clip = index[row]
-                if self.random:
-                    generator = np.random.default_rng((self.seed, epoch, int(clip)))
-                    starts[row] = generator.integers(self._room[clip] + 1)
-                else:
-                    starts[row] = self.starts[clip]
-                track = int(self.tracks[clip])
+                track = int(self.tracks[index[row]])
                 try:
-                    part = self.reader.read(track, int(starts[row]), self.clip_samples)
+                    samples = self.reader.read(track, int(starts[row]), clips[row])
                 except AudioError:
                     broken[row] = track
                     if not self.random:
                         break
-                    index[row] = (clip + 1) % len(self)
+                    index[row] = (index[row] + 1) % len(self)
+                    starts[row] = self._starts(epoch, index[row])
                     continue
-                clips[row] = audio.fit_length(part, self.clip_samples, self.short)
+                if samples < self.clip_samples:
+                    part = clips[row, :samples]
+                    clips[row] = audio.fit_length(part, self.clip_samples, self.short)
                 break
         tracks = self.tracks[index]
         lost = (broken >= 0) & ~clips.any(axis=1)
@@ -178,6 +177,12 @@ class ClipDataset(Dataset[Batch]):
             "start": torch.from_numpy(starts),
             "broken": torch.from_numpy(broken),
         }
+
+    def _starts(self, epoch: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """First sample of clips in some epochs."""
+        if not self.random:
+            return self.starts[index]
+        return random_numbers(self.seed, epoch, index) % (self._room[index] + 1)
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
@@ -211,6 +216,30 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         """Pair each index of this device with the epoch."""
         for index in super().__iter__():
             yield self.epoch, int(index)  # type: ignore[call-overload] # typed as its items
+
+
+def random_numbers(seed: int, epoch: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Draw random numbers that depend on nothing but the arguments.
+
+    Numpy's generators take longer to set up than a clip takes to read. This is the output function
+    of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
+    2014), applied to each argument in turn.
+
+    Args:
+        seed: Seed.
+        epoch: Epochs, of any shape.
+        index: Indices, of the same shape.
+
+    Returns:
+        Whole numbers from 0 to 2⁶³ - 1, of the same shape.
+    """
+    state = np.zeros(np.shape(index), np.uint64)
+    for value in (seed, epoch, index):
+        state = state + np.asarray(value).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state = state ^ (state >> np.uint64(31))
+    return (state >> np.uint64(1)).astype(np.int64)
 
 
 def keep_batch(batch: Batch) -> Batch:
