@@ -129,11 +129,10 @@ class BeatStore:
         """
         path = self.path / INDEX
         if not path.is_file():
-            unfinished = (self.path / PARTS).is_dir()
-            state = (
-                "packing has not finished" if unfinished else "no store of beat-aligned features"
+            raise MgcError(
+                f"{self.path} holds no store of beat-aligned features, or an unfinished one. "
+                "Pack the track files, and merge the shards if there are any."
             )
-            raise MgcError(f"{self.path}: {state}. Pack the track files first.")
         try:
             return pq.read_table(path, columns=columns).to_pandas()
         except (pa.ArrowException, OSError) as error:
@@ -183,7 +182,8 @@ def pack(
     broken = 0
     try:
         with tqdm(total=total, unit=" tracks", desc="Packing", disable=not todo) as progress:
-            results = Parallel(processes, return_as="generator_unordered", batch_size=1)(
+            workers = max(1, min(processes, len(todo)))
+            results = Parallel(workers, return_as="generator_unordered", batch_size=1)(
                 delayed(_pack_part)(*task) for task in todo
             )
             for done, failed in results:

@@ -65,6 +65,69 @@ TAGTRAUM_GENRES = (
 
 KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
+#: The 50 most frequent Last.fm tags that say something of the sound, as Choi, Fazekas and Sandler,
+#: "Automatic tagging using deep convolutional neural networks" (ISMIR 2016), use them, most
+#: frequent first.
+TAGS = (
+    "rock",
+    "pop",
+    "alternative",
+    "indie",
+    "electronic",
+    "female vocalists",
+    "dance",
+    "00s",
+    "alternative rock",
+    "jazz",
+    "beautiful",
+    "metal",
+    "chillout",
+    "male vocalists",
+    "classic rock",
+    "soul",
+    "indie rock",
+    "Mellow",
+    "electronica",
+    "80s",
+    "folk",
+    "90s",
+    "chill",
+    "instrumental",
+    "punk",
+    "oldies",
+    "blues",
+    "hard rock",
+    "ambient",
+    "acoustic",
+    "experimental",
+    "female vocalist",
+    "guitar",
+    "Hip-Hop",
+    "70s",
+    "party",
+    "country",
+    "easy listening",
+    "sexy",
+    "catchy",
+    "funk",
+    "electro",
+    "heavy metal",
+    "Progressive rock",
+    "60s",
+    "rnb",
+    "indie pop",
+    "sad",
+    "House",
+    "happy",
+)
+
+#: Track ids of the Last.fm top-50 tagging split.
+SPLIT_LISTS = {
+    "train": "tagging_split_train.txt",
+    "val": "tagging_split_valid.txt",
+    "test": "tagging_split_test.txt",
+}
+
 # What MusicBrainz users write for a genre, beyond case, hyphens, spaces and "&" for "n".
 _ALIASES = {"randb": "rnb", "rhythmnblues": "rnb", "rhythmandblues": "rnb"}
 
@@ -92,12 +155,34 @@ def _squash(tag: str) -> str:
 _SPELLINGS = {_squash(genre): genre for genre in GENRES}
 
 
-def select_genres(index: pd.DataFrame, per_genre: int = 250, seed: int = 0) -> pd.DataFrame:
-    """Select tracks of the 20 genres by the MusicBrainz tags of their artists.
+def genres_by_tags(index: pd.DataFrame) -> pd.Series:
+    """Find the genre of each track by the MusicBrainz tags of its artist.
 
-    The paper does not say what becomes of a track with several of the tags. Here the tag that
-    most users gave counts; among equals the one that fewest tracks have, for it says more ("rock"
-    and "punk" is punk). The tracks of a genre are drawn at random.
+    Dieleman et al. do not say what becomes of a track with several of the tags. Here the tag that
+    most users gave counts; among equals the one that fewest tracks have, for it says more: "rock"
+    and "punk" is punk.
+
+    Args:
+        index: Rows with ``track``, ``mbtags`` and ``mbtags_count``.
+
+    Returns:
+        One of :data:`GENRES`, by track, for the tracks that have one.
+    """
+    tags = index[["track", "mbtags", "mbtags_count"]].explode(["mbtags", "mbtags_count"])
+    spelled = {tag: genre_of_tag(tag) for tag in tags["mbtags"].dropna().unique()}
+    tags["label"] = tags["mbtags"].map(spelled)
+    tags = tags.dropna(subset="label")
+    # Two spellings of one genre on one track are one vote of the larger count.
+    tags["mbtags_count"] = tags["mbtags_count"].astype(int)
+    votes = tags.groupby(["track", "label"])["mbtags_count"].max().reset_index()
+    votes["frequency"] = votes.groupby("label")["track"].transform("size")
+    votes["order"] = votes["label"].map(GENRES.index)
+    votes = votes.sort_values(["mbtags_count", "frequency", "order"], ascending=[False, True, True])
+    return votes.drop_duplicates("track").set_index("track")["label"]
+
+
+def select_genres(index: pd.DataFrame, per_genre: int = 250, seed: int = 0) -> pd.DataFrame:
+    """Select tracks of the 20 genres at random (see :func:`genres_by_tags`).
 
     Args:
         index: Rows with ``track``, ``mbtags`` and ``mbtags_count``.
@@ -110,17 +195,7 @@ def select_genres(index: pd.DataFrame, per_genre: int = 250, seed: int = 0) -> p
     Raises:
         MgcError: If a genre has too few tracks.
     """
-    tags = index[["track", "mbtags", "mbtags_count"]].explode(["mbtags", "mbtags_count"])
-    spelled = {tag: genre_of_tag(tag) for tag in tags["mbtags"].dropna().unique()}
-    tags["label"] = tags["mbtags"].map(spelled)
-    tags = tags.dropna(subset="label")
-    # Two spellings of one genre on one track are one vote of the larger count.
-    tags["mbtags_count"] = tags["mbtags_count"].astype(int)
-    votes = tags.groupby(["track", "label"])["mbtags_count"].max().reset_index()
-    votes["rarity"] = votes.groupby("label")["track"].transform("size")
-    votes["order"] = votes["label"].map(GENRES.index)
-    votes = votes.sort_values(["mbtags_count", "rarity", "order"], ascending=[False, True, True])
-    labels = votes.drop_duplicates("track").set_index("track")["label"]
+    labels = genres_by_tags(index)
     labelled = index.assign(label=index["track"].map(labels)).dropna(subset="label")
     return _draw(labelled, GENRES, per_genre, seed)
 
@@ -327,15 +402,23 @@ def read_lastfm(
         not know has none.
 
     Raises:
-        MgcError: If the source is missing or cannot be read.
+        MgcError: If the source is missing, cannot be read or knows none of the tracks.
     """
     read = _read_sqlite if Path(source).is_file() else _read_json
     targets = np.zeros((len(tracks), len(tags)), np.float32)
     row_of = {track: row for row, track in enumerate(tracks)}
     column_of = {tag: column for column, tag in enumerate(tags)}
+    known = False
     for track, tag, weight in read(Path(source), tracks, tags):
-        if weight > min_weight and track in row_of and tag in column_of:
-            targets[row_of[track], column_of[tag]] = 1
+        if track in row_of:
+            known = True
+            if weight > min_weight:
+                targets[row_of[track], column_of[tag]] = 1
+    if not known:
+        raise MgcError(
+            f"{source}: no Last.fm tags of these tracks. Give lastfm_tags.db, or the folder that "
+            "holds lastfm_train and lastfm_test."
+        )
     return targets
 
 
@@ -360,12 +443,6 @@ def _read_json(
     source: Path, tracks: Sequence[str], tags: Sequence[str]
 ) -> Iterator[tuple[str, str, float]]:
     folders = [source / "lastfm_train", source / "lastfm_test", source]
-    folders = [folder for folder in folders if folder.is_dir()]
-    if not folders:
-        raise MgcError(
-            f"{source}: no Last.fm tags. Give lastfm_tags.db, or the folder that holds "
-            "lastfm_train and lastfm_test."
-        )
 
     def one(track: str) -> list[tuple[str, str, float]]:
         for folder in folders:

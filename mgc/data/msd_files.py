@@ -49,7 +49,7 @@ class MsdTrack:
     """What one track file holds.
 
     Attributes:
-        track: Track id, such as ``TRAAABD128F429CF47``.
+        track: Track id, such as ``TRABCDE128F0123456``.
         song: Song id.
         artist_id: Echo Nest id of the artist.
         artist: Name of the artist.

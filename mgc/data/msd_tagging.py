@@ -12,73 +12,10 @@ import pandas as pd
 
 from mgc.data.base import AudioDataModule
 from mgc.data.beat_store import INDEX, BeatStore
-from mgc.data.msd_catalogue import read_lastfm, read_track_list
-from mgc.data.splits import TEST, TRAIN, VAL
+from mgc.data.msd_catalogue import SPLIT_LISTS, TAGS, read_lastfm, read_track_list
 from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
-
-#: The 50 most frequent Last.fm tags that say something of the sound, as Choi, Fazekas and Sandler,
-#: "Automatic tagging using deep convolutional neural networks" (ISMIR 2016), use them, most
-#: frequent first.
-TAGS = (
-    "rock",
-    "pop",
-    "alternative",
-    "indie",
-    "electronic",
-    "female vocalists",
-    "dance",
-    "00s",
-    "alternative rock",
-    "jazz",
-    "beautiful",
-    "metal",
-    "chillout",
-    "male vocalists",
-    "classic rock",
-    "soul",
-    "indie rock",
-    "Mellow",
-    "electronica",
-    "80s",
-    "folk",
-    "90s",
-    "chill",
-    "instrumental",
-    "punk",
-    "oldies",
-    "blues",
-    "hard rock",
-    "ambient",
-    "acoustic",
-    "experimental",
-    "female vocalist",
-    "guitar",
-    "Hip-Hop",
-    "70s",
-    "party",
-    "country",
-    "easy listening",
-    "sexy",
-    "catchy",
-    "funk",
-    "electro",
-    "heavy metal",
-    "Progressive rock",
-    "60s",
-    "rnb",
-    "indie pop",
-    "sad",
-    "House",
-    "happy",
-)
-
-SPLIT_LISTS = {
-    TRAIN: "tagging_split_train.txt",
-    VAL: "tagging_split_valid.txt",
-    TEST: "tagging_split_test.txt",
-}
 
 # Named by 7digital id (1/2/1234567.clip.mp3) or by track id, in any folders.
 _PREVIEW = re.compile(r"(TR[A-Z0-9]{16}|\d+)(?:\.clip)?\.(?:mp3|wav|flac|ogg|au)")

@@ -16,8 +16,7 @@ import h5py
 import numpy as np
 import soundfile
 
-from mgc.data.msd_catalogue import GENRES, TAGTRAUM_GENRES
-from mgc.data.msd_tagging import SPLIT_LISTS, TAGS
+from mgc.data.msd_catalogue import GENRES, SPLIT_LISTS, TAGS, TAGTRAUM_GENRES
 
 # Other spellings of the genres, as MusicBrainz has them.
 SPELLINGS = {"rnb": "R&B", "hip hop": "hip-hop", "new wave": "New Wave"}
@@ -211,8 +210,13 @@ def _write_track(
 
 
 def _write(file: h5py.File, name: str, values: np.ndarray) -> None:
-    maximum = (None, *values.shape[1:])
-    file.create_dataset(name, data=values, maxshape=maximum, chunks=True, compression="gzip")
+    file.create_dataset(
+        name,
+        data=values,
+        maxshape=(None, *values.shape[1:]),
+        chunks=values.shape,
+        compression="gzip",
+    )
 
 
 def _write_lists(root: Path, catalogue: list[Track]) -> None:
