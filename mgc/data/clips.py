@@ -150,7 +150,7 @@ class ClipDataset(Dataset[Batch]):
         epochs, index = np.array(keys).T
         starts = self._starts(epochs, index)
         broken = np.full(len(keys), -1)
-        for row, epoch in enumerate(epochs):
+        for row in range(len(keys)):
             # A run of broken tracks longer than the attempts ends in silence of no track.
             for _attempt in range(10):
                 track = int(self.tracks[index[row]])
@@ -161,7 +161,8 @@ class ClipDataset(Dataset[Batch]):
                     if not self.random:
                         break
                     index[row] = (index[row] + 1) % len(self)
-                    starts[row] = self._starts(epoch, index[row])
+                    one = slice(row, row + 1)
+                    starts[one] = self._starts(epochs[one], index[one])
                     continue
                 if samples < self.clip_samples:
                     part = clips[row, :samples]
@@ -227,13 +228,13 @@ def random_numbers(seed: int, epoch: np.ndarray, index: np.ndarray) -> np.ndarra
 
     Args:
         seed: Seed.
-        epoch: Epochs, of any shape.
-        index: Indices, of the same shape.
+        epoch: Epochs, of shape (numbers,).
+        index: Indices, of shape (numbers,).
 
     Returns:
-        Whole numbers from 0 to 2⁶³ - 1, of the same shape.
+        Whole numbers from 0 to 2⁶³ - 1, of shape (numbers,).
     """
-    state = np.zeros(np.shape(index), np.uint64)
+    state = np.zeros(len(index), np.uint64)
     for value in (seed, epoch, index):
         state = state + np.asarray(value).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
