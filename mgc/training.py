@@ -294,13 +294,24 @@ def _with_saved_config(args: list[str]) -> list[str]:
     named = [arg.partition("=")[0] for arg in args]
     if args[0] == "fit" or {"-c", "--config", "--model", "--data"} & set(named):
         return args
-    for arg, following in zip(args, [*args[1:], ""], strict=True):
-        option, _, value = arg.partition("=")
-        if option == "--ckpt_path":
-            saved = Path(value or following).parent.parent / "config.yaml"
-            if saved.is_file():
-                return [args[0], "--config", str(saved), *args[1:]]
-    return args
+    words = [word for arg in args for word in (arg.split("=", 1) if arg[:2] == "--" else [arg])]
+    if "--ckpt_path" not in words[:-1]:
+        return args
+    position = words.index("--ckpt_path") + 1
+    if words[position] in ("best", "last"):
+        words[position] = _newest(words[position])
+    saved = Path(words[position]).parent.parent / "config.yaml"
+    return [words[0], "--config", str(saved), *words[1:]] if saved.is_file() else args
+
+
+def _newest(name: str) -> str:
+    """Find the newest checkpoint of a name among the runs."""
+    found = Path(RUNS).glob(f"*/*/checkpoints/{name}.ckpt")
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        raise MgcError(f"--ckpt_path {name}: no {name}.ckpt in {RUNS}/. Give a checkpoint's path.")
+    log.info("Newest checkpoint: %s", newest)
+    return str(newest)
 
 
 def _class(class_path: str) -> type:

@@ -83,11 +83,11 @@ class TestReport(Callback):
         import wandb
 
         index = int(np.flatnonzero(data.tracks["track"] == track)[0])
-        samples = round(self.seconds * data.sample_rate)
+        clip = np.zeros(round(self.seconds * data.sample_rate), np.float32)
         reader = data.reader()
-        start = max(0, (int(reader.lengths[index]) - samples) // 2)
+        start = max(0, (int(reader.lengths[index]) - len(clip)) // 2)
         try:
-            clip = reader.read(index, start, samples)
+            samples = reader.read(index, start, clip)
         except MgcError:
             return None
-        return wandb.Audio(clip, sample_rate=data.sample_rate, caption=track)
+        return wandb.Audio(clip[:samples], sample_rate=data.sample_rate, caption=track)

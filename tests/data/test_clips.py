@@ -1,0 +1,98 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from mgc.data.audio import AudioError
+from mgc.data.clips import ClipDataset, EpochSampler
+
+
+class CountingReader:
+    """Every sample is its own number."""
+
+    def __init__(self, lengths: list[int], broken: set[int] = frozenset()) -> None:
+        self.lengths = np.array(lengths)
+        self.broken = broken
+
+    def read(self, track: int, start: int, out: np.ndarray) -> int:
+        if track in self.broken:
+            raise AudioError("broken")
+        samples = min(len(out), self.lengths[track] - start)
+        out[:samples] = np.arange(start, start + samples) + 1
+        return samples
+
+
+def clips(lengths: list[int], broken: set[int] = frozenset(), **settings) -> ClipDataset:
+    reader = CountingReader(lengths, broken)
+    return ClipDataset(
+        reader, np.arange(len(lengths)), torch.arange(len(lengths)), 10, 5, **settings
+    )
+
+
+def test_evaluation_visits_every_clip_at_the_hop() -> None:
+    dataset = clips([10, 24, 7])
+    batch = dataset.__getitems__([(0, i) for i in range(len(dataset))])
+    assert batch["track"].tolist() == [0, 1, 1, 1, 2]
+    assert batch["clip"].tolist() == [0, 0, 1, 2, 0]
+    assert batch["start"].tolist() == [0, 0, 5, 10, 0]
+    assert batch["audio"][3].tolist() == list(range(11, 21))
+    assert batch["audio"][4].tolist() == [1, 2, 3, 4, 5, 6, 7, 1, 2, 3]
+    assert batch["audio"].dtype == torch.float32
+
+
+def test_random_clips_depend_on_seed_epoch_and_index_alone() -> None:
+    dataset = clips([1000, 1000], random=True, clips_per_track=3)
+    assert len(dataset) == 6
+    first = dataset.__getitems__([(0, 0), (0, 1), (1, 0)])["start"].tolist()
+    assert first == [
+        dataset.__getitems__([key])["start"].item() for key in [(0, 0), (0, 1), (1, 0)]
+    ]
+    assert len(set(first)) == 3
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again.__getitems__([(0, 0), (0, 1), (1, 0)])["start"].tolist() == first
+
+
+def test_random_clips_reach_both_ends() -> None:
+    dataset = clips([13], random=True, clips_per_track=1)
+    starts = {dataset.__getitems__([(epoch, 0)])["start"].item() for epoch in range(100)}
+    assert starts == {0, 1, 2, 3}
+
+
+def test_a_broken_track_is_replaced_in_training() -> None:
+    dataset = clips([20, 20], {0}, random=True, clips_per_track=1)
+    batch = dataset.__getitems__([(0, 0), (0, 1)])
+    assert batch["broken"].tolist() == [0, -1]
+    assert batch["track"].tolist() == [1, 1]
+    assert batch["target"].tolist() == [1, 1]
+    assert (batch["audio"] > 0).all()
+
+
+def test_a_broken_track_is_no_track_in_evaluation() -> None:
+    batch = clips([10, 10], {0}).__getitems__([(0, 0), (0, 1)])
+    assert batch["broken"].tolist() == [0, -1]
+    assert batch["track"].tolist() == [-1, 1]
+    assert not batch["audio"][0].any()
+
+
+def test_nothing_but_broken_tracks_ends() -> None:
+    batch = clips([20, 20], {0, 1}, random=True).__getitems__([(0, 0)])
+    assert batch["track"].tolist() == [-1]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_sampler_covers_everything_on_any_number_of_devices(shuffle: bool) -> None:
+    single = [index for _, index in EpochSampler(11, shuffle=shuffle)]
+    assert sorted(single) == list(range(11))
+    ranks = [list(EpochSampler(11, 2, rank, shuffle)) for rank in range(2)]
+    assert {index for rank in ranks for _, index in rank} == set(range(11))
+    assert len(ranks[0]) == len(ranks[1]) == 6
+
+
+def test_sampler_order_depends_on_the_epoch() -> None:
+    sampler = EpochSampler(20, shuffle=True)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert {epoch for epoch, _ in second} == {1}
+    assert [i for _, i in first] != [i for _, i in second]

@@ -1,0 +1,136 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mgc.data.gtzan import DUPLICATES, GENRES, GTZAN
+from mgc.errors import MgcError
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 1000 names of the collection, each a tenth of a second."""
+    root = tmp_path_factory.mktemp("gtzan")
+    one = root / "one.wav"
+    soundfile.write(one, np.full(800, 0.1), 8000)
+    for genre in GENRES:
+        folder = root / "genres" / genre
+        folder.mkdir(parents=True)
+        for number in range(100):
+            (folder / f"{genre}.{number:05}.wav").hardlink_to(one)
+    return root
+
+
+def splits(module: GTZAN) -> dict[str, set[str]]:
+    module.setup()
+    return {split: set(rows["track"]) for split, rows in module.tracks.groupby("split")}
+
+
+def test_stratified_split(whole: Path) -> None:
+    module = GTZAN(str(whole), sample_rate=8000)
+    found = splits(module)
+    assert {name: len(tracks) for name, tracks in found.items()} == pytest.approx(
+        {"train": 800, "val": 100, "test": 100}, abs=4
+    )
+    for pair in DUPLICATES:
+        assert sum(bool(tracks & set(pair)) for tracks in found.values()) == 1
+    by_genre = module.tracks.groupby(["split", "label"]).size()
+    assert by_genre["test"].between(8, 12).all()
+    assert by_genre["train"].between(78, 82).all()
+
+
+def test_folds(whole: Path) -> None:
+    tested = [splits(GTZAN(str(whole), split="fold", fold=fold))["test"] for fold in range(10)]
+    assert sum(map(len, tested)) == len(set().union(*tested)) == 1000
+
+
+def test_fault_filtered_split(whole: Path) -> None:
+    found = splits(GTZAN(str(whole), split="fault_filtered"))
+    assert {name: len(tracks) for name, tracks in found.items()} == {
+        "train": 443,
+        "val": 197,
+        "test": 290,
+    }
+    for first, second in DUPLICATES:
+        sides = [name for name, tracks in found.items() for t in (first, second) if t in tracks]
+        assert len(set(sides)) <= 1
+
+
+def test_fault_filtered_lists_are_the_published_ones(whole: Path, real_data: Path) -> None:
+    found = splits(GTZAN(str(whole), split="fault_filtered"))
+    for name, file in [("train", "train"), ("val", "valid"), ("test", "test")]:
+        lines = (real_data / "gtzan_lists" / f"{file}_filtered.txt").read_text().split()
+        assert {Path(line).stem for line in lines} == found[name]
+
+
+@pytest.mark.parametrize("folder", ["genres", "genres_original", "."])
+@pytest.mark.parametrize("ending", ["au", "wav"])
+def test_layouts(tmp_path: Path, folder: str, ending: str) -> None:
+    (tmp_path / folder / "blues").mkdir(parents=True)
+    for number in range(3):
+        path = tmp_path / folder / "blues" / f"blues.{number:05}.{ending}"
+        soundfile.write(path, np.full(800, 0.1), 8000)
+    catalogue = GTZAN(str(tmp_path)).read_catalogue()
+    assert catalogue["track"].tolist() == ["blues.00000", "blues.00001", "blues.00002"]
+    assert set(catalogue["label"]) == {"blues"}
+
+
+def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(MgcError, match="no such folder"):
+        GTZAN(str(tmp_path / "nowhere")).setup()
+    with pytest.raises(MgcError, match=r"no folder of a GTZAN genre.*Set data\.root"):
+        GTZAN(str(tmp_path)).setup()
+    (tmp_path / "genres" / "blues").mkdir(parents=True)
+    with pytest.raises(MgcError, match="no tracks of GTZAN"):
+        GTZAN(str(tmp_path)).setup()
+
+
+def test_broken_files_are_left_out_and_counted(
+    tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = shutil.copytree(tones, tmp_path / "copy")
+    for number in (2, 3, 4):
+        (root / "genres" / "jazz" / f"jazz.{number:05}.wav").write_bytes(b"\x01\x02" * 4000)
+    with pytest.raises(MgcError, match=r"3 of 100 tracks cannot be read \(3\.0%.*jazz\.00002\.wav"):
+        GTZAN(str(root), sample_rate=8000).setup()
+    module = GTZAN(str(root), sample_rate=8000, max_broken=0.05)
+    with caplog.at_level("INFO", logger="mgc"):
+        module.setup()
+    assert len(module.tracks) == 97
+    assert caplog.text.count("jazz.00002.wav") == 1
+    assert "3 broken" in caplog.text
+
+
+def test_a_file_that_breaks_after_the_start_is_reported_once(
+    tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = shutil.copytree(tones, tmp_path / "copy")
+    module = GTZAN(str(root), sample_rate=8000, clip_seconds=1.0, batch_size=64)
+    module.setup("fit")
+    lost = Path(module.tracks.query("split == 'train'")["path"].iloc[0])
+    lost.write_bytes(b"gone")
+    for _ in range(2):
+        for batch in module.train_dataloader():
+            kept = module.on_before_batch_transfer(batch, 0)
+            assert "broken" not in kept
+    assert caplog.text.count(lost.stem) == 1
+
+
+def test_bad_settings(tmp_path: Path) -> None:
+    with pytest.raises(MgcError, match="sample_rate=12: give a rate"):
+        GTZAN(str(tmp_path), sample_rate=12)
+    with pytest.raises(MgcError, match="choose one of stratified, fold, fault_filtered"):
+        GTZAN(str(tmp_path), split="random")
+    with pytest.raises(MgcError, match="greater than 0"):
+        GTZAN(str(tmp_path), clip_seconds=0)
+
+
+def test_real_clips(real_data: Path) -> None:
+    module = GTZAN(str(real_data / "gtzan_mini"), sample_rate=22050, clip_seconds=3.0)
+    module.setup()
+    assert len(module.tracks) == 100
+    batch = next(iter(module.test_dataloader()))
+    assert batch["audio"].shape == (32, 66150)
+    assert 0.01 < batch["audio"].abs().max() <= 1

@@ -1,0 +1,85 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mgc.cli import main
+from mgc.data.gtzan import GTZAN
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy with one fault of every kind."""
+    folder = tmp_path / "gtzan" / "genres" / "blues"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        soundfile.write(folder / f"blues.{number:05}.wav", rng.normal(0, 0.1, 240_000), 8000)
+    soundfile.write(folder / "blues.00001.wav", np.zeros(240_000), 8000)
+    soundfile.write(folder / "blues.00002.wav", rng.normal(0, 0.1, 80_000), 8000)
+    (folder / "blues.00003.wav").write_bytes(b"not a wave file" * 100)
+    shutil.copy(folder / "blues.00004.wav", folder / "blues.00005.wav")
+    (folder / "cover.jpg").write_bytes(b"")
+    return tmp_path / "gtzan"
+
+
+def test_every_fault_is_found(copy: Path) -> None:
+    found = {}
+    for problem in GTZAN(str(copy)).verify():
+        found.setdefault(problem.kind, []).append(Path(problem.name).name)
+    assert len(found.pop("missing")) == 994
+    assert found == {
+        "silent": ["blues.00001"],
+        "length": ["blues.00002"],
+        "broken": ["blues.00003"],
+        "duplicate": ["blues.00005"],
+        "unexpected": ["cover.jpg"],
+    }
+
+
+def test_command(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "verify", "gtzan", "--root", str(copy)])
+    assert stop.value.code == 1
+    out = capsys.readouterr().out
+    assert "6 tracks found" in out
+    assert "blues.00005: the same file as blues.00004" in out
+
+
+def test_checksums(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = tmp_path / "md5.txt"
+    listed.write_text("d41d8cd98f00b204e9800998ecf8427e  genres/blues/blues.00000.wav\n")
+    with pytest.raises(SystemExit):
+        main(["data", "verify", "gtzan", "--root", str(copy), "--checksums", str(listed)])
+    out = capsys.readouterr().out
+    assert "blues.00000.wav is not the original file" in out
+    assert "1 compared with their checksums" in out
+
+
+def test_real_clips_are_the_originals(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checksums = real_data / "gtzan_lists" / "gtzan_checksums.json"
+    root = real_data / "gtzan_mini"
+    with pytest.raises(SystemExit):
+        main(["data", "verify", "gtzan", f"--root={root}", f"--checksums={checksums}"])
+    out = capsys.readouterr().out
+    assert "100 compared with their checksums" in out
+    assert "checksum  " not in out
+    assert "missing       900" in out
+
+
+def test_broken_real_file(real_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "genres" / "jazz"
+    folder.mkdir(parents=True)
+    shutil.copy(real_data / "bad_audio" / "jazz.00054.wav", folder)
+    problems = [p for p in GTZAN(str(tmp_path)).verify() if p.kind != "missing"]
+    assert [p.kind for p in problems] == ["broken"]
+
+
+def test_unreadable_checksums(copy: Path, tmp_path: Path) -> None:
+    nonsense = tmp_path / "checksums.json"
+    nonsense.write_text('{"tracks": 3}')
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "verify", "gtzan", f"--root={copy}", f"--checksums={nonsense}"])
+    assert stop.value.code == 2
