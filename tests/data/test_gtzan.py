@@ -95,6 +95,7 @@ def test_broken_files_are_left_out_and_counted(
         (root / "genres" / "jazz" / f"jazz.{number:05}.wav").write_bytes(b"\x01\x02" * 4000)
     with pytest.raises(MgcError, match=r"3 of 100 tracks cannot be read \(3\.0%.*jazz\.00002\.wav"):
         GTZAN(str(root), sample_rate=8000).setup()
+    caplog.clear()
     module = GTZAN(str(root), sample_rate=8000, max_broken=0.05)
     with caplog.at_level("INFO", logger="mgc"):
         module.setup()
