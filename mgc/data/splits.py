@@ -34,6 +34,12 @@ def assign_folds(
         raise MgcError(
             f"folds={folds}, but there are only {count} groups of tracks. Ask for fewer folds."
         )
+    tracks = len(groups)
+    if classes is not None and np.unique(classes, return_counts=True)[1].max() < folds:
+        # scikit-learn refuses to balance classes that are all smaller than the number of folds.
+        # A stand-in class with a track for each fold is shared out evenly and then forgotten.
+        classes = np.append(np.unique(classes, return_inverse=True)[1], np.full(folds, -1))
+        groups = np.append(np.unique(groups, return_inverse=True)[1], -1 - np.arange(folds))
     splitter: GroupKFold | StratifiedGroupKFold
     if classes is None:
         splitter = GroupKFold(folds, shuffle=True, random_state=seed)
@@ -45,7 +51,7 @@ def assign_folds(
         warnings.filterwarnings("ignore", message="The least populated class")
         for fold, (_, members) in enumerate(splitter.split(groups, classes, groups)):
             result[members] = fold
-    return result
+    return result[:tracks]
 
 
 def split_by_fold(folds: np.ndarray, fold: int) -> np.ndarray:
