@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -144,11 +145,11 @@ def pack(
     store: str | os.PathLike[str],
     processes: int = 1,
     shard: tuple[int, int] = (0, 1),
-) -> None:
+) -> bool:
     """Pack the track files of a folder, or one machine's share of them, into a store.
 
-    Packing all of them also merges them. After shards, call :func:`merge` where all parts are in
-    one place.
+    The last machine to finish merges the parts. Where machines do not share a disk, bring their
+    parts into one folder and call :func:`merge`, or pack there once more.
 
     Args:
         root: Folder of the Million Song Dataset.
@@ -156,8 +157,11 @@ def pack(
         processes: How many processes work; 1 works in this one.
         shard: Number of this machine, from 0, and how many machines there are.
 
+    Returns:
+        Whether the store is finished; if not, parts of other machines are missing.
+
     Raises:
-        MgcError: If there are no track files, or the store belongs to others.
+        MgcError: If there are no track files, the store belongs to others or cannot be written.
     """
     root, store = Path(root), Path(store)
     number, count = shard
@@ -171,7 +175,7 @@ def pack(
                 f"{store} was packed from other track files than {root} holds now. "
                 "Remove it, or pack into another folder."
             )
-        return
+        return True
     _check_plan(store, plan)
     todo = [
         (root, files[part * PART_TRACKS : (part + 1) * PART_TRACKS], _part(store, part))
@@ -192,8 +196,10 @@ def pack(
                 progress.set_postfix(broken=broken)
     except OSError as error:
         raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
-    if count == 1:
-        merge(store)
+    if not all(_part(store, part).is_file() for part in range(_part_count(plan))):
+        return False
+    merge(store)
+    return True
 
 
 def merge(store: str | os.PathLike[str]) -> None:
@@ -220,6 +226,16 @@ def merge(store: str | os.PathLike[str]) -> None:
             f"{store}: {len(missing)} of {len(parts)} parts are missing, the first: "
             f"{missing[0].name}. Let all shards finish and bring their parts together."
         )
+    try:
+        _merge(store, parts, plan)
+    except OSError as error:
+        # Another machine may have merged meanwhile, and removed the parts.
+        if not (store / INDEX).is_file():
+            raise MgcError(f"{store} cannot be merged: {error.strerror or error}.") from error
+    shutil.rmtree(store / PARTS, ignore_errors=True)
+
+
+def _merge(store: Path, parts: list[Path], plan: dict[str, Any]) -> None:
     tables = [pq.read_table(part, columns=["beats", *_BROKEN.names]) for part in parts]
     broken = pa.concat_tables(
         table.filter(pc.is_valid(table["reason"])).select(_BROKEN.names) for table in tables
@@ -233,25 +249,27 @@ def merge(store: str | os.PathLike[str]) -> None:
     offsets = np.cumsum([0, *beats])
     metadata = {META_KEY: json.dumps(plan).encode()}
     schema = pa.schema([_METADATA.field("track"), *_PLACE, *list(_METADATA)[1:]], metadata)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
+        "fortran_order": False,
+        "shape": (int(offsets[-1]), 2 * DIMENSIONS),
+    }
     with _atomic(store / INDEX) as index, _atomic(store / FEATURES) as features:
-        values = np.lib.format.open_memmap(
-            features, "w+", np.float16, (int(offsets[-1]), 2 * DIMENSIONS)
-        )
-        with pq.ParquetWriter(index, schema) as writer:
-            for number, part in enumerate(tqdm(parts, unit=" parts", desc="Merging")):
-                start, stop = offsets[number], offsets[number + 1]
-                values[start:stop] = np.load(part.with_suffix(".npy"))
+        # Not through a memory map, where a full disk would kill the process.
+        with features.open("wb") as file, pq.ParquetWriter(index, schema) as writer:
+            np.lib.format.write_array_header_1_0(file, header)
+            for part, offset in zip(
+                tqdm(parts, unit=" parts", desc="Merging"), offsets[:-1], strict=True
+            ):
+                file.write(np.load(part.with_suffix(".npy")).tobytes())
                 table = pq.read_table(part)
                 table = table.filter(pc.is_null(table["reason"]))
-                ends = start + np.cumsum(table["beats"].to_numpy())
+                ends = offset + np.cumsum(table["beats"].to_numpy())
                 first = pa.array(ends - table["beats"].to_numpy(), pa.int64())
                 table = table.append_column("offset", first)
                 writer.write_table(table.select(schema.names).cast(schema))
-        values.flush()
-        del values
         with _atomic(store / BROKEN) as path:
             csv.write_csv(broken, path)
-    shutil.rmtree(store / PARTS)
 
 
 def _plan(files: list[Path]) -> dict[str, Any]:
@@ -318,7 +336,7 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
 @contextmanager
 def _atomic(path: Path) -> Iterator[Path]:
     """Give a temporary name, which becomes the path if all goes well."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         yield partial
         partial.replace(path)

@@ -27,7 +27,7 @@ from mgc.data.msd_catalogue import (
     select_keys,
     select_tagtraum,
 )
-from mgc.data.msd_files import DIMENSIONS, find_tracks, read_track
+from mgc.data.msd_files import DIMENSIONS
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.data.verification import Problem, Progress
 from mgc.errors import MgcError
@@ -156,7 +156,7 @@ class MSDBeats(MusicDataModule):
         """Pack the track files, on one process, unless that is done."""
         super().prepare_data()
         if not (self.store / INDEX).is_file():
-            pack(self.root, self.store, processes=cpu_count())
+            self.pack(processes=cpu_count())
 
     def read_catalogue(self) -> pd.DataFrame:
         """Read the store's index and select the tracks of the task.
@@ -224,22 +224,28 @@ class MSDBeats(MusicDataModule):
         )
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
-        """Look for track files that cannot be read: those that packing found, or all afresh."""
-        self._check_root()
-        if (self.store / INDEX).is_file():
-            BeatStore(self.store)
-            with open(self.store / BROKEN, newline="") as file:
-                return [
-                    Problem("broken", row["track"], f"{row['file']}: {row['reason']}")
-                    for row in csv.DictReader(file)
-                ]
-        problems = []
-        for path in progress(find_tracks(self.root)):
-            try:
-                read_track(path)
-            except MgcError as error:
-                problems.append(Problem("broken", path.stem, str(error)))
-        return problems
+        """List the track files that could not be read when the store was packed."""
+        BeatStore(self.store)
+        with open(self.store / BROKEN, newline="") as file:
+            return [
+                Problem("broken", row["track"], f"{row['file']}: {row['reason']}")
+                for row in csv.DictReader(file)
+            ]
+
+    def pack(self, processes: int = 1, shard: tuple[int, int] = (0, 1)) -> bool:
+        """Pack the track files (see :func:`mgc.data.beat_store.pack`).
+
+        Args:
+            processes: How many processes work.
+            shard: Number of this machine, from 0, and how many machines there are.
+
+        Returns:
+            Whether the store is finished; if not, parts of other machines are missing.
+
+        Raises:
+            MgcError: If there are no track files, or the store belongs to others.
+        """
+        return pack(self.root, self.store, processes, shard)
 
     def _group(self, catalogue: pd.DataFrame) -> pd.DataFrame:
         # Duplicates are out, so a track is its own group, unless artists are to stay together.

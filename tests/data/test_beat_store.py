@@ -71,12 +71,12 @@ def test_pandas_reads_the_index(root, tmp_path):
 
 
 def test_two_shards_merged_equal_one(damaged, tmp_path):
-    pack(damaged, tmp_path / "one")
-    pack(damaged, tmp_path / "two", shard=(1, 2))
+    assert pack(damaged, tmp_path / "one")
+    assert not pack(damaged, tmp_path / "two", shard=(1, 2))
     with pytest.raises(MgcError, match="2 of 4 parts are missing, the first: 00000"):
         merge(tmp_path / "two")
-    pack(damaged, tmp_path / "two", shard=(0, 2))
-    merge(tmp_path / "two")
+    # The last one to finish merges.
+    assert pack(damaged, tmp_path / "two", shard=(0, 2))
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert set(content(tmp_path / "one")) == {"features.npy", "index.parquet", "broken.csv"}
 
@@ -123,7 +123,7 @@ def test_an_interrupted_packing_goes_on(root, tmp_path, monkeypatch):
 def test_a_finished_store_is_not_packed_again(root, tmp_path, monkeypatch):
     pack(root, tmp_path)
     monkeypatch.setattr(beat_store, "read_track", lambda path: pytest.fail("read again"))
-    pack(root, tmp_path)
+    assert pack(root, tmp_path)
     merge(tmp_path)
 
 

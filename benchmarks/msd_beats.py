@@ -1,0 +1,127 @@
+"""Beat-aligned features of the Million Song Dataset: packed against opening HDF5 files.
+
+Prints tracks per second and the ratio to h5py, which opens each file and aligns its segments to
+beats; and what packing a million such tracks takes. Limit: the store reads at least 100 times as
+many tracks per second as h5py does.
+
+Run: python benchmarks/msd_beats.py --root FOLDER [--copies 30]
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mgc.data.beat_store import BeatStore, pack
+from mgc.data.msd_files import find_tracks, read_track
+from mgc.features.beats import beat_align, normalise_timbre
+
+LIMIT = 100.0
+MILLION = 1_000_000
+
+
+def align(
+    segments: np.ndarray,
+    beats: np.ndarray,
+    chroma: np.ndarray,
+    timbre: np.ndarray,
+    duration: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chroma and normalised timbre per beat."""
+    timbre = normalise_timbre(beat_align(segments, beats, timbre, duration))
+    return beat_align(segments, beats, chroma, duration), timbre
+
+
+def read_h5py(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Open a track file the plain way."""
+    with h5py.File(path) as file:
+        analysis = file["analysis"]
+        return align(
+            analysis["segments_start"][:],
+            analysis["beats_start"][:],
+            analysis["segments_pitches"][:],
+            analysis["segments_timbre"][:],
+            float(analysis["songs"]["duration"][0]),
+        )
+
+
+def read_mgc(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Open a track file with all its metadata, as packing does."""
+    track = read_track(path)
+    return align(
+        track.segments_start, track.beats_start, track.chroma, track.timbre, track.duration
+    )
+
+
+def rate(read: Callable[[int], object], order: np.ndarray, repeats: int) -> float:
+    """Tracks per second, the best of some rounds."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for track in order:
+            read(track)
+        best = min(best, time.perf_counter() - start)
+    return len(order) / best
+
+
+def copy_tracks(root: Path, folder: Path, copies: int) -> None:
+    """Repeat the track files under other names, to fill more than one part."""
+    for path in find_tracks(root):
+        for copy in range(copies):
+            name = f"TR{copy:05d}{path.stem[7:]}"
+            target = folder / f"{name}.h5"
+            shutil.copy(path, target)
+            with h5py.File(target, "a") as file:
+                row = file["analysis/songs"][0]
+                row["track_id"] = name.encode()
+                file["analysis/songs"][0] = row
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="folder with track files")
+    parser.add_argument("--copies", type=int, default=30, help="how often each file is packed")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds, of which the best counts")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    args = parser.parse_args()
+    files = find_tracks(args.root)
+    order = np.random.default_rng(0).permutation(len(files))
+    with tempfile.TemporaryDirectory() as folder:
+        store_path = Path(folder, "store")
+        pack(args.root, store_path)
+        store = BeatStore(store_path)
+        rates = {
+            "h5py": rate(lambda i: read_h5py(files[i]), order, args.repeats),
+            "read_track, with metadata": rate(lambda i: read_mgc(files[i]), order, args.repeats),
+            "packed store": rate(store.read, np.tile(order, 30), args.repeats),
+        }
+        per_track = (store_path / "features.npy").stat().st_size / len(files)
+        original = sum(path.stat().st_size for path in files) / len(files)
+        many = Path(folder, "many")
+        many.mkdir()
+        copy_tracks(args.root, many, args.copies)
+        start = time.perf_counter()
+        pack(many, Path(folder, "many_store"), processes=args.processes)
+        seconds = (time.perf_counter() - start) / (len(files) * args.copies)
+    print(f"{len(files)} tracks of {store.beats.mean():.0f} beats\n")
+    print(f"{'':28}{'tracks/s':>10}{'ratio':>8}")
+    for name, value in rates.items():
+        print(f"{name:28}{value:10.0f}{value / rates['h5py']:8.1f}")
+    ratio = rates["packed store"] / rates["h5py"]
+    print(f"\nlimit {LIMIT:.0f}: {'met' if ratio >= LIMIT else 'MISSED'}")
+    print(
+        f"a million tracks: {per_track * MILLION / 1e9:.1f} GB of features from "
+        f"{original * MILLION / 1e9:.0f} GB of files, packed in "
+        f"{seconds * MILLION / 3600:.2f} h by {args.processes} processes (files in cache)"
+    )
+
+
+if __name__ == "__main__":
+    main()
