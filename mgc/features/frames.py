@@ -1,0 +1,168 @@
+"""Short frames of a waveform and their spectra."""
+
+import torch
+from torch import Tensor, nn
+
+from mgc.errors import MgcError
+
+#: 1024 samples at 22 050 Hz, 46.44 ms (Senac et al. 2017, section 2).
+FRAME_SECONDS = 1024 / 22050
+
+#: Largest magnitude that a sample may have. Squared twice and summed, it still fits float32.
+MAX_SAMPLE = 1e6
+
+
+def clean_audio(audio: Tensor, frame_length: int) -> Tensor:
+    """Check clips and make every sample a finite float32.
+
+    NaN becomes 0, infinity full scale (1 or -1), and samples beyond ±1e6 are clamped, so that no
+    feature overflows. It is done on the device, without asking whether such samples occur.
+
+    Args:
+        audio: Clips of shape (batch, samples).
+        frame_length: Fewest samples that a clip may have.
+
+    Returns:
+        Clips of the same shape, float32.
+
+    Raises:
+        MgcError: If the shape is not (batch, samples) or the clips are too short.
+    """
+    if audio.ndim != 2:
+        raise MgcError(
+            f"Audio of shape {tuple(audio.shape)}: mono clips (batch, samples) are needed."
+        )
+    if audio.shape[-1] < frame_length:
+        raise MgcError(
+            f"Clips of {audio.shape[-1]} samples are shorter than one frame of {frame_length}. "
+            "Use longer clips."
+        )
+    audio = torch.nan_to_num(audio.float(), nan=0.0, posinf=1.0, neginf=-1.0)
+    return audio.clamp(-MAX_SAMPLE, MAX_SAMPLE)
+
+
+def power_spectrum(windowed: Tensor, n_fft: int | None = None) -> Tensor:
+    """Squared magnitudes of the discrete Fourier transform, not scaled.
+
+    Args:
+        windowed: Windowed samples of shape (..., samples).
+        n_fft: Length that the samples are zero-padded to; by default their own.
+
+    Returns:
+        Values of shape (..., n_fft // 2 + 1).
+    """
+    # Four times as fast on a CPU as the magnitude of a complex tensor.
+    spectrum = torch.fft.rfft(windowed, n=n_fft)
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+class FrameSpectrum(nn.Module):
+    """Power spectrum of overlapping Hamming windows.
+
+    The first frame begins with the first sample and only whole frames count: a clip of 3 s at
+    22 050 Hz gives 128 frames (Senac et al. 2017, section 2.3).
+
+    Attributes:
+        frame_length: Samples in a frame, an even number.
+        hop_length: Samples from one frame to the next.
+        num_bins: Frequency bins, from 0 Hz to half the sample rate.
+    """
+
+    window: Tensor
+
+    def __init__(
+        self,
+        sample_rate: int = 22050,
+        frame_seconds: float = FRAME_SECONDS,
+        overlap: float = 0.5,
+    ) -> None:
+        """Initialize new frames.
+
+        Args:
+            sample_rate: Rate of the audio in Hz.
+            frame_seconds: Length of a frame in seconds.
+            overlap: Share of a frame that the next one covers, from 0 to below 1.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__()
+        if sample_rate <= 0:
+            raise MgcError(f"sample_rate={sample_rate}: a rate in Hz above 0 is needed.")
+        if not 0 <= overlap < 1:
+            raise MgcError(f"overlap={overlap}: a share from 0 to below 1 is needed.")
+        self.frame_length = 2 * round(sample_rate * frame_seconds / 2)
+        if self.frame_length < 4:
+            raise MgcError(
+                f"frame_seconds={frame_seconds}: a frame of {self.frame_length} samples at "
+                f"{sample_rate} Hz is too short. Use longer frames."
+            )
+        self.hop_length = max(1, round(self.frame_length * (1 - overlap)))
+        self.num_bins = self.frame_length // 2 + 1
+        window = torch.hamming_window(self.frame_length, periodic=False)
+        self.register_buffer("window", window, persistent=False)
+
+    def num_frames(self, samples: int) -> int:
+        """Number of whole frames in a clip.
+
+        Args:
+            samples: Length of the clip in samples.
+        """
+        return max(0, 1 + (samples - self.frame_length) // self.hop_length)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Compute the power spectra of clips.
+
+        Args:
+            audio: Finite float32 clips of shape (batch, samples), at least a frame long.
+
+        Returns:
+            Squared magnitudes of shape (batch, frames, bins).
+        """
+        frames = audio.unfold(-1, self.frame_length, self.hop_length)
+        return power_spectrum(frames * self.window)
+
+
+class STFTMap(nn.Module):
+    """Magnitude of the short-time Fourier transform, the map of ``net_STFT``.
+
+    Source: Senac et al. 2017, section 2.1: 513 bins of 1024 samples at 22 050 Hz, Hamming window,
+    50 % overlap, phases discarded. Magnitudes are those of the plain transform: a sine of amplitude
+    1 reaches half the sum of the window, 276.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 22050,
+        frame_seconds: float = FRAME_SECONDS,
+        overlap: float = 0.5,
+    ) -> None:
+        """Initialize a new map.
+
+        Args:
+            sample_rate: Rate of the audio in Hz.
+            frame_seconds: Length of a frame in seconds.
+            overlap: Share of a frame that the next one covers.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__()
+        self.spectrum = FrameSpectrum(sample_rate, frame_seconds, overlap)
+        self.height = self.spectrum.num_bins
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Compute the map in float32, autocast or not.
+
+        Args:
+            audio: Clips of shape (batch, samples), in [-1, 1].
+
+        Returns:
+            Magnitudes of shape (batch, bins, frames).
+
+        Raises:
+            MgcError: If the shape is wrong or the clips are shorter than a frame.
+        """
+        with torch.autocast(audio.device.type, enabled=False):
+            audio = clean_audio(audio, self.spectrum.frame_length)
+            return self.spectrum(audio).sqrt().transpose(1, 2)

@@ -1,0 +1,230 @@
+"""Chroma, key clarity and harmonic change."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mgc.errors import MgcError
+from mgc.features.frames import power_spectrum
+
+# How well each pitch class, from the tonic up, fits a major and a minor key (Krumhansl,
+# "Cognitive Foundations of Musical Pitch", 1990, table 2.1).
+MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+
+#: Keys in the order of the key strengths.
+PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in PITCH_CLASSES)
+
+A0_HZ = 27.5
+
+
+def chroma_filters(sample_rate: int, n_fft: int) -> Tensor:
+    """Weights from the bins of a spectrum to the twelve pitch classes.
+
+    Each bin spreads over the pitch classes as a Gaussian around its own pitch, as wide as the bin
+    or a semitone, whichever is wider, in equal temperament at A4 = 440 Hz. All bins weigh the same
+    (Euclidean norm 1) but for a Gaussian of two octaves around the fifth octave above A0 (880 Hz),
+    which favours the range of most notes.
+
+    Source: Ellis, "Chroma feature analysis and synthesis", 2007; the same as ``librosa``'s chroma
+    filters with tuning 0.
+
+    Args:
+        sample_rate: Rate of the audio in Hz.
+        n_fft: Length of the transform in samples.
+
+    Returns:
+        Weights of shape (n_fft // 2 + 1, 12), C first.
+    """
+    bins = torch.arange(1, n_fft // 2 + 2, dtype=torch.float64)
+    semitones = 12 * torch.log2(bins * sample_rate / n_fft / A0_HZ)
+    width = semitones.diff().clamp(min=1)
+    # 0 Hz has no pitch; it is set 1.5 octaves below the first bin, and as wide.
+    semitones = torch.cat([semitones[:1] - 18, semitones[:-1]])
+    width = torch.cat([torch.tensor([18.0], dtype=torch.float64), width])
+    # C is 3 semitones above A.
+    distance = semitones[:, None] - 3 - torch.arange(12)
+    distance = (distance + 6) % 12 - 6
+    weights = torch.exp(-0.5 * (2 * distance / width[:, None]).square())
+    weights = nn.functional.normalize(weights, dim=1)
+    octave = torch.exp(-0.5 * ((semitones / 12 - 5) / 2).square())
+    return (weights * octave[:, None]).float()
+
+
+class Chroma(nn.Module):
+    """Chroma of spectra: how their magnitude divides among the twelve pitch classes."""
+
+    filters: Tensor
+
+    def __init__(self, sample_rate: int, n_fft: int) -> None:
+        """Initialize a new chroma.
+
+        Args:
+            sample_rate: Rate of the audio in Hz.
+            n_fft: Length of the transform in samples.
+        """
+        super().__init__()
+        self.register_buffer("filters", chroma_filters(sample_rate, n_fft), persistent=False)
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        """Compute the chroma of each spectrum.
+
+        Args:
+            magnitude: Magnitude spectra of shape (..., bins).
+
+        Returns:
+            Shares that add up to 1, or zeros where the spectrum is zero, of shape (..., 12), C
+            first.
+        """
+        return nn.functional.normalize(magnitude @ self.filters, p=1, dim=-1)
+
+
+class TonalCentroid(nn.Module):
+    """Tonal centroid: chroma on the circles of fifths, minor thirds and major thirds.
+
+    Source: Harte, Sandler, Gasser, "Detecting harmonic change in musical audio", 2006, equations 3
+    and 4, radii 1, 1 and 0.5.
+    """
+
+    transform: Tensor
+
+    def __init__(self) -> None:
+        """Initialize a new tonal centroid."""
+        super().__init__()
+        pitch = torch.arange(12, dtype=torch.float64)
+        circles = (
+            (1.0, 7 / 6),
+            (1.0, 3 / 2),
+            (0.5, 2 / 3),
+        )
+        rows = [
+            radius * wave(turn * math.pi * pitch)
+            for radius, turn in circles
+            for wave in (torch.sin, torch.cos)
+        ]
+        self.register_buffer("transform", torch.stack(rows, 1).float(), persistent=False)
+
+    def forward(self, chroma: Tensor) -> Tensor:
+        """Project chroma.
+
+        Args:
+            chroma: Shares that add up to 1, of shape (..., 12), C first.
+
+        Returns:
+            Centroids of shape (..., 6): sine and cosine on each circle.
+        """
+        return chroma @ self.transform
+
+
+def harmonic_change(centroid: Tensor) -> Tensor:
+    """Harmonic change detection function: how far the tonal centroid moves.
+
+    Source: Harte et al. 2006, section 3.4; as the flux of MIRtoolbox's ``mirhcdf``, from each frame
+    to the next and without smoothing.
+
+    Args:
+        centroid: Tonal centroids of shape (batch, frames, 6).
+
+    Returns:
+        Euclidean distance of each frame to the one before, 0 for the first, of shape (batch,
+        frames).
+    """
+    change = torch.linalg.vector_norm(centroid.diff(dim=1), dim=-1)
+    return nn.functional.pad(change, (1, 0))
+
+
+class KeyStrength(nn.Module):
+    """Strength of the 24 keys: correlation of chroma with the key profiles."""
+
+    profiles: Tensor
+
+    def __init__(self) -> None:
+        """Initialize new key strengths."""
+        super().__init__()
+        rows = [
+            torch.tensor(profile, dtype=torch.float64).roll(tonic)
+            for profile in (MAJOR_PROFILE, MINOR_PROFILE)
+            for tonic in range(12)
+        ]
+        profiles = torch.stack(rows, 1)
+        profiles = nn.functional.normalize(profiles - profiles.mean(0), dim=0)
+        self.register_buffer("profiles", profiles.float(), persistent=False)
+
+    def forward(self, chroma: Tensor) -> Tensor:
+        """Correlate.
+
+        Args:
+            chroma: Of shape (..., 12), C first.
+
+        Returns:
+            Pearson correlations of shape (..., 24) in the order of ``KEYS``, from -1 to 1; zeros
+            where the chroma is constant.
+        """
+        centred = chroma - chroma.mean(-1, keepdim=True)
+        # Shares that differ by rounding only have no key.
+        norm = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+        return torch.where(norm > 1e-6, centred / norm.clamp(min=1e-6) @ self.profiles, 0.0)
+
+
+class KeyClarity(nn.Module):
+    """Key clarity: strength of the best key, in long windows.
+
+    Source: Senac et al. 2017, section 2.2.3: 6 s windows with 50 % overlap; the second output of
+    MIRtoolbox's ``mirkey``. The profiles are Krumhansl's, the chroma that of one transform of the
+    whole window (Hamming). Where a clip is shorter than a window, the clip is the window.
+    """
+
+    def __init__(self, sample_rate: int, window_seconds: float = 6.0, overlap: float = 0.5) -> None:
+        """Initialize a new key clarity.
+
+        Args:
+            sample_rate: Rate of the audio in Hz.
+            window_seconds: Length of a window in seconds.
+            overlap: Share of a window that the next one covers, from 0 to below 1.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__()
+        self.window_length = 2 * round(sample_rate * window_seconds / 2)
+        if self.window_length < 4:
+            raise MgcError(
+                f"key_window_seconds={window_seconds}: too short for {sample_rate} Hz. Use longer "
+                "windows; the paper's have 6 s."
+            )
+        if not 0 <= overlap < 1:
+            raise MgcError(f"overlap={overlap}: a share from 0 to below 1 is needed.")
+        self.hop_length = max(1, round(self.window_length * (1 - overlap)))
+        self.chroma = Chroma(sample_rate, self.window_length)
+        self.strength = KeyStrength()
+
+    def key_strengths(self, audio: Tensor) -> Tensor:
+        """Compute the strength of all keys in each window.
+
+        Args:
+            audio: Finite float32 clips of shape (batch, samples).
+
+        Returns:
+            Of shape (batch, windows, 24), in the order of ``KEYS``.
+        """
+        length = min(self.window_length, audio.shape[-1])
+        window = torch.hamming_window(length, periodic=False, device=audio.device)
+        windows = audio.unfold(-1, length, self.hop_length)
+        magnitude = power_spectrum(windows * window, self.window_length).sqrt()
+        return self.strength(self.chroma(magnitude))
+
+    def forward(self, audio: Tensor, centres: Tensor) -> Tensor:
+        """Compute the key clarity of each frame, that of the window whose centre is nearest.
+
+        Args:
+            audio: Finite float32 clips of shape (batch, samples).
+            centres: Centres of the frames in samples, of shape (frames,).
+
+        Returns:
+            Correlations from 0 to 1, of shape (batch, frames).
+        """
+        clarity = self.key_strengths(audio).amax(-1)
+        nearest = ((centres - self.window_length / 2) / self.hop_length).round().long()
+        return clarity[:, nearest.clamp(0, clarity.shape[1] - 1)]

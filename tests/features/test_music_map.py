@@ -1,0 +1,211 @@
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from mgc.errors import MgcError
+from mgc.features.music_map import (
+    MUSIC_FEATURES,
+    MusicMap,
+    frame_energy,
+    zero_crossing_rate,
+)
+
+RATE = 22050
+
+
+@pytest.fixture(scope="module")
+def music():
+    """Two clips of 3 s: a chord that changes, with noise bursts."""
+    rng = np.random.default_rng(0)
+    time = np.arange(3 * RATE) / RATE
+    clips = []
+    for chords in ([(220, 277, 330), (196, 247, 294)], [(262, 330, 392), (175, 220, 262)]):
+        clip = 0.05 * np.exp(-8 * (time % 0.5)) * rng.standard_normal(len(time))
+        for chord, here in zip(chords, (time < 1.5, time >= 1.5), strict=True):
+            for pitch in chord:
+                for harmonic in range(1, 8):
+                    clip += here * 0.05 / harmonic * np.sin(2 * np.pi * pitch * harmonic * time)
+        clips.append(clip)
+    return torch.from_numpy(np.stack(clips)).float()
+
+
+def sine(frequency, amplitude=1.0, samples=RATE):
+    return amplitude * torch.sin(2 * torch.pi * frequency * torch.arange(samples) / RATE)[None]
+
+
+def test_clip_of_three_seconds_gives_the_map_of_the_paper(music):
+    module = MusicMap()
+    values = module(music)
+    assert values.shape == (2, 8, 128)
+    for row, name in enumerate(MUSIC_FEATURES):
+        torch.testing.assert_close(values[:, row], module.features(music)[name])
+        assert values[:, row].std() > 0
+
+
+@pytest.mark.parametrize(("frame_length", "hop_length"), [(1024, 512), (1000, 250), (744, 100)])
+def test_energy_and_zero_crossings_are_those_of_librosa(music, frame_length, hop_length):
+    frames = {"frame_length": frame_length, "hop_length": hop_length, "center": False}
+    for clip, energy, rate in zip(
+        music.numpy(),
+        frame_energy(music, frame_length, hop_length),
+        zero_crossing_rate(music, frame_length, hop_length),
+        strict=True,
+    ):
+        rms = librosa.feature.rms(y=clip, **frames)[0]
+        np.testing.assert_allclose(energy, rms**2, rtol=1e-4)
+        expected = librosa.feature.zero_crossing_rate(clip, **frames)[0]
+        np.testing.assert_allclose(rate, expected, rtol=1e-6)
+
+
+def test_flatness_is_that_of_librosa(music):
+    module = MusicMap()
+    magnitude = module.spectrum(music)[0].sqrt().numpy().T
+    expected = librosa.feature.spectral_flatness(S=magnitude)[0]
+    np.testing.assert_allclose(module.features(music)["flatness"][0], expected, rtol=1e-3)
+
+
+def test_sine_has_its_known_energy_and_crossings():
+    features = MusicMap().features(sine(1000, amplitude=0.5))
+    torch.testing.assert_close(features["energy"], torch.full((1, 42), 0.125), rtol=0.02, atol=0)
+    # A sine changes sign twice a period.
+    rate = features["zero_crossing_rate"].mean().item() * RATE
+    assert rate == pytest.approx(2000, rel=0.01)
+
+
+def test_brightness_is_the_share_of_energy_above_the_cutoff():
+    # Amplitudes 2 and 1: a fifth of the energy is in the high tone.
+    mix = sine(500, 0.4) + sine(4000, 0.2)
+    assert MusicMap().features(mix)["brightness"].mean().item() == pytest.approx(0.2, abs=0.005)
+    dark = MusicMap(cutoff_hz=5000).features(mix)["brightness"]
+    assert dark.max() < 0.01
+    bright = MusicMap(cutoff_hz=100).features(mix)["brightness"]
+    assert bright.min() > 0.99
+
+
+@pytest.mark.parametrize("cutoff_hz", [15000.0, 11025.0, -1.0])
+def test_cutoff_of_the_paper_is_refused_with_the_reason(cutoff_hz):
+    with pytest.raises(MgcError, match="nothing at or above 11025 Hz"):
+        MusicMap(cutoff_hz=cutoff_hz)
+    if cutoff_hz > 0:
+        MusicMap(sample_rate=44100, cutoff_hz=cutoff_hz)
+
+
+def test_entropy_and_flatness_tell_noise_from_a_sine():
+    noise = torch.randn(1, RATE, generator=torch.Generator().manual_seed(0))
+    of_noise, of_sine = MusicMap().features(noise), MusicMap().features(sine(1000))
+    # The magnitudes of noise are Rayleigh distributed: 1 - E[x log(x / E[x])] / (E[x] log 513), and
+    # its power exponentially: exp(-Euler's constant).
+    x = np.linspace(1e-6, 20, 2_000_001)
+    density = x * np.exp(-(x**2) / 2)
+    mean = np.sqrt(np.pi / 2)
+    divergence = np.trapezoid(density * x / mean * np.log(x / mean), x)
+    assert of_noise["entropy"].mean().item() == pytest.approx(
+        1 - divergence / np.log(513), abs=0.002
+    )
+    assert of_noise["flatness"].mean().item() == pytest.approx(np.exp(-np.euler_gamma), abs=0.01)
+    assert of_sine["flatness"].max() < 1e-3
+    # A Hamming window's main lobe is 3 bins and its side lobes are weak.
+    assert of_sine["entropy"].max() < 0.5
+
+
+def test_flat_spectrum_has_entropy_and_flatness_1():
+    impulse = torch.zeros(1, 1024)
+    impulse[0, 512] = 1
+    features = MusicMap().features(impulse)
+    assert features["entropy"].item() == pytest.approx(1, abs=1e-4)
+    assert features["flatness"].item() == pytest.approx(1, abs=1e-4)
+
+
+def test_roughness_tells_a_minor_second_from_a_fifth():
+    module = MusicMap()
+    second = module.features(sine(2000, 0.3) + sine(2000 * 2 ** (1 / 12), 0.3))["roughness"]
+    fifth = module.features(sine(2000, 0.3) + sine(3000, 0.3))["roughness"]
+    assert second.mean() > 20 * fifth.mean()
+
+
+def test_silence_is_zero_in_every_row():
+    audio = torch.zeros(2, 10240)
+    audio[1] = 3e-6
+    assert MusicMap()(audio).abs().max() == 0
+
+
+def test_silent_frames_of_music_are_zero_and_the_others_are_not(music):
+    audio = music.clone()
+    audio[:, RATE:] = 0
+    values = MusicMap()(audio)
+    assert values[:, :, 45:].abs().max() == 0
+    assert (values[:, :, 1:42].amax((0, 2)) > 0).all()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e38])
+def test_broken_samples_never_reach_the_map(music, value):
+    audio = music.clone()
+    audio[0, 1000:20000:7] = value
+    audio[1] = value
+    assert MusicMap()(audio).isfinite().all()
+
+
+def test_clipped_and_constant_audio_is_defined(music):
+    assert MusicMap()((music * 100).clamp(-1, 1)).isfinite().all()
+    assert MusicMap()(torch.ones(1, 4096)).isfinite().all()
+
+
+@pytest.mark.parametrize("samples", [1024, 1025, 1537, 7 * RATE])
+@pytest.mark.parametrize("sample_rate", [8000, 16000, 22050, 44100])
+def test_any_length_of_a_frame_or_more_and_any_rate(samples, sample_rate):
+    module = MusicMap(sample_rate)
+    samples = max(samples, module.spectrum.frame_length)
+    audio = torch.randn(1, samples, generator=torch.Generator().manual_seed(0)) / 10
+    values = module(audio)
+    assert values.shape == (1, 8, module.spectrum.num_frames(samples))
+    assert values.isfinite().all()
+
+
+def test_clip_shorter_than_a_frame_is_refused():
+    with pytest.raises(MgcError, match="shorter than one frame"):
+        MusicMap()(torch.zeros(1, 1023))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_does_not_change_the_map(music, dtype):
+    module = MusicMap()
+    with torch.autocast("cpu", dtype=dtype):
+        mixed = module(music)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, module(music))
+
+
+def test_a_clip_does_not_depend_on_the_others(music):
+    module = MusicMap()
+    torch.testing.assert_close(module(music)[1:], module(music[1:]))
+
+
+def test_statistics_standardise_each_row_and_are_saved(music):
+    module = MusicMap()
+    plain = module(music)
+    module.fit_statistics([music[:1], music[1:]])
+    values = module(music)
+    torch.testing.assert_close(values.mean((0, 2)), torch.zeros(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(values.std((0, 2), correction=0), torch.ones(8), atol=1e-3, rtol=0)
+
+    other = MusicMap()
+    assert torch.equal(other(music), plain)
+    other.load_state_dict(module.state_dict())
+    assert torch.equal(other(music), values)
+    assert set(module.state_dict()) == {"mean", "scale"}
+
+
+def test_row_that_never_changes_is_not_scaled():
+    module = MusicMap()
+    module.fit_statistics([torch.zeros(1, 4096)])
+    assert module.scale.flatten().tolist() == [1] * 8
+    with pytest.raises(MgcError, match="No clips"):
+        module.fit_statistics([])
+
+
+def test_gradient_reaches_the_audio(music):
+    audio = music[:, :4096].clone().requires_grad_()
+    MusicMap()(audio).sum().backward()
+    assert audio.grad is not None
+    assert audio.grad.isfinite().all()
