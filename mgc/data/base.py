@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
+from mgc.data.download import Source
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.data.store import PackedStore, find_store
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
@@ -48,6 +49,8 @@ class MusicDataModule(LightningDataModule):
         kind: What a batch holds: ``audio``, or ``beats`` for beat-aligned features.
         sample_rate: Rate of the audio in Hz, 0 where there is none.
         splits: Names that the ``split`` argument takes.
+        sources: Files to download the data set from, where it is still served. The class's
+            documentation says where people get it and what the folder must look like.
         tracks: After :meth:`setup`, the catalogue with a ``split`` column, a row per track that
             can be read. A batch's ``track`` is an index into it.
     """
@@ -56,6 +59,7 @@ class MusicDataModule(LightningDataModule):
     task: Task = "multiclass"
     kind: ClassVar[str] = "audio"
     splits: ClassVar[tuple[str, ...]] = ("stratified", "fold")
+    sources: ClassVar[tuple[Source, ...]] = ()
     sample_rate: int = 0
     tracks: pd.DataFrame
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from mgc.data.base import AudioDataModule
+from mgc.data.download import Source
 from mgc.errors import MgcError
 
 #: In the order of the catalogue's classID.
@@ -44,6 +45,14 @@ class UrbanSound8K(AudioDataModule):
 
     labels = SOUNDS
     splits = ("fold", "stratified")
+    sources = (
+        Source(
+            "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz",
+            6_023_741_708,
+            "md5:9aa69802bbf37fb986f71ec1483a196e",
+            "UrbanSound8K",
+        ),
+    )
     expected_seconds = (0.04, 4.1)
     expected_files: ClassVar[dict[str, dict[Any, int]]] = {
         "label": dict(
