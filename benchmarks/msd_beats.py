@@ -59,15 +59,18 @@ def read_mgc(path: Path) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def rate(read: Callable[[int], object], order: np.ndarray, repeats: int) -> float:
-    """Tracks per second, the best of some rounds."""
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for track in order:
-            read(track)
-        best = min(best, time.perf_counter() - start)
-    return len(order) / best
+def rates_in_turns(
+    readers: dict[str, Callable[[int], object]], orders: dict[str, np.ndarray], rounds: int
+) -> dict[str, float]:
+    """Tracks per second of each reader, the best of some rounds in turns."""
+    best = dict.fromkeys(readers, float("inf"))
+    for _ in range(rounds):
+        for name, read in readers.items():
+            start = time.perf_counter()
+            for track in orders[name]:
+                read(track)
+            best[name] = min(best[name], time.perf_counter() - start)
+    return {name: len(orders[name]) / seconds for name, seconds in best.items()}
 
 
 def copy_tracks(root: Path, folder: Path, copies: int) -> None:
@@ -88,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder with track files")
     parser.add_argument("--copies", type=int, default=30, help="how often each file is packed")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds, of which the best counts")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds, of which the best counts")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
     files = find_tracks(args.root)
@@ -97,11 +100,13 @@ def main() -> None:
         store_path = Path(folder, "store")
         pack(args.root, store_path)
         store = BeatStore(store_path)
-        rates = {
-            "h5py": rate(lambda i: read_h5py(files[i]), order, args.repeats),
-            "read_track, with metadata": rate(lambda i: read_mgc(files[i]), order, args.repeats),
-            "packed store": rate(store.read, np.tile(order, 30), args.repeats),
+        readers: dict[str, Callable[[int], object]] = {
+            "h5py": lambda i: read_h5py(files[i]),
+            "read_track, with metadata": lambda i: read_mgc(files[i]),
+            "packed store": store.read,
         }
+        orders = dict.fromkeys(readers, order) | {"packed store": np.tile(order, 30)}
+        rates = rates_in_turns(readers, orders, args.rounds)
         per_track = (store_path / "features.npy").stat().st_size / len(files)
         original = sum(path.stat().st_size for path in files) / len(files)
         many = Path(folder, "many")

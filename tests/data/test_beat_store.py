@@ -1,4 +1,3 @@
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -181,11 +180,10 @@ def test_a_reader_goes_to_worker_processes_without_the_features(root, tmp_path):
     np.testing.assert_array_equal(pickle.loads(message).read(2), store.read(2))
 
 
-@pytest.mark.skipif("MGC_REAL_DATA" not in os.environ, reason="MGC_REAL_DATA is not set")
-def test_all_real_files_are_packed(tmp_path):
+def test_all_real_files_are_packed(tmp_path, real_data):
     real = tmp_path / "real"
     for folder in ("msd/data", "bad_h5"):
-        shutil.copytree(Path(os.environ["MGC_REAL_DATA"], folder), real / folder)
+        shutil.copytree(real_data / folder, real / folder)
     pack(real, tmp_path / "store")
     store = BeatStore(tmp_path / "store")
     assert len(store) == 69

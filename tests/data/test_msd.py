@@ -2,15 +2,18 @@ import pickle
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from generate_msd import generate_msd
+from lightning.pytorch import Trainer
 from sklearn.linear_model import LogisticRegression
 
 from mgc.data.msd import MSDArtist, MSDGenre, MSDKey, MSDUnlabelled
 from mgc.data.msd_catalogue import GENRES, KEYS, TAGTRAUM_GENRES, read_duplicates
 from mgc.data.verification import Problem
 from mgc.errors import MgcError
+from mgc.models.base import MusicModel
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +131,42 @@ def test_the_key_can_be_learnt_from_chroma(made):
     mean = [(b["chroma"].sum(1) / b["length"][:, None]).numpy() for b in (train, test)]
     model = LogisticRegression(max_iter=1000, C=100).fit(mean[0], train["target"])
     assert model.score(mean[1], test["target"]) > 0.9
+
+
+class MeanChroma(MusicModel):
+    """Logistic regression on the mean chroma of a track."""
+
+    kind = "beats"
+
+    def __init__(self, num_classes, task="multiclass", sample_rate=0, lr=0.1):
+        super().__init__(num_classes, task, sample_rate, lr)
+        self.head = torch.nn.Linear(12, num_classes)
+
+    def logits(self, batch):
+        return self.head(10 * batch["chroma"].sum(1) / batch["length"][:, None])
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_model_learns_the_key(made, tmp_path, devices):
+    data = MSDKey(str(made[0]), tracks_per_class=20, batch_size=9)
+    model = MeanChroma(data.num_classes)
+    trainer = Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp_fork" if devices > 1 else "auto",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(model, data)
+    result = trainer.test(model, data, verbose=False)[0]
+    assert result["test/track_accuracy"] > 0.9
+    tracks = pd.read_parquet(tmp_path / "test" / "tracks.parquet")
+    assert len(tracks) == 24
+    assert (tracks["label"] == tracks["decision"]).mean() == result["test/track_accuracy"]
 
 
 def test_artists_stay_on_one_side(made):

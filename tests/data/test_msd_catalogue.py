@@ -1,6 +1,4 @@
-import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,8 +24,6 @@ from mgc.data.msd_catalogue import (
     select_tagtraum,
 )
 from mgc.errors import MgcError
-
-real = pytest.mark.skipif("MGC_REAL_DATA" not in os.environ, reason="MGC_REAL_DATA is not set")
 
 
 def name(number):
@@ -242,9 +238,8 @@ def test_wrong_lastfm_sources_are_errors(made, tmp_path):
         read_lastfm(tmp_path, [track], TAGS)
 
 
-@real
-def test_real_lists():
-    labels = Path(os.environ["MGC_REAL_DATA"], "msd", "labels")
+def test_real_lists(real_data):
+    labels = real_data / "msd" / "labels"
     sizes = {"train": 201_680, "valid": 12_634, "test": 28_540}
     lists = {split: read_track_list(labels / f"tagging_split_{split}.txt") for split in sizes}
     assert {split: len(tracks) for split, tracks in lists.items()} == sizes
@@ -256,9 +251,8 @@ def test_real_lists():
     assert (genres["second"] != "").sum() == 35_527
 
 
-@real
-def test_selection_from_the_real_tagtraum_list():
-    labels = Path(os.environ["MGC_REAL_DATA"], "msd", "labels")
+def test_selection_from_the_real_tagtraum_list(real_data):
+    labels = real_data / "msd" / "labels"
     genres = read_tagtraum(labels / "msd_tagtraum_cd1.cls")
     fewest = genres[genres["second"] == ""]["genre"].value_counts().min()
     selected = select_tagtraum(genres[["track"]], genres, per_genre=fewest)

@@ -1,6 +1,4 @@
-import os
 import shutil
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -9,8 +7,6 @@ from generate_msd import generate_msd
 
 from mgc.data.msd_files import find_tracks, read_track
 from mgc.errors import MgcError
-
-real = pytest.mark.skipif("MGC_REAL_DATA" not in os.environ, reason="MGC_REAL_DATA is not set")
 
 
 @pytest.fixture(scope="module")
@@ -157,15 +153,13 @@ def structure(path):
         return found
 
 
-@real
-def test_made_up_files_have_the_structure_of_real_ones(made):
-    root = Path(os.environ["MGC_REAL_DATA"], "msd")
+def test_made_up_files_have_the_structure_of_real_ones(made, real_data):
+    root = real_data / "msd"
     assert structure(find_tracks(made[0])[0]) == structure(find_tracks(root)[0])
 
 
-@real
-def test_all_real_files_are_read():
-    paths = find_tracks(Path(os.environ["MGC_REAL_DATA"], "msd"))
+def test_all_real_files_are_read(real_data):
+    paths = find_tracks(real_data / "msd")
     assert len(paths) == 69
     for path in paths:
         track = read_track(path)
@@ -181,9 +175,8 @@ def test_all_real_files_are_read():
             np.testing.assert_allclose(track.timbre, file["analysis/segments_timbre"], rtol=1e-6)
 
 
-@real
-def test_real_broken_files_are_reported():
-    folder = Path(os.environ["MGC_REAL_DATA"], "bad_h5")
+def test_real_broken_files_are_reported(real_data):
+    folder = real_data / "bad_h5"
     for path in find_tracks(folder):
         with pytest.raises(MgcError, match="lacks analysis/songs"):
             read_track(path)

@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -78,9 +75,8 @@ def test_equals_a_loop_on_random_tracks():
         )
 
 
-@pytest.mark.skipif("MGC_REAL_DATA" not in os.environ, reason="MGC_REAL_DATA is not set")
-def test_equals_a_loop_on_a_real_track():
-    path = find_tracks(Path(os.environ["MGC_REAL_DATA"], "msd"))[10]
+def test_equals_a_loop_on_a_real_track(real_data):
+    path = find_tracks(real_data / "msd")[10]
     track = read_track(path)
     for features in (track.chroma, track.timbre):
         arguments = (track.segments_start, track.beats_start, features, track.duration)
