@@ -1,11 +1,14 @@
 """Every audio data set on a tiny copy in its real layout."""
 
+from pathlib import Path
+
 import layouts
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
 from mgc import registry
+from mgc.cli import main
 from mgc.models.vgg import VGGTagger
 
 SETTINGS = {"sample_rate": 8000, "clip_seconds": 1.0, "batch_size": 4}
@@ -61,6 +64,18 @@ def test_trains_the_tagger_for_a_step(name, roots):
     assert trainer.global_step == 1
     assert not torch.equal(model.net.head.weight, before)
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_trains_by_its_configuration(name, roots, workdir):
+    config = Path(__file__).parents[2] / "configs" / f"vgg_{name}.yaml"
+    words = f"fit --config {config} --data.root {roots[name]} --data.batch_size 2"
+    words += " --data.num_workers 0 --model.channels 4 --trainer.max_epochs 1"
+    words += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
+    words += " --trainer.logger false --trainer.accelerator cpu"
+    main(words.split())
+    # The measure that the configuration watches was there.
+    assert list(workdir.rglob("best.ckpt"))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -17,9 +17,7 @@ def root(tmp_path_factory):
 
 
 def paths(root):
-    return sorted(
-        str(path.relative_to(root)) for path in root.rglob("*.*") if path.suffix != ".csv"
-    )
+    return [str(path.relative_to(root)) for path in find_files(root)]
 
 
 def with_table(root, header, row):
