@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import soundfile
@@ -18,6 +18,21 @@ from mgc.errors import MgcError
 
 #: Endings of the files that libsndfile reads and that collections of music come in.
 SUFFIXES = (".wav", ".au", ".mp3", ".flac", ".ogg", ".aif", ".aiff")
+
+#: How carefully the rate is changed. ``fast`` fades the highest tenth of the spectrum out, ``best``
+#: is flat up to the edge: features that stand beside published ones need it. ``best`` is the Kaiser
+#: window of resampy's ``kaiser_best``, which librosa used in 2017; its edge, as a share of half the
+#: rate, is the one that brings the MFCC vectors published by Choi et al. (2017) back to 0.2 %.
+Resampling = Literal["fast", "best"]
+_FILTERS: dict[Resampling, dict[str, Any]] = {
+    "fast": {},
+    "best": {
+        "resampling_method": "sinc_interp_kaiser",
+        "lowpass_filter_width": 64,
+        "rolloff": 0.9463,
+        "beta": 14.769656459379492,
+    },
+}
 
 
 class AudioError(MgcError):
@@ -120,6 +135,7 @@ def read(
     start: int = 0,
     samples: int | None = None,
     channel: int | None = None,
+    resampling: Resampling = "fast",
 ) -> np.ndarray:
     """Read a part of a file, mono, at the rate asked for.
 
@@ -131,6 +147,7 @@ def read(
         start: First sample, counted at ``sample_rate``.
         samples: How many samples to read at ``sample_rate``; by default all that follow.
         channel: Number of the channel to read; by default the mean of all channels.
+        resampling: How carefully the rate is changed, ``fast`` or ``best``.
 
     Returns:
         Float32 of shape (samples,) in [-1, 1]; shorter only where the file ends.
@@ -148,7 +165,7 @@ def read(
             total = resampled_length(file.frames, file.samplerate, sample_rate)
             stop = total if samples is None else min(total, start + samples)
             # Whole periods of the rate ratio around the part, and the resampling filter's width.
-            margin = 0 if source == target else _margin(source, target)
+            margin = 0 if source == target else _margin(source, target, resampling)
             first = max(0, start // target - margin)
             last = -(-stop // target) + margin
             file.seek(min(first * source, file.frames))
@@ -164,7 +181,9 @@ def read(
         mono = audio.mean(axis=1) if channel is None else audio[:, channel]
     if source != target:
         with torch.no_grad():
-            resampled = _resampler(source, target)(torch.from_numpy(np.ascontiguousarray(mono)))
+            resampled = _resampler(source, target, resampling)(
+                torch.from_numpy(np.ascontiguousarray(mono))
+            )
         mono = resampled.numpy()
     offset = start - first * target
     return mono[offset : offset + max(0, stop - start)]
@@ -208,13 +227,13 @@ def _ratio(source_rate: int, target_rate: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=16)
-def _resampler(source: int, target: int) -> Resample:
-    return Resample(source, target)
+def _resampler(source: int, target: int, resampling: Resampling) -> Resample:
+    return Resample(source, target, **_FILTERS[resampling])
 
 
-def _margin(source: int, target: int) -> int:
+def _margin(source: int, target: int, resampling: Resampling) -> int:
     """Width of the resampling filter in periods of ``source`` samples."""
-    return -(-int(cast(int, _resampler(source, target).width)) // source) + 1
+    return -(-int(cast(int, _resampler(source, target, resampling).width)) // source) + 1
 
 
 def _reason(path: str | os.PathLike[str], error: Exception) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset, DistributedSampler
 
 from mgc.data import audio
-from mgc.data.audio import AudioError
+from mgc.data.audio import AudioError, Resampling
 
 Batch = dict[str, Any]
 
@@ -53,6 +53,7 @@ class FileReader:
         sample_rate: int,
         channel: int | None = None,
         starts: np.ndarray | None = None,
+        resampling: Resampling = "fast",
     ) -> None:
         """Initialize a new reader.
 
@@ -62,6 +63,7 @@ class FileReader:
             sample_rate: Rate of the result in Hz.
             channel: Number of the channel to read; by default the mean of all channels.
             starts: First sample of each track in its file, where tracks are parts of files.
+            resampling: How carefully the rate is changed, ``fast`` or ``best``.
         """
         # One array of bytes: a list of strings would be copied into every worker by and by, as
         # their reference counts change.
@@ -69,6 +71,7 @@ class FileReader:
         self.lengths = lengths
         self.sample_rate = sample_rate
         self.channel = channel
+        self.resampling: Resampling = resampling
         self._starts = np.zeros(len(lengths), np.int64) if starts is None else starts
 
     def read(self, track: int, start: int, out: np.ndarray) -> int:
@@ -76,7 +79,7 @@ class FileReader:
         samples = min(len(out), int(self.lengths[track]) - start)
         start += int(self._starts[track])
         path = os.fsdecode(self._paths[track])
-        part = audio.read(path, self.sample_rate, start, samples, self.channel)
+        part = audio.read(path, self.sample_rate, start, samples, self.channel, self.resampling)
         out[: len(part)] = part
         return len(part)
 
