@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor
 
 from mgc.errors import MgcError
@@ -38,8 +38,8 @@ class MFCC(LightningModule):
         """
         return {"mfcc": self.statistics(audio)}
 
-    def setup(self, stage: str) -> None:
-        """Refuse to be trained or tested.
+    def configure_callbacks(self) -> list[Callback]:
+        """Refuse to be trained or tested, before a trainer looks at anything else.
 
         Raises:
             MgcError: Always.
