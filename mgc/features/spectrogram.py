@@ -11,7 +11,7 @@ AMIN = 1e-10
 
 
 class LogMelSpectrogram(nn.Module):
-    """Mel-spectrogram in decibels below its maximum.
+    """Mel-spectrogram in decibels below its maximum, or below a fixed level.
 
     Slaney's mel scale and area-normalised bands, as in librosa. Computed in float32 whatever the
     precision around it, as powers of quiet music underflow in half precision.
@@ -29,6 +29,7 @@ class LogMelSpectrogram(nn.Module):
         f_min: float = 0.0,
         f_max: float | None = None,
         top_db: float = 80.0,
+        reference_db: float | None = None,
     ) -> None:
         """Initialize a new front end.
 
@@ -41,7 +42,9 @@ class LogMelSpectrogram(nn.Module):
             n_mels: Number of mel bands.
             f_min: Lower edge of the lowest band in Hz.
             f_max: Upper edge of the highest band in Hz; by default half of ``sample_rate``.
-            top_db: Range below the clip's maximum that is kept, in decibels.
+            top_db: Range below the reference that is kept, in decibels.
+            reference_db: Power of a band, in decibels, that counts as 0 dB, so that loud clips
+                differ from quiet ones; by default each clip's maximum.
 
         Raises:
             MgcError: If ``f_max`` lies above half of ``sample_rate``.
@@ -56,6 +59,7 @@ class LogMelSpectrogram(nn.Module):
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.top_db = top_db
+        self.reference_db = reference_db
         basis = melscale_fbanks(
             n_fft // 2 + 1, f_min, f_max or nyquist, n_mels, sample_rate, "slaney", "slaney"
         )
@@ -69,7 +73,7 @@ class LogMelSpectrogram(nn.Module):
             audio: Clips of shape (batch, samples).
 
         Returns:
-            Decibels below each clip's maximum, of shape (batch, mel bands, frames), where a clip
+            Decibels relative to the reference, of shape (batch, mel bands, frames), where a clip
             has 1 + samples // hop length frames.
         """
         with torch.autocast(audio.device.type, enabled=False):
@@ -85,5 +89,8 @@ class LogMelSpectrogram(nn.Module):
             )
             power = spectrum.real.square() + spectrum.imag.square()
             decibels = 10 * torch.log10((self.mel_basis @ power).clamp(min=AMIN))
-            maximum = decibels.amax(dim=(1, 2), keepdim=True)
-            return (decibels - maximum).clamp(min=-self.top_db)
+            if self.reference_db is None:
+                decibels = decibels - decibels.amax(dim=(1, 2), keepdim=True)
+            else:
+                decibels = decibels - self.reference_db
+            return decibels.clamp(min=-self.top_db)

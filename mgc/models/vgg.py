@@ -132,6 +132,7 @@ class VGGTagger(MusicModel):
         f_max: float | None = None,
         dropout: float = 0.0,
         norm: Literal["batch", "clip"] = "batch",
+        reference_db: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Initialize a new tagger.
@@ -144,11 +145,13 @@ class VGGTagger(MusicModel):
             f_max: Upper edge of the highest band in Hz; by default half of the sample rate.
             dropout: Share of the last block's outputs dropped in training.
             norm: Normalise by statistics of the ``batch`` or of each ``clip``.
+            reference_db: Power of a mel band, in decibels, that counts as 0 dB; by default each
+                clip's maximum.
             **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
         """
         super().__init__(**kwargs)
         self.spectrogram = LogMelSpectrogram(
-            self.sample_rate, n_fft, hop_length, n_mels, f_max=f_max
+            self.sample_rate, n_fft, hop_length, n_mels, f_max=f_max, reference_db=reference_db
         )
         self.net = VGGNet(self.num_classes, channels, dropout, norm)
 
