@@ -18,12 +18,13 @@ def transfer(
 ) -> None:
     """Fit a classifier on combinations of layers and report how well each serves the task.
 
-    Two protocols are reported: `paper`, the best setting's mean score over the test folds
-    (optimistic, as published by Choi et al., 2017), and `nested`, with settings chosen within each
-    training fold, and its 95 % interval. The grid of the support vector machine is that of the
-    paper: kernel linear or RBF, gamma 1/2³, 1/2⁵, … 1/2¹³ or 1 / number of features, C 0.1, 2, 8
-    or 32, each with and without standardisation. An interrupted run goes on where it stopped when
-    the same command is given again.
+    Two protocols are reported. `paper` is the best setting's mean score over the test folds, of
+    features as they are: optimistic, and what Choi et al. (2017) published (`full_grid` also tries
+    standardised features, as their text says). `nested` chooses the settings, standardisation
+    among them, within each training fold; with its 95 % interval. The grid of the support vector
+    machine is that of the paper: kernel linear or RBF, gamma 1/2³, 1/2⁵, … 1/2¹³ or 1 / number of
+    features, C 0.1, 2, 8 or 32. An interrupted run goes on where it stopped when the same command
+    is given again.
 
     Example: mgc transfer gtzan.parquet gtzan_mfcc.parquet --layers all --out results/gtzan
 
@@ -49,7 +50,7 @@ def transfer(
     """
     from mgc.evaluation.combinations import load_tables, parse_combinations
     from mgc.evaluation.folds import make_plan
-    from mgc.evaluation.transfer import Progress, run_transfer
+    from mgc.evaluation.transfer import METRICS, Progress, run_transfer
 
     table = load_tables(features)
     chosen = parse_combinations(layers, list(table.layers), with_each=with_each)
@@ -67,5 +68,7 @@ def transfer(
     result.save(out)
     print(f"{len(table.tracks)} tracks, {plan.description}")
     shown = result.summary.sort_values(["target", "paper"], ascending=[True, False])
+    shown = shown.drop(columns=["metric", "paper_setting", "full_grid_setting"])
+    print(f"{METRICS[table.task]} by layers:")
     print(shown.to_string(index=False, float_format="{:.3f}".format))
     print(f"Written to {out}")

@@ -14,6 +14,7 @@ from scipy.linalg import cho_factor, cho_solve, qr
 from mgc.errors import MgcError
 
 MAX_STEPS = 200
+PROXIMAL = 1e-8
 SIGN = np.array([[1.0], [-1.0]])
 
 
@@ -31,12 +32,13 @@ class LinearSVR:
     Attributes:
         cost: Weight of the errors (``C``).
         epsilon: Half width of the tube within which errors count nothing.
-        tolerance: Largest violation of the optimality conditions, relative to the targets' scale.
+        tolerance: Largest violation of the optimality conditions, and largest duality gap, relative
+            to the scale of the targets, the weights and the objective.
     """
 
     cost: float = 1.0
     epsilon: float = 0.1  # scikit-learn's default, which the published experiment used
-    tolerance: float = 1e-6
+    tolerance: float = 1e-7
 
     def fit(self, features: np.ndarray, targets: np.ndarray) -> "LinearSVR":
         """Find weights and intercept.
@@ -54,7 +56,9 @@ class LinearSVR:
         if features.shape[1] > len(features):
             rotation, triangle = qr(features.T, mode="economic")
             features = triangle.T
-        self.intercept, self.weights = self._solve(features, targets)
+        centre = features.mean(0)  # the intercept takes it up, and the systems are better scaled
+        self.intercept, self.weights = self._solve(features - centre, targets)
+        self.intercept -= float(centre @ self.weights)
         if rotation is not None:
             self.weights = rotation @ self.weights
         return self
@@ -77,15 +81,16 @@ class LinearSVR:
             slope = self.epsilon + SIGN * (x @ weights + intercept - targets)
             balance = (SIGN * dual).sum(0)
             gap = float((dual * low + room * high).sum()) / (2 * n)
+            primal = float(weights @ weights) / 2 + self.cost * float(np.maximum(-slope, 0).sum())
             worst = max(
-                float(np.abs(slope - low + high).max()),
+                float(np.abs(slope - low + high).max()) / scale,
                 float(np.abs(weights - balance @ x).max()) / (1.0 + float(np.abs(weights).max())),
-                gap / self.cost,
+                2 * n * gap / (1.0 + primal),
             )
-            if worst < self.tolerance * scale:
+            if worst < self.tolerance:
                 return intercept, weights
 
-            newton = _Newton(x, weights, slope, balance, dual, room, low, high)
+            newton = _Newton(x, weights, slope, balance, dual, room, low, high, scale / self.cost)
             # Mehrotra's predictor aims at no gap at all; how far it gets sets the corrector's aim.
             _, d_dual, d_low, d_high = newton.step(0.0, 0.0)
             length = newton.reach(d_dual, d_low, d_high)
@@ -117,10 +122,13 @@ class _Newton:
         room: np.ndarray,
         low: np.ndarray,
         high: np.ndarray,
+        unit: float,
     ) -> None:
         self.x, self.weights, self.slope, self.balance = x, weights, slope, balance
         self.dual, self.room, self.low, self.high = dual, room, low, high
-        self.inverse = 1.0 / (low / dual + high / room)
+        # The proximal term bounds the condition of the system; it shortens steps and moves no
+        # solution.
+        self.inverse = 1.0 / (low / dual + high / room + PROXIMAL * unit)
         width = x.shape[1]
         weight = self.inverse.sum(0)
         system = np.empty((width + 1, width + 1))

@@ -1,0 +1,66 @@
+"""``mgc report transfer``: tables and plots of transfer experiments."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def report_transfer(
+    results: list[str],
+    out: str,
+    published: str | None = None,
+    tasks: str = "",
+    compare: str = "",
+    wandb: bool = False,
+    project: str = "mgc",
+) -> None:
+    """Report a transfer experiment: all combinations of layers, baselines, published scores.
+
+    Writes a table (transfer.md, transfer.csv), a bar chart per target, and, when asked, the
+    comparison of two combinations class by class.
+
+    Example: mgc report transfer results/gtzan --out report --published choi2017 --tasks gtzan
+
+    Args:
+        results: Folders written by `mgc transfer`. The first is reported, the others stand beside
+            it, such as those of features with random weights.
+        out: Folder for the report.
+        published: Published scores: choi2017 for the figures printed in that paper, or a CSV file
+            with columns task, layers, score.
+        tasks: Names of the published tasks, separated by commas, one per target of the results.
+        compare: Two combinations to compare class by class, separated by a comma: 12345,5.
+        wandb: Whether to log the report to Weights & Biases.
+        project: Project in Weights & Biases.
+
+    Raises:
+        MgcError: If results are missing or do not belong together.
+    """
+    from mgc.errors import MgcError
+    from mgc.evaluation.transfer import Transfer
+    from mgc.evaluation.transfer_report import make_report
+
+    names = [Path(folder).name for folder in results]
+    if not names or len(set(names)) < len(names):
+        raise MgcError(f"Give result folders of different names, not {', '.join(names) or 'none'}.")
+    report = make_report(
+        {name: Transfer.load(folder) for name, folder in zip(names, results, strict=True)},
+        published=published,
+        tasks=[name.strip() for name in tasks.split(",") if name],
+        compare=[name.strip() for name in compare.split(",") if name],
+    )
+    report.save(out)
+    if wandb:
+        plots = [Path(out, f"{name}.png") for name in report.plots]
+        _log(report.table, plots, names[0], project)
+    print(report.text)
+    print(f"Written to {out}")
+
+
+def _log(table: "pd.DataFrame", plots: list[Path], name: str, project: str) -> None:
+    import wandb
+
+    with wandb.init(project=project, name=f"transfer {name}", job_type="report") as run:
+        run.log({"transfer": wandb.Table(dataframe=table)})
+        run.log({plot.stem: wandb.Image(str(plot)) for plot in plots})

@@ -1,0 +1,1 @@
+"""Scores that papers print, one module a paper."""
