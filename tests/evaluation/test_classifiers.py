@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from generated_tables import genre_table, mood_table, tag_table
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.svm import SVC, SVR
-from tables import genre_table, mood_table, tag_table
 
 from mgc.errors import MgcError
 from mgc.evaluation.classifiers import get_classifier

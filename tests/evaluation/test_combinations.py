@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tables import genre_table
+from generated_tables import genre_table
 
 from mgc.errors import MgcError
 from mgc.evaluation.combinations import load_tables, name_combination, parse_combinations

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from generated_tables import tracks_table
 from sklearn.model_selection import KFold, StratifiedKFold
-from tables import tracks_table
 
 from mgc.errors import MgcError
 from mgc.evaluation.folds import make_plan

@@ -36,6 +36,7 @@ def test_errors_within_the_tube_count_nothing():
     assert abs(model.weights[0]) < 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:Solver terminated early")  # libsvm would go on for minutes
 def test_scales_of_features_may_differ_a_thousandfold():
     features, targets = data()
     features *= np.array([1e-2, 1, 10, 1, 3, 1])

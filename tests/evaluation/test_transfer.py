@@ -1,12 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from generated_tables import genre_table, mood_table, tag_table
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from tables import genre_table, mood_table, tag_table
 
 from mgc.errors import MgcError
 from mgc.evaluation.combinations import parse_combinations

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from generated_tables import genre_table, mood_table
 from matplotlib import image
-from tables import genre_table, mood_table
 from test_transfer import run
 
 from mgc.commands.report_transfer import report_transfer
