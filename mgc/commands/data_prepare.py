@@ -3,8 +3,6 @@
 import inspect
 from pathlib import Path
 
-import pandas as pd
-
 from mgc import registry
 from mgc.data.base import MusicDataModule
 from mgc.data.download import fetch
@@ -29,10 +27,12 @@ def prepare(name: str, root: str) -> None:
         raise MgcError(f"The data '{name}' cannot be prepared: it is no MusicDataModule.")
     folder = Path(root)
     module = component(root=root)
+    present, listed = _count_tracks(module)
     # An archive that is still there was not unpacked to its end.
     unfinished = any((folder / source.name).exists() for source in component.sources)
-    if not unfinished and (tracks := _count_tracks(module)):
-        print(f"{tracks} tracks are there already: {folder}\nCheck them: mgc data verify {name}")
+    if present and not unfinished and (present == listed or not component.sources):
+        print(f"{present} of {listed} tracks are there already: {folder}")
+        print(f"Check them: mgc data verify {name} --root {root}")
         return
     if not component.sources:
         print(inspect.getdoc(component))
@@ -41,13 +41,16 @@ def prepare(name: str, root: str) -> None:
         )
     for source in component.sources:
         fetch(source, folder)
-    print(f"{_count_tracks(module)} tracks: {folder}")
+    present, listed = _count_tracks(module)
+    print(f"{present} of {listed} tracks: {folder}")
 
 
-def _count_tracks(module: MusicDataModule) -> int:
-    """Number of tracks whose files are there."""
+def _count_tracks(module: MusicDataModule) -> tuple[int, int]:
+    """Number of tracks whose files are there, and of all that the lists name."""
     try:
-        catalogue: pd.DataFrame = module.read_catalogue()
+        catalogue = module.read_catalogue()
     except MgcError:
-        return 0
-    return sum(Path(path).is_file() for path in catalogue["path"])
+        return 0, 0
+    # Beat-aligned features are in one store, which the catalogue comes from.
+    files = catalogue["path"] if "path" in catalogue else [module.root] * len(catalogue)
+    return sum(Path(path).exists() for path in files), len(catalogue)

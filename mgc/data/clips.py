@@ -153,6 +153,7 @@ class ClipDataset(Dataset[Batch]):
         epochs, index = np.array(keys).T
         starts = self._starts(epochs, index)
         broken = np.full(len(keys), -1)
+        lost = np.ones(len(keys), bool)
         for row in range(len(keys)):
             # A run of broken tracks longer than the attempts ends in silence of no track.
             for _attempt in range(10):
@@ -170,9 +171,9 @@ class ClipDataset(Dataset[Batch]):
                 if samples < self.clip_samples:
                     part = clips[row, :samples]
                     clips[row] = audio.fit_length(part, self.clip_samples, self.short)
+                lost[row] = False
                 break
         tracks = self.tracks[index]
-        lost = (broken >= 0) & ~clips.any(axis=1)
         return {
             "audio": torch.from_numpy(clips),
             "target": self.targets[tracks],
