@@ -1,6 +1,7 @@
 import librosa
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from mgc.errors import MgcError
@@ -209,3 +210,18 @@ def test_gradient_reaches_the_audio(music):
     MusicMap()(audio).sum().backward()
     assert audio.grad is not None
     assert audio.grad.isfinite().all()
+
+
+def test_features_of_real_music_are_what_the_paper_says(real_data):
+    """Metal and classical differ in energy; hip hop has a low key clarity, country a high one."""
+    module = MusicMap()
+    means = {}
+    for genre in ("metal", "classical", "hiphop", "country"):
+        files = sorted((real_data / "gtzan_mini" / "genres" / genre).glob("*.wav"))
+        clips = [soundfile.read(file, 10 * RATE, dtype="float32")[0] for file in files]
+        features = module.features(torch.from_numpy(np.stack(clips)))
+        means[genre] = {name: values.mean().item() for name, values in features.items()}
+    assert means["metal"]["energy"] > 2 * means["classical"]["energy"]
+    assert means["country"]["key_clarity"] > means["hiphop"]["key_clarity"] + 0.1
+    assert means["metal"]["brightness"] > means["classical"]["brightness"]
+    assert means["metal"]["roughness"] > means["classical"]["roughness"]
