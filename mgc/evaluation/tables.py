@@ -7,7 +7,7 @@ A table is a Parquet file with a row per track. Columns:
 * ``split``: ``train``, ``val`` or ``test`` where the data set gives a split, else null
 * ``fold``: number of the given fold, else null
 * ``label``: name of the class (multiclass), or one column ``target.<name>`` per tag
-  (multilabel, 0 or 1) or per quantity (regression)
+  (multilabel, 0 or 1) or per quantity (regression); neither for audio files without labels
 * ``<layer>.<i>``: value ``i`` of a layer; the columns of one layer share its name
 
 The file's metadata holds, as JSON under the key ``mgc``, the task, the labels, the width of each
@@ -39,7 +39,8 @@ class FeatureTable:
         tracks: A row per track: ``track``, ``group``, ``split``, ``fold`` and the targets.
         layers: Features by layer, float32 of shape (tracks, width).
         task: What the targets are.
-        labels: Names of the classes, tags or quantities, in target order.
+        labels: Names of the classes, tags or quantities, in target order; empty for plain audio
+            files, which have no targets.
         source: Where the features come from (model, checkpoint, data set, version of mgc).
     """
 
@@ -51,7 +52,16 @@ class FeatureTable:
 
     @property
     def targets(self) -> np.ndarray:
-        """Class indices of shape (tracks,), or values of shape (tracks, labels)."""
+        """Class indices of shape (tracks,), or values of shape (tracks, labels).
+
+        Raises:
+            MgcError: If the tracks have no labels.
+        """
+        if not self.labels:
+            raise MgcError(
+                "The features have no labels: they were computed of plain audio files. Compute "
+                "them of a data set: mgc extract FOLDER --data NAME."
+            )
         if self.task == "multiclass":
             index = {label: i for i, label in enumerate(self.labels)}
             return self.tracks["label"].map(index).to_numpy(np.int64)
