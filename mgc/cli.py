@@ -164,13 +164,12 @@ def one_line(error: Exception) -> str:
 
 def _show_log() -> None:
     """Print what mgc logs. Lightning prints its own log itself."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("mgc")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _split_name(argv: list[str]) -> tuple[str, list[str]]:

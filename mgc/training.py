@@ -4,13 +4,14 @@ import logging
 import netrc
 import os
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -70,7 +71,13 @@ def main(args: list[str]) -> None:
         trainer_defaults={
             "logger": WANDB,
             "default_root_dir": RUNS,
-            "callbacks": [TrackEvaluation(), TestReport(), DescribeCheckpoint(), SeedSteps()],
+            "callbacks": [
+                TrackEvaluation(),
+                TestReport(),
+                DescribeCheckpoint(),
+                SeedSteps(),
+                TellWhere(),
+            ],
         },
         parser_kwargs={"version": mgc.__version__},
         args=_with_saved_config(args),
@@ -110,6 +117,8 @@ class MgcCLI(LightningCLI):
         """Turn short names on the command line into class paths."""
         if not isinstance(args, list):
             raise TypeError("Give the words of a command line.")
+        for path in _values(args, "--config", "-c"):
+            _check_yaml(path)
         self.config = parser.parse_args(expand_arguments(args))
 
     def _parse_ckpt_path(self) -> None:
@@ -143,7 +152,11 @@ class MgcCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build everything, then check that the checkpoint fits the data."""
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            # The parser buries what a constructor says among the types it tried.
+            raise _told(error) or error from None
         path = self.config[self.subcommand].get("ckpt_path")
         if path and path not in CHECKPOINT_WORDS:
             about = checkpoint.read(path).get(checkpoint.KEY, {})
@@ -155,17 +168,21 @@ class MgcCLI(LightningCLI):
                         f"{name}={tuple_of(given)}."
                     )
 
-    def after_fit(self) -> None:
-        """Say where everything is."""
-        if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
+
+class TellWhere(Callback):
+    """Says where everything is, when a fit ends."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the paths (on the first process only)."""
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-        lines = [f"Run: {run_folder(self.trainer)}"]
+        lines = [f"Run: {run_folder(trainer)}"]
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if best:
             lines += [f"Best checkpoint: {best}", f"Test it: mgc test --ckpt_path {best}"]
         lines += [
             f"W&B: {logger.experiment.dir.removesuffix('/files')} (offline runs: wandb sync)"
-            for logger in self.trainer.loggers
+            for logger in trainer.loggers
             if isinstance(logger, WandbLogger)
         ]
         log.info("\n".join(lines))
@@ -281,7 +298,7 @@ def _use_run_folder_for_wandb(logger: Any, job: str) -> None:
     """Name W&B's kind of job, and keep what W&B stages out of the home folder."""
     if not isinstance(logger, Namespace) or not logger.class_path.endswith("WandbLogger"):
         return
-    if "job_type" not in logger.init_args:
+    if not logger.init_args.get("job_type"):
         logger.init_args["job_type"] = job
     staging = Path(str(logger.init_args.get("save_dir") or RUNS), "wandb").absolute()
     staging.mkdir(parents=True, exist_ok=True)
@@ -289,19 +306,32 @@ def _use_run_folder_for_wandb(logger: Any, job: str) -> None:
     os.environ.setdefault("WANDB_CACHE_DIR", str(staging / "cache"))
 
 
+def _values(args: list[str], *options: str) -> list[str]:
+    """What an option is given on a command line, each time."""
+    words = [word for arg in args for word in (arg.split("=", 1) if arg[:2] == "--" else [arg])]
+    return [value for option, value in pairwise(words) if option in options]
+
+
+def _check_yaml(path: str) -> None:
+    """Name the file that is no YAML, which the parser does not."""
+    try:
+        yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise MgcError(f"{path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MgcError(f"{path}: not valid YAML: {error}") from error
+
+
 def _with_saved_config(args: list[str]) -> list[str]:
     """Use the configuration saved beside a checkpoint, where a command names no other."""
-    named = [arg.partition("=")[0] for arg in args]
-    if args[0] == "fit" or {"-c", "--config", "--model", "--data"} & set(named):
+    paths = _values(args, "--ckpt_path")
+    if args[0] == "fit" or not paths or _values(args, "-c", "--config", "--model", "--data"):
         return args
-    words = [word for arg in args for word in (arg.split("=", 1) if arg[:2] == "--" else [arg])]
-    if "--ckpt_path" not in words[:-1]:
-        return args
-    position = words.index("--ckpt_path") + 1
-    if words[position] in ("best", "last"):
-        words[position] = _newest(words[position])
-    saved = Path(words[position]).parent.parent / "config.yaml"
-    return [words[0], "--config", str(saved), *words[1:]] if saved.is_file() else args
+    path = _newest(paths[-1]) if paths[-1] in ("best", "last") else paths[-1]
+    saved = Path(path).parent.parent / "config.yaml"
+    config = ["--config", str(saved)] if saved.is_file() else []
+    # The last of several values counts.
+    return [args[0], *config, *args[1:], f"--ckpt_path={path}"]
 
 
 def _newest(name: str) -> str:
@@ -317,3 +347,10 @@ def _newest(name: str) -> str:
 def _class(class_path: str) -> type:
     module, _, name = class_path.rpartition(".")
     return getattr(__import__(module, fromlist=[name]), name)
+
+
+def _told(error: BaseException | None) -> MgcError | None:
+    """The error of mgc that another one hides."""
+    while error is not None and not isinstance(error, MgcError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -1,0 +1,236 @@
+"""The commands of Lightning, end to end on a small data set."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from wandb_offline import read_run
+
+from mgc import checkpoint
+from mgc.cli import main
+from mgc.evaluation.results import Results
+
+THIRD_PARTY = Path(__file__).parent / "third_party"
+
+
+@pytest.fixture
+def settings(tones: Path) -> list[str]:
+    """Words that make a run small and quiet."""
+    return [
+        *("--data", "gtzan", f"--data.root={tones}", "--data.sample_rate=8000"),
+        *("--data.clip_seconds=1", "--data.batch_size=16"),
+        *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
+        "--trainer.enable_model_summary=false",
+    ]
+
+
+VGG = ["--model", "vgg_tagger", "--model.channels=8", "--model.lr=0.01", "--model.dropout=0.2"]
+NO_LOGGER = "--trainer.logger=false"
+
+
+def epochs(number: int) -> str:
+    return f"--trainer.max_epochs={number}"
+
+
+def fails(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """The one line of a command that ends with code 2."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(args))
+    assert stop.value.code == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(errors) == 1
+    assert errors[0].startswith("mgc: error: ")
+    return errors[0]
+
+
+def test_fit_then_test_then_predict_from_the_checkpoint_alone(
+    settings: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fit", *VGG, *settings, epochs(8)])
+    (config,) = workdir.glob("runs/mgc/*/config.yaml")
+    ckpt = next(config.parent.glob("checkpoints/*.ckpt"))
+    saved = yaml.safe_load(config.read_text())
+    assert saved["model"]["class_path"] == "mgc.models.vgg.VGGTagger"
+    assert saved["data"]["init_args"]["clip_seconds"] == 1
+
+    (folder,) = workdir.glob("runs/wandb/offline-run-*")
+    run = read_run(folder)
+    assert (run["project"], run["job_type"]) == ("mgc", "fit")
+    assert run["config"]["model"]["init_args"]["channels"] == 8
+    validated = [step for step in run["history"] if "val/track_accuracy" in step]
+    assert len(validated) == 8
+    assert validated[-1]["val/loss"] < validated[0]["val/loss"]
+
+    main(["test", "--ckpt_path", str(ckpt)])
+    assert "track accuracy" in capsys.readouterr().out
+    (tested,) = workdir.glob("runs/mgc/*/test")
+    results = Results.load(tested)
+    assert len(results.tracks) == 10
+    assert (results.tracks["label"] == results.tracks["decision"]).mean() >= 0.5
+    assert {
+        "confusion_matrix.csv",
+        "confusion_matrix.png",
+        "per_class.csv",
+        "worst_mistakes.csv",
+    } <= {path.name for path in tested.iterdir()}
+    (folder,) = workdir.glob(f"runs/wandb/offline-run-*{tested.parent.name}")
+    logged = {key for step in read_run(folder)["history"] for key in step}
+    assert {"test/track_accuracy", "test/confusion_matrix", "test/per_class"} <= logged
+    assert "test/worst_mistakes" in logged
+
+    main(["predict", "--ckpt_path", str(ckpt), NO_LOGGER])
+    predicted = Results.load(workdir / "runs" / "predict")
+    assert len(predicted.tracks) == 100
+    assert predicted.tracks["split"].value_counts().to_dict() == {
+        "train": 80,
+        "val": 10,
+        "test": 10,
+    }
+    both = predicted.tracks.merge(results.tracks, on="track", suffixes=("", "_test"))
+    pd.testing.assert_series_equal(
+        both["probability.blues"], both["probability.blues_test"], check_names=False
+    )
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.read(path)["state_dict"]
+
+
+def test_a_resumed_fit_ends_like_an_unbroken_one(settings: list[str], workdir: Path) -> None:
+    run = ["fit", *VGG, *settings, NO_LOGGER]
+    main([*run, epochs(4), "--trainer.default_root_dir=unbroken"])
+    main([*run, epochs(2), "--trainer.default_root_dir=broken"])
+    (half,) = workdir.glob("broken/checkpoints/*.ckpt")
+    main([*run, epochs(4), "--trainer.default_root_dir=resumed", f"--ckpt_path={half}"])
+    (unbroken,) = workdir.glob("unbroken/checkpoints/*.ckpt")
+    (resumed,) = workdir.glob("resumed/checkpoints/*.ckpt")
+    expected, found = weights(unbroken), weights(resumed)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert not torch.equal(expected["net.head.weight"], weights(half)["net.head.weight"])
+
+
+def test_two_processes_measure_what_one_does(settings: list[str], workdir: Path) -> None:
+    """An odd number of test clips, so that one is scored twice."""
+    main(["fit", *VGG, *settings, epochs(2), NO_LOGGER])
+    (ckpt,) = workdir.glob("runs/checkpoints/*.ckpt")
+    odd = ["--data.clip_seconds=0.7", "--data.batch_size=3"]
+    test = ["test", *VGG, *settings, *odd, NO_LOGGER, f"--ckpt_path={ckpt}"]
+    main([*test, "--trainer.default_root_dir=one"])
+    command = [sys.executable, "-m", "mgc", *test, "--trainer.default_root_dir=two"]
+    subprocess.run([*command, "--trainer.strategy=ddp_fork", "--trainer.devices=2"], check=True)
+    one, two = (Results.load(workdir / name / "test") for name in ("one", "two"))
+    assert len(one.clips) == 20
+    pd.testing.assert_frame_equal(one.tracks, two.tracks)
+    pd.testing.assert_frame_equal(one.clips, two.clips)
+
+
+def test_two_processes_train(settings: list[str], workdir: Path) -> None:
+    command = [sys.executable, "-m", "mgc", "fit", *VGG, *settings, epochs(1)]
+    subprocess.run([*command, "--trainer.strategy=ddp_fork", "--trainer.devices=2"], check=True)
+    assert len(list(workdir.glob("runs/wandb/offline-run-*"))) == 1
+    assert len(list(workdir.glob("runs/mgc/*/checkpoints/*.ckpt"))) == 1
+
+
+def test_a_package_of_somebody_else(
+    settings: list[str],
+    tmp_path: Path,
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, f"--target={site}", str(THIRD_PARTY)], check=True)
+    monkeypatch.syspath_prepend(site)
+    main(["list"])
+    assert "tiny_net" in capsys.readouterr().out
+    main(["list", "--check"])
+    out = capsys.readouterr().out
+    assert "broken: The model 'broken_net' from mgc-tiny 1.2.3 could not be imported" in out
+    assert "a_package_that_is_not_installed" in out
+
+    line = fails(capsys, "fit", "--model", "broken_net", *settings)
+    assert "mgc-tiny 1.2.3 could not be imported" in line
+
+    main(["fit", "--model=tiny_net", *settings, epochs(5), NO_LOGGER])
+    (ckpt,) = workdir.glob("runs/checkpoints/*.ckpt")
+    assert checkpoint.description(ckpt)["class_path"] == "mgc_tiny.TinyNet"
+    main(["test", "--model=tiny_net", *settings, NO_LOGGER, f"--ckpt_path={ckpt}"])
+    tracks = Results.load(workdir / "runs" / "test").tracks
+    assert (tracks["label"] == tracks["decision"]).mean() >= 0.5
+    capsys.readouterr()
+    main(
+        ["classify", settings[2].partition("=")[2] + "/genres/pop/pop.00000.wav", f"--ckpt={ckpt}"]
+    )
+    assert "pop" in capsys.readouterr().out
+    line = fails(capsys, "test", *VGG, *settings, NO_LOGGER, f"--ckpt_path={ckpt}")
+    assert "holds a mgc_tiny.TinyNet, but the configuration's model is mgc.models.vgg" in line
+
+
+@pytest.mark.parametrize("text", ["model: vgg_tagger", "model: {class_path: vgg_tagger}"])
+def test_short_names_in_yaml(text: str, settings: list[str], tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    main(["fit", "--config", str(config), *settings, "--trainer.fast_dev_run=1"])
+
+
+def test_other_loggers(settings: list[str], workdir: Path) -> None:
+    logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"]
+    main(["fit", *VGG, *settings, *logger, epochs(1)])
+    (metrics,) = workdir.glob("logs/*/version_0/metrics.csv")
+    assert "val/track_accuracy" in pd.read_csv(metrics).columns
+
+
+MISTAKES: list[tuple[list[str], str]] = [
+    (["--data.root=nowhere"], r"nowhere: no such folder. Set data.root"),
+    (["--data.sample_rate=3"], "sample_rate=3: give a rate"),
+    (["--data.split=fault_filtred"], "choose one of stratified, fold, fault_filtered"),
+    (["--model=vgg_tager"], "Did you mean 'vgg_tagger'"),
+    (["--model.chanels=3"], "chanels"),
+    (["--trainer.max_epoxs=3"], "max_epoxs"),
+    (["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.9"], "without an optimizer section"),
+    (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
+    (["--config=nowhere.yaml"], "nowhere.yaml"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[m[0][0] for m in MISTAKES])
+def test_mistakes_are_told_in_one_line(
+    words: list[str],
+    message: str,
+    settings: list[str],
+    capsys: pytest.CaptureFixture[str],
+    workdir: Path,
+) -> None:
+    line = fails(capsys, "fit", *VGG, *settings, NO_LOGGER, *words)
+    assert message in line
+    assert not list(workdir.glob("runs/*.ckpt"))
+
+
+def test_unknown_key_in_yaml(
+    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config: dict[str, Any] = {"model": {"class_path": "vgg_tagger", "init_args": {"chanels": 3}}}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert "chanels" in fails(capsys, "fit", f"--config={path}", *settings)
+    path.write_text("model: [unclosed")
+    assert "config.yaml" in fails(capsys, "fit", f"--config={path}", *settings)
+
+
+def test_truncated_checkpoint_and_other_labels(
+    settings: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fit", *VGG, *settings, epochs(1), NO_LOGGER])
+    (ckpt,) = workdir.glob("runs/checkpoints/*.ckpt")
+    test = ["test", *VGG, *settings, NO_LOGGER]
+    other_rate = fails(capsys, *test, "--data.sample_rate=16000", f"--ckpt_path={ckpt}")
+    assert "was trained with sample_rate=8000, but the data has sample_rate=16000" in other_rate
+    cut = workdir / "cut.ckpt"
+    cut.write_bytes(ckpt.read_bytes()[:3000])
+    assert "no checkpoint, or only a part of one" in fails(capsys, *test, f"--ckpt_path={cut}")

@@ -1,0 +1,45 @@
+"""A model of somebody else: a plain LightningModule that knows nothing of mgc."""
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+
+class TinyNet(LightningModule):
+    """Scores clips by the energy in a few bands."""
+
+    def __init__(self, num_classes: int, bands: int = 32, lr: float = 0.03) -> None:
+        """Initialize a new model.
+
+        Args:
+            num_classes: Number of classes.
+            bands: Number of bands.
+            lr: Learning rate.
+        """
+        super().__init__()
+        self.save_hyperparameters()
+        self.pool = nn.AdaptiveAvgPool1d(bands)
+        self.head = nn.Linear(bands, num_classes)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Score clips of shape (batch, samples)."""
+        power = torch.fft.rfft(audio).abs().square()
+        return self.head(self.pool(power[:, None])[:, 0].log1p())
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Compute the loss."""
+        return nn.functional.cross_entropy(self(batch["audio"]), batch["target"])
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Measure nothing itself."""
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Measure nothing itself."""
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Score a batch."""
+        return self(batch["audio"])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Make the optimizer."""
+        return torch.optim.Adam(self.parameters(), self.hparams.lr)

@@ -1,0 +1,52 @@
+"""Read back what wandb wrote offline.
+
+A run is a file of records in LevelDB's log format: blocks of 32 KiB, in them chunks of a checksum,
+a length, a type (whole, first, middle, last) and a part of a protocol buffer.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wandb.proto.wandb_internal_pb2 import Record
+
+BLOCK = 32768
+HEADER = 7
+
+
+def records(folder: Path) -> Iterator[Record]:
+    (path,) = folder.glob("*.wandb")
+    data = path.read_bytes()
+    position, parts = HEADER, b""
+    while position + HEADER <= len(data):
+        room = BLOCK - position % BLOCK
+        if room < HEADER:
+            position += room
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + HEADER])
+        parts += data[position + HEADER : position + HEADER + length]
+        position += HEADER + length
+        if kind in (1, 4):
+            yield Record.FromString(parts)
+            parts = b""
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Configuration, history and summary of a run."""
+    run: dict[str, Any] = {"config": {}, "history": [], "files": []}
+    for record in records(folder):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run["project"], run["job_type"] = record.run.project, record.run.job_type
+        if kind in ("run", "config"):
+            update = record.run.config.update if kind == "run" else record.config.update
+            for item in update:
+                run["config"][item.key or item.nested_key[0]] = json.loads(item.value_json)
+        elif kind == "history":
+            items = record.history.item
+            run["history"].append(
+                {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+            )
+    return run
