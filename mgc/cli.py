@@ -45,8 +45,22 @@ COMMANDS = {
         "mgc.commands.list:list_components", "Models and data sets, and their packages"
     ),
     "classify": Command("mgc.commands.classify:classify", "Genres of songs, from a checkpoint"),
-    "data synth": Command("mgc.commands.data_synth:synth", "Synthesise a small music data set"),
+    "extract": Command("mgc.commands.extract:extract", "Features of every layer of a model"),
+    "transfer": Command(
+        "mgc.commands.transfer:transfer", "What features are worth for another task"
+    ),
+    "report transfer": Command(
+        "mgc.commands.report_transfer:report_transfer", "Tables and plots of transfer experiments"
+    ),
+    "import choi2017": Command(
+        "mgc.commands.import_choi2017:import_choi2017", "The published weights of the VGG tagger"
+    ),
+    "data prepare": Command(
+        "mgc.commands.data_prepare:prepare", "Download a data set, or tell where to get it"
+    ),
     "data verify": Command("mgc.commands.data_verify:verify", "Find what is wrong with a data set"),
+    "data pack": Command("mgc.commands.data_pack:pack", "Decode and resample a data set once"),
+    "data synth": Command("mgc.commands.data_synth:synth", "Synthesise a small music data set"),
 }
 
 #: Set to anything, an error shows where it came from.
