@@ -2,6 +2,8 @@
 
 import os
 
+from joblib import cpu_count
+
 from mgc import registry
 from mgc.data.base import AudioDataModule
 from mgc.data.store import pack as pack_audio
@@ -50,7 +52,7 @@ def pack(
     module.prepare_data()
     number, count = parse_shard(shard)
     if workers is None:
-        workers = len(os.sched_getaffinity(0))
+        workers = cpu_count()
     index = pack_audio(
         module.read_catalogue(), module.root, sample_rate, channel, workers, (number, count)
     )
