@@ -1,0 +1,185 @@
+"""Logistic regression on windows of beats, the baseline of Dieleman, Brakel and Schrauwen (2011)."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mgc.data.clips import Batch
+from mgc.data.msd_files import DIMENSIONS
+from mgc.errors import MgcError
+from mgc.models.base import MusicModel
+
+#: Length of a window in beats: eight bars (section 5.2).
+WINDOW_BEATS = 32
+
+
+class WindowedLogisticRegression(nn.Module):
+    """Logistic regression on every window of beats, as a convolution over time.
+
+    A window is the 24 features of all its beats, standardised. A track that is shorter than a
+    window is one window: the beats that it lacks have the training data's mean features, which are
+    zero after standardising, so they add nothing to any score.
+
+    Attributes:
+        mean: What is taken off each feature, of shape (24,); 0 until the statistics are set.
+        scale: What each feature is divided by, of shape (24,); 1 until the statistics are set.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, num_classes: int, window_beats: int = WINDOW_BEATS) -> None:
+        """Initialize a new regression.
+
+        Args:
+            num_classes: Number of classes.
+            window_beats: Length of a window in beats.
+        """
+        super().__init__()
+        self.window_beats = window_beats
+        self.conv = nn.Conv1d(2 * DIMENSIONS, num_classes, window_beats)
+        # The loss is convex: no start is better than the one that prefers no class.
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type] # the convolution has a bias
+        self.register_buffer("mean", torch.zeros(2 * DIMENSIONS))
+        self.register_buffer("scale", torch.ones(2 * DIMENSIONS))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the statistics have been set, or loaded."""
+        return bool((self.scale != 1).any())
+
+    def set_statistics(self, moments: Tensor) -> None:
+        """Set the mean and standard deviation that each feature is standardised with.
+
+        Args:
+            moments: Sums over beats (see :func:`sum_moments`).
+
+        Raises:
+            MgcError: If there are no beats.
+        """
+        count, total, squares = moments
+        if not count.all():
+            raise MgcError("No beats to fit the statistics of the features on.")
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+        self.mean.copy_(mean)
+        # A feature that never changes is left alone.
+        self.scale.copy_(torch.where(deviation > 1e-3 * mean.abs(), deviation, 1.0))
+
+    def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Score every window.
+
+        Args:
+            chroma: Chroma of shape (batch, beats, 12).
+            timbre: Timbre of shape (batch, beats, 12).
+            length: Length of each track in beats, of shape (batch,); later beats do not count.
+
+        Returns:
+            Log posteriors of shape (batch, classes, windows), and which windows lie within their
+            track, of shape (batch, windows).
+        """
+        x = (torch.cat([chroma, timbre], 2) - self.mean) / self.scale
+        beat = torch.arange(x.shape[1], device=x.device)
+        x = torch.where((beat < length[:, None])[:, :, None], x, 0.0)
+        x = F.pad(x, (0, 0, 0, max(0, self.window_beats - x.shape[1])))
+        scores = self.conv(x.transpose(1, 2))
+        windows = (length - self.window_beats + 1).clamp(min=1)
+        inside = torch.arange(scores.shape[2], device=x.device) < windows[:, None]
+        return scores.float().log_softmax(1), inside
+
+
+def sum_moments(batches: Iterable[Batch]) -> Tensor:
+    """Sum what mean and standard deviation of each feature follow from.
+
+    Args:
+        batches: Batches of beat-aligned features.
+
+    Returns:
+        Number of beats, sum and sum of squares of each feature, float64 of shape (3, 24).
+    """
+    moments = torch.zeros(3, 2 * DIMENSIONS, dtype=torch.float64)
+    for batch in batches:
+        x = torch.cat([batch["chroma"], batch["timbre"]], 2)
+        inside = torch.arange(x.shape[1]) < batch["length"][:, None]
+        beats = x[inside].double()
+        moments += torch.stack([torch.ones_like(beats), beats, beats.square()]).sum(1)
+    return moments
+
+
+class BeatLogistic(MusicModel):
+    """Logistic regression on windows of 32 beats of chroma and timbre.
+
+    Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
+    convolutional network", ISMIR 2011, section 5.2: the windowed logistic regression of table 1.
+    Features are standardised with the statistics of the training split, measured once before the
+    first step. The paper trains a classifier "that operate[s] on windows of features", so every
+    window of a batch is an example of its track's class, and the training loss is the mean
+    cross-entropy of the windows. A track's posteriors are the mean of its windows', which is what
+    ``logits`` are the logarithm of, and what validation and test are measured on.
+    """
+
+    kind: ClassVar[str] = "beats"
+
+    def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
+        """Initialize a new classifier.
+
+        Args:
+            window_beats: Length of a window in beats; a shorter track is one window.
+            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
+
+        Raises:
+            MgcError: If a setting is out of range, or the task is not to tell classes apart.
+        """
+        super().__init__(**kwargs)
+        if self.task != "multiclass":
+            raise MgcError(f"task={self.task!r}: beat_logistic tells classes apart (multiclass).")
+        if window_beats < 1:
+            raise MgcError(f"window_beats={window_beats}: at least 1 is needed.")
+        self.net = WindowedLogisticRegression(self.num_classes, window_beats)
+
+    def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> Tensor:
+        """Score whole tracks.
+
+        Args:
+            chroma: Chroma of shape (batch, beats, 12).
+            timbre: Timbre of shape (batch, beats, 12).
+            length: Length of each track in beats, of shape (batch,); later beats do not count.
+
+        Returns:
+            Logarithm of the windows' mean posteriors, of shape (batch, classes).
+        """
+        return _average(*self.net(chroma, timbre, length))
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Score a batch of tracks (see :meth:`forward`)."""
+        return self(batch["chroma"], batch["timbre"], batch["length"])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute the mean cross-entropy of all windows of a batch."""
+        target = batch["target"]
+        log_posteriors, inside = self.net(batch["chroma"], batch["timbre"], batch["length"])
+        index = target[:, None, None].expand(-1, 1, log_posteriors.shape[2])
+        loss = -log_posteriors.gather(1, index)[:, 0][inside].mean()
+        self.train_metric.update(_average(log_posteriors.detach(), inside), target)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
+        self.log(f"train/{self.train_metric_name}", self.train_metric, on_step=False, on_epoch=True)
+        return loss
+
+    def on_train_start(self) -> None:
+        """Measure the statistics of the features, unless a checkpoint brought them."""
+        if self.net.fitted:
+            return
+        batches: Iterable[Batch] = self.trainer.train_dataloader  # type: ignore[assignment]
+        moments = sum_moments(batches).to(self.device, torch.float32)
+        # Each device has read its share of the data: the sums of all are those of the whole.
+        self.net.set_statistics(self.trainer.strategy.reduce(moments, reduce_op="sum"))
+
+
+def _average(log_posteriors: Tensor, inside: Tensor) -> Tensor:
+    """Logarithm of the mean posteriors over the windows within each track."""
+    masked = log_posteriors.masked_fill(~inside[:, None], -torch.inf)
+    return masked.logsumexp(2) - inside.sum(1, keepdim=True).log()
