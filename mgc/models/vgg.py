@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -86,6 +87,9 @@ class VGGNet(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(channels, num_classes)
+        # Channels of a pixel side by side: a training step takes a third of the time on a CPU, and
+        # tensor cores need it.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
 
     def forward_blocks(self, spectrogram: Tensor) -> list[Tensor]:
         """Compute the outputs of all blocks.
