@@ -96,8 +96,6 @@ def extract(
     if data_args and not data:
         raise MgcError("--data_args belong to --data: name the data set.")
 
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     from mgc import checkpoint
     from mgc.evaluation.extraction import choose_layers, extract_features, probe_layers
 
@@ -133,29 +131,26 @@ def extract(
         "num_workers": num_workers,
     }
     tracks = open_data(audio, data, data_args or {}, settings)
-    try:
-        broken = extract_features(
-            network,
-            chosen,
-            tracks,
-            out,
-            source,
-            resampling or "fast",
-            per_clip,
-            {
-                "accelerator": accelerator,
-                "devices": int(devices) if str(devices).isdecimal() else devices,
-                "num_nodes": num_nodes,
-                "strategy": strategy,
-                "precision": PRECISION[precision],
-            },
-        )
-    except MisconfigurationException as error:
-        raise MgcError(f"{error} Check --accelerator, --devices and --strategy.") from error
+    broken = extract_features(
+        network,
+        chosen,
+        tracks,
+        out,
+        source,
+        resampling,
+        per_clip,
+        {
+            "accelerator": accelerator,
+            "devices": int(devices) if str(devices).isdecimal() else devices,
+            "num_nodes": num_nodes,
+            "strategy": strategy,
+            "precision": PRECISION[precision],
+        },
+    )
     width = sum(widths[name] for name in chosen)
     log.info(
         "%d tracks, %d could not be read; %d numbers each, of %s: %s",
-        len(tracks.tracks) + len(tracks.broken) - len(broken),
+        (~tracks.tracks["track"].isin(list(broken))).sum(),
         len(broken),
         width,
         ", ".join(chosen),

@@ -60,6 +60,19 @@ class AudioFiles(AudioDataModule):
         """Put all files into the test split."""
         return np.full(len(catalogue), TEST)
 
+    def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
+        """Open every file (see :meth:`mgc.data.base.AudioDataModule.check`).
+
+        Raises:
+            MgcError: If none of them can be read.
+        """
+        broken = super().check(catalogue)
+        if len(broken) == len(catalogue):
+            raise MgcError(
+                f"None of the files can be read, the first: {next(iter(broken.values()))}"
+            )
+        return broken
+
     def targets(self) -> torch.Tensor:
         """Targets without a column."""
         return torch.zeros(len(self.tracks), 0)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -120,23 +121,26 @@ def extract_features(
         Why tracks are not in the table, by name.
 
     Raises:
-        MgcError: If none of the tracks can be read.
+        MgcError: If none of the tracks can be read, or the trainer cannot be made.
     """
     out = Path(out)
     work = Work(out, data, source | {"layers": layers, "per_clip": per_clip}, resampling)
     if work.is_finished():
         log.info("%s: these features are there already.", out)
         return work.broken()
-    runner = Trainer(
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
-        # Every device has parts of its own.
-        use_distributed_sampler=False,
-        callbacks=[PartWriter(work, layers, per_clip)],
-        **(trainer or {}),
-    )
+    try:
+        runner = Trainer(
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            # Every device has parts of its own.
+            use_distributed_sampler=False,
+            callbacks=[PartWriter(work, layers, per_clip)],
+            **(trainer or {}),
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise MgcError(f"{error} Check --accelerator, --devices and --strategy.") from error
     runner.predict(LayerExtractor(model, layers), WorkShare(work), return_predictions=False)
     runner.strategy.barrier("parts")
     if runner.is_global_zero:
@@ -168,9 +172,6 @@ class Work:
             source: Where the features come from.
             resampling: How carefully rates are changed.
         """
-        if data.tracks.empty:
-            reasons = next(iter(data.broken.values()), "")
-            raise MgcError(f"{data.root}: none of the files can be read, the first: {reasons}")
         self.out = out
         self.folder = out.with_name(f"{out.name}.parts")
         self.data = data
@@ -233,10 +234,10 @@ class Work:
         """Turn all parts into the table, and remove them."""
         parts = [np.load(self.part_path(part)) for part in range(len(self.bounds) - 1)]
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0].files}
-        for number in whole["broken"]:
-            self.data.broken.setdefault(
-                str(self.data.tracks["track"].iloc[number]), "cannot be read to its end"
-            )
+        broken = dict(self.data.broken)
+        for track in self.data.tracks["track"].iloc[whole["broken"]]:
+            broken[str(track)] = "cannot be decoded to its end"
+            log.warning("Left out: %s: %s", track, broken[str(track)])
         if not len(whole["track"]):
             raise MgcError(f"{self.data.root}: none of the files can be read.")
         rows = self._describe(whole["track"])
@@ -248,7 +249,7 @@ class Work:
             lost = int((~np.isfinite(layer)).any(axis=1).sum())
             if lost:
                 log.warning("%s: %d rows hold values that are not finite.", name, lost)
-        source = self.source | {"broken": self.data.broken}
+        source = self.source | {"broken": broken}
         FeatureTable(rows, values, self.data.task, self.data.labels, source).save(self.out)
         shutil.rmtree(self.folder)
 
