@@ -4,6 +4,7 @@ import logging
 import netrc
 import os
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,15 @@ WANDB = {
 CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> "MgcCLI":
     """Run one of Lightning's commands.
 
     Args:
         args: Words of the command line, the command first.
+        cli: What to build instead of an :class:`MgcCLI`.
+
+    Returns:
+        The trainer, model and data that were used, and their settings.
 
     Raises:
         MgcError: If something is wrong that the user can mend.
@@ -60,7 +65,7 @@ def main(args: list[str]) -> None:
     # Lightning 2.6 calls a function that torch 2.12 calls deprecated, once per run.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     use_wandb_offline()
-    MgcCLI(
+    return (cli or MgcCLI)(
         model_class=LightningModule,
         datamodule_class=MusicDataModule,
         subclass_mode_model=True,

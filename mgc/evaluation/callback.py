@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -25,7 +26,8 @@ class TrackEvaluation(Callback):
     tracks (``val/track_accuracy``, by mean probability; ``val/track_accuracy_vote``, by majority)
     are computed once over the whole split, each clip counted once on any number of devices.
 
-    After a test or a prediction, ``results`` holds the tables that were written.
+    After a validation outside a fit, a test or a prediction, ``results`` holds the tables that were
+    written.
     """
 
     def __init__(self) -> None:
@@ -82,9 +84,12 @@ class TrackEvaluation(Callback):
         self._add(pl_module, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the metrics of the validation split."""
+        """Log the metrics of the validation split; outside a fit, write its results."""
         if self._measurable(trainer):
-            self._log(trainer, pl_module, self.scores.compute(), "val")
+            clips = self.scores.compute()
+            self._log(trainer, pl_module, clips, "val")
+            if trainer.state.fn == TrainerFn.VALIDATING:
+                self._write(trainer, pl_module, clips, "validate")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics of the test split and write its results."""

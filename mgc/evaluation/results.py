@@ -1,11 +1,14 @@
 """Result files: what a model said of every clip and track.
 
-``mgc test`` and ``mgc predict`` write them, ``mgc fuse`` and the reports read them and nothing
-else, so results of any model can be compared. A folder holds two Parquet files that pandas reads:
+``mgc validate``, ``test``, ``predict`` and ``crossval`` write them, ``mgc fuse`` and the reports
+read them and nothing else, so results of any model can be compared. A folder holds two Parquet
+files that pandas reads:
 
 * ``clips.parquet``: ``track``, ``split``, ``fold``, ``clip``, ``start`` (seconds), targets, outputs
 * ``tracks.parquet``: ``track``, ``split``, ``fold``, targets, outputs (means over the clips),
   and for multiclass ``decision`` (best mean probability) and ``vote`` (majority of the clips)
+
+In the results of a cross-validation, ``fold`` is the test fold and ``seed`` the seed of the split.
 
 Targets are ``label`` (name of the class) or columns ``target.<label>``; outputs are columns
 ``probability.<label>``, or ``prediction.<label>`` for regression.
