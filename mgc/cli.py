@@ -49,6 +49,12 @@ COMMANDS = {
     "transfer": Command(
         "mgc.commands.transfer:transfer", "What features are worth for another task"
     ),
+    "crossval": Command("mgc.commands.crossval:crossval", "Cross-validate a model"),
+    "fuse": Command("mgc.commands.fuse:fuse", "Combine what several models said"),
+    "report experiment": Command(
+        "mgc.commands.report_experiment:report_experiment",
+        "Confusion matrices and accuracies, beside published ones",
+    ),
     "report transfer": Command(
         "mgc.commands.report_transfer:report_transfer", "Tables and plots of transfer experiments"
     ),
@@ -114,6 +120,7 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
 
     A first parameter without default is positional, and takes one word or more if it is a list.
     All others are options, with dashes or underscores in their names; ``--flag`` alone means true.
+    Words after ``--`` are passed on as they are to a function that takes ``*words``.
 
     Args:
         function: A typed, documented function.
@@ -124,8 +131,15 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
         ArgumentError: If the words do not fit the function's signature.
     """
     parameters = list(inspect.signature(function).parameters.values())
-    positional = [p for p in parameters[:1] if p.default is p.empty]
-    if not argv and not positional:
+    passed_on: list[str] = []
+    if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        del parameters[0]
+        if "--" in argv:
+            argv, passed_on = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
+    positional = [
+        p for p in parameters[:1] if p.default is p.empty and p.kind is not p.KEYWORD_ONLY
+    ]
+    if not argv and all(p.default is not p.empty for p in parameters):
         # Nothing to parse, and jsonargparse takes longer to import than mgc list may take.
         function()
         return
@@ -145,7 +159,7 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
     parser.add_function_arguments(function, skip={p.name for p in positional}, as_positional=False)
     flags = {p.name for p in parameters if p.annotation is bool}
     settings = parser.parse_args(_normalise(argv, flags))
-    function(**parser.instantiate_classes(settings).as_dict())
+    function(*passed_on, **parser.instantiate_classes(settings).as_dict())
 
 
 def overview() -> str:

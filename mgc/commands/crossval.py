@@ -1,0 +1,54 @@
+"""``mgc crossval``: train and test a model on every fold."""
+
+from pathlib import Path
+
+
+def crossval(
+    *overrides: str,
+    config: str,
+    folds: int = 10,
+    repeats: int = 1,
+    seeds: str = "",
+    out: str | None = None,
+    jobs: int | None = None,
+) -> None:
+    """Cross-validate a model: one fit and one test per fold, as runs of one W&B group.
+
+    Each fold's checkpoint is chosen as the configuration says, by the validation fold, and then
+    tested. Splits depend on the seed alone, so models that are given the same data have the same
+    folds and `mgc fuse` can combine them. An interrupted cross-validation goes on where it stopped
+    when the same command is given again. Written to OUT: `test` and `validate` (results of all
+    folds), folds.csv, summary.csv, confusion_matrix.csv and .png, per_class.csv.
+
+    Words after `--` are options of `mgc fit` and change the configuration.
+
+    Example: mgc crossval --config configs/vgg_gtzan.yaml --folds 10 --repeats 2 -- --data.root PATH
+
+    Args:
+        overrides: Options of `mgc fit`, given after `--`.
+        config: YAML file, as for `mgc fit`.
+        folds: Number of folds. Data sets that come with folds have their own number.
+        repeats: How often to repeat it with another seed: 0, 1, 2 and so on.
+        seeds: Seeds of the splits and of training, separated by commas, instead of repeats.
+        out: Folder for the results; by default runs/crossval/NAME-OF-CONFIG.
+        jobs: Folds to run at the same time; by default one per GPU, without a GPU one. With more
+            than one, each fold has one GPU to itself.
+
+    Raises:
+        MgcError: If settings are wrong, the folder holds another cross-validation, or a fold fails.
+    """
+    from mgc.errors import MgcError
+    from mgc.evaluation.crossval import Experiment, collect, run_folds
+
+    try:
+        numbers = [int(word) for word in seeds.split(",")] if seeds else list(range(repeats))
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise MgcError("Give --repeats of 1 or more, or different --seeds such as 0,1,2.")
+    folder = Path(out or Path("runs", "crossval", Path(config).stem))
+    experiment = Experiment.prepare(folder, config, list(overrides), folds, numbers)
+    run_folds(experiment, jobs)
+    summary = collect(experiment)
+    print(summary.text)
+    print(f"Written to {folder}")

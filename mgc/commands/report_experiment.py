@@ -1,0 +1,38 @@
+"""``mgc report experiment``: results of several systems, beside published ones."""
+
+from typing import Literal
+
+
+def report_experiment(
+    results: list[str],
+    out: str,
+    paper: Literal["gwardys2014", "senac2017"] | None = None,
+    names: str = "",
+) -> None:
+    """Report what systems said of the same data: accuracies, classes, confusion matrices.
+
+    Writes experiment.md, systems.csv, classes.csv and for every system confusion_NAME.csv and .png,
+    for several systems confusion_all.csv with all of them in each cell, and plots of the accuracies
+    and classes.
+
+    Example: mgc report experiment runs/crossval/stft runs/fused --names net_STFT,FUSION2
+    --paper senac2017 --out report
+
+    Args:
+        results: Folders of runs, cross-validations or fusions, or of their results.
+        out: Folder for the report.
+        paper: Published figures to set beside ours: senac2017 or gwardys2014.
+        names: Names of the systems, separated by commas; by default those of the folders. A name
+            that the paper has stands beside its figure.
+
+    Raises:
+        MgcError: If results are missing or of different tasks.
+    """
+    from mgc.evaluation.experiment_report import make_report
+    from mgc.evaluation.fusion import load_runs
+
+    given = [name.strip() for name in names.split(",") if name]
+    report = make_report(load_runs(results, given), paper)
+    report.save(out)
+    print(report.text)
+    print(f"Written to {out}")
