@@ -1,4 +1,4 @@
-"""Logistic regression on windows of beats, the baseline of Dieleman, Brakel and Schrauwen (2011)."""
+"""Logistic regression on windows of beats (Dieleman, Brakel and Schrauwen, 2011)."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar

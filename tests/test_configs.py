@@ -1,0 +1,62 @@
+"""Every configuration trains for a step, on generated data in the layout of the real set.
+
+Those named after an audio data set are run with it, in ``data/test_audio_data_sets.py``.
+"""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from generate_msd import generate_msd
+from test_audio_data_sets import CASES
+
+from mgc.cli import main
+from mgc.data.msd import MSDKey
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+RUN_ELSEWHERE = {f"vgg_{name}.yaml" for name in CASES}
+
+#: Where each data set comes from, and what makes its selection small enough.
+DATA = {
+    "gtzan": ("tones", "--data.split stratified"),
+    "msd_genre": ("msd", "--data.tracks_per_class 10"),
+    "msd_artist": ("msd", "--data.artists 10 --data.tracks_per_class 10"),
+    "msd_key": ("msd", "--data.tracks_per_class 10"),
+    "msd_tagging": ("msd", ""),
+}
+
+#: What makes each network small; the others are.
+MODELS = {"vgg_tagger": "--model.channels 4", "residual_map_net": "--model.filters 8"}
+
+
+@pytest.fixture(scope="module")
+def msd(tmp_path_factory):
+    root = tmp_path_factory.mktemp("msd")
+    generate_msd(root, artists=20, beats=24, previews=40)
+    MSDKey(str(root)).pack()
+    return root
+
+
+def run_here():
+    return [path for path in sorted(CONFIGS.glob("*.yaml")) if path.name not in RUN_ELSEWHERE]
+
+
+def test_none_is_forgotten():
+    here = {path.name for path in run_here()}
+    assert here | RUN_ELSEWHERE == {path.name for path in CONFIGS.glob("*.yaml")}
+    assert here
+
+
+@pytest.mark.parametrize("config", run_here(), ids=lambda path: path.stem)
+def test_trains_by_its_configuration(config, request, workdir):
+    settings = yaml.safe_load(config.read_text())
+    fixture, selection = DATA[settings["data"]["class_path"]]
+    words = f"fit --config {config} --data.root {request.getfixturevalue(fixture)} {selection}"
+    words += f" {MODELS.get(settings['model']['class_path'], '')}"
+    words += " --data.batch_size 2 --data.num_workers 0 --trainer.max_epochs 1"
+    words += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
+    words += " --trainer.logger false --trainer.accelerator cpu"
+    main(words.split())
+    # The measure that the configuration watches was there.
+    assert list(workdir.rglob("best.ckpt"))
