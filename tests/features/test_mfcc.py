@@ -1,10 +1,8 @@
-import os
 from pathlib import Path
 
 import librosa
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 
 from mgc.data import audio
@@ -62,14 +60,12 @@ def test_very_short_clips_have_finite_vectors() -> None:
     assert MFCCStatistics(RATE)(torch.rand(2, 300)).isfinite().all()
 
 
-@pytest.mark.skipif("MGC_REAL_DATA" not in os.environ, reason="needs MGC_REAL_DATA")
-def test_vectors_of_real_clips_are_the_published_ones() -> None:
-    root = Path(os.environ["MGC_REAL_DATA"])
-    published = np.load(root / "choi2017/features/gtzan_genre_mfcc.npy")
-    rows = pd.read_csv(root / "choi2017/labels/gtzan_genre.csv")
+def test_vectors_of_real_clips_are_the_published_ones(real_data: Path) -> None:
+    published = np.load(real_data / "choi2017/features/gtzan_genre_mfcc.npy")
+    rows = pd.read_csv(real_data / "choi2017/labels/gtzan_genre.csv")
     names = [Path(path).stem for path in rows["filepath"]]
     errors = []
-    for genre in sorted((root / "gtzan_mini/genres").iterdir()):
+    for genre in sorted((real_data / "gtzan_mini/genres").iterdir()):
         path = sorted(genre.glob("*.wav"))[0]
         clip = audio.read(path, RATE, 0, 29 * RATE, resampling="best")
         found = MFCCStatistics(RATE)(torch.from_numpy(clip)[None])[0].numpy()
