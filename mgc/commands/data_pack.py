@@ -1,13 +1,11 @@
-"""``mgc data pack``: decode and resample the audio of a data set once."""
+"""``mgc data pack``: decode a data set once."""
 
 import os
+from typing import Any
 
 from joblib import cpu_count
 
-from mgc import registry
-from mgc.data.base import AudioDataModule
-from mgc.data.store import pack as pack_audio
-from mgc.data.store import store_folder
+from mgc.commands.data_module import find_data_module, make_data_module
 from mgc.errors import MgcError
 
 #: Number of this process and how many there are, as torchrun and SLURM tell.
@@ -17,62 +15,61 @@ LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
 def pack(
     name: str,
     root: str,
-    sample_rate: int,
+    sample_rate: int | None = None,
     channel: int | None = None,
     workers: int | None = None,
     shard: str | None = None,
+    data_args: dict[str, Any] | None = None,
 ) -> None:
-    """Decode and resample all audio of a data set once, so that training need not.
+    """Decode a data set once, so that training need not.
 
-    Random clips are then read at memory speed, from a store in the folder packed/ of the data set.
-    Training takes it by itself where data.sample_rate and data.channel are the same. An hour of
-    audio takes 2 * 3600 * sample_rate bytes: 159 MB at 22050 Hz. The original audio files may be
-    removed afterwards where the data set's lists tell its tracks.
+    Audio is resampled into a store in the folder packed/ of the data set, from which random clips
+    are read at memory speed. Training takes it by itself where data.sample_rate and data.channel
+    are the same. An hour of audio takes 2 * 3600 * sample_rate bytes: 159 MB at 22050 Hz. The
+    original audio files may be removed afterwards where the data set's lists tell its tracks.
 
-    Run it again after an interruption, and it goes on where it stopped; or after files have
+    Track files of the Million Song Dataset become beat-aligned features in the folder beats/, one
+    store for all of its tasks.
+
+    Run it again after an interruption, and it goes on where it stopped; or after audio files have
     changed, and it packs those parts anew. Several machines that share the folder share the work
     with --shard 0/4 to 3/4 (torchrun and srun set it by themselves); without a shared folder, bring
     the parts into one folder and run it there once more.
 
     Example: mgc data pack gtzan --root data/gtzan --sample_rate 22050
 
+    Example: mgc data pack msd_genre --root data/msd
+
     Args:
         name: Name of the data set, as in mgc list.
         root: Folder with the data set.
-        sample_rate: Rate that audio is resampled to, in Hz.
+        sample_rate: Rate that audio is resampled to, in Hz; needed where there is audio.
         channel: Number of the channel to pack, from 0; by default the mean of all channels.
         workers: Processes that decode; by default one per core, 0 for none but this one.
         shard: Share of this machine, such as 0/4 for the first of four; by default what torchrun or
             SLURM says, or all of it.
+        data_args: Arguments of the data set, as in --data_args.table tracks.csv.
     """
-    component = registry.load("data", name)
-    if not issubclass(component, AudioDataModule):
-        raise MgcError(f"The data '{name}' cannot be packed: it has no audio.")
-    module = component(root=root, sample_rate=sample_rate, channel=channel)
-    module.prepare_data()
+    settings: dict[str, Any] = {}
+    if find_data_module(name).kind == "audio":
+        if sample_rate is None:
+            raise MgcError(f"{name} has audio: give the rate to train at, as --sample_rate 22050.")
+        settings = {"sample_rate": sample_rate, "channel": channel}
+    elif sample_rate is not None or channel is not None:
+        raise MgcError(f"{name} has no audio: leave out --sample_rate and --channel.")
+    module = make_data_module(name, root, data_args, **settings)
     number, count = parse_shard(shard)
-    if workers is None:
-        workers = cpu_count()
-    index = pack_audio(
-        module.read_catalogue(), module.root, sample_rate, channel, workers, (number, count)
-    )
-    folder = store_folder(module.root, sample_rate, channel)
-    if index is None:
+    packed = module.pack(cpu_count() if workers is None else workers, (number, count))
+    if not packed.finished:
         print(
-            f"Shard {number}/{count} is packed, others are not yet: {folder}\n"
+            f"Shard {number}/{count} is packed, others are not yet: {packed.folder}\n"
             "The last one to finish makes the store. If it was on another disk, bring its files "
             "here and run this command once more."
         )
         return
-    broken = index[index["reason"].notna()]
-    for path, reason in zip(broken["path"], broken["reason"], strict=True):
-        print(f"broken  {path}: {reason}")
-    clipped = int((index["clipped"] > 0).sum())
-    hours = index["length"].sum() / sample_rate / 3600
-    print(
-        f"{len(index) - len(broken)} files packed, {len(broken)} broken, {clipped} with samples "
-        f"beyond full scale; {hours:.1f} h, {2 * index['length'].sum() / 1e9:.2f} GB: {folder}"
-    )
+    for file, reason in packed.broken.items():
+        print(f"broken  {file}: {reason}")
+    print(f"{packed.summary}: {packed.folder}")
 
 
 def parse_shard(shard: str | None) -> tuple[int, int]:

@@ -2,20 +2,30 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from mgc import registry
-from mgc.data.base import MusicDataModule
-from mgc.data.verification import verify_checksums
+from mgc.commands.data_module import make_data_module
+from mgc.data.verification import Problem, verify_checksums
 from mgc.errors import MgcError
 
 #: Found in good copies as well.
 HARMLESS = {"unexpected", "duplicate"}
 
+#: Problems of one kind that are listed, unless all are asked for.
+LISTED = 20
 
-def verify(name: str, root: str, checksums: str | None = None) -> None:
+
+def verify(
+    name: str,
+    root: str,
+    checksums: str | None = None,
+    all: bool = False,
+    data_args: dict[str, Any] | None = None,
+) -> None:
     """Find missing, broken, silent, duplicate and unexpected files of a data set.
 
     Every file is decoded to its end. Exit code 0: nothing harmful was found; 1: something was.
@@ -27,27 +37,39 @@ def verify(name: str, root: str, checksums: str | None = None) -> None:
         root: Folder with the data set.
         checksums: File with the MD5 of the original files: lines of md5sum, or an index of mirdata
             (JSON). Files with other contents are reported.
+        all: List all problems, not the first 20 of each kind.
+        data_args: Arguments of the data set, as in --data_args.table tracks.csv.
     """
-    component = registry.load("data", name)
-    if not issubclass(component, MusicDataModule):
-        raise MgcError(f"The data '{name}' cannot be verified: it is no MusicDataModule.")
-    module = component(root=root)
+    module = make_data_module(name, root, data_args)
+    known = read_checksums(checksums) if checksums else {}
     problems = module.verify(lambda files: tqdm(files, unit="file"))
-    catalogue = module.read_catalogue()
     compared = ""
-    if checksums:
-        known = read_checksums(checksums)
-        problems += verify_checksums(catalogue, known)
-        compared = f", {len(set(known) & set(catalogue['track']))} compared with their checksums"
-    for problem in problems:
-        print(f"{problem.kind:10}  {problem.name}: {problem.detail}")
-    counts = Counter(problem.kind for problem in problems)
+    try:
+        catalogue = module.read_catalogue()
+        if checksums:
+            problems += verify_checksums(catalogue, known)
+            both = set(known) & set(catalogue["track"])
+            compared = f", {len(both)} compared with their checksums"
+    finally:
+        # What was found is told even where the catalogue cannot be read.
+        counts = _list_problems(problems, None if all else LISTED)
     print(f"\n{len(catalogue)} tracks found{compared}.")
     for kind, count in counts.items():
         print(f"{kind:10}  {count:6}")
     if set(counts) - HARMLESS:
         raise SystemExit(1)
     print("Nothing harmful was found.")
+
+
+def _list_problems(problems: Sequence[Problem], limit: int | None) -> Counter[str]:
+    """Print the problems of each kind, and count them."""
+    counts = Counter(problem.kind for problem in problems)
+    for kind, count in counts.items():
+        for problem in [p for p in problems if p.kind == kind][:limit]:
+            print(f"{kind:10}  {problem.name}: {problem.detail}")
+        if limit is not None and count > limit:
+            print(f"{kind:10}  … and {count - limit} more (--all lists them)")
+    return counts
 
 
 def read_checksums(path: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ files from here.
 """
 
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +21,7 @@ from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
-from mgc.data.store import PackedStore, find_store
+from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
 from mgc.errors import MgcError
 from mgc.evaluation.tables import Task
@@ -35,6 +36,23 @@ STAGES = {
     "predict": (TRAIN, VAL, TEST),
     None: (TRAIN, VAL, TEST),
 }
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What packing a data set came to.
+
+    Attributes:
+        folder: Folder of the store.
+        finished: Whether it is complete; if not, parts of other machines are missing.
+        summary: What it holds, in a line, once it is complete.
+        broken: Why a file could not be read, by its path in the data set's folder.
+    """
+
+    folder: Path
+    finished: bool
+    summary: str = ""
+    broken: dict[str, str] = field(default_factory=dict)
 
 
 class MusicDataModule(LightningDataModule):
@@ -187,6 +205,21 @@ class MusicDataModule(LightningDataModule):
             MgcError: If there is no copy at all.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement verify().")
+
+    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> Packed:
+        """Decode the data set once, into a store that training reads at memory speed.
+
+        Args:
+            workers: Processes that decode; 0 for none but this one.
+            shard: Number of this machine, from 0, and how many machines share the work.
+
+        Returns:
+            What it came to.
+
+        Raises:
+            MgcError: If the data set cannot be packed, or the store not be written.
+        """
+        raise MgcError(f"{type(self).__name__} cannot be packed.")
 
     def prepare_data(self) -> None:
         """Check that the data set is there, on one process.
@@ -432,6 +465,25 @@ class AudioDataModule(MusicDataModule):
             self.stray_files(),
             progress,
         )
+
+    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> Packed:
+        """Decode and resample all files (see :meth:`MusicDataModule.pack`)."""
+        self._check_root()
+        folder = store_folder(self.root, self.sample_rate, self.channel)
+        index = pack(
+            self.read_catalogue(), self.root, self.sample_rate, self.channel, workers, shard
+        )
+        if index is None:
+            return Packed(folder, finished=False)
+        broken = index[index["reason"].notna()]
+        samples = index["length"].sum()
+        summary = (
+            f"{len(index) - len(broken)} files packed, {len(broken)} broken, "
+            f"{(index['clipped'] > 0).sum()} with samples beyond full scale; "
+            f"{samples / self.sample_rate / 3600:.1f} h, {2 * samples / 1e9:.2f} GB"
+        )
+        reasons = dict(zip(broken["path"], broken["reason"], strict=True))
+        return Packed(folder, True, summary, reasons)
 
     def reader(self) -> TrackReader:
         """Make the reader of all tracks: of the packed store, or of the files."""

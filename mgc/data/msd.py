@@ -11,8 +11,8 @@ import torch
 from joblib import cpu_count
 from torch.utils.data import Dataset
 
-from mgc.data.base import MusicDataModule
-from mgc.data.beat_store import BROKEN, INDEX, BeatStore, pack
+from mgc.data.base import MusicDataModule, Packed
+from mgc.data.beat_store import BROKEN, FEATURES, INDEX, BeatStore, pack
 from mgc.data.clips import Batch
 from mgc.data.msd_catalogue import (
     GENRES,
@@ -156,7 +156,7 @@ class MSDBeats(MusicDataModule):
         """Pack the track files, on one process, unless that is done."""
         super().prepare_data()
         if not (self.store / INDEX).is_file():
-            self.pack(processes=cpu_count())
+            self.pack(workers=cpu_count())
 
     def read_catalogue(self) -> pd.DataFrame:
         """Read the store's index and select the tracks of the task.
@@ -225,27 +225,29 @@ class MSDBeats(MusicDataModule):
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
         """List the track files that could not be read when the store was packed."""
+        return [
+            Problem("broken", row["track"], f"{row['file']}: {row['reason']}")
+            for row in self._broken()
+        ]
+
+    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> Packed:
+        """Align the features of all track files to beats (see :meth:`MusicDataModule.pack`)."""
+        self._check_root()
+        if not pack(self.root, self.store, workers, shard):
+            return Packed(self.store, finished=False)
+        store = BeatStore(self.store)
+        broken = {row["file"]: row["reason"] for row in self._broken()}
+        summary = (
+            f"{len(store)} tracks packed, {len(broken)} broken; {store.beats.sum()} beats, "
+            f"{(self.store / FEATURES).stat().st_size / 1e9:.2f} GB"
+        )
+        return Packed(self.store, True, summary, broken)
+
+    def _broken(self) -> list[dict[str, str]]:
+        """Track, file and reason of the track files that could not be read when packed."""
         BeatStore(self.store)
         with open(self.store / BROKEN, newline="") as file:
-            return [
-                Problem("broken", row["track"], f"{row['file']}: {row['reason']}")
-                for row in csv.DictReader(file)
-            ]
-
-    def pack(self, processes: int = 1, shard: tuple[int, int] = (0, 1)) -> bool:
-        """Pack the track files (see :func:`mgc.data.beat_store.pack`).
-
-        Args:
-            processes: How many processes work.
-            shard: Number of this machine, from 0, and how many machines there are.
-
-        Returns:
-            Whether the store is finished; if not, parts of other machines are missing.
-
-        Raises:
-            MgcError: If there are no track files, or the store belongs to others.
-        """
-        return pack(self.root, self.store, processes, shard)
+            return list(csv.DictReader(file))
 
     def _group(self, catalogue: pd.DataFrame) -> pd.DataFrame:
         # Duplicates are out, so a track is its own group, unless artists are to stay together.
