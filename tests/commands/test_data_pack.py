@@ -3,11 +3,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from generate_msd import generate_msd
+from lightning.pytorch import LightningDataModule
 
 from mgc import registry
-from mgc.cli import run_function
+from mgc.cli import main
 from mgc.commands.data_pack import pack, parse_shard
 from mgc.data.base import MusicDataModule
+from mgc.data.beat_store import BeatStore
 from mgc.data.gtzan import GTZAN
 from mgc.data.store import PackedReader
 from mgc.errors import MgcError
@@ -24,7 +27,7 @@ def test_packs_a_data_set_and_lists_what_is_broken(
 ) -> None:
     (root / "genres" / "rock" / "rock.00099.wav").write_bytes(b"no audio")
     words = ["gtzan", "--root", str(root), "--sample_rate", "8000", "--workers", "0"]
-    run_function(pack, "data pack", words)
+    main(["data", "pack", *words])
     printed = capsys.readouterr().out
     tracks = len(list((root / "genres").glob("*/*.wav"))) - 1
     assert f"{tracks} files packed, 1 broken, 0 with samples beyond full scale" in printed
@@ -67,7 +70,63 @@ def test_a_shard_of_another_form_is_refused(shard: str) -> None:
         parse_shard(shard)
 
 
-def test_data_without_audio_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "load", lambda kind, name: MusicDataModule)
-    with pytest.raises(MgcError, match="'beats' cannot be packed: it has no audio"):
-        pack("beats", ".", 8000)
+def test_track_files_become_beats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tracks = generate_msd(tmp_path, tracks=24, artists=20, duplicates=0)
+    broken = next((tmp_path / "data").rglob("*.h5"))
+    broken.write_bytes(b"no track")
+    words = ["data", "pack", "msd_key", "--root", str(tmp_path), "--workers", "0"]
+    main([*words, "--data_args.duplicates="])
+    printed = capsys.readouterr().out
+    assert f"broken  {broken.relative_to(tmp_path)}: " in printed
+    assert f"{len(tracks) - 1} tracks packed, 1 broken; " in printed
+    assert len(BeatStore(tmp_path / "beats")) == len(tracks) - 1
+
+
+def test_machines_share_track_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Parts hold a thousand tracks, so that the second machine has nothing to do.
+    generate_msd(tmp_path, tracks=20, artists=20, duplicates=0)
+    pack("msd_key", str(tmp_path), workers=0, shard="1/2")
+    assert "Shard 1/2 is packed, others are not yet" in capsys.readouterr().out
+    pack("msd_key", str(tmp_path), workers=0, shard="0/2")
+    assert "20 tracks packed, 0 broken" in capsys.readouterr().out
+
+
+def test_a_table_tells_the_files(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["path,label", "genres/rock/rock.00001.wav,a", "genres/pop/pop.00001.wav,b"]
+    (root / "tracks.csv").write_text("\n".join(rows))
+    words = ["data", "pack", "folder", "--root", str(root), "--sample_rate", "8000"]
+    main([*words, "--workers", "0", "--data_args.table", "tracks.csv"])
+    assert "2 files packed, 0 broken" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gtzan"], "gtzan has audio: give the rate to train at"),
+        (["msd_key", "--sample_rate=8000"], "msd_key has no audio: leave out --sample_rate"),
+        (["msd_key", "--channel=0"], "msd_key has no audio: leave out --sample_rate"),
+        (["gtzan", "--sample_rate=8000", "--data_args.nonsense=1"], "nonsense"),
+        (["gtzan", "--sample_rate=8000", "--data_args.channel=1"], "an option for that, --channel"),
+        (["gtzan", "--sample_rate=8000", "--root=nowhere"], "nowhere: no such folder"),
+        (["msd_key", "--root=nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_wrong_settings_are_told(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "pack", words[0], "--root=.", *words[1:]])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_data_that_cannot_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Others(MusicDataModule):
+        kind = "beats"
+
+    monkeypatch.setattr(registry, "load", lambda kind, name: Others)
+    with pytest.raises(MgcError, match="Others cannot be packed"):
+        pack("others", ".")
+    monkeypatch.setattr(registry, "load", lambda kind, name: LightningDataModule)
+    with pytest.raises(MgcError, match="'others' is no MusicDataModule"):
+        pack("others", ".")

@@ -1,12 +1,15 @@
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from generate_msd import generate_msd
 
 from mgc.cli import main
 from mgc.data.gtzan import GTZAN
+from mgc.data.msd import MSDKey
 
 
 @pytest.fixture
@@ -48,6 +51,51 @@ def test_command(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "blues.00005: the same file as blues.00004" in out
 
 
+def test_long_lists_are_cut(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data", "verify", "gtzan", "--root", str(copy)]
+    with pytest.raises(SystemExit):
+        main(words)
+    short = capsys.readouterr().out
+    assert len(re.findall(r"^missing .*: ", short, re.MULTILINE)) == 20
+    assert "missing     … and 974 more (--all lists them)" in short
+    # What is counted is all of it, and no other kind is crowded out.
+    assert re.search(r"^missing +994$", short, re.MULTILINE)
+    assert re.search(r"^broken .*blues.00003", short, re.MULTILINE)
+    with pytest.raises(SystemExit):
+        main([*words, "--all"])
+    out = capsys.readouterr().out
+    assert len(re.findall(r"^missing .*: ", out, re.MULTILINE)) == 994
+    assert "more (--all" not in out
+
+
+def test_what_was_found_is_told_even_without_a_catalogue(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate_msd(tmp_path, tracks=20, artists=20, duplicates=0)
+    broken = next((tmp_path / "data").rglob("*.h5"))
+    broken.write_bytes(b"no track")
+    MSDKey(str(tmp_path)).pack()
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "verify", "msd_key", "--root", str(tmp_path)])
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert f"broken      {broken.stem}: {broken.relative_to(tmp_path)}: no readable" in printed.out
+    assert "there are only" in printed.err
+
+
+def test_arguments_of_the_data_set(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["path,label", "blues.00000.wav,a", "blues.00009.wav,b"]
+    folder = copy / "genres" / "blues"
+    (folder / "tracks.csv").write_text("\n".join(rows))
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "verify", "folder", "--root", str(folder), "--data_args.table", "tracks.csv"])
+    assert stop.value.code == 1
+    out = capsys.readouterr().out
+    assert "missing     blues.00009.wav" in out
+    assert "2 tracks found" in out
+
+
 def test_checksums(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = tmp_path / "md5.txt"
     listed.write_text("d41d8cd98f00b204e9800998ecf8427e  genres/blues/blues.00000.wav\n")
@@ -66,7 +114,7 @@ def test_real_clips_are_the_originals(real_data: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "100 compared with their checksums" in out
     assert "checksum  " not in out
-    assert "missing       900" in out
+    assert re.search(r"^missing +900$", out, re.MULTILINE)
 
 
 def test_broken_real_file(real_data: Path, tmp_path: Path) -> None:
