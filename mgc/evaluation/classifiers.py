@@ -114,6 +114,10 @@ class SupportVectorMachine:
         scores: bool = False,
     ) -> Iterator[tuple[int, Decision]]:
         """See :meth:`Classifier.sweep`."""
+        if task == "multiclass":
+            # libsvm pairs classes: those of a class side by side are also so in memory.
+            order = np.argsort(targets, kind="stable")
+            train, targets = train[order], targets[order]
         radial: dict[float, list[int]] = {}
         for i, setting in enumerate(settings):
             if setting["kernel"] == "rbf":

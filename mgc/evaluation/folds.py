@@ -212,7 +212,7 @@ def _cross_validate(
     count = len(names)
     wanted = count - 1 if inner_folds is None else inner_folds
     if not 1 <= wanted < count:
-        raise MgcError(f"--inner-folds is 1 to {count - 1} with {count} folds, not {wanted}.")
+        raise MgcError(f"--inner_folds is 1 to {count - 1} with {count} folds, not {wanted}.")
     # Folds stand in a ring, each chosen for by its nearest neighbours.
     for i in range(count):
         for j in range(i + 1, count):

@@ -95,7 +95,7 @@ def test_groups_stay_together_in_the_nested_protocol():
         ({"folds": 30}, "Class 'rock' has 20 tracks, fewer than the 30 folds"),
         ({"folds": 61}, "61 folds cannot be made of 60 tracks"),
         ({"folds": 2}, "2 folds are too few for nested"),
-        ({"folds": 5, "inner_folds": 5}, "--inner-folds is 1 to 4"),
+        ({"folds": 5, "inner_folds": 5}, "--inner_folds is 1 to 4"),
         ({"tracks": tracks_table(60, split="train")}, "no test tracks"),
         ({"tracks": tracks_table(60, fold=[1] * 59 + [None])}, "Track 't059' has no fold"),
         (
