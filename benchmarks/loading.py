@@ -57,6 +57,7 @@ def best(run: Callable[[], object]) -> float:
 
 
 def forever(data: GTZAN) -> Iterator[dict[str, torch.Tensor]]:
+    """Training batches without end."""
     while True:
         yield from data.train_dataloader()
 
