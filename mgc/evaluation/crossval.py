@@ -1,0 +1,375 @@
+"""Cross-validation: a fit and a test per fold, and what they say together."""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+
+from mgc.errors import MgcError
+from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
+from mgc.evaluation.fold_run import Fold
+from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
+from mgc.evaluation.results import Results
+
+#: Options that a fold sets itself.
+RESERVED = ("data.fold", "data.folds", "data.seed", "seed_everything", "ckpt_path", "config")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A cross-validation.
+
+    Attributes:
+        folder: Where everything goes.
+        config: YAML file as for ``mgc fit``.
+        folds: All folds, of all seeds.
+    """
+
+    folder: Path
+    config: str
+    folds: tuple[Fold, ...]
+
+    @classmethod
+    def prepare(
+        cls, folder: Path, config: str, overrides: list[str], folds: int, seeds: Sequence[int]
+    ) -> "Experiment":
+        """Plan a cross-validation, or find the one that the folder holds.
+
+        Args:
+            folder: Where everything goes; it is made.
+            config: YAML file as for ``mgc fit``.
+            overrides: Options of ``mgc fit`` that change the configuration.
+            folds: Number of folds of each seed.
+            seeds: Seeds of the splits and of training.
+
+        Raises:
+            MgcError: If a setting is wrong, or the folder holds a cross-validation of others.
+        """
+        if folds < 3:
+            raise MgcError(
+                f"--folds {folds}: at least 3 are needed, for training, validation and test."
+            )
+        for word in overrides:
+            name = word.partition("=")[0].removeprefix("--").replace(".init_args.", ".")
+            if name in RESERVED:
+                raise MgcError(f"--{name}: mgc crossval sets it itself. Leave it out.")
+        try:
+            text = Path(config).read_text()
+        except OSError as error:
+            raise MgcError(f"{config}: {error.strerror}.") from error
+        settings: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
+        plan = folder / "crossval.json"
+        if plan.is_file():
+            known = json.loads(plan.read_text())
+            for name, value in settings.items():
+                if known[name] != value:
+                    raise MgcError(
+                        f"{folder} holds a cross-validation with another value of {name}: choose "
+                        "another --out, or remove it."
+                    )
+            settings = known
+        else:
+            name = re.sub(r"[^\w-]+", "-", folder.absolute().name)
+            settings["group"] = f"{name}-{uuid4().hex[:6]}"
+            folder.mkdir(parents=True, exist_ok=True)
+            plan.write_text(json.dumps(settings, indent=1))
+        return cls(
+            folder,
+            config,
+            tuple(
+                Fold(
+                    str((folder / f"seed{seed}" / f"fold{fold}").absolute()),
+                    config,
+                    tuple(overrides),
+                    seed,
+                    fold,
+                    folds,
+                    settings["group"],
+                )
+                for seed in seeds
+                for fold in range(folds)
+            ),
+        )
+
+
+@dataclass
+class Summary:
+    """What all folds say together.
+
+    Attributes:
+        results: Test results of all folds; ``validate`` those on the validation folds.
+        validation: Results on the validation folds.
+        folds: Score of each fold.
+        scores: Mean scores with their 95 % intervals.
+        text: All of it in words.
+    """
+
+    results: Results
+    validation: Results
+    folds: pd.DataFrame
+    scores: pd.DataFrame
+    text: str
+
+
+def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
+    """Run all folds that are not finished, each in a process of its own.
+
+    A process per fold leaves nothing behind for the next one (memory, random state, the W&B run),
+    and sees one device only.
+
+    Args:
+        experiment: The cross-validation.
+        jobs: Folds at a time; by default one per GPU, and one where there is none.
+
+    Raises:
+        MgcError: If a fold fails, or another process is at it.
+    """
+    devices = visible_devices()
+    jobs = max(1, len(devices)) if jobs is None else jobs
+    if jobs < 1:
+        raise MgcError(f"--jobs {jobs}: at least 1 is needed.")
+    pending = [fold for fold in experiment.folds if not fold.finished]
+    done = len(experiment.folds) - len(pending)
+    if done:
+        print(f"{done} of {len(experiment.folds)} folds are finished already.")
+    free = [_environment(devices, jobs, job) for job in range(jobs)]
+    running: dict[subprocess.Popen[bytes], tuple[Fold, dict[str, str]]] = {}
+    failed: list[Fold] = []
+    with _locked(experiment.folder) as lock:
+        try:
+            while running or (pending and not failed):
+                while pending and free and not failed:
+                    fold, environment = pending.pop(0), free.pop(0)
+                    running[start(fold, environment, lock)] = (fold, environment)
+                    print(f"{fold.name}: started, log in {fold.folder}/log.txt", flush=True)
+                time.sleep(0.1)
+                for process in [p for p in running if p.poll() is not None]:
+                    fold, environment = running.pop(process)
+                    free.append(environment)
+                    if process.returncode or not fold.finished:
+                        failed.append(fold)
+                    else:
+                        results = Results.load(Path(fold.folder, "test"))
+                        name = MEASURE[results.task]
+                        print(f"{fold.name}: {name} {overall(results):.3f}", flush=True)
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait()
+    if failed:
+        raise MgcError(
+            f"{failed[0].name} failed: {_last_words(failed[0])} (log: {failed[0].folder}/log.txt). "
+            "Mend it and give the same command again: finished folds are kept."
+        )
+
+
+def start(fold: Fold, environment: dict[str, str], lock: int) -> "subprocess.Popen[bytes]":
+    """Start the process of a fold.
+
+    Args:
+        fold: The fold.
+        environment: Environment variables of the process.
+        lock: File descriptor that the process holds on to while it lives.
+
+    Returns:
+        The process.
+    """
+    fold.write()
+    with Path(fold.folder, "log.txt").open("ab") as log:
+        return subprocess.Popen(  # noqa: S603 # this interpreter, with a path of ours
+            [sys.executable, "-m", "mgc.evaluation.fold_run", fold.folder],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[lock],
+        )
+
+
+def visible_devices() -> list[str]:
+    """Name the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return names.split(",")[:count] if names else [str(number) for number in range(count)]
+
+
+def collect(experiment: Experiment) -> Summary:
+    """Put the results of all folds together and write them.
+
+    Args:
+        experiment: A cross-validation whose folds are all finished.
+
+    Returns:
+        Results and scores.
+
+    Raises:
+        MgcError: If the results of a fold cannot be read.
+    """
+    test, validation = (
+        join_folds(
+            [(fold, Results.load(Path(fold.folder, stage))) for fold in experiment.folds], stage
+        )
+        for stage in ("test", "validate")
+    )
+    fingerprint = split_fingerprint(test.tracks)
+    for results in (test, validation):
+        results.source["fingerprint"] = fingerprint
+    summary = summarise(test, validation)
+    folder = experiment.folder
+    for stage, results in zip(("test", "validate"), (test, validation), strict=True):
+        results.save(folder / stage)
+    summary.folds.to_csv(folder / "folds.csv", index=False)
+    summary.scores.to_csv(folder / "summary.csv", index=False)
+    per_class(test).to_csv(folder / "per_class.csv")
+    if test.task == "multiclass":
+        counts = confusion_matrix(test)
+        counts.to_csv(folder / "confusion_matrix.csv", index_label="true class")
+        plot_confusion(counts, f"{folder.name}, all folds", folder / "confusion_matrix.png")
+    return summary
+
+
+def join_folds(parts: Sequence[tuple[Fold, Results]], stage: str) -> Results:
+    """Put the results of folds into one table each.
+
+    Args:
+        parts: Folds and their results.
+        stage: Lightning's stage that they come from.
+
+    Returns:
+        All rows, with ``seed`` and ``fold``, the number of the test fold.
+    """
+    clips: list[pd.DataFrame] = []
+    tracks: list[pd.DataFrame] = []
+    for fold, results in parts:
+        for rows, whole in ((results.clips, clips), (results.tracks, tracks)):
+            rows = rows.drop(columns=[c for c in ("seed", "fold") if c in rows])
+            rows.insert(1, "seed", fold.seed)
+            rows.insert(2, "fold", fold.fold)
+            whole.append(rows)
+    first, last = parts[0][1], parts[-1][0]
+    source = {name: first.source[name] for name in ("model", "data", "split")}
+    source |= {
+        "stage": stage,
+        "config": last.config,
+        "folds": last.folds,
+        "seeds": list(dict.fromkeys(fold.seed for fold, _ in parts)),
+        "group": last.group,
+        "checkpoints": {fold.name: results.source["checkpoint"] for fold, results in parts},
+    }
+    return Results(
+        pd.concat(clips, ignore_index=True),
+        pd.concat(tracks, ignore_index=True),
+        first.task,
+        first.labels,
+        source,
+    )
+
+
+def split_fingerprint(tracks: pd.DataFrame) -> str:
+    """Condense which track is tested in which fold; equal for equal splits.
+
+    The validation fold follows from the test fold, so this is the whole split.
+
+    Args:
+        tracks: ``track``, ``seed`` and ``fold`` of tests.
+
+    Returns:
+        16 hexadecimal digits of a SHA-256.
+    """
+    columns = ["seed", "fold", "track"]
+    lines = tracks[columns].astype(str).agg("\t".join, axis=1).sort_values()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def summarise(results: Results, validation: Results) -> Summary:
+    """Measure a cross-validation.
+
+    Args:
+        results: Test results of all folds.
+        validation: Results on the validation folds.
+
+    Returns:
+        Scores of the folds, their means and intervals.
+    """
+    name = MEASURE[results.task]
+    decisions = {name: "decision"}
+    if results.task == "multiclass":
+        decisions[f"{name}_vote"] = "vote"
+    by_fold = {score: fold_scores(results, column) for score, column in decisions.items()}
+    folds = pd.DataFrame(by_fold).rename_axis("fold").reset_index()
+    rows = []
+    for score, column in decisions.items():
+        low, high = interval(results, column)
+        fold_low, fold_high = interval_of_mean(by_fold[score])
+        rows.append(
+            {
+                "score": score,
+                "value": overall(results, column),
+                "low": low,
+                "high": high,
+                "mean_of_folds": float(by_fold[score].mean()),
+                "folds_low": fold_low,
+                "folds_high": fold_high,
+                "folds": len(folds),
+                "tracks": results.tracks["track"].nunique(),
+            }
+        )
+    scores = pd.DataFrame(rows)
+    lines = [
+        f"{row.score}: {row.value:.3f} (95 % bootstrap interval over {row.tracks} tracks "
+        f"{row.low:.3f} to {row.high:.3f}); mean of {row.folds} folds {row.mean_of_folds:.3f} "
+        f"(over folds {row.folds_low:.3f} to {row.folds_high:.3f})"
+        for row in scores.itertuples()
+    ]
+    if results.task == "multiclass":
+        lines += ["", "Tracks by true class (rows) and decision, all folds:"]
+        lines.append(confusion_matrix(results).to_string())
+    return Summary(results, validation, folds, scores, "\n".join(lines))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Keep the folder to this process and the folds that it starts, which may outlive it."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MgcError(
+                f"{folder}: folds are being run here by another process. Wait for it, or choose "
+                "another --out."
+            ) from None
+        yield file.fileno()
+
+
+def _environment(devices: list[str], jobs: int, job: int) -> dict[str, str]:
+    """Environment of the folds that run in one of the places."""
+    environment = dict(os.environ)
+    if jobs > 1 and devices:
+        environment["CUDA_VISIBLE_DEVICES"] = devices[job % len(devices)]
+    if jobs > 1:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // jobs)))
+    return environment
+
+
+def _last_words(fold: Fold) -> str:
+    """The error that a fold ended with."""
+    log = Path(fold.folder, "log.txt").read_text(errors="replace")
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("mgc: error:")]
+    return (errors or lines or ["no word"])[-1].removeprefix("mgc: error:").strip()
