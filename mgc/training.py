@@ -3,8 +3,10 @@
 import logging
 import netrc
 import os
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -65,28 +67,29 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> "MgcCLI
     # Lightning 2.6 calls a function that torch 2.12 calls deprecated, once per run.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     use_wandb_offline()
-    return (cli or MgcCLI)(
-        model_class=LightningModule,
-        datamodule_class=MusicDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_callback=SaveConfig,
-        save_config_kwargs={"save_to_log_dir": False},
-        trainer_defaults={
-            "logger": WANDB,
-            "default_root_dir": RUNS,
-            "callbacks": [
-                TrackEvaluation(),
-                TestReport(),
-                DescribeCheckpoint(),
-                SeedSteps(),
-                TellWhere(),
-            ],
-        },
-        parser_kwargs={"version": mgc.__version__},
-        args=_with_saved_config(args),
-    )
+    with one_wandb_run():
+        return (cli or MgcCLI)(
+            model_class=LightningModule,
+            datamodule_class=MusicDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults={
+                "logger": WANDB,
+                "default_root_dir": RUNS,
+                "callbacks": [
+                    TrackEvaluation(),
+                    TestReport(),
+                    DescribeCheckpoint(),
+                    SeedSteps(),
+                    TellWhere(),
+                ],
+            },
+            parser_kwargs={"version": mgc.__version__},
+            args=_with_saved_config(args),
+        )
 
 
 class Parser(LightningArgumentParser):
@@ -285,6 +288,18 @@ def use_wandb_offline() -> None:
         logged_in = False
     if not logged_in:
         os.environ["WANDB_MODE"] = "offline"
+
+
+@contextmanager
+def one_wandb_run() -> Iterator[None]:
+    """End the W&B run of a command with the command, also if others follow in the process."""
+    failed = 1
+    try:
+        yield
+        failed = 0
+    finally:
+        if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
+            sys.modules["wandb"].finish(exit_code=failed)
 
 
 def tuple_of(value: Any) -> Any:

@@ -45,8 +45,9 @@ def read_run(folder: Path) -> dict[str, Any]:
             for item in update:
                 run["config"][item.key or item.nested_key[0]] = json.loads(item.value_json)
         elif kind == "history":
+            # Tables and pictures are nested; their first key is the name they were logged by.
             items = record.history.item
             run["history"].append(
-                {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+                {i.key or i.nested_key[0]: json.loads(i.value_json) for i in items}
             )
     return run

@@ -339,7 +339,7 @@ class MusicDataModule(LightningDataModule):
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             dataset,
-            self.batch_size,
+            batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=keep_batch,  # type: ignore[arg-type] # the data set gives whole batches

@@ -102,7 +102,10 @@ class MusicModel(LightningModule):
         """Compute the training loss of a batch."""
         logits, target = self.logits(batch), batch["target"]
         loss = self.loss(logits, target)
-        self.train_metric.update(logits.detach(), target)
+        # Tags are float for the loss, and whole numbers for the metric.
+        self.train_metric.update(
+            logits.detach(), target.long() if self.task == "multilabel" else target
+        )
         self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
         self.log(f"train/{self.train_metric_name}", self.train_metric, on_step=False, on_epoch=True)
         return loss
