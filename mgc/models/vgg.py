@@ -53,9 +53,10 @@ class VGGBlock(nn.Module):
         Returns:
             Maps with fewer bands and frames, at least one each.
         """
-        x = F.elu(self.norm(self.conv(x)))
+        x = self.norm(self.conv(x))
         kernel = [min(pool, size) for pool, size in zip(self.pooling, x.shape[2:], strict=True)]
-        return F.max_pool2d(x, kernel)
+        # ELU rises, so it may follow the pooling: the same values, of an eighth of the maps.
+        return F.elu(F.max_pool2d(x, kernel))
 
 
 class VGGNet(nn.Module):
