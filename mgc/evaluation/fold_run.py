@@ -175,6 +175,8 @@ def run_fold(fold: Fold) -> None:
             raise MgcError(f"{fold.config}: no results. The model must give logits of the batches.")
         if trainer.is_global_zero:
             evaluation.results.save(folder / stage)
+    if trainer.is_global_zero and Path(best) != last:
+        last.unlink(missing_ok=True)
 
 
 def main(folder: str) -> None:

@@ -27,14 +27,12 @@ def fold_names(tracks: pd.DataFrame) -> pd.Series:
         tracks: Rows of results.
 
     Returns:
-        ``seed 0, fold 3`` or as much of it as the rows tell, per row.
+        ``seed 0, fold 3`` in cross-validation, which has a seed; nothing in a single run.
     """
-    names = pd.Series("", index=tracks.index)
-    for column in ("seed", "fold"):
-        if column in tracks and tracks[column].notna().all():
-            comma = names.where(names == "", names + ", ")
-            names = comma + f"{column} " + tracks[column].astype(int).astype(str)
-    return names
+    if "seed" not in tracks:
+        return pd.Series("", index=tracks.index)
+    seed, fold = (tracks[column].astype(int).astype(str) for column in ("seed", "fold"))
+    return "seed " + seed + ", fold " + fold
 
 
 def correct(results: Results, decision: str = "decision") -> pd.Series:

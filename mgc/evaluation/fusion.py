@@ -1,0 +1,525 @@
+"""Late fusion: what several models say together of the same tracks.
+
+Source: ``fusion1`` and ``fusion2`` are those of Senac et al. (2017), section 4.3. Weighted sums and
+products of the likelihoods of a track are those of Gwardys and Grzywczak (2014), section V.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.optimize import minimize
+from scipy.stats import binomtest
+
+from mgc.errors import MgcError
+from mgc.evaluation.intervals import MEASURE, Interval, fold_names, gain, interval, overall
+from mgc.evaluation.results import Results
+from mgc.evaluation.scores import majority_vote
+
+Method = Literal["fusion1", "fusion2", "weighted", "product"]
+
+#: Methods that combine clips, and so need the same clips of every run.
+BY_CLIP = ("fusion1", "fusion2")
+
+#: Smallest probability that a logarithm is taken of.
+FLOOR = 1e-12
+
+#: Starts of the same clip may differ by this many seconds, as sample rates round them.
+CLOCK = 0.01
+
+#: Columns that tell rows apart.
+TRACK_KEY = ["seed", "fold", "track"]
+
+
+@dataclass
+class Run:
+    """A model that was tested.
+
+    Attributes:
+        name: Its name.
+        test: What it said of the test tracks.
+        validation: What it said of the validation tracks, where that is known.
+    """
+
+    name: str
+    test: Results
+    validation: Results | None = None
+
+
+def load_runs(folders: Sequence[str | PathLike[str]], names: Sequence[str] = ()) -> list[Run]:
+    """Read the results of runs.
+
+    Args:
+        folders: Folders of runs or cross-validations, with results in ``test`` (and ``validate``)
+            or in ``predict``; or folders of results, with ``tracks.parquet``.
+        names: Names of the runs; by default those of the folders.
+
+    Returns:
+        The runs, with names that differ.
+
+    Raises:
+        MgcError: If there are no results, or names are missing or the same.
+    """
+    if not names:
+        # `runs/mgc/abc/test` is the test of `abc`.
+        paths = [Path(folder).absolute() for folder in folders]
+        stages = ("test", "predict")
+        names = [path.parent.name if path.name in stages else path.name for path in paths]
+        if len(set(names)) < len(names):
+            names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
+    if len(names) != len(folders) or len(set(names)) < len(names):
+        raise MgcError(f"Give {len(folders)} different names, one per run, not {', '.join(names)}.")
+    return [load_run(folder, name) for folder, name in zip(folders, names, strict=True)]
+
+
+def load_run(folder: str | PathLike[str], name: str) -> Run:
+    """Read the results of a run.
+
+    Args:
+        folder: See :func:`load_runs`.
+        name: Name of the run.
+
+    Raises:
+        MgcError: If there are no results of test tracks.
+    """
+    path = Path(folder)
+    places = [path, path / "test", path / "predict"]
+    found = next((place for place in places if (place / "tracks.parquet").is_file()), None)
+    if found is None:
+        raise MgcError(
+            f"{folder}: no results (tracks.parquet) there, nor in its folders test or predict. "
+            "Give a folder that mgc test, predict or crossval wrote."
+        )
+    results = Results.load(found)
+    validation = select_split(results, "val")
+    beside = found.parent / "validate"
+    if validation is None and (beside / "tracks.parquet").is_file():
+        validation = Results.load(beside)
+    test = select_split(results, "test") if "split" in results.tracks else results
+    if test is None:
+        raise MgcError(f"{found}: holds no test tracks. Run mgc test.")
+    return Run(name, test, validation)
+
+
+def select_split(results: Results, split: str) -> Results | None:
+    """Keep one split.
+
+    Args:
+        results: Any results.
+        split: ``train``, ``val`` or ``test``.
+
+    Returns:
+        Results of its tracks; nothing if there are none.
+    """
+    if "split" not in results.tracks:
+        return None
+    clips, tracks = (
+        table[table["split"] == split].reset_index(drop=True)
+        for table in (results.clips, results.tracks)
+    )
+    return replace(results, clips=clips, tracks=tracks) if len(tracks) else None
+
+
+def parse_weights(text: str, runs: int, method: Method, fitted: bool) -> np.ndarray | None:
+    """Read the weights of runs.
+
+    Args:
+        text: Numbers separated by commas, or nothing.
+        runs: Number of runs.
+        method: How the runs are combined.
+        fitted: Whether weights are to be fitted.
+
+    Returns:
+        Weights of shape (runs,) with the sum 1; nothing if none are given.
+
+    Raises:
+        MgcError: If they are no weights, or the method takes none.
+    """
+    if method in BY_CLIP and (text or fitted):
+        raise MgcError(f"--method {method} takes no weights: leave them out, or use weighted.")
+    if text and fitted:
+        raise MgcError("Give either --weights or --fit-weights.")
+    if not text:
+        return None
+    try:
+        weights = np.array([float(word) for word in text.split(",")])
+    except ValueError:
+        weights = np.empty(0)
+    if len(weights) != runs or not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+        raise MgcError(
+            f"--weights {text}: give {runs} numbers of 0 or more, one per run, as in "
+            f"{','.join(['0.5'] * runs)}."
+        )
+    return weights / weights.sum()
+
+
+def align(results: Results) -> Results:
+    """Put rows in the order of fold and track, so that alike results have alike rows.
+
+    Args:
+        results: Any results.
+
+    Returns:
+        The same rows in order.
+    """
+    key = [column for column in TRACK_KEY if column in results.tracks]
+    tracks = results.tracks.sort_values(key, ignore_index=True)
+    clips = results.clips.sort_values([*key, "clip"], ignore_index=True)
+    return replace(results, clips=clips, tracks=tracks)
+
+
+def check_alike(runs: dict[str, Results], clips: bool) -> None:
+    """Check that results are of the same tracks, of the same folds, with the same labels.
+
+    Args:
+        runs: Aligned results by name.
+        clips: Whether the clips must be the same too.
+
+    Raises:
+        MgcError: Naming the first difference.
+    """
+    (first, one), *others = runs.items()
+    for name, two in others:
+        both = f"{first} and {name} do not belong together: "
+        if one.task != two.task:
+            raise MgcError(f"{both}one is {one.task}, the other {two.task}.")
+        if one.labels != two.labels:
+            pairs = zip((*one.labels, None), (*two.labels, None), strict=False)
+            label, other = next(pair for pair in pairs if pair[0] != pair[1])
+            raise MgcError(f"{both}the labels differ, first {label!r} and {other!r}.")
+        _check_tracks(both, (first, one.tracks), (name, two.tracks), one.task == "multiclass")
+        if clips:
+            _check_clips(both, (first, one), (name, two))
+
+
+def _check_tracks(
+    both: str, one: tuple[str, pd.DataFrame], two: tuple[str, pd.DataFrame], multiclass: bool
+) -> None:
+    for (name, here), (_, there) in ((one, two), (two, one)):
+        alone = set(here["track"]) - set(there["track"])
+        if alone:
+            raise MgcError(
+                f"{both}track {min(alone)!r} is in {name} only ({len(alone)} such tracks)."
+            )
+    folds = [fold_names(tracks).groupby(tracks["track"]).agg(sorted) for _, tracks in (one, two)]
+    for track, fold, other in zip(folds[0].index, *folds, strict=True):
+        if fold != other:
+            where, elsewhere = ("; ".join(words) or "no fold" for words in (fold, other))
+            raise MgcError(
+                f"{both}track {track!r} is in {where} of {one[0]} and {elsewhere} of {two[0]}."
+            )
+    columns = ["label"] if multiclass else [c for c in one[1] if str(c).startswith("target.")]
+    for column in columns:
+        differ = (one[1][column] != two[1][column]).to_numpy()
+        if differ.any():
+            row, other_row = one[1][differ].iloc[0], two[1][differ].iloc[0]
+            raise MgcError(
+                f"{both}the {column} of track {row['track']!r} is {row[column]!r} in {one[0]} and "
+                f"{other_row[column]!r} in {two[0]}."
+            )
+
+
+def _check_clips(both: str, one: tuple[str, Results], two: tuple[str, Results]) -> None:
+    counts = [results.clips.groupby("track").size() for _, results in (one, two)]
+    differ = (counts[0] != counts[1]).to_numpy()
+    if differ.any():
+        track = str(counts[0].index[differ][0])
+        raise MgcError(
+            f"{both}track {track!r} has {counts[0][track]} clips in {one[0]} and "
+            f"{counts[1][track]} in {two[0]}. Test them with the same clip_seconds and "
+            "hop_seconds, or fuse by track (weighted, product)."
+        )
+    starts, others = (results.clips["start"].to_numpy() for _, results in (one, two))
+    differ = np.abs(starts - others) > CLOCK
+    if differ.any():
+        row = int(np.flatnonzero(differ)[0])
+        track = one[1].clips["track"].iloc[row]
+        raise MgcError(
+            f"{both}clip {one[1].clips['clip'].iloc[row]} of track {track!r} starts at "
+            f"{starts[row]:.2f} s in {one[0]} and {others[row]:.2f} s in {two[0]}. Test them with "
+            "the same hop_seconds, or fuse by track (weighted, product)."
+        )
+
+
+def fuse_runs(
+    runs: Sequence[Run], method: Method, weights: np.ndarray | None = None, fit: bool = False
+) -> Results:
+    """Combine the results of runs.
+
+    Args:
+        runs: Two runs or more.
+        method: How to combine them.
+        weights: Weights of the runs, of shape (runs,), for weighted and product; by default equal.
+        fit: Whether to fit the weights of every fold to its own validation tracks instead.
+
+    Returns:
+        Results on the test tracks. The methods by track have one clip per track, all of it.
+
+    Raises:
+        MgcError: If the runs do not belong together, or cannot be combined in this way.
+    """
+    if len(runs) < 2:
+        raise MgcError("Give two runs or more to combine.")
+    tests = {run.name: align(run.test) for run in runs}
+    check_alike(tests, clips=method in BY_CLIP)
+    first = next(iter(tests.values()))
+    refused = {"multilabel": ("fusion2",), "regression": ("fusion2", "product")}
+    if method in refused.get(first.task, ()):
+        raise MgcError(f"--method {method} does not serve {first.task}: use weighted or fusion1.")
+    source: dict[str, Any] = {"fusion": method, "runs": {run.name: run.test.source for run in runs}}
+    if method in BY_CLIP:
+        return _fuse_clips(list(tests.values()), method, source)
+    equal = np.full(len(runs), 1 / len(runs))
+    folds = fold_names(first.tracks)
+    chosen = dict.fromkeys(folds.unique(), equal if weights is None else weights)
+    if fit:
+        chosen = fit_weights(runs, method)
+    outputs = np.stack([r.tracks[r.outputs].to_numpy(np.float64) for r in tests.values()])
+    fused = np.empty_like(outputs[0])
+    for fold, rows in folds.groupby(folds).indices.items():
+        fused[rows] = combine(outputs[:, rows], chosen[fold], method, first.task)
+    source["weights"] = {fold: values.tolist() for fold, values in chosen.items()}
+    return _by_track(first, fused, source)
+
+
+def _fuse_clips(results: Sequence[Results], method: Method, source: dict[str, Any]) -> Results:
+    """Mean of the runs for each clip; tracks by the mean over all clips, or by majority."""
+    first = results[0]
+    clips, tracks = first.clips.copy(), first.tracks.copy()
+    means = np.mean([r.clips[r.outputs].to_numpy(np.float64) for r in results], axis=0)
+    key = [column for column in TRACK_KEY if column in tracks]
+    # Clips are in the order of their tracks.
+    track = torch.from_numpy(clips.groupby(key, dropna=False, sort=True).ngroup().to_numpy())
+    clips[first.outputs] = means
+    by_track = clips.groupby(track.numpy())[first.outputs].mean().to_numpy()
+    tracks[first.outputs] = by_track
+    if first.task == "multiclass":
+        names = np.array(first.labels)
+        clips["decision"] = names[means.argmax(axis=1)]
+        tracks["vote"] = names[majority_vote(torch.from_numpy(means), track).numpy()]
+        best = names[by_track.argmax(axis=1)]
+        tracks["decision"] = tracks["vote"] if method == "fusion2" else best
+    return Results(clips, tracks, first.task, first.labels, source)
+
+
+def _by_track(first: Results, fused: np.ndarray, source: dict[str, Any]) -> Results:
+    """Results of outputs for whole tracks."""
+    tracks = first.tracks.copy()
+    tracks[first.outputs] = fused
+    if first.task == "multiclass":
+        tracks["decision"] = np.array(first.labels)[fused.argmax(axis=1)]
+        tracks["vote"] = tracks["decision"]
+    clips = tracks.drop(columns="vote", errors="ignore")
+    clips.insert(1, "clip", 0)
+    clips.insert(2, "start", 0.0)
+    return Results(clips, tracks, first.task, first.labels, source)
+
+
+def combine(outputs: np.ndarray, weights: np.ndarray, method: Method, task: str) -> np.ndarray:
+    """Combine the outputs of several models.
+
+    Args:
+        outputs: Probabilities, or predictions, of shape (runs, tracks, classes).
+        weights: Weights of shape (runs,).
+        method: ``weighted``: the weighted mean. ``product``: the weighted geometric mean, scaled
+            so that the classes (or a tag and its absence) add up to 1.
+        task: What the targets are.
+
+    Returns:
+        Outputs of shape (tracks, classes).
+    """
+    if method == "weighted":
+        return np.einsum("r,rtc->tc", weights, outputs)
+    logs = np.einsum("r,rtc->tc", weights, np.log(np.maximum(outputs, FLOOR)))
+    if task == "multilabel":
+        absent = np.einsum("r,rtc->tc", weights, np.log(np.maximum(1 - outputs, FLOOR)))
+        return 1 / (1 + np.exp(absent - logs))
+    scaled = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return scaled / scaled.sum(axis=1, keepdims=True)
+
+
+def fit_weights(runs: Sequence[Run], method: Method) -> dict[str, np.ndarray]:
+    """Find weights on the validation tracks, for every fold from its own.
+
+    The loss (negative mean log-likelihood, or mean squared error) is convex in the weights for
+    both methods, so one descent from equal weights finds its minimum (SLSQP over the simplex).
+
+    Args:
+        runs: Runs that are alike.
+        method: ``weighted`` or ``product``.
+
+    Returns:
+        Weights of shape (runs,) by name of the fold.
+
+    Raises:
+        MgcError: If a run has no validation results, they differ, or share tracks with the test.
+    """
+    found: dict[str, Results] = {}
+    for run in runs:
+        if run.validation is None:
+            raise MgcError(
+                f"{run.name}: no results on validation tracks to fit weights to. Run mgc validate "
+                "or mgc predict, or give --weights."
+            )
+        found[f"validation of {run.name}"] = align(run.validation)
+    check_alike(found, clips=False)
+    first = next(iter(found.values()))
+    outputs = np.stack([r.tracks[r.outputs].to_numpy(np.float64) for r in found.values()])
+    target = _targets(first)
+    rows_of = fold_names(first.tracks).groupby(fold_names(first.tracks)).indices
+    weights = {}
+    test = align(runs[0].test).tracks
+    for fold, members in test.groupby(fold_names(test)):
+        if fold not in rows_of:
+            raise MgcError(f"There are no results on the validation tracks of {fold or 'the run'}.")
+        rows = rows_of[fold]
+        shared = set(members["track"]) & set(first.tracks["track"].iloc[rows])
+        if shared:
+            raise MgcError(
+                f"{fold or 'The runs'}: track {min(shared)!r} is in the validation and in the test "
+                "results. Weights are fitted to validation tracks alone: use one split for both."
+            )
+        weights[str(fold)] = _minimise(outputs[:, rows], target[rows], method, first.task)
+    return weights
+
+
+def _targets(results: Results) -> np.ndarray:
+    """Values of shape (tracks, labels); for multiclass 1 for the class and 0 for the others."""
+    if results.task == "multiclass":
+        names = results.tracks["label"].to_numpy()
+        return (names[:, None] == np.array(results.labels)[None, :]).astype(np.float64)
+    return results.tracks[[f"target.{label}" for label in results.labels]].to_numpy(np.float64)
+
+
+def _minimise(outputs: np.ndarray, target: np.ndarray, method: Method, task: str) -> np.ndarray:
+    def loss(weights: np.ndarray) -> float:
+        fused = combine(outputs, weights, method, task)
+        if task == "regression":
+            return float(((fused - target) ** 2).mean())
+        likelihood = target * np.log(np.maximum(fused, FLOOR))
+        if task == "multilabel":
+            likelihood += (1 - target) * np.log(np.maximum(1 - fused, FLOOR))
+        return float(-likelihood.sum(axis=1).mean())
+
+    runs = len(outputs)
+    found = minimize(
+        loss,
+        np.full(runs, 1 / runs),
+        method="SLSQP",
+        bounds=[(0, 1)] * runs,
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+    ).x
+    return found.clip(0) / found.clip(0).sum()
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Exact McNemar test of two models on the same tracks.
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12(2), 1947; exact: a two-sided binomial test.
+
+    Attributes:
+        only_first: Tracks that only the first model gets right.
+        only_second: Tracks that only the second gets right.
+        p: Probability of a split as uneven as this if both were equally good.
+    """
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(one: pd.Series, two: pd.Series) -> McNemar:
+    """Test whether one of two models is right more often.
+
+    Args:
+        one: Whether the first model is right, per track.
+        two: The same for the second.
+
+    Returns:
+        The test; p is 1 where they never differ.
+    """
+    first, second = int((one & ~two).sum()), int((two & ~one).sum())
+    p = binomtest(first, first + second).pvalue if first + second else 1.0
+    return McNemar(first, second, float(p))
+
+
+def compare_runs(runs: Sequence[Run], fused: Results) -> str:
+    """Put into words what the fusion gains, and how the runs differ.
+
+    Single runs are measured by the kind of decision that the fusion takes: majority of the clips
+    for ``fusion2``, mean probability for all others.
+
+    Args:
+        runs: What was combined.
+        fused: Their fusion.
+
+    Returns:
+        Markdown: scores with 95 % bootstrap intervals over tracks, the gain over the best run, and
+        for multiclass a McNemar test of every pair.
+    """
+    method = str(fused.source["fusion"])
+    decision = "vote" if method == "fusion2" else "decision"
+    name = MEASURE[fused.task]
+    singles = {run.name: align(run.test) for run in runs}
+    scores = {run: overall(results, decision) for run, results in singles.items()}
+    rows = [(run, scores[run], interval(singles[run], decision)) for run in singles]
+    rows.append((method, overall(fused), interval(fused)))
+    lines = [f"# Fusion: {method} of {', '.join(singles)}", ""]
+    lines += [f"| | {name} | 95 % interval |", "| --- | --- | --- |"]
+    lines += [f"| {run} | {value:.3f} | {_words(between)} |" for run, value, between in rows]
+    best = max(scores, key=scores.__getitem__)
+    difference, between = gain(fused, singles[best], decision)
+    lines += [
+        "",
+        f"Gain over the best single run, {best}: {difference:+.3f} (95 % paired bootstrap interval "
+        f"over {fused.tracks['track'].nunique()} tracks {between[0]:+.3f} to {between[1]:+.3f}).",
+    ]
+    if "weights" in fused.source:
+        lines += ["", "Weights: " + _weights_in_words(fused.source["weights"], list(singles))]
+    if fused.task == "multiclass":
+        lines += ["", *_tests(singles, fused, decision, method)]
+    return "\n".join(lines) + "\n"
+
+
+def _tests(singles: dict[str, Results], fused: Results, decision: str, method: str) -> list[str]:
+    """McNemar tests of all pairs."""
+    tracks = fused.tracks
+    once = np.ones(len(tracks), dtype=bool)
+    note = ""
+    if "seed" in tracks and tracks["seed"].nunique() > 1:
+        seed = tracks["seed"].iloc[0]
+        once = (tracks["seed"] == seed).to_numpy()
+        note = f", of seed {seed} (the same tracks tested again are no new tracks)"
+    right = {
+        run: (results.tracks["label"] == results.tracks[decision])[once]
+        for run, results in singles.items()
+    }
+    right[method] = (tracks["label"] == tracks["decision"])[once]
+    lines = [f"Exact McNemar tests on {once.sum()} tracks{note}:", ""]
+    lines += ["| first | second | only first right | only second right | p |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
+    for one, two in combinations(right, 2):
+        test = mcnemar(right[one], right[two])
+        lines.append(f"| {one} | {two} | {test.only_first} | {test.only_second} | {test.p:.3g} |")
+    return lines
+
+
+def _words(between: Interval) -> str:
+    return f"{between[0]:.3f} to {between[1]:.3f}"
+
+
+def _weights_in_words(weights: dict[str, list[float]], names: list[str]) -> str:
+    values = np.array(list(weights.values()))
+    words = []
+    for name, column in zip(names, values.T, strict=True):
+        spread = f" ({column.min():.2f} to {column.max():.2f} by fold)" if np.ptp(column) else ""
+        words.append(f"{name} {column.mean():.2f}{spread}")
+    return ", ".join(words) + "."
