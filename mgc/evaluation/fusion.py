@@ -214,7 +214,9 @@ def _check_tracks(
             raise MgcError(
                 f"{both}track {track!r} is in {where} of {one[0]} and {elsewhere} of {two[0]}."
             )
-    columns = ["label"] if multiclass else [c for c in one[1] if str(c).startswith("target.")]
+    columns = [c for c in map(str, one[1]) if c.startswith("target.")]
+    if multiclass:
+        columns = ["label"]
     for column in columns:
         differ = (one[1][column] != two[1][column]).to_numpy()
         if differ.any():
@@ -295,7 +297,9 @@ def _fuse_clips(results: Sequence[Results], method: Method, source: dict[str, An
     means = np.mean([r.clips[r.outputs].to_numpy(np.float64) for r in results], axis=0)
     key = [column for column in TRACK_KEY if column in tracks]
     # Clips are in the order of their tracks.
-    track = torch.from_numpy(clips.groupby(key, dropna=False, sort=True).ngroup().to_numpy())
+    track = torch.from_numpy(
+        clips.groupby(key, dropna=False, sort=True).ngroup().to_numpy(copy=True)
+    )
     clips[first.outputs] = means
     by_track = clips.groupby(track.numpy())[first.outputs].mean().to_numpy()
     tracks[first.outputs] = by_track
