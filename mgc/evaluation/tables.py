@@ -1,8 +1,9 @@
 """Feature tables: what ``mgc extract`` writes and ``transfer`` and the reports read.
 
-A table is a Parquet file with a row per track. Columns:
+A table is a Parquet file with a row per track, or per clip if that was asked for. Columns:
 
 * ``track``: identifier, unique in the data set
+* ``clip`` and ``start`` (seconds), in a table of clips only
 * ``group``: tracks of one group (duplicates, artist) belong on one side of a split
 * ``split``: ``train``, ``val`` or ``test`` where the data set gives a split, else null
 * ``fold``: number of the given fold, else null
