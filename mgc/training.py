@@ -50,15 +50,12 @@ WANDB = {
 CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
 
 
-def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> "MgcCLI":
+def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     """Run one of Lightning's commands.
 
     Args:
         args: Words of the command line, the command first.
         cli: What to build instead of an :class:`MgcCLI`.
-
-    Returns:
-        The trainer, model and data that were used, and their settings.
 
     Raises:
         MgcError: If something is wrong that the user can mend.
@@ -68,7 +65,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> "MgcCLI
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     use_wandb_offline()
     with one_wandb_run():
-        return (cli or MgcCLI)(
+        (cli or MgcCLI)(
             model_class=LightningModule,
             datamodule_class=MusicDataModule,
             subclass_mode_model=True,

@@ -144,6 +144,26 @@ class FoldCLI(training.MgcCLI):
             LastEpoch(self.fold.folder),
         ]
 
+    def after_fit(self) -> None:
+        """Measure the best checkpoint on the validation and the test fold.
+
+        Raises:
+            MgcError: If the model gives nothing to measure.
+        """
+        trainer, folder = self.trainer, Path(self.fold.folder)
+        evaluation = next(c for c in trainer.callbacks if isinstance(c, TrackEvaluation))  # type: ignore[attr-defined]
+        best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr] # LastEpoch
+        for stage in STAGES:
+            getattr(trainer, stage)(self.model, datamodule=self.datamodule, ckpt_path=best)
+            if evaluation.results is None:
+                raise MgcError(
+                    f"{self.fold.config}: no results. The model's steps must return logits."
+                )
+            if trainer.is_global_zero:
+                evaluation.results.save(folder / stage)
+        if trainer.is_global_zero and Path(best) != folder / LAST:
+            (folder / LAST).unlink(missing_ok=True)
+
 
 def run_fold(fold: Fold) -> None:
     """Train, choose the checkpoint by the validation fold, measure it on both folds.
@@ -154,29 +174,17 @@ def run_fold(fold: Fold) -> None:
     Raises:
         MgcError: If a setting is wrong, or the data set comes with another number of folds.
     """
-    folder = Path(fold.folder)
-    last = folder / LAST
-    cli = training.main(
+    last = Path(fold.folder, LAST)
+    training.main(
         [
             *("fit", "--config", fold.config, *fold.overrides),
             *(f"--data.fold={fold.fold}", f"--data.folds={fold.folds}"),
             *(f"--data.seed={fold.seed}", f"--seed_everything={fold.seed}"),
-            f"--trainer.default_root_dir={folder}",
+            f"--trainer.default_root_dir={fold.folder}",
             *([f"--ckpt_path={last}"] if last.is_file() else []),
         ],
         partial(FoldCLI, fold),
     )
-    trainer = cli.trainer
-    evaluation = next(c for c in trainer.callbacks if isinstance(c, TrackEvaluation))  # type: ignore[attr-defined]
-    best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr] # LastEpoch
-    for stage in STAGES:
-        getattr(trainer, stage)(cli.model, datamodule=cli.datamodule, ckpt_path=best)
-        if evaluation.results is None:
-            raise MgcError(f"{fold.config}: no results. The model must give logits of the batches.")
-        if trainer.is_global_zero:
-            evaluation.results.save(folder / stage)
-    if trainer.is_global_zero and Path(best) != last:
-        last.unlink(missing_ok=True)
 
 
 def main(folder: str) -> None:
