@@ -186,7 +186,8 @@ class TellWhere(Callback):
         if best:
             lines += [f"Best checkpoint: {best}", f"Test it: mgc test --ckpt_path {best}"]
         lines += [
-            f"W&B: {logger.experiment.dir.removesuffix('/files')} (offline runs: wandb sync)"
+            f"W&B: {logger.experiment.dir.removesuffix('/files')} (wandb leet shows it, wandb sync "
+            "uploads it)"
             for logger in trainer.loggers
             if isinstance(logger, WandbLogger)
         ]
@@ -285,6 +286,8 @@ def use_wandb_offline() -> None:
         logged_in = False
     if not logged_in:
         os.environ["WANDB_MODE"] = "offline"
+        # What wandb prints about uploading is said in fewer words by TellWhere.
+        os.environ.setdefault("WANDB_SILENT", "true")
 
 
 @contextmanager
