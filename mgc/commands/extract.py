@@ -98,6 +98,7 @@ def extract(
         raise MgcError("--data_args belong to --data: name the data set.")
 
     import torch
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
     from mgc import checkpoint
     from mgc.evaluation.extraction import choose_layers, extract_features, probe_layers
@@ -155,6 +156,8 @@ def extract(
             "precision": PRECISION[precision],
         },
     )
+    if getattr(rank_zero_only, "rank", 0):
+        return  # one process speaks for all
     width = sum(widths[name] for name in chosen)
     log.info(
         "%d tracks, %d could not be read; %d numbers each, of %s: %s",
