@@ -154,6 +154,7 @@ class FoldCLI(training.MgcCLI):
         evaluation = next(c for c in trainer.callbacks if isinstance(c, TrackEvaluation))  # type: ignore[attr-defined]
         best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr] # LastEpoch
         for stage in STAGES:
+            evaluation.results = None
             getattr(trainer, stage)(self.model, datamodule=self.datamodule, ckpt_path=best)
             if evaluation.results is None:
                 raise MgcError(

@@ -1,0 +1,389 @@
+"""Cross-validation: bookkeeping with stand-ins for training, then a real one that is killed."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from wandb_offline import read_run, records
+
+from mgc.cli import main
+from mgc.data.splits import assign_folds, split_by_fold
+from mgc.errors import MgcError
+from mgc.evaluation import crossval, fold_run
+from mgc.evaluation.crossval import Experiment, collect, run_folds, split_fingerprint
+from mgc.evaluation.fold_run import Fold
+from mgc.evaluation.fusion import fit_weights, load_runs
+from mgc.evaluation.results import Results
+
+LABELS = ("a", "b")
+TRACKS = np.array([f"t{i:02}" for i in range(12)])
+
+
+class Instant:
+    """Stands in for the process of a fold: knows the answer for three tracks of four."""
+
+    running = 0
+    most = 0
+
+    def __init__(self, fold: Fold, environment: dict[str, str], lock: int) -> None:
+        self.fold, self.environment, self.polls = fold, environment, 0
+        self.returncode: int | None = None
+        Instant.running += 1
+        Instant.most = max(Instant.most, Instant.running)
+        Path(fold.folder).mkdir(parents=True, exist_ok=True)
+        Path(fold.folder, "log.txt").write_text("warming up\n")
+
+    def poll(self) -> int | None:
+        self.polls += 1
+        if self.polls > 2:
+            Instant.running -= 1
+            self.returncode = self.finish()
+        return self.returncode
+
+    def terminate(self) -> None:
+        pass
+
+    def wait(self) -> None:
+        pass
+
+    def finish(self) -> int:
+        assigned = assign_folds(TRACKS, self.fold.folds, self.fold.seed)
+        split = split_by_fold(assigned, self.fold.fold)
+        for stage, name in (("test", "test"), ("validate", "val")):
+            tracks = pd.DataFrame({"track": TRACKS[split == name], "split": name, "label": "a"})
+            number = tracks["track"].str[1:].astype(int)
+            tracks["decision"] = np.where(number % 4 == 0, "b", "a")
+            tracks["vote"] = "a"
+            tracks["probability.a"], tracks["probability.b"] = 0.6, 0.4
+            clips = tracks.drop(columns="vote").assign(clip=0, start=0.0)
+            source = {"model": "m", "data": "d", "split": "fold", "checkpoint": "best.ckpt"}
+            Results(clips, tracks, "multiclass", LABELS, source).save(Path(self.fold.folder, stage))
+        return 0
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Instant]:
+    """The processes that were started."""
+    processes: list[Instant] = []
+
+    def start(*args: object) -> Instant:
+        processes.append(Instant(*args))
+        return processes[-1]
+
+    monkeypatch.setattr(crossval, "start", start)
+    monkeypatch.setattr(crossval.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(crossval, "visible_devices", list)
+    Instant.running = Instant.most = 0
+    return processes
+
+
+@pytest.fixture
+def config(workdir: Path) -> str:
+    Path(workdir, "model.yaml").write_text("model: vgg_tagger\n")
+    return "model.yaml"
+
+
+def plan(config: str, folds: int = 3, seeds: tuple[int, ...] = (0,), *words: str) -> Experiment:
+    return Experiment.prepare(Path("out"), config, list(words), folds, seeds)
+
+
+def test_results_of_all_folds(started: list[Instant], config: str) -> None:
+    experiment = plan(config, 4)
+    run_folds(experiment)
+    summary = collect(experiment)
+    results = Results.load("out/test")
+    assert sorted(results.tracks["track"]) == list(TRACKS)
+    assert results.tracks.groupby("fold").size().tolist() == [3, 3, 3, 3]
+    assert summary.scores["value"].tolist() == [0.75, 1.0]
+    low, high = summary.scores.loc[0, ["low", "high"]]
+    # Exactly: the binomial distribution of 12 tracks at 0.75.
+    assert (low, high) == pytest.approx((6 / 12, 1.0))
+    matrix = pd.read_csv("out/confusion_matrix.csv", index_col=0)
+    assert matrix.loc["a"].tolist() == [9, 3]
+    assert len(pd.read_csv("out/folds.csv")) == 4
+    # Validation results carry the fold whose models they are of: the one before.
+    validation = Results.load("out/validate").tracks
+    fold_of = dict(zip(results.tracks["track"], results.tracks["fold"], strict=True))
+    assert (validation["track"].map(fold_of) == (validation["fold"] + 1) % 4).all()
+    (run,) = load_runs(["out"])
+    assert len(fit_weights([run, run], "weighted")) == 4
+
+
+def test_repeats_count_a_track_once(started: list[Instant], config: str) -> None:
+    experiment = plan(config, 3, (0, 7))
+    run_folds(experiment)
+    summary = collect(experiment)
+    assert len(summary.results.tracks) == 24
+    assert summary.scores.loc[0, "tracks"] == 12
+    assert set(summary.folds["fold"]) == {f"seed {s}, fold {f}" for s in (0, 7) for f in range(3)}
+    # Two tests of the same tracks say no more about other tracks than one.
+    assert tuple(summary.scores.loc[0, ["low", "high"]]) == pytest.approx((0.5, 1.0))
+
+
+def test_the_fingerprint_tells_splits_apart(started: list[Instant], config: str) -> None:
+    experiment = plan(config)
+    run_folds(experiment)
+    tracks = collect(experiment).results.tracks
+    mark = split_fingerprint(tracks)
+    assert Results.load("out/validate").source["fingerprint"] == mark
+    assert split_fingerprint(tracks.sample(frac=1, random_state=0)) == mark
+    tracks.loc[0, "fold"] = 1
+    assert split_fingerprint(tracks) != mark
+
+
+def test_folds_share_the_devices(
+    started: list[Instant], config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossval, "visible_devices", lambda: ["4", "GPU-b"])
+    run_folds(plan(config, 5))
+    assert Instant.most == 2
+    assert {p.environment["CUDA_VISIBLE_DEVICES"] for p in started} == {"4", "GPU-b"}
+
+
+def test_one_at_a_time_sees_all_devices(
+    started: list[Instant], config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossval, "visible_devices", lambda: ["0", "1"])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    run_folds(plan(config), jobs=1)
+    assert Instant.most == 1
+    assert all("CUDA_VISIBLE_DEVICES" not in p.environment for p in started)
+
+
+def test_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert crossval.visible_devices() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert crossval.visible_devices() == ["3", "5"]
+
+
+def test_finished_folds_are_kept(started: list[Instant], config: str) -> None:
+    run_folds(plan(config))
+    run_folds(plan(config))
+    assert [p.fold.fold for p in started] == [0, 1, 2]
+    run_folds(plan(config, 3, (0, 1)))
+    assert [(p.fold.seed, p.fold.fold) for p in started[3:]] == [(1, 0), (1, 1), (1, 2)]
+
+
+def test_other_settings_need_another_folder(config: str) -> None:
+    plan(config)
+    with pytest.raises(MgcError, match="out holds a cross-validation with another value of folds"):
+        plan(config, 4)
+    with pytest.raises(MgcError, match="another value of overrides"):
+        plan(config, 3, (0,), "--model.lr=1")
+    Path(config).write_text("model: mfcc\n")
+    with pytest.raises(MgcError, match="another value of configuration"):
+        plan(config)
+
+
+def test_a_failed_fold_is_named(
+    started: list[Instant], config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(process: Instant) -> int:
+        Path(process.fold.folder, "log.txt").write_text("mgc: error: no such folder.\nbye\n")
+        return 2
+
+    monkeypatch.setattr(Instant, "finish", finish)
+    with pytest.raises(MgcError, match=r"seed 0, fold 0 failed: no such folder\. \(log: .*fold0"):
+        run_folds(plan(config))
+    assert len(started) == 1
+
+
+def test_two_at_once_are_refused(started: list[Instant], config: str) -> None:
+    experiment = plan(config)
+    with (
+        crossval._locked(experiment.folder),
+        pytest.raises(MgcError, match="out: folds are being run here by another process"),
+    ):
+        run_folds(experiment)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--folds", "2"], "--folds 2: at least 3"),
+        (["--seeds", "1,1"], "different --seeds"),
+        (["--seeds", "a"], "different --seeds"),
+        (["--repeats", "0"], "--repeats of 1 or more"),
+        (["--", "--data.init_args.fold=3"], "--data.fold: mgc crossval sets it itself"),
+        (["--", "--seed_everything", "3"], "--seed_everything: mgc crossval sets it"),
+    ],
+)
+def test_wrong_settings(
+    words: list[str], message: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["crossval", "--config", config, *words])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["crossval", "--config", "none.yaml"])
+    assert "none.yaml: No such file or directory." in capsys.readouterr().err
+
+
+class Forked:
+    """Runs a fold in a fork of the test, which need not import everything again."""
+
+    kill_once_saved: int | None = None
+
+    def __init__(self, fold: Fold, environment: dict[str, str], lock: int) -> None:
+        fold.write()
+        self.fold = fold
+        self.process = multiprocessing.get_context("fork").Process(target=_run, args=(fold,))
+        self.process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        saved = Path(self.fold.folder, fold_run.LAST).is_file()
+        if self.fold.fold == Forked.kill_once_saved and saved and self.process.pid:
+            os.kill(self.process.pid, signal.SIGKILL)
+            self.process.join()
+        return self.process.exitcode
+
+    def terminate(self) -> None:
+        self.process.terminate()
+
+    def wait(self) -> None:
+        self.process.join()
+
+
+def _run(fold: Fold) -> None:
+    with Path(fold.folder, "log.txt").open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        sys.stdout, sys.stderr = log, log
+        fold_run.main(fold.folder)
+
+
+@pytest.fixture
+def command(tones: Path, workdir: Path) -> Callable[[str], list[str]]:
+    """The words of a small cross-validation that goes into a folder."""
+    settings = {
+        "model": {"class_path": "vgg_tagger", "init_args": {"channels": 8, "lr": 0.01}},
+        "data": {
+            "class_path": "gtzan",
+            "init_args": {
+                "root": str(tones),
+                "sample_rate": 8000,
+                "clip_seconds": 1.0,
+                "batch_size": 16,
+            },
+        },
+        "trainer": {
+            "accelerator": "cpu",
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "callbacks": [
+                {
+                    "class_path": "ModelCheckpoint",
+                    "init_args": {"monitor": "val/track_accuracy", "mode": "max"},
+                }
+            ],
+        },
+    }
+    Path("vgg.yaml").write_text(yaml.safe_dump(settings))
+
+    def words(out: str) -> list[str]:
+        options = ["--config", "vgg.yaml", "--folds=3", "--out", out]
+        return ["crossval", *options, "--", "--trainer.max_epochs=4"]
+
+    return words
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(crossval, "start", Forked)
+    Forked.kill_once_saved = None
+    yield
+    Forked.kill_once_saved = None
+
+
+def test_a_killed_cross_validation_goes_on(
+    command: Callable[[str], list[str]],
+    forked: None,
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Forked.kill_once_saved = 1
+    with pytest.raises(SystemExit):
+        main(command("broken"))
+    assert "seed 0, fold 1 failed" in capsys.readouterr().err
+    first = workdir / "broken" / "seed0" / "fold0" / "test" / "tracks.parquet"
+    written = first.stat().st_mtime_ns
+
+    Forked.kill_once_saved = None
+    main(command("broken"))
+    said = capsys.readouterr().out
+    assert "1 of 3 folds are finished already" in said
+    assert "95 % bootstrap interval over 100 tracks" in said
+    assert first.stat().st_mtime_ns == written
+    (killed,) = [f for f in plan_of("broken") if f.fold == 1]
+    newest = sorted(workdir.glob(f"runs/wandb/offline-run-*{killed.group}-0-1"))[-1]
+    epochs = {step["epoch"] for step in read_run(newest)["history"] if "val/loss" in step}
+    assert 0 not in epochs
+    assert 3 in epochs
+
+    # The fold that was killed ends like one that was not.
+    unbroken = Fold(**vars(killed) | {"folder": str(workdir / "whole"), "group": "whole"})
+    process = Forked(unbroken, {}, 0)
+    process.wait()
+    assert process.returncode == 0
+    one, two = (Results.load(Path(f.folder, "test")).tracks for f in (killed, unbroken))
+    pd.testing.assert_frame_equal(one, two)
+
+    # One group of W&B; the fold that went on kept its run.
+    runs = [
+        record.run
+        for folder in workdir.glob("runs/wandb/offline-run-*")
+        for record in records(folder)
+        if record.WhichOneof("record_type") == "run"
+    ]
+    of_group = [run for run in runs if run.run_group == killed.group]
+    assert len({run.run_id for run in of_group}) == 3
+    assert {run.job_type for run in of_group} == {"fold"}
+
+    # A process of its own, as outside the tests.
+    monkeypatch.undo()
+    monkeypatch.chdir(workdir)
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    results = Results.load("broken/test")
+    (workdir / "broken" / "seed0" / "fold2" / "test" / "tracks.parquet").unlink()
+    main(command("broken"))
+    pd.testing.assert_frame_equal(Results.load("broken/test").tracks, results.tracks)
+
+    # What it wrote can be fused and reported.
+    main(["fuse", "broken", "broken/test", "--method=fusion2", "--out=fused"])
+    assert "+0.000" in capsys.readouterr().out
+
+
+def plan_of(out: str) -> tuple[Fold, ...]:
+    words = ["--trainer.max_epochs=4"]
+    return Experiment.prepare(Path(out), "vgg.yaml", words, 3, [0]).folds
+
+
+def test_given_folds_have_their_own_number() -> None:
+    class Data:
+        split = "fold"
+        tracks = pd.DataFrame({"fold": [0, 1, 2, 3, 4]})
+
+    class Trainer:
+        datamodule = Data()
+
+    with pytest.raises(MgcError, match="comes with 5 folds: set --folds 5"):
+        fold_run.CheckFolds(10).setup(Trainer(), None, "fit")
+    fold_run.CheckFolds(5).setup(Trainer(), None, "fit")
