@@ -19,6 +19,9 @@ ACCURACY: dict[str, tuple[float, float | None]] = {
     "svm_all": (78.0, None),
 }
 
+#: Systems that decide by the majority of clips: none, as a track is one picture.
+VOTED: tuple[str, ...] = ()
+
 GENRES = (
     "metal", "jazz", "pop", "reggae", "blues", "classical", "hiphop", "rock", "country", "disco",
 )  # fmt: skip

@@ -13,6 +13,9 @@ ACCURACY: dict[str, tuple[float, float | None]] = {
     "FUSION2": (91.0, 1.2),
 }
 
+#: Systems that decide by the majority of the clips; the fusions say themselves how they decide.
+VOTED = ("net_STFT", "net_MUSIC")
+
 GENRES = (
     "blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock",
 )  # fmt: skip
