@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -9,18 +10,17 @@ from mgc.data.clips import Batch
 
 
 class SeedSteps(Callback):
-    """Seed every training step by its number.
+    """Seed every training batch by its number.
 
-    Dropout and other random layers then depend on the step and the device's rank alone, not on
+    Dropout and other random layers then depend on the batch and the device's rank alone, not on
     what was drawn before, so a resumed run ends with the weights of an unbroken one.
     """
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Seed torch from the run's seed, the step and the rank."""
+        """Seed torch from the run's seed, the rank, the epoch and the batch."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        # Far apart for neighbouring runs, ranks and steps.
-        torch.manual_seed(
-            (seed * 1_000_003 + trainer.global_rank) * 1_000_003 + trainer.global_step
-        )
+        place = [seed, trainer.global_rank, trainer.current_epoch, batch_idx]
+        (state,) = np.random.SeedSequence(place).generate_state(1, np.uint64)
+        torch.manual_seed(int(state) >> 1)

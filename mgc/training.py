@@ -15,6 +15,7 @@ import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -22,6 +23,7 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import mgc
 from mgc import checkpoint, registry
@@ -41,13 +43,20 @@ MODE = "mgc"
 #: Where runs go, unless the configuration says otherwise.
 RUNS = "runs"
 
+#: Configuration of a fit, in its folder.
+CONFIG = "config.yaml"
+
 WANDB = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
     "init_args": {"project": "mgc", "save_dir": RUNS},
 }
 
-#: Words that Lightning takes for a checkpoint's path.
-CHECKPOINT_WORDS = ("best", "last", "hpc", "registry")
+#: What a fit keeps the best checkpoint by, where its configuration does not say.
+MONITORS = {
+    "multiclass": "val/track_accuracy",
+    "multilabel": "val/track_auroc",
+    "regression": "val/track_r2",
+}
 
 
 def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
@@ -146,14 +155,21 @@ class MgcCLI(LightningCLI):
                 "Choose another model or data set (mgc list)."
             )
         path = config.get("ckpt_path")
-        if path and path not in CHECKPOINT_WORDS:
+        if path in ("best", "last"):
+            path = config.ckpt_path = _newest(path)
+        if path:
             trained = checkpoint.read(path).get(checkpoint.KEY, {}).get("class_path")
             if trained and trained != config.model.class_path:
                 raise MgcError(
                     f"{path}: holds a {trained}, but the configuration's model is "
                     f"{config.model.class_path}."
                 )
-        _use_run_folder_for_wandb(config.trainer.get("logger"), str(self.subcommand))
+        elif self.subcommand != "fit":
+            raise MgcError(
+                f"mgc {self.subcommand} needs a trained model: give --ckpt_path PATH, or best or "
+                "last for the newest run."
+            )
+        _go_on_in_run_folder(config.trainer, str(self.subcommand), path)
 
     def instantiate_classes(self) -> None:
         """Build everything, then check that the checkpoint fits the data."""
@@ -163,7 +179,7 @@ class MgcCLI(LightningCLI):
             # The parser buries what a constructor says among the types it tried.
             raise _told(error) or error from None
         path = self.config[self.subcommand].get("ckpt_path")
-        if path and path not in CHECKPOINT_WORDS:
+        if path:
             about = checkpoint.read(path).get(checkpoint.KEY, {})
             for name in ("labels", "task", "sample_rate"):
                 trained, given = about.get(name), getattr(self.datamodule, name)
@@ -172,6 +188,27 @@ class MgcCLI(LightningCLI):
                         f"{path}: was trained with {name}={trained}, but the data has "
                         f"{name}={tuple_of(given)}."
                     )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Keep the best checkpoint by the measure of the task, unless told otherwise."""
+        settings = self.config_init[self.subcommand].trainer
+        callbacks = settings.callbacks or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        if (
+            self.subcommand == "fit"
+            and self.datamodule.num_classes
+            and settings.enable_checkpointing is not False
+            and not any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+        ):
+            best = ModelCheckpoint(
+                monitor=MONITORS[self.datamodule.task],
+                mode="max",
+                save_last=True,
+                filename="best",
+                enable_version_counter=False,
+            )
+            settings.callbacks = [*callbacks, best]
+        return super().instantiate_trainer(**kwargs)
 
 
 class TellWhere(Callback):
@@ -207,7 +244,7 @@ class SaveConfig(SaveConfigCallback):
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             folder = run_folder(trainer)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / self.config_filename).write_text(text)
+            (folder / CONFIG).write_text(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
@@ -291,6 +328,23 @@ def use_wandb_offline() -> None:
 
 
 @contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Turn what Lightning says of wrong settings and unfit weights into errors of mgc.
+
+    Raises:
+        MgcError: With the message.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise MgcError(str(error)) from error
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise MgcError(f"The checkpoint does not fit the model: {error}") from error
+
+
+@contextmanager
 def one_wandb_run() -> Iterator[None]:
     """End the W&B run of a command with the command, also if others follow in the process."""
     failed = 1
@@ -314,13 +368,28 @@ def tuple_of(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _use_run_folder_for_wandb(logger: Any, job: str) -> None:
-    """Name W&B's kind of job, and keep what W&B stages out of the home folder."""
+def _go_on_in_run_folder(trainer: Namespace, job: str, ckpt: str | None) -> None:
+    """Let a run that starts from a checkpoint go on in the checkpoint's folder and W&B run.
+
+    A resumed fit then knows the best score so far, and a test's results lie beside the model.
+    Also names W&B's kind of job, and keeps what W&B stages out of the home folder.
+    """
+    folder = Path(ckpt).parent.parent if ckpt else None
+    known = folder is not None and (folder / CONFIG).is_file()
+    logger = trainer.get("logger")
+    if known and logger is False and trainer.default_root_dir == RUNS:
+        trainer.default_root_dir = str(folder)
     if not isinstance(logger, Namespace) or not logger.class_path.endswith("WandbLogger"):
         return
-    if not logger.init_args.get("job_type"):
-        logger.init_args["job_type"] = job
-    staging = Path(str(logger.init_args.get("save_dir") or RUNS), "wandb").absolute()
+    settings = logger.init_args
+    if folder is not None and known and folder.parent.name == settings.project:
+        if not (settings.get("version") or settings.get("id")):
+            settings.save_dir = str(folder.parent.parent)
+            settings.version = folder.name
+            settings.resume = "allow"
+    elif not settings.get("job_type"):
+        settings.job_type = job
+    staging = Path(str(settings.get("save_dir") or RUNS), "wandb").absolute()
     staging.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(staging))
     os.environ.setdefault("WANDB_CACHE_DIR", str(staging / "cache"))
@@ -348,7 +417,7 @@ def _with_saved_config(args: list[str]) -> list[str]:
     if args[0] == "fit" or not paths or _values(args, "-c", "--config", "--model", "--data"):
         return args
     path = _newest(paths[-1]) if paths[-1] in ("best", "last") else paths[-1]
-    saved = Path(path).parent.parent / "config.yaml"
+    saved = Path(path).parent.parent / CONFIG
     config = ["--config", str(saved)] if saved.is_file() else []
     # The last of several values counts.
     return [args[0], *config, *args[1:], f"--ckpt_path={path}"]

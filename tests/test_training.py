@@ -54,7 +54,7 @@ def test_fit_then_test_then_predict_from_the_checkpoint_alone(
 ) -> None:
     main(["fit", *VGG, *settings, epochs(8)])
     (config,) = workdir.glob("runs/mgc/*/config.yaml")
-    ckpt = next(config.parent.glob("checkpoints/*.ckpt"))
+    ckpt = config.parent / "checkpoints" / "best.ckpt"
     saved = yaml.safe_load(config.read_text())
     assert saved["model"]["class_path"] == "mgc.models.vgg.VGGTagger"
     assert saved["data"]["init_args"]["clip_seconds"] == 1
@@ -67,7 +67,9 @@ def test_fit_then_test_then_predict_from_the_checkpoint_alone(
     assert len(validated) == 8
     assert validated[-1]["val/loss"] < validated[0]["val/loss"]
 
-    main(["test", "--ckpt_path", str(ckpt)])
+    assert {path.name for path in config.parent.glob("checkpoints/*")} == {"best.ckpt", "last.ckpt"}
+
+    main(["test", "--ckpt_path", "best"])
     assert "track accuracy" in capsys.readouterr().out
     (tested,) = workdir.glob("runs/mgc/*/test")
     results = Results.load(tested)
@@ -79,13 +81,14 @@ def test_fit_then_test_then_predict_from_the_checkpoint_alone(
         "per_class.csv",
         "worst_mistakes.csv",
     } <= {path.name for path in tested.iterdir()}
-    (folder,) = workdir.glob(f"runs/wandb/offline-run-*{tested.parent.name}")
+    assert tested.parent == config.parent
+    folder = max(workdir.glob(f"runs/wandb/offline-run-*{tested.parent.name}"))
     logged = {key for step in read_run(folder)["history"] for key in step}
     assert {"test/track_accuracy", "test/confusion_matrix", "test/per_class"} <= logged
     assert "test/worst_mistakes" in logged
 
     main(["predict", "--ckpt_path", str(ckpt), NO_LOGGER])
-    predicted = Results.load(workdir / "runs" / "predict")
+    predicted = Results.load(config.parent / "predict")
     assert len(predicted.tracks) == 100
     assert predicted.tracks["split"].value_counts().to_dict() == {
         "train": 80,
@@ -106,19 +109,48 @@ def test_a_resumed_fit_ends_like_an_unbroken_one(settings: list[str], workdir: P
     run = ["fit", *VGG, *settings, NO_LOGGER]
     main([*run, epochs(4), "--trainer.default_root_dir=unbroken"])
     main([*run, epochs(2), "--trainer.default_root_dir=broken"])
-    (half,) = workdir.glob("broken/checkpoints/*.ckpt")
+    half = workdir / "broken" / "checkpoints" / "last.ckpt"
     main([*run, epochs(4), "--trainer.default_root_dir=resumed", f"--ckpt_path={half}"])
-    (unbroken,) = workdir.glob("unbroken/checkpoints/*.ckpt")
-    (resumed,) = workdir.glob("resumed/checkpoints/*.ckpt")
-    expected, found = weights(unbroken), weights(resumed)
+    expected, found = (
+        weights(workdir / run / "checkpoints" / "last.ckpt") for run in ("unbroken", "resumed")
+    )
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert not torch.equal(expected["net.head.weight"], weights(half)["net.head.weight"])
+
+
+def best_score(ckpt: Path) -> float:
+    (state,) = (
+        state
+        for name, state in checkpoint.read(ckpt)["callbacks"].items()
+        if name.startswith("ModelCheckpoint")
+    )
+    return state["best_model_score"].item()
+
+
+def test_a_resumed_fit_goes_on_in_its_folder(settings: list[str], workdir: Path) -> None:
+    main(["fit", *VGG, *settings, epochs(6), "--seed_everything=20240115"])
+    (folder,) = workdir.glob("runs/mgc/*")
+    last, best = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+    before, kept = best_score(last), checkpoint.read(best)["epoch"]
+    resume = ["--config", str(folder / "config.yaml"), epochs(7), "--ckpt_path=last"]
+    main(["fit", *resume])
+    assert list(workdir.glob("runs/mgc/*")) == [folder]
+    assert checkpoint.read(last)["epoch"] == 6
+    # The best score so far is remembered: only a better epoch replaces the best checkpoint.
+    assert best_score(last) >= before
+    assert checkpoint.read(best)["epoch"] == (6 if best_score(last) > before else kept)
+
+
+def test_an_untrained_model_is_not_tested(
+    settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "needs a trained model" in fails(capsys, "test", *VGG, *settings)
 
 
 def test_two_processes_measure_what_one_does(settings: list[str], workdir: Path) -> None:
     """An odd number of test clips, so that one is scored twice."""
     main(["fit", *VGG, *settings, epochs(2), NO_LOGGER])
-    (ckpt,) = workdir.glob("runs/checkpoints/*.ckpt")
+    ckpt = workdir / "runs" / "checkpoints" / "last.ckpt"
     odd = ["--data.clip_seconds=0.7", "--data.batch_size=3"]
     test = ["test", *VGG, *settings, *odd, NO_LOGGER, f"--ckpt_path={ckpt}"]
     main([*test, "--trainer.default_root_dir=one"])
@@ -134,7 +166,7 @@ def test_two_processes_train(settings: list[str], workdir: Path) -> None:
     command = [sys.executable, "-m", "mgc", "fit", *VGG, *settings, epochs(1)]
     subprocess.run([*command, "--trainer.strategy=ddp_fork", "--trainer.devices=2"], check=True)
     assert len(list(workdir.glob("runs/wandb/offline-run-*"))) == 1
-    assert len(list(workdir.glob("runs/mgc/*/checkpoints/*.ckpt"))) == 1
+    assert len(list(workdir.glob("runs/mgc/*/checkpoints/best.ckpt"))) == 1
 
 
 def test_a_package_of_somebody_else(
@@ -161,7 +193,7 @@ def test_a_package_of_somebody_else(
     assert "mgc-tiny 1.2.3 could not be imported" in line
 
     main(["fit", "--model=tiny_net", *settings, epochs(5), NO_LOGGER])
-    (ckpt,) = workdir.glob("runs/checkpoints/*.ckpt")
+    ckpt = workdir / "runs" / "checkpoints" / "last.ckpt"
     assert checkpoint.description(ckpt)["class_path"] == "mgc_tiny.TinyNet"
     main(["test", "--model=tiny_net", *settings, NO_LOGGER, f"--ckpt_path={ckpt}"])
     tracks = Results.load(workdir / "runs" / "test").tracks
@@ -197,6 +229,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--model.chanels=3"], "chanels"),
     (["--trainer.max_epoxs=3"], "max_epoxs"),
     (["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.9"], "without an optimizer section"),
+    (["--trainer.accelerator=hpu"], "hpu"),
+    (["--ckpt_path=last"], "no last.ckpt in runs/"),
     (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
     (["--config=nowhere.yaml"], "nowhere.yaml"),
 ]
@@ -230,7 +264,7 @@ def test_truncated_checkpoint_and_other_labels(
     settings: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["fit", *VGG, *settings, epochs(1), NO_LOGGER])
-    (ckpt,) = workdir.glob("runs/checkpoints/*.ckpt")
+    ckpt = workdir / "runs" / "checkpoints" / "last.ckpt"
     test = ["test", *VGG, *settings, NO_LOGGER]
     other_rate = fails(capsys, *test, "--data.sample_rate=16000", f"--ckpt_path={ckpt}")
     assert "was trained with sample_rate=8000, but the data has sample_rate=16000" in other_rate
