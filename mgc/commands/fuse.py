@@ -32,15 +32,15 @@ def fuse(
     Raises:
         MgcError: If the runs do not belong together or the settings do not fit.
     """
-    from pathlib import Path
-
     from mgc.evaluation.fusion import compare_runs, fuse_runs, load_runs, parse_weights
+    from mgc.evaluation.writing import all_or_nothing
 
     loaded = load_runs(runs)
     given = parse_weights(weights, len(loaded), method, fitted=fit_weights is not None)
     fused = fuse_runs(loaded, method, given, fit=fit_weights is not None)
     text = compare_runs(loaded, fused)
     fused.save(out)
-    Path(out, "fusion.md").write_text(text)
+    with all_or_nothing(out) as folder:
+        (folder / "fusion.md").write_text(text)
     print(text)
     print(f"Written to {out}")

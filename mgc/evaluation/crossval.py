@@ -22,6 +22,7 @@ from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fold_run import Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
 from mgc.evaluation.results import Results
+from mgc.evaluation.writing import all_or_nothing
 
 #: Options that a fold sets itself.
 RESERVED = ("data.fold", "data.folds", "data.seed", "seed_everything", "ckpt_path", "config")
@@ -233,13 +234,14 @@ def collect(experiment: Experiment) -> Summary:
     folder = experiment.folder
     for stage, results in zip(("test", "validate"), (test, validation), strict=True):
         results.save(folder / stage)
-    summary.folds.to_csv(folder / "folds.csv", index=False)
-    summary.scores.to_csv(folder / "summary.csv", index=False)
-    per_class(test).to_csv(folder / "per_class.csv")
-    if test.task == "multiclass":
-        counts = confusion_matrix(test)
-        counts.to_csv(folder / "confusion_matrix.csv", index_label="true class")
-        plot_confusion(counts, f"{folder.name}, all folds", folder / "confusion_matrix.png")
+    with all_or_nothing(folder) as out:
+        summary.folds.to_csv(out / "folds.csv", index=False)
+        summary.scores.to_csv(out / "summary.csv", index=False)
+        per_class(test).to_csv(out / "per_class.csv")
+        if test.task == "multiclass":
+            counts = confusion_matrix(test)
+            counts.to_csv(out / "confusion_matrix.csv", index_label="true class")
+            plot_confusion(counts, f"{folder.name}, all folds", out / "confusion_matrix.png")
     return summary
 
 

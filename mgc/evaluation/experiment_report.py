@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from os import PathLike
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -17,6 +16,7 @@ from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fusion import Run
 from mgc.evaluation.intervals import MEASURE, interval, overall
 from mgc.evaluation.plots import BESIDE, BLOCKS, PUBLISHED
+from mgc.evaluation.writing import all_or_nothing
 
 #: What is shown of each class.
 CLASS_MEASURE = {"multiclass": "recall", "multilabel": "auroc", "regression": "r2"}
@@ -49,19 +49,17 @@ class Report:
         Args:
             folder: Folder to write to; it is made.
         """
-        out = Path(folder)
-        out.mkdir(parents=True, exist_ok=True)
-        self.systems.to_csv(out / "systems.csv", index=False)
-        self.classes.to_csv(out / "classes.csv")
-        for name, counts in self.confusion.items():
-            counts.to_csv(out / f"confusion_{_file(name)}.csv", index_label="true class")
-            plot_confusion(counts, name, out / f"confusion_{_file(name)}.png")
-        if self.cells is not None:
-            self.cells.to_csv(out / "confusion_all.csv", index_label="true class")
-        for name, figure in self.plots.items():
-            figure.savefig(out / f"{name}.png", dpi=150)
-        # Last, as it is what tells that the report is complete.
-        (out / "experiment.md").write_text(self.text)
+        with all_or_nothing(folder) as out:
+            self.systems.to_csv(out / "systems.csv", index=False)
+            self.classes.to_csv(out / "classes.csv")
+            for name, counts in self.confusion.items():
+                counts.to_csv(out / f"confusion_{_file(name)}.csv", index_label="true class")
+                plot_confusion(counts, name, out / f"confusion_{_file(name)}.png")
+            if self.cells is not None:
+                self.cells.to_csv(out / "confusion_all.csv", index_label="true class")
+            for name, figure in self.plots.items():
+                figure.savefig(out / f"{name}.png", dpi=150)
+            (out / "experiment.md").write_text(self.text)
 
 
 def make_report(runs: Sequence[Run], paper: str | None = None) -> Report:
@@ -145,7 +143,7 @@ def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
         margin = systems["published_half"].fillna(0)
         axes.errorbar(
             systems["published"],
-            place,
+            place + 0.2,
             xerr=margin,
             fmt="D",
             markerfacecolor="white",
@@ -187,7 +185,8 @@ def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
             color = dots.get_color()
             axes.plot(beside, at, "D", color=color, markerfacecolor="none", label=f"{name}{PAPER}")
             axes.hlines(at, classes[name], beside, color=color, linewidth=0.8)
-    axes.hlines(place[:-1] + 0.5, *axes.get_xlim(), color=BESIDE, linewidth=0.5)
+    for y in place[:-1] + 0.5:
+        axes.axhline(y, color=BESIDE, linewidth=0.5)
     axes.set_ylim(len(classes) - 0.4, -0.6)
     axes.set_yticks(place, classes.index)
     axes.set_xlabel(f"{score} of the class")

@@ -141,7 +141,7 @@ def _score(tracks: pd.DataFrame, results: Results, decision: str = "decision") -
         return float((tracks["label"] == tracks[decision]).mean())
     columns = [f"target.{label}" for label in results.labels]
     outputs, target = (
-        torch.from_numpy(tracks[names].to_numpy(np.float32, copy=True))
+        torch.from_numpy(np.array(tracks[names], np.float32, order="C"))
         for names in (results.outputs, columns)
     )
     measured = measure(outputs, target, results.task, results.labels)
