@@ -177,7 +177,7 @@ class MgcCLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             # The parser buries what a constructor says among the types it tried.
-            raise _told(error) or error from None
+            raise _told(error) or MgcError(str(error)) from error
         path = self.config[self.subcommand].get("ckpt_path")
         if path:
             about = checkpoint.read(path).get(checkpoint.KEY, {})

@@ -131,14 +131,14 @@ def test_a_resumed_fit_goes_on_in_its_folder(settings: list[str], workdir: Path)
     main(["fit", *VGG, *settings, epochs(6), "--seed_everything=20240115"])
     (folder,) = workdir.glob("runs/mgc/*")
     last, best = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
-    before, kept = best_score(last), checkpoint.read(best)["epoch"]
+    before, kept = best_score(last), checkpoint.read(best)["global_step"]
     resume = ["--config", str(folder / "config.yaml"), epochs(7), "--ckpt_path=last"]
     main(["fit", *resume])
     assert list(workdir.glob("runs/mgc/*")) == [folder]
-    assert checkpoint.read(last)["epoch"] == 6
+    assert checkpoint.read(last)["global_step"] == 70
     # The best score so far is remembered: only a better epoch replaces the best checkpoint.
     assert best_score(last) >= before
-    assert checkpoint.read(best)["epoch"] == (6 if best_score(last) > before else kept)
+    assert checkpoint.read(best)["global_step"] == (70 if best_score(last) > before else kept)
 
 
 def test_an_untrained_model_is_not_tested(
