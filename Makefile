@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 demo: install
 	$(BIN)/mgc data synth data/synthetic --tracks-per-genre 40 --seconds 10
 	$(BIN)/mgc fit --config configs/quickstart.yaml
-	$(BIN)/mgc test --ckpt_path last
+	$(BIN)/mgc test --ckpt_path best
 
 test: install
 	$(BIN)/ruff check .
