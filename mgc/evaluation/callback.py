@@ -1,7 +1,6 @@
 """Measure validation and test on exact sets of clips and on whole tracks, for any model."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,6 +13,7 @@ from torch import Tensor
 from mgc.data.clips import Batch
 from mgc.evaluation.results import Results, make_results
 from mgc.evaluation.scores import ClipScores, majority_vote, mean_by_track, measure, probabilities
+from mgc.run import run_folder
 
 log = logging.getLogger(__name__)
 
@@ -181,23 +181,6 @@ def accuracy_with_interval(tracks: pd.DataFrame) -> str:
         f"track accuracy {right / len(tracks):.3f} (95 % interval {interval.low:.3f} to "
         f"{interval.high:.3f}, {len(tracks)} tracks)"
     )
-
-
-def run_folder(trainer: Trainer) -> Path:
-    """Find the folder of a run, where checkpoints, results and the configuration go.
-
-    Args:
-        trainer: The trainer of the run.
-
-    Returns:
-        ``save_dir/name/version`` of the first logger, or the trainer's own root folder.
-    """
-    if not trainer.loggers:
-        return Path(trainer.default_root_dir)
-    logger = trainer.loggers[0]
-    version = logger.version
-    version = version if isinstance(version, str) else f"version_{version}"
-    return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
 
 
 def _data(trainer: Trainer) -> Any:

@@ -9,9 +9,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from mgc.errors import MgcError
-from mgc.evaluation.callback import TrackEvaluation, accuracy_with_interval, run_folder
+from mgc.evaluation.callback import TrackEvaluation, accuracy_with_interval
 from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion, worst_mistakes
 from mgc.evaluation.results import Results
+from mgc.run import run_folder
 
 
 class TestReport(Callback):

@@ -1,0 +1,22 @@
+"""Where a run keeps what it writes."""
+
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Find the folder of a run, where checkpoints, results and the configuration go.
+
+    Args:
+        trainer: The trainer of the run.
+
+    Returns:
+        ``save_dir/name/version`` of the first logger, or the trainer's own root folder.
+    """
+    if not trainer.loggers:
+        return Path(trainer.default_root_dir)
+    logger = trainer.loggers[0]
+    version = logger.version
+    version = version if isinstance(version, str) else f"version_{version}"
+    return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
