@@ -99,8 +99,14 @@ class MusicModel(LightningModule):
         return self(batch["audio"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the training loss of a batch."""
-        logits, target = self.logits(batch), batch["target"]
+        """Compute the training loss of a batch. Clips that could not be read do not count."""
+        batch = _readable(batch)
+        target = batch["target"]
+        if not len(target):
+            # Nothing to learn, but other devices wait for gradients.
+            zeros = (0 * p.sum() for p in self.parameters() if p.requires_grad)
+            return torch.stack([*zeros]).sum()
+        logits = self.logits(batch)
         loss = self.loss(logits, target)
         # Tags are float for the loss, and whole numbers for the metric.
         self.train_metric.update(
@@ -132,6 +138,17 @@ class MusicModel(LightningModule):
         """Measure tracks, and describe checkpoints, however the trainer was made."""
         present = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
         return [c() for c in (TrackEvaluation, DescribeCheckpoint) if c not in present]
+
+
+def _readable(batch: Batch) -> Batch:
+    """The clips of a batch that belong to a track."""
+    track = batch.get("track")
+    if track is None or bool((track >= 0).all()):
+        return batch
+    return {
+        name: value[track >= 0] if isinstance(value, Tensor) else value
+        for name, value in batch.items()
+    }
 
 
 def _training_metric(task: Task, num_classes: int) -> tuple[str, Metric]:
