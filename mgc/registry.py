@@ -46,8 +46,8 @@ def load(kind: str, name: str) -> type:
         The class.
 
     Raises:
-        RegistryError: If the name is unknown, claimed twice, fails to import, or is no class for
-            Lightning.
+        RegistryError: If the name is unknown, claimed twice, fails to import, or is no class of
+            the right kind.
     """
     found = find(kind)
     if name not in found:
@@ -74,7 +74,7 @@ def load(kind: str, name: str) -> type:
 
 
 def check(kind: str, component: object, where: str) -> None:
-    """Check that a component is what Lightning takes.
+    """Check that a component is what the commands take.
 
     Args:
         kind: ``model`` or ``data``.
@@ -84,9 +84,11 @@ def check(kind: str, component: object, where: str) -> None:
     Raises:
         RegistryError: If it is not a class of the right kind.
     """
-    from lightning.pytorch import LightningDataModule, LightningModule
+    from lightning.pytorch import LightningModule
 
-    base = {"model": LightningModule, "data": LightningDataModule}[kind]
+    from mgc.data.base import MusicDataModule
+
+    base = {"model": LightningModule, "data": MusicDataModule}[kind]
     if isinstance(component, type):
         if issubclass(component, base):
             return
@@ -95,7 +97,7 @@ def check(kind: str, component: object, where: str) -> None:
                 f"{where} subclasses pytorch_lightning, whose classes are not those of "
                 "lightning.pytorch: import lightning.pytorch instead."
             )
-    raise RegistryError(f"{where} is not a {base.__name__}.")
+    raise RegistryError(f"{where} is not a {base.__name__} ({base.__module__}).")
 
 
 def class_path(kind: str, name: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mgc.registry import RegistryError, class_path, find
+from mgc.registry import GROUPS, RegistryError, class_path, find
 
 
 @pytest.fixture
@@ -12,12 +12,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     """A function that makes a package look installed."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def install(package: str, code: str, **models: str) -> None:
+    def install(package: str, code: str, kind: str = "model", **models: str) -> None:
         info = tmp_path / f"{package}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         lines = [f"{name} = {value}" for name, value in models.items()]
-        (info / "entry_points.txt").write_text("\n".join(["[mgc.models]", *lines]) + "\n")
+        (info / "entry_points.txt").write_text("\n".join([f"[{GROUPS[kind]}]", *lines]) + "\n")
         (tmp_path / f"{package}.py").write_text(code)
 
     return install
@@ -72,3 +72,14 @@ def test_no_class_for_lightning(install: Callable[..., None], code: str, message
     install(package, code, old=f"{package}:Net")
     with pytest.raises(RegistryError, match=message):
         class_path("model", "old")
+
+
+def test_data_of_lightning_alone(install: Callable[..., None]) -> None:
+    """The commands need labels, tracks and splits, which Lightning knows nothing of."""
+    code = "import lightning.pytorch as pl\nclass Data(pl.LightningDataModule): ..."
+    install("bare_data", code, kind="data", bare="bare_data:Data")
+    with pytest.raises(RegistryError, match=r"bare_data 1\.0 is not a MusicDataModule \(mgc\.data"):
+        class_path("data", "bare")
+    code = "import mgc.data.base as base\nclass Data(base.MusicDataModule): ..."
+    install("music_data", code, kind="data", music="music_data:Data")
+    assert class_path("data", "music") == "music_data.Data"
