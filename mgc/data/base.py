@@ -67,6 +67,8 @@ class MusicDataModule(LightningDataModule):
         kind: What a batch holds: ``audio``, or ``beats`` for beat-aligned features.
         sample_rate: Rate of the audio in Hz, 0 where there is none.
         splits: Names that the ``split`` argument takes.
+        given_splits: Those of them whose test tracks the data set itself fixes. Tables of features
+            keep them; other splits are drawn at random.
         sources: Files to download the data set from, where it is still served. The class's
             documentation says where people get it and what the folder must look like.
         tracks: After :meth:`setup`, the catalogue with a ``split`` column, a row per track that
@@ -77,6 +79,7 @@ class MusicDataModule(LightningDataModule):
     task: Task = "multiclass"
     kind: ClassVar[str] = "audio"
     splits: ClassVar[tuple[str, ...]] = ("stratified", "fold")
+    given_splits: ClassVar[tuple[str, ...]] = ()
     sources: ClassVar[tuple[Source, ...]] = ()
     sample_rate: int = 0
     tracks: pd.DataFrame

@@ -36,6 +36,7 @@ class EmoMusic(AudioDataModule):
     labels = ("arousal", "valence")
     task: Task = "regression"
     splits = ("fold", "stratified", "given", "fold_ungrouped")
+    given_splits = ("given",)
     expected_seconds = (44.0, 46.0)
     expected_files: ClassVar[dict[str, dict[Any, int]]] = {
         "set": {"development": 619, "evaluation": 125}

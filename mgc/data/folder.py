@@ -56,6 +56,7 @@ class Folder(AudioDataModule):
     """
 
     splits = ("stratified", "fold", "given")
+    given_splits = ("given",)
 
     def __init__(
         self,

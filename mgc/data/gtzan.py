@@ -64,6 +64,7 @@ class GTZAN(AudioDataModule):
     labels = GENRES
     expected_seconds = (29.9, 30.7)
     splits = ("stratified", "fold", "fault_filtered")
+    given_splits = ("fault_filtered",)
 
     def __init__(self, root: str = "data/gtzan", split: str = "stratified", **kwargs: Any) -> None:
         """Initialize a new data module.

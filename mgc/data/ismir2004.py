@@ -50,6 +50,7 @@ class ISMIR2004(AudioDataModule):
 
     labels = GENRES
     splits = ("given", "evaluation", "artist_filtered", "fold")
+    given_splits = ("given", "evaluation")
     expected_files: ClassVar[dict[str, dict[Any, int]]] = {
         "list": dict.fromkeys(LISTS, 729),
         "label": dict(zip(GENRES, (959, 344, 78, 135, 304, 367), strict=True)),

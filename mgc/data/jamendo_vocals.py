@@ -33,6 +33,7 @@ class JamendoVocals(AudioDataModule):
 
     labels = ("nosing", "sing")
     splits = ("given",)
+    given_splits = ("given",)
     expected_files: ClassVar[dict[str, dict[Any, int]]] = {
         "set": {"train": 61, "valid": 16, "test": 16}
     }

@@ -43,6 +43,7 @@ class MSDTagging(AudioDataModule):
     labels = TAGS
     task = "multilabel"
     splits = ("given",)
+    given_splits = ("given",)
 
     def __init__(
         self,

@@ -262,7 +262,7 @@ class Work:
         tracks = self.data.tracks.iloc[index].reset_index(drop=True)
         rows = tracks[["track", "group"]].copy()
         # Splits that are drawn at random are not the data set's.
-        given = self.data.labels and self.data.split not in ("stratified", "fold")
+        given = self.data.labels and self.data.split in self.data.given_splits
         rows["split"] = tracks["split"] if given else None
         rows["fold"] = tracks.get("fold")
         if not self.data.labels:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from layouts import write_gtzan_speech_music
 from lightning.pytorch import Trainer
 
 from mgc.cli import main
@@ -77,6 +78,15 @@ def test_a_given_split_is_kept(tones: Path) -> None:
     words = ["--data=gtzan", "--data_args.split=fault_filtered", "--layers=1", "--out=f.parquet"]
     extract(tones, *words, *SMALL)
     assert set(FeatureTable.load("f.parquet").tracks["split"]) == {"train", "val", "test"}
+
+
+def test_folds_drawn_at_random_are_not_a_given_split(tmp_path: Path) -> None:
+    write_gtzan_speech_music(tmp_path / "data")
+    words = ["--data=gtzan_speech_music", "--data_args.split=fold_ungrouped", "--layers=1"]
+    extract(tmp_path / "data", *words, "--out=f.parquet", *SMALL)
+    tracks = FeatureTable.load("f.parquet").tracks
+    assert tracks["split"].isna().all()
+    assert tracks["fold"].isna().all()
 
 
 def test_features_are_means_over_the_clips_of_a_track(songs: Path) -> None:
