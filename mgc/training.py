@@ -24,6 +24,7 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_summary import summarize
 
 import mgc
 from mgc import checkpoint, registry
@@ -232,7 +233,7 @@ class TellWhere(Callback):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Save the configuration of a fit next to its checkpoints, and to W&B.
+    """Save the configuration of a fit next to its checkpoints; to W&B, with the layers of the model.
 
     Lightning's own goes to ``trainer.log_dir``. With W&B that folder is shared by every run, and
     testing would overwrite the configuration of the fit.
@@ -247,7 +248,8 @@ class SaveConfig(SaveConfigCallback):
             (folder / CONFIG).write_text(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
+                settings = yaml.safe_load(text) | {"model_summary": str(summarize(pl_module, 2))}
+                logger.experiment.config.update(settings, allow_val_change=True)
 
 
 def load_config(stream: str) -> Any:

@@ -63,6 +63,7 @@ def test_fit_then_test_then_predict_from_the_checkpoint_alone(
     run = read_run(folder)
     assert (run["project"], run["job_type"]) == ("mgc", "fit")
     assert run["config"]["model"]["init_args"]["channels"] == 8
+    assert "VGGNet" in run["config"]["model_summary"]
     validated = [step for step in run["history"] if "val/track_accuracy" in step]
     assert len(validated) == 8
     assert validated[-1]["val/loss"] < validated[0]["val/loss"]
