@@ -45,10 +45,10 @@ class Folder(AudioDataModule):
     - regression: a column of numbers for each quantity.
 
     Optional columns: ``group`` (tracks that belong together, such as an artist's, never cross a
-    split; by default the parts of a file), ``split`` (train, val or test; empty leaves a track
-    out), ``fold`` (from 0), ``begin`` and ``end`` (seconds, for parts of files; an empty ``end``
-    is the file's). Other columns, such as a title, must not be there unless ``labels`` names the
-    ones that count.
+    split; by default, and in empty cells, the parts of a file), ``split`` (train, val or test;
+    empty leaves a track out), ``fold`` (from 0), ``begin`` and ``end`` (seconds, for parts of
+    files; an empty ``end`` is the file's). Other columns, such as a title, must not be there unless
+    ``labels`` names the ones that count.
 
     Splits: ``stratified`` (80/10/10 %, balanced over classes), ``fold`` (the table's folds, else
     ``folds`` of them, balanced over classes), both with groups kept together; ``given`` (the
@@ -174,7 +174,10 @@ class Folder(AudioDataModule):
     def _read_targets(self, rows: pd.DataFrame) -> pd.DataFrame:
         catalogue = pd.DataFrame({"track": rows["path"]})
         catalogue["path"] = [str(self.root / path) for path in rows["path"]]
-        catalogue["group"] = rows["group"] if "group" in rows else rows["path"]
+        catalogue["group"] = rows["path"]
+        if "group" in rows:
+            named = rows["group"].str.strip()
+            catalogue["group"] = named.where(named != "", rows["path"])
         if "split" in rows:
             catalogue["split"] = rows["split"]
         if "fold" in rows:

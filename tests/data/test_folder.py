@@ -54,6 +54,14 @@ def test_a_label_that_no_track_has(root):
         Folder(root=str(root), labels=["jazz", "rokc"], **SETTINGS).setup()
 
 
+def test_an_empty_group_is_the_file_alone(root):
+    settings = with_table(
+        root, "path,label,group", lambda n: f"a,{'g' if n < 2 else ' ' * (n % 2)}"
+    )
+    groups = Folder(**settings).read_catalogue()["group"].tolist()
+    assert groups == ["g", "g", *paths(root)[2:]]
+
+
 def test_multiclass_table(root):
     settings = with_table(root, "path,label,group", lambda n: f"{'ab'[n % 2]},g{n // 2}")
     data = Folder(**settings)
