@@ -13,6 +13,12 @@ from mgc.data.audio import AudioError, Resampling
 
 Batch = dict[str, Any]
 
+#: Epoch and index of an item, or its index alone.
+Key = tuple[int, int] | int
+
+#: How many tracks are tried in place of one that cannot be read.
+REPLACEMENTS = 10
+
 
 class TrackReader(Protocol):
     """Reads parts of tracks.
@@ -130,33 +136,36 @@ class ClipDataset(Dataset[Batch]):
         self.tracks = np.repeat(tracks, counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
         self.clips = np.arange(len(self.tracks)) - first
+        # First clip of the next track.
+        self._next = (first + np.repeat(counts, counts)) % max(1, len(self.tracks))
         self.starts = self.clips * hop_samples
         self._room = np.repeat(room, counts)
 
     def __len__(self) -> int:
         return len(self.tracks)
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Read a batch of clips.
 
         Args:
-            keys: Epoch and index of each clip. A random start depends on nothing else, so that a
-                resumed run sees the clips that an unbroken one sees, with any number of workers.
+            keys: Epoch and index of each clip (see :func:`split_keys`). A random start depends on
+                nothing else, so that a resumed run sees the clips that an unbroken one sees, with
+                any number of workers.
 
         Returns:
             ``audio`` (batch, samples), ``target``, ``track``, ``clip`` (number of the clip in its
             track), ``start`` (in samples), and ``broken``: the track that could not be read, or
-            -1. In training a broken track is replaced by the next one, in evaluation ``track`` is
-            -1 and the audio silent.
+            -1. In training a clip of a broken track is replaced by the first one of the next
+            track; in evaluation, or if many tracks in a row are broken, ``track`` is -1 and the
+            audio silent.
         """
         clips = np.zeros((len(keys), self.clip_samples), dtype=np.float32)
-        epochs, index = np.array(keys).T
+        epochs, index = split_keys(keys)
         starts = self._starts(epochs, index)
         broken = np.full(len(keys), -1)
         lost = np.ones(len(keys), bool)
         for row in range(len(keys)):
-            # A run of broken tracks longer than the attempts ends in silence of no track.
-            for _attempt in range(10):
+            for _attempt in range(1 + REPLACEMENTS):
                 track = int(self.tracks[index[row]])
                 try:
                     samples = self.reader.read(track, int(starts[row]), clips[row])
@@ -164,7 +173,7 @@ class ClipDataset(Dataset[Batch]):
                     broken[row] = track
                     if not self.random:
                         break
-                    index[row] = (index[row] + 1) % len(self)
+                    index[row] = self._next[index[row]]
                     one = slice(row, row + 1)
                     starts[one] = self._starts(epochs[one], index[one])
                     continue
@@ -221,6 +230,21 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         """Pair each index of this device with the epoch."""
         for index in super().__iter__():
             yield self.epoch, int(index)  # type: ignore[call-overload] # typed as its items
+
+
+def split_keys(keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
+    """Take the keys of a batch apart.
+
+    Args:
+        keys: Epoch and index of each item, as :class:`EpochSampler` gives them; or plain indices,
+            as samplers of Lightning's own do (``overfit_batches``), which are of epoch 0.
+
+    Returns:
+        Epochs and indices, both of shape (items,).
+    """
+    pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
+    epochs, index = np.array(pairs, np.int64).reshape(-1, 2).T
+    return epochs, index
 
 
 def random_numbers(seed: int, epoch: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from torch.utils.data import Dataset
 
 from mgc.data.base import MusicDataModule, Packed
 from mgc.data.beat_store import BROKEN, FEATURES, INDEX, BeatStore, pack
-from mgc.data.clips import Batch
+from mgc.data.clips import Batch, Key, split_keys
 from mgc.data.msd_catalogue import (
     GENRES,
     KEYS,
@@ -80,17 +81,17 @@ class BeatDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.tracks)
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Read a batch of tracks.
 
         Args:
-            keys: Epoch and index of each track.
+            keys: Epoch and index of each track (see :func:`mgc.data.clips.split_keys`).
 
         Returns:
             ``chroma`` and ``timbre`` (batch, beats, 12), zero after the end of a track, ``length``
             (batch,) in beats, ``target`` if there are targets, and ``track``.
         """
-        tracks = self.tracks[[index for _, index in keys]]
+        tracks = self.tracks[split_keys(keys)[1]]
         lengths = self.store.beats[self.rows[tracks]]
         chroma, timbre = torch.zeros(2, len(keys), int(lengths.max()), DIMENSIONS)
         for item, (row, beats) in enumerate(zip(self.rows[tracks], lengths, strict=True)):

@@ -1,11 +1,15 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from mgc.data.audio import AudioError
 from mgc.data.clips import ClipDataset, EpochSampler
+from mgc.data.gtzan import GTZAN
+from mgc.models.vgg import VGGTagger
 
 
 class CountingReader:
@@ -66,6 +70,38 @@ def test_a_broken_track_is_replaced_in_training() -> None:
     assert batch["track"].tolist() == [1, 1]
     assert batch["target"].tolist() == [1, 1]
     assert (batch["audio"] > 0).all()
+
+
+def test_a_broken_track_of_many_clips_is_replaced_by_the_next_track() -> None:
+    dataset = clips([20, 1000, 20], {1}, random=True)
+    broken = np.flatnonzero(dataset.tracks == 1)
+    assert len(broken) > 100
+    batch = dataset.__getitems__([(0, int(index)) for index in broken])
+    assert set(batch["track"].tolist()) == {2}
+    assert set(batch["clip"].tolist()) == {0}
+    # The last track is followed by the first.
+    last = clips([20, 1000], {1}, random=True)
+    assert last.__getitems__([(3, len(last) - 1)])["track"].tolist() == [0]
+
+
+def test_plain_indices_are_of_epoch_0() -> None:
+    dataset = clips([1000, 1000], random=True)
+    plain, pairs = dataset.__getitems__([3, 5]), dataset.__getitems__([(0, 3), (0, 5)])
+    assert plain["start"].tolist() == pairs["start"].tolist()
+
+
+def test_lightning_may_use_a_sampler_of_its_own(tones: Path) -> None:
+    trainer = Trainer(
+        overfit_batches=2,
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    data = GTZAN(str(tones), sample_rate=8000, clip_seconds=1.0, batch_size=4)
+    trainer.fit(VGGTagger(num_classes=10, sample_rate=8000, channels=2), data)
+    assert trainer.global_step == 2
 
 
 def test_a_broken_track_is_no_track_in_evaluation() -> None:
