@@ -1,8 +1,10 @@
 """Checkpoints that say what they are."""
 
 import pickle
+import re
 import sys
 import zipfile
+from collections.abc import Mapping
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -18,6 +20,12 @@ from mgc.errors import MgcError
 #: Where a checkpoint keeps its description.
 KEY = "mgc"
 
+#: Where Lightning keeps what ``save_hyperparameters`` saves.
+HYPER = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
+
+#: Where a model keeps the arguments that it was built from.
+INIT_ARGS = "mgc_init_args"
+
 
 class DescribeCheckpoint(Callback):
     """Write into every checkpoint what is needed to use it: class, labels, task, sample rate."""
@@ -30,6 +38,21 @@ class DescribeCheckpoint(Callback):
         checkpoint[KEY] = describe(pl_module, data)
 
 
+def remember_init_args(model: LightningModule, init_args: Mapping[str, Any]) -> None:
+    """Note what a model was built from, for its checkpoints.
+
+    So a model that does not call ``save_hyperparameters`` can be loaded from its file alone.
+    Arguments are only kept where all of them are plain values (numbers, strings, lists,
+    dictionaries), and none describes an object, as a dictionary with a ``class_path`` does.
+
+    Args:
+        model: The model.
+        init_args: All arguments that its class was called with, by name.
+    """
+    given = dict(init_args)
+    setattr(model, INIT_ARGS, given if _is_plain(given) else None)
+
+
 def describe(model: LightningModule, data: Any) -> dict[str, Any]:
     """Describe a trained model.
 
@@ -39,7 +62,9 @@ def describe(model: LightningModule, data: Any) -> dict[str, Any]:
 
     Returns:
         Plain values: ``version`` of mgc, ``class_path``, ``labels``, ``task``, ``sample_rate``
-        in Hz, ``clip_seconds``, and ``data``, the class of the data module.
+        in Hz, ``clip_seconds``, ``data``, the class of the data module, and ``init_args``, what
+        the model was built from, or None where that is not known
+        (see :func:`remember_init_args`).
     """
     rate = getattr(data, "sample_rate", 0)
     return {
@@ -50,6 +75,7 @@ def describe(model: LightningModule, data: Any) -> dict[str, Any]:
         "sample_rate": rate,
         "clip_seconds": data.clip_samples / rate if hasattr(data, "clip_samples") else None,
         "data": f"{type(data).__module__}.{type(data).__qualname__}" if data else None,
+        "init_args": getattr(model, INIT_ARGS, None),
     }
 
 
@@ -78,7 +104,7 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
             f"{path}: holds more than weights and plain values, so it is not loaded: it could "
             "run code. Keep hyperparameters to numbers, strings, lists and dictionaries."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what it raises depends on the first bytes of the file
         raise MgcError(f"{path}: no checkpoint, or only a part of one.") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise MgcError(f"{path}: not a checkpoint of a LightningModule.")
@@ -114,19 +140,101 @@ def load(path: str | PathLike[str], map_location: "str | torch.device" = "cpu") 
         The model, in evaluation mode.
 
     Raises:
-        MgcError: If the file cannot be read, or its class cannot be found.
+        MgcError: If the file cannot be read, its class cannot be found, or its weights do not fit
+            the class.
     """
-    class_path = _description(path, read(path))["class_path"]
-    model = _find_class(path, class_path).load_from_checkpoint(
-        Path(path), map_location=map_location
-    )
-    return model.eval()
+    return read_model(path, map_location)[0]
+
+
+def read_model(
+    path: str | PathLike[str], map_location: "str | torch.device" = "cpu"
+) -> tuple[LightningModule, dict[str, Any]]:
+    """Load a trained model, and what its file says of it.
+
+    Args:
+        path: File written by ``mgc fit``.
+        map_location: Device of the model.
+
+    Returns:
+        The model, in evaluation mode (see :func:`load`), and its description (see
+        :func:`describe`).
+
+    Raises:
+        MgcError: As :func:`load` does.
+    """
+    checkpoint = read(path)
+    about = _description(path, checkpoint)
+    model_class = _find_class(path, about["class_path"])
+    try:
+        model = _build(model_class, path, checkpoint, about.get("init_args") or {})
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise MgcError(
+            f"{path}: its weights do not fit {about['class_path']}, which may have changed since: "
+            f"{_first_mismatch(error)}"
+        ) from error
+    except (TypeError, ValueError) as error:
+        hint = "" if HYPER in checkpoint else " Call save_hyperparameters() in its constructor."
+        raise MgcError(
+            f"{path}: {about['class_path']} cannot be built from what the file holds: "
+            f"{str(error).removesuffix('.')}.{hint}"
+        ) from error
+    try:
+        return model.to(map_location).eval(), about
+    except (RuntimeError, AssertionError) as error:
+        raise MgcError(f"The device {map_location} cannot be used: {error}") from error
+
+
+def _build(
+    model_class: type[LightningModule],
+    path: str | PathLike[str],
+    checkpoint: dict[str, Any],
+    init_args: dict[str, Any],
+) -> LightningModule:
+    """Build a model from its hyperparameters, or from its arguments where it saves none."""
+    if HYPER in checkpoint:
+        return model_class.load_from_checkpoint(Path(path), map_location="cpu", weights_only=True)
+    model = model_class(**init_args)
+    model.configure_model()
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)
+    return model
+
+
+def _first_mismatch(error: RuntimeError) -> str:
+    """What torch says first of weights that do not fit, with one name out of a list of names."""
+    line = str(error).splitlines()[1].strip()
+    return re.sub(r'("[^"]*"), ".*', r"\1, …", line)
 
 
 def _description(path: str | PathLike[str], checkpoint: dict[str, Any]) -> dict[str, Any]:
     if KEY not in checkpoint:
         raise MgcError(f"{path}: does not say what it is; it was not written by mgc.")
-    return checkpoint[KEY]
+    about = checkpoint[KEY]
+    kinds = {
+        "class_path": str,
+        "labels": list,
+        "task": str | None,
+        "sample_rate": int | float,
+        "clip_seconds": int | float | None,
+    }
+    if not isinstance(about, dict):
+        raise MgcError(f"{path}: what it says of itself cannot be understood.")
+    for name, kind in kinds.items():
+        if name not in about or not isinstance(about[name], kind):
+            raise MgcError(f"{path}: does not say its {name}; it was not written by this mgc.")
+    return about
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        named = all(isinstance(key, str | int) for key in value)
+        return named and "class_path" not in value and all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    # Their subclasses, such as those of numpy, are refused when the file is read.
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningModule]:

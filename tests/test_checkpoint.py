@@ -1,12 +1,15 @@
 import json
+import re
+from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from mgc import checkpoint
-from mgc.checkpoint import describe
+from mgc.checkpoint import DescribeCheckpoint, describe, read_model, remember_init_args
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.models.vgg import VGGTagger
@@ -26,6 +29,12 @@ def trained(tones: Path, tmp_path: Path) -> Path:
     )
     trainer.fit(model, data)
     return Path(trainer.checkpoint_callback.best_model_path)
+
+
+def changed(source: Path, path: Path, **contents: object) -> Path:
+    """A copy of a checkpoint with other contents."""
+    torch.save(checkpoint.read(source) | contents, path)
+    return path
 
 
 def test_a_checkpoint_says_what_it_is(trained: Path) -> None:
@@ -77,6 +86,104 @@ def test_a_checkpoint_cannot_name_any_module(trained: Path, tmp_path: Path) -> N
     torch.save(content, path)
     with pytest.raises(MgcError, match=r"antigravity\.Net, which no installed package registers"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hello", "a,b\n1,2\n", "{}", "I am no checkpoint.\n", "\x80\x02", "(lp0\n."]
+)
+def test_files_of_another_kind(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(MgcError, match=r"notes\.txt: no"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ("VGGTagger", "what it says of itself cannot be understood"),
+        ({"class_path": "mgc.models.vgg.VGGTagger"}, "does not say its labels"),
+        ({"class_path": 3}, "does not say its class_path"),
+    ],
+)
+def test_descriptions_of_another_kind(
+    about: object, message: str, trained: Path, tmp_path: Path
+) -> None:
+    path = changed(trained, tmp_path / "other.ckpt", mgc=about)
+    for read in (checkpoint.description, checkpoint.load):
+        with pytest.raises(MgcError, match=rf"other\.ckpt: {message}"):
+            read(path)
+
+
+def test_weights_that_do_not_fit(trained: Path, tmp_path: Path) -> None:
+    weights = checkpoint.read(trained)["state_dict"]
+    names = list(weights)
+    short = changed(trained, tmp_path / "short.ckpt", state_dict={names[0]: weights[names[0]]})
+    with pytest.raises(MgcError) as caught:
+        checkpoint.load(short)
+    expected = rf'short\.ckpt: its weights do not fit mgc.*Missing key.*: "{names[1]}", …$'
+    assert re.search(expected, str(caught.value))
+    assert "\n" not in str(caught.value)
+    head = {**weights, "net.head.weight": torch.zeros(2, 2)}
+    with pytest.raises(MgcError, match=r"size mismatch for net\.head\.weight.*\(\[2, 2\]\)"):
+        checkpoint.load(changed(trained, tmp_path / "wide.ckpt", state_dict=head))
+
+
+def test_a_device_that_is_not_there(trained: Path) -> None:
+    with pytest.raises(MgcError, match="device cuda:99 cannot be used"):
+        checkpoint.load(trained, "cuda:99")
+
+
+@pytest.fixture
+def tiny_net(monkeypatch: pytest.MonkeyPatch) -> type[LightningModule]:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "third_party")
+    return import_module("mgc_tiny").TinyNet
+
+
+def save(model: LightningModule, data: GTZAN, path: Path) -> Path:
+    trainer = Trainer(
+        max_steps=1,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        callbacks=[DescribeCheckpoint()],
+    )
+    trainer.fit(model, data)
+    trainer.save_checkpoint(path)
+    return path
+
+
+def test_a_model_that_saves_no_hyperparameters(
+    tones: Path, tmp_path: Path, tiny_net: type[LightningModule]
+) -> None:
+    data = GTZAN(str(tones), sample_rate=8000, clip_seconds=1.5)
+    args = {"num_classes": 10, "bands": 7}
+    model = tiny_net(**args)
+    remember_init_args(model, args)
+    path = save(model, data, tmp_path / "tiny.ckpt")
+    assert "hyper_parameters" not in checkpoint.read(path)
+    loaded, about = read_model(path)
+    assert about["init_args"] == args
+    assert about == checkpoint.description(path)
+    assert not loaded.training
+    audio = torch.randn(2, 1000)
+    torch.testing.assert_close(loaded(audio), model(audio))
+
+    unknown = save(tiny_net(**args), data, tmp_path / "unknown.ckpt")
+    with pytest.raises(MgcError, match=r"unknown\.ckpt.*num_classes.*save_hyperparameters"):
+        checkpoint.load(unknown)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Path("x"), {"net": {"class_path": "torch.nn.Linear"}}, [torch.nn.ReLU()], np.float64(1)],
+)
+def test_arguments_that_are_no_plain_values_are_not_remembered(value: object) -> None:
+    model = VGGTagger(num_classes=2, channels=2)
+    remember_init_args(model, {"channels": 2, "other": value})
+    assert describe(model, None)["init_args"] is None
+    remember_init_args(model, {"channels": 2, "other": [1, {"a": (None, "b")}]})
+    assert describe(model, None)["init_args"] == {"channels": 2, "other": [1, {"a": (None, "b")}]}
 
 
 def test_description_without_data() -> None:

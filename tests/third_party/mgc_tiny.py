@@ -1,4 +1,4 @@
-"""A model of somebody else: a plain LightningModule that knows nothing of mgc."""
+"""A model of somebody else: the least that Lightning trains, which knows nothing of mgc."""
 
 import torch
 from lightning.pytorch import LightningModule
@@ -17,7 +17,7 @@ class TinyNet(LightningModule):
             lr: Learning rate.
         """
         super().__init__()
-        self.save_hyperparameters()
+        self.lr = lr
         self.pool = nn.AdaptiveAvgPool1d(bands)
         self.head = nn.Linear(bands, num_classes)
 
@@ -30,16 +30,6 @@ class TinyNet(LightningModule):
         """Compute the loss."""
         return nn.functional.cross_entropy(self(batch["audio"]), batch["target"])
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Measure nothing itself."""
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Measure nothing itself."""
-
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Score a batch."""
-        return self(batch["audio"])
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimizer."""
-        return torch.optim.Adam(self.parameters(), self.hparams.lr)
+        return torch.optim.Adam(self.parameters(), self.lr)
