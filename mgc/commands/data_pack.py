@@ -8,8 +8,9 @@ from joblib import cpu_count
 from mgc.commands.data_module import find_data_module, make_data_module
 from mgc.errors import MgcError
 
-#: Number of this process and how many there are, as torchrun and SLURM tell.
-LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
+#: From here on, numbers of SLURM's steps are those of a batch script or an interactive shell
+#: (``SLURM_MAX_NORMAL_STEP_ID`` in slurm.h), of which there is one however many tasks there are.
+SPECIAL_STEPS = 0xFFFFFFF0
 
 
 def pack(
@@ -47,7 +48,7 @@ def pack(
         channel: Number of the channel to pack, from 0; by default the mean of all channels.
         workers: Processes that decode; by default one per core, 0 for none but this one.
         shard: Share of this machine, such as 0/4 for the first of four; by default what torchrun or
-            SLURM says, or all of it.
+            srun says, or all of it.
         data_args: Arguments of the data set, as in --data_args.table tracks.csv.
     """
     settings: dict[str, Any] = {}
@@ -59,7 +60,15 @@ def pack(
         raise MgcError(f"{name} has no audio: leave out --sample_rate and --channel.")
     module = make_data_module(name, root, data_args, **settings)
     number, count = parse_shard(shard)
+    # Where a launcher runs the others, this process may well end before them, and not in error:
+    # torchrun would stop them all.
+    expected = shard is not None or _in_srun() or "TORCHELASTIC_RUN_ID" in os.environ
     packed = module.pack(cpu_count() if workers is None else workers, (number, count))
+    if not packed.finished and not expected:
+        raise MgcError(
+            f"{packed.folder}: only share {number}/{count} is packed, as RANK and WORLD_SIZE in "
+            "the environment ask for. Run the others too, or give --shard 0/1 to pack all of it."
+        )
     if not packed.finished:
         print(
             f"Shard {number}/{count} is packed, others are not yet: {packed.folder}\n"
@@ -76,7 +85,7 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
     """Find this machine's share of the work.
 
     Args:
-        shard: Share such as ``0/4``; by default what torchrun or SLURM says, or all of it.
+        shard: Share such as ``0/4``; by default what torchrun or srun says, or all of it.
 
     Returns:
         Number of the machine, from 0, and how many machines there are.
@@ -85,11 +94,19 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
         MgcError: If the share is not of this form.
     """
     if shard is None:
-        for number, count in LAUNCHERS:
-            if number in os.environ and count in os.environ:
-                return int(os.environ[number]), int(os.environ[count])
+        if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+            return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        if _in_srun():
+            return int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
         return 0, 1
     first, _, second = shard.partition("/")
     if not (first.isdecimal() and second.isdecimal()):
         raise MgcError(f"--shard {shard}: give number and count, such as 0/4 for the first of 4.")
     return int(first), int(second)
+
+
+def _in_srun() -> bool:
+    """Whether srun started this process; a batch script has the same variables, but runs once."""
+    step = os.environ.get("SLURM_STEP_ID", "")
+    tasks = {"SLURM_PROCID", "SLURM_NTASKS"} <= set(os.environ)
+    return tasks and step.isdecimal() and int(step) < SPECIAL_STEPS

@@ -16,6 +16,14 @@ from mgc.data.store import PackedReader
 from mgc.errors import MgcError
 
 
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what started these tests."""
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+
+
 @pytest.fixture
 def root(tones: Path, tmp_path: Path) -> Path:
     """A copy of the tones, whose store is its own."""
@@ -49,6 +57,7 @@ def test_a_launcher_tells_the_shard(
 ) -> None:
     monkeypatch.setenv("SLURM_PROCID", "1")
     monkeypatch.setenv("SLURM_NTASKS", "3")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
     assert parse_shard(None) == (1, 3)
     pack("gtzan", str(root), 8000, workers=0)
     assert "Shard 1/3 is packed, others are not yet" in capsys.readouterr().out
@@ -58,10 +67,28 @@ def test_a_launcher_tells_the_shard(
     assert parse_shard("2/4") == (2, 4)
 
 
-def test_all_of_it_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"):
-        monkeypatch.delenv(name, raising=False)
+def test_all_of_it_without_a_launcher() -> None:
     assert parse_shard(None) == (0, 1)
+
+
+@pytest.mark.parametrize("step", [None, "4294967291", "batch"])
+def test_a_batch_script_is_no_task_of_srun(
+    step: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    if step:
+        monkeypatch.setenv("SLURM_STEP_ID", step)
+    assert parse_shard(None) == (0, 1)
+
+
+def test_a_share_that_nobody_asked_for_is_an_error(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(MgcError, match=r"only share 0/2 is packed, .* Run the others too"):
+        pack("gtzan", str(root), 8000, workers=0)
 
 
 @pytest.mark.parametrize("shard", ["1", "a/b", "1/", "-1/2", ""])
