@@ -91,7 +91,9 @@ class ExtendedBallroom(AudioDataModule):
             if dance.tag not in COUNTS:
                 raise MgcError(f"{path}: {dance.tag!r} is no dance of Extended Ballroom.")
             for song in dance.iter("song"):
-                track = song.attrib["id"]
+                track = song.get("id")
+                if not track:
+                    raise MgcError(f"{path}: a song in {dance.tag} has no id. Copy it again.")
                 rows.append(
                     {
                         "track": track,
@@ -102,7 +104,8 @@ class ExtendedBallroom(AudioDataModule):
                         "bpm": song.get("bpm", ""),
                     }
                 )
-                links += [(track, link.attrib["id"]) for link in song if link.tag in LINKS]
+                # A link without an id links to nothing.
+                links += [(track, link.get("id", "")) for link in song if link.tag in LINKS]
         catalogue = pd.DataFrame(
             rows, columns=["track", "label", "path", "md5", "artist", "bpm"], dtype=str
         )

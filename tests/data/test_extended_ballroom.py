@@ -52,6 +52,7 @@ def test_a_song_without_its_file(tmp_path):
     [
         ("<ballroom><Waltz>", "cannot be read"),
         ("<ballroom><Polka/></ballroom>", "'Polka' is no dance"),
+        ("<ballroom><Waltz><song/></Waltz></ballroom>", "a song in Waltz has no id"),
     ],
 )
 def test_a_damaged_catalogue(tmp_path, text, message):
