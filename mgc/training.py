@@ -1,5 +1,6 @@
 """``mgc fit``, ``validate``, ``test`` and ``predict``: LightningCLI with short names."""
 
+import inspect
 import logging
 import netrc
 import os
@@ -31,10 +32,12 @@ from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
 from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
-from mgc.evaluation.callback import TrackEvaluation, run_folder
+from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.run_report import TestReport
+from mgc.models.adapt import complete
 from mgc.registry import GROUPS, RegistryError
 from mgc.reproducibility import SeedSteps
+from mgc.run import run_folder
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,9 @@ WANDB = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
     "init_args": {"project": "mgc", "save_dir": RUNS},
 }
+
+#: What a model may ask for, and the data tells.
+LINKED = ("num_classes", "task", "sample_rate")
 
 #: What a fit keeps the best checkpoint by, where its configuration does not say.
 MONITORS = {
@@ -125,7 +131,7 @@ class MgcCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Derive what the model must know about the data."""
-        for name in ("num_classes", "task", "sample_rate"):
+        for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -189,6 +195,16 @@ class MgcCLI(LightningCLI):
                         f"{path}: was trained with {name}={trained}, but the data has "
                         f"{name}={tuple_of(given)}."
                     )
+        # A module of another package may have no more than what training needs.
+        complete(self.model)
+        checkpoint.remember_init_args(self.model, self._init_args())
+
+    def _init_args(self) -> dict[str, Any]:
+        """Arguments that the model was made with, those filled in from the data among them."""
+        given = self.config[self.subcommand].model.get("init_args")
+        takes = inspect.signature(type(self.model)).parameters
+        filled_in = {name: getattr(self.datamodule, name) for name in LINKED if name in takes}
+        return (given.as_dict() if given else {}) | filled_in
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Keep the best checkpoint by the measure of the task, unless told otherwise."""
@@ -233,7 +249,7 @@ class TellWhere(Callback):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Save the configuration of a fit next to its checkpoints; to W&B, with the layers of the model.
+    """Save the configuration of a fit next to its checkpoints, and with the model's layers to W&B.
 
     Lightning's own goes to ``trainer.log_dir``. With W&B that folder is shared by every run, and
     testing would overwrite the configuration of the fit.
