@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -33,6 +34,11 @@ _FILTERS: dict[Resampling, dict[str, Any]] = {
         "beta": 14.769656459379492,
     },
 }
+
+
+#: Largest term of a ratio of two rates: the filter that changes the rate has about as many values
+#: as the product of both terms, 100 MB with this.
+MAX_TERM = 5000
 
 
 class AudioError(MgcError):
@@ -162,6 +168,7 @@ def read(
                     f"{path}: has {file.channels} channels, so there is no channel {channel}"
                 )
             source, target = _ratio(file.samplerate, sample_rate)
+            check_rates(path, file.samplerate, sample_rate)
             total = resampled_length(file.frames, file.samplerate, sample_rate)
             stop = total if samples is None else min(total, start + samples)
             # Whole periods of the rate ratio around the part, and the resampling filter's width.
@@ -187,6 +194,27 @@ def read(
         mono = resampled.numpy()
     offset = start - first * target
     return mono[offset : offset + max(0, stop - start)]
+
+
+def check_rates(path: str | os.PathLike[str], source_rate: int, target_rate: int) -> None:
+    """Check that a rate can be changed to another one.
+
+    Args:
+        path: Audio file.
+        source_rate: Its rate in Hz.
+        target_rate: Rate after resampling in Hz.
+
+    Raises:
+        AudioError: If the rates have too little in common, as 22 050 and 22 051 Hz have.
+    """
+    if max(_ratio(source_rate, target_rate)) <= MAX_TERM:
+        return
+    near = (rate for d in count(1) for rate in (target_rate - d, target_rate + d) if rate > 0)
+    usable = next(rate for rate in near if max(_ratio(source_rate, rate)) <= MAX_TERM)
+    raise AudioError(
+        f"{path}: its {source_rate} Hz cannot be resampled to {target_rate} Hz, with which they "
+        f"have too little in common; {usable} Hz, for one, can be had. Set sample_rate={usable}"
+    )
 
 
 def resampled_length(frames: int, source_rate: int, target_rate: int) -> int:

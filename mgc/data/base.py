@@ -8,7 +8,7 @@ files from here.
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from mgc.errors import MgcError
 from mgc.evaluation.tables import Task
 
 log = logging.getLogger(__name__)
+
+#: What happens to tracks shorter than a clip.
+Short = Literal["repeat", "pad"]
 
 #: Stages of Lightning and the splits that they need.
 STAGES = {
@@ -120,6 +123,12 @@ class MusicDataModule(LightningDataModule):
             raise MgcError(f"split={split!r}: choose one of {', '.join(self.splits)}.")
         if batch_size < 1:
             raise MgcError(f"batch_size={batch_size}: at least 1 is needed.")
+        if num_workers < 0:
+            raise MgcError(f"num_workers={num_workers}: at least 0 is needed.")
+        if seed < 0:
+            raise MgcError(f"seed={seed}: at least 0 is needed.")
+        if not 0 <= max_broken <= 1:
+            raise MgcError(f"max_broken={max_broken}: a share from 0 to 1 is needed.")
         self.root = Path(root)
         self.split = split
         self.fold = fold
@@ -283,7 +292,7 @@ class MusicDataModule(LightningDataModule):
         return [self._loader(self.make_dataset(split, random=False)) for split in present]
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Report the tracks that a worker could not read, once each.
+        """Report the tracks that could not be read, once each, on the first process.
 
         Args:
             batch: A batch of clips.
@@ -294,11 +303,18 @@ class MusicDataModule(LightningDataModule):
         """
         broken = batch.pop("broken", None)
         if broken is not None:
-            for track in broken[broken >= 0].tolist():
-                name = str(self.tracks["track"].iloc[track])
-                if name not in self.broken:
-                    self.broken[name] = "could not be read"
-                    log.warning("Track %s could not be read and is left out.", name)
+            for row in broken[broken >= 0].tolist():
+                track = self.tracks.iloc[row]
+                name = str(track["track"])
+                if name in self.broken:
+                    continue
+                self.broken[name] = "could not be read"
+                if _first_process():
+                    log.warning(
+                        "%s: could not be read and is left out (tracks so far: %d).",
+                        track.get("path", name),
+                        len(self.broken),
+                    )
         return batch
 
     def _check_root(self) -> None:
@@ -377,7 +393,7 @@ class AudioDataModule(MusicDataModule):
         hop_seconds: float | None = None,
         clips_per_track: int | None = None,
         channel: int | None = None,
-        short: Literal["repeat", "pad"] = "repeat",
+        short: Short = "repeat",
         **kwargs: Any,
     ) -> None:
         """Initialize a new data module.
@@ -403,12 +419,21 @@ class AudioDataModule(MusicDataModule):
             raise MgcError(f"sample_rate={sample_rate}: give a rate of 1000 to 384000 Hz.")
         if clip_seconds <= 0 or (hop_seconds is not None and hop_seconds <= 0):
             raise MgcError("clip_seconds and hop_seconds must be greater than 0.")
+        if clips_per_track is not None and clips_per_track < 1:
+            raise MgcError(f"clips_per_track={clips_per_track}: at least 1 is needed.")
+        if channel is not None and channel < 0:
+            raise MgcError(f"channel={channel}: channels count from 0.")
+        if short not in get_args(Short):
+            raise MgcError(f"short={short!r}: choose one of {', '.join(get_args(Short))}.")
         self.sample_rate = sample_rate
         self.clip_samples = round(clip_seconds * sample_rate)
         self.hop_samples = round((hop_seconds or clip_seconds) * sample_rate)
+        for name, samples in (("clip", self.clip_samples), ("hop", self.hop_samples)):
+            if samples < 1:
+                raise MgcError(f"{name}_seconds: shorter than one sample at {sample_rate} Hz.")
         self.clips_per_track = clips_per_track
         self.channel = channel
-        self.short: Literal["repeat", "pad"] = short
+        self.short: Short = short
         self._store: PackedStore | None = None
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
@@ -527,8 +552,12 @@ class AudioDataModule(MusicDataModule):
             elif self.channel is not None and self.channel >= info.channels:
                 found.append(audio.AudioError(f"{path}: has no channel {self.channel}"))
             else:
-                total = audio.resampled_length(info.frames, info.sample_rate, self.sample_rate)
-                found.append(total)
+                try:
+                    audio.check_rates(path, info.sample_rate, self.sample_rate)
+                    total = audio.resampled_length(info.frames, info.sample_rate, self.sample_rate)
+                    found.append(total)
+                except audio.AudioError as error:
+                    found.append(error)
         return found
 
 

@@ -376,6 +376,7 @@ class _Decoder(Dataset[_Decoded]):
 
     def _decode(self, path: str) -> tuple[np.ndarray, int]:
         info = audio.probe(path)
+        audio.check_rates(path, info.sample_rate, self.sample_rate)
         total = audio.resampled_length(info.frames, info.sample_rate, self.sample_rate)
         packed, clipped = np.empty(total, SAMPLE), 0
         block = BLOCK_SECONDS * self.sample_rate

@@ -49,6 +49,18 @@ def test_resampling_agrees_with_librosa(tmp_path: Path) -> None:
     np.testing.assert_allclose(ours[200:-200], theirs[200 : len(ours) - 200], atol=2e-3)
 
 
+@pytest.mark.parametrize(("source", "target"), [(22050, 22051), (44100, 22049)])
+def test_rates_without_a_common_measure_are_refused(
+    tmp_path: Path, source: int, target: int
+) -> None:
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, np.zeros(1000), source)
+    message = rf"noise\.wav: its {source} Hz cannot be resampled to {target} Hz.*sample_rate=22050"
+    with pytest.raises(AudioError, match=message):
+        audio.read(path, target)
+    assert len(audio.read(path, 22050)) == 1000 * 22050 // source
+
+
 def test_channels(tmp_path: Path) -> None:
     path = tmp_path / "stereo.wav"
     soundfile.write(path, np.stack([np.full(100, 0.5), np.zeros(100)], axis=1), 8000)

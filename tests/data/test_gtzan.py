@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mgc.data.gtzan import DUPLICATES, GENRES, GTZAN
 from mgc.errors import MgcError
@@ -116,7 +118,18 @@ def test_a_file_that_breaks_after_the_start_is_reported_once(
         for batch in module.train_dataloader():
             kept = module.on_before_batch_transfer(batch, 0)
             assert "broken" not in kept
-    assert caplog.text.count(lost.stem) == 1
+    assert caplog.messages == [f"{lost}: could not be read and is left out (tracks so far: 1)."]
+
+
+def test_only_the_first_process_reports(
+    tones: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = GTZAN(str(tones), sample_rate=8000)
+    module.setup("fit")
+    monkeypatch.setattr(rank_zero_only, "rank", 1, raising=False)
+    module.on_before_batch_transfer({"broken": torch.tensor([3, -1])}, 0)
+    assert module.broken == {str(module.tracks["track"].iloc[3]): "could not be read"}
+    assert not caplog.messages
 
 
 def test_bad_settings(tmp_path: Path) -> None:
@@ -126,6 +139,31 @@ def test_bad_settings(tmp_path: Path) -> None:
         GTZAN(str(tmp_path), split="random")
     with pytest.raises(MgcError, match="greater than 0"):
         GTZAN(str(tmp_path), clip_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0: at least 1"),
+        ({"num_workers": -1}, "num_workers=-1: at least 0"),
+        ({"seed": -1}, "seed=-1: at least 0"),
+        ({"max_broken": 1.5}, r"max_broken=1\.5: a share from 0 to 1"),
+        ({"max_broken": float("nan")}, "max_broken=nan: a share from 0 to 1"),
+        ({"clips_per_track": 0}, "clips_per_track=0: at least 1"),
+        ({"channel": -1}, "channel=-1: channels count from 0"),
+        ({"short": "loop"}, "short='loop': choose one of repeat, pad"),
+        ({"clip_seconds": 1e-5}, "clip_seconds: shorter than one sample at 22050 Hz"),
+        ({"hop_seconds": 1e-5}, "hop_seconds: shorter than one sample at 22050 Hz"),
+    ],
+)
+def test_settings_out_of_range(setting: dict, message: str) -> None:
+    with pytest.raises(MgcError, match=message):
+        GTZAN("nowhere", **setting)
+
+
+def test_files_of_a_rate_that_cannot_be_changed(tones: Path) -> None:
+    with pytest.raises(MgcError, match=r"100 of 100 tracks .*Set sample_rate=8008"):
+        GTZAN(str(tones), sample_rate=8009).setup()
 
 
 def test_real_clips(real_data: Path) -> None:
