@@ -62,9 +62,11 @@ def describe(model: LightningModule, data: Any) -> dict[str, Any]:
 
     Returns:
         Plain values: ``version`` of mgc, ``class_path``, ``labels``, ``task``, ``sample_rate``
-        in Hz, ``clip_seconds``, ``data``, the class of the data module, and ``init_args``, what
-        the model was built from, or None where that is not known
-        (see :func:`remember_init_args`).
+        in Hz, ``clip_seconds`` and ``hop_seconds``, ``channel`` and ``short`` (see
+        :class:`mgc.data.base.AudioDataModule`), ``resampling`` (see
+        :data:`mgc.data.audio.Resampling`), ``data``, the class of the data module, and
+        ``init_args``, what the model was built from, or None where that is not known (see
+        :func:`remember_init_args`).
     """
     rate = getattr(data, "sample_rate", 0)
     return {
@@ -74,6 +76,10 @@ def describe(model: LightningModule, data: Any) -> dict[str, Any]:
         "task": getattr(data, "task", None),
         "sample_rate": rate,
         "clip_seconds": data.clip_samples / rate if hasattr(data, "clip_samples") else None,
+        "hop_seconds": data.hop_samples / rate if hasattr(data, "hop_samples") else None,
+        "channel": getattr(data, "channel", None),
+        "short": getattr(data, "short", "repeat"),
+        "resampling": getattr(data, "resampling", "fast"),
         "data": f"{type(data).__module__}.{type(data).__qualname__}" if data else None,
         "init_args": getattr(model, INIT_ARGS, None),
     }

@@ -42,6 +42,8 @@ def test_a_checkpoint_says_what_it_is(trained: Path) -> None:
     assert about["class_path"] == "mgc.models.vgg.VGGTagger"
     assert about["labels"][:2] == ["blues", "classical"]
     assert (about["task"], about["sample_rate"], about["clip_seconds"]) == ("multiclass", 8000, 1.5)
+    assert (about["hop_seconds"], about["channel"]) == (1.5, None)
+    assert (about["short"], about["resampling"]) == ("repeat", "fast")
     json.dumps(about)
 
 

@@ -37,7 +37,8 @@ def classify(
         ckpt: Checkpoint written by mgc fit.
         top: How many classes to tell, the best first.
         over_time: Tell the classes of every clip as well, with its start in seconds.
-        hop_seconds: Distance between two clips in seconds; by default the length of a clip.
+        hop_seconds: Distance between two clips in seconds; by default that of mgc test, which the
+            checkpoint tells.
         batch_size: Clips per batch.
         device: Where the model runs.
         format: A line per song, or a JSON object per song with all probabilities.
@@ -48,14 +49,19 @@ def classify(
     model = checkpoint.load(ckpt, device)
     rate = about["sample_rate"]
     clip = round(about["clip_seconds"] * rate)
-    hop = round((hop_seconds or about["clip_seconds"]) * rate)
+    if hop_seconds is None:
+        hop_seconds = about.get("hop_seconds") or about["clip_seconds"]
+    hop = round(hop_seconds * rate)
     if hop < 1:
         raise MgcError(f"hop_seconds={hop_seconds}: must be greater than 0.")
+    # What checkpoints of earlier versions do not say was always so.
+    channel, short = about.get("channel"), about.get("short", "repeat")
+    resampling = about.get("resampling", "fast")
     failures = 0
     for file in tqdm(files, unit="song", disable=not sys.stderr.isatty() or len(files) == 1):
         outputs = []
         try:
-            for clips in _batches(file, rate, clip, hop, batch_size):
+            for clips in _batches(file, rate, clip, hop, batch_size, channel, short, resampling):
                 with torch.inference_mode():
                     logits = model(torch.from_numpy(clips).to(device))
                 outputs.append(probabilities(logits.float(), about["task"]).cpu().numpy())
@@ -71,17 +77,26 @@ def classify(
         raise MgcError(f"{failures} of {len(files)} files could not be read.")
 
 
-def _batches(path: str, rate: int, clip: int, hop: int, batch_size: int) -> Iterator[np.ndarray]:
+def _batches(
+    path: str,
+    rate: int,
+    clip: int,
+    hop: int,
+    batch_size: int,
+    channel: int | None,
+    short: str,
+    resampling: audio.Resampling,
+) -> Iterator[np.ndarray]:
     """Read a file a batch of clips at a time, however long it is."""
     info = audio.probe(path)
+    audio.check_rates(path, info.sample_rate, rate)
     length = audio.resampled_length(info.frames, info.sample_rate, rate)
     starts = np.arange(0, max(1, length - clip + 1), hop)
     for first in range(0, len(starts), batch_size):
         some = starts[first : first + batch_size]
-        part = audio.read(path, rate, int(some[0]), int(some[-1] - some[0]) + clip)
-        yield np.stack(
-            [audio.fit_length(part[s - some[0] :], clip, "repeat") for s in some.tolist()]
-        )
+        samples = int(some[-1] - some[0]) + clip
+        part = audio.read(path, rate, int(some[0]), samples, channel, resampling)
+        yield np.stack([audio.fit_length(part[s - some[0] :], clip, short) for s in some.tolist()])
 
 
 def _tell(
