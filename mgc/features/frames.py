@@ -1,9 +1,10 @@
 """Short frames of a waveform and their spectra."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mgc.errors import MgcError
+from mgc.features.precision import Float32Module
 
 #: 1024 samples at 22 050 Hz, 46.44 ms (Senac et al. 2017, section 2).
 FRAME_SECONDS = 1024 / 22050
@@ -56,7 +57,7 @@ def power_spectrum(windowed: Tensor, n_fft: int | None = None) -> Tensor:
     return spectrum.real.square() + spectrum.imag.square()
 
 
-class FrameSpectrum(nn.Module):
+class FrameSpectrum(Float32Module):
     """Power spectrum of overlapping Hamming windows.
 
     The first frame begins with the first sample and only whole frames count: a clip of 3 s at
@@ -99,7 +100,7 @@ class FrameSpectrum(nn.Module):
             )
         self.hop_length = max(1, round(self.frame_length * (1 - overlap)))
         self.num_bins = self.frame_length // 2 + 1
-        window = torch.hamming_window(self.frame_length, periodic=False)
+        window = torch.hamming_window(self.frame_length, periodic=False, dtype=torch.float32)
         self.register_buffer("window", window, persistent=False)
 
     def num_frames(self, samples: int) -> int:
@@ -123,7 +124,7 @@ class FrameSpectrum(nn.Module):
         return power_spectrum(frames * self.window)
 
 
-class STFTMap(nn.Module):
+class STFTMap(Float32Module):
     """Magnitude of the short-time Fourier transform, the map of ``net_STFT``.
 
     Source: Senac et al. 2017, section 2.1: 513 bins of 1024 samples at 22 050 Hz, Hamming window,
@@ -152,17 +153,17 @@ class STFTMap(nn.Module):
         self.height = self.spectrum.num_bins
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute the map in float32, autocast or not.
+        """Compute the map, in float32 whatever the precision around it.
 
         Args:
             audio: Clips of shape (batch, samples), in [-1, 1].
 
         Returns:
-            Magnitudes of shape (batch, bins, frames).
+            Magnitudes of shape (batch, bins, frames), in the precision of the clips.
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.
         """
         with torch.autocast(audio.device.type, enabled=False):
-            audio = clean_audio(audio, self.spectrum.frame_length)
-            return self.spectrum(audio).sqrt().transpose(1, 2)
+            samples = clean_audio(audio, self.spectrum.frame_length)
+            return self.spectrum(samples).sqrt().transpose(1, 2).to(audio.dtype)

@@ -2,13 +2,14 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchaudio.functional import create_dct, melscale_fbanks
 
+from mgc.features.precision import Float32Module, float32_default
 from mgc.features.spectrogram import AMIN
 
 
-class MFCCStatistics(nn.Module):
+class MFCCStatistics(Float32Module):
     """Mean and standard deviation of MFCCs and of their first and second differences.
 
     The baseline of Choi, Fazekas, Sandler and Cho, "Transfer learning for music classification and
@@ -49,12 +50,14 @@ class MFCCStatistics(nn.Module):
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.top_db = top_db
-        basis = melscale_fbanks(
-            n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney"
-        )
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        with float32_default():
+            window = torch.hann_window(n_fft)
+            basis = melscale_fbanks(
+                n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney"
+            )
+            dct = create_dct(n_mfcc, n_mels, norm="ortho")
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel_basis", basis.T.contiguous(), persistent=False)
-        dct = create_dct(n_mfcc, n_mels, norm="ortho")
         self.register_buffer("dct", dct.T.contiguous(), persistent=False)
 
     def mfcc(self, audio: Tensor) -> Tensor:

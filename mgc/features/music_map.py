@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mgc.errors import MgcError
 from mgc.features.frames import FRAME_SECONDS, FrameSpectrum, clean_audio
+from mgc.features.precision import Float32Module
 from mgc.features.roughness import Roughness
 from mgc.features.tonality import Chroma, KeyClarity, TonalCentroid, harmonic_change
 
@@ -124,7 +125,7 @@ def flatness_and_entropy(power: Tensor, magnitude: Tensor) -> tuple[Tensor, Tens
     return flatness, entropy.clamp(0, 1)
 
 
-class MusicMap(nn.Module):
+class MusicMap(Float32Module):
     """Eight music features of each frame, the map of ``net_MUSIC``.
 
     ==  ======================  ==================================================================
@@ -138,9 +139,9 @@ class MusicMap(nn.Module):
     7   ``harmonic_change``     distance of the tonal centroid to that of the frame before
     ==  ======================  ==================================================================
 
-    All are computed in float32, autocast or not, and all are finite for any input. A silent frame
-    (mean square below 1e-10, -100 dB) is 0 in every row. Rows keep their own ranges, as in the
-    paper; :meth:`fit_statistics` standardises them.
+    All are computed in float32 whatever the precision around it, and all are finite for any input.
+    A silent frame (mean square below 1e-10, -100 dB) is 0 in every row. Rows keep their own ranges,
+    as in the paper; :meth:`fit_statistics` standardises them.
 
     Source: Senac et al. 2017, section 2.2. The paper's cut-off of the brightness, 15 kHz, is above
     half its sample rate, where there is nothing; the default is that of MIRtoolbox, 1500 Hz.
@@ -190,8 +191,8 @@ class MusicMap(nn.Module):
         self.chroma = Chroma(sample_rate, length)
         self.centroid = TonalCentroid()
         self.key_clarity = KeyClarity(sample_rate, key_window_seconds, overlap)
-        self.register_buffer("mean", torch.zeros(self.height, 1))
-        self.register_buffer("scale", torch.ones(self.height, 1))
+        self.register_buffer("mean", torch.zeros(self.height, 1, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones(self.height, 1, dtype=torch.float32))
 
     @property
     def fitted(self) -> bool:
@@ -217,7 +218,8 @@ class MusicMap(nn.Module):
             magnitude = power.sqrt()
             energy = frame_energy(audio, length, hop)
             flatness, entropy = flatness_and_entropy(power, magnitude)
-            centres = torch.arange(power.shape[1], device=audio.device) * hop + length / 2
+            frames = torch.arange(power.shape[1], device=audio.device, dtype=torch.float32)
+            centres = frames * hop + length / 2
             values = (
                 energy,
                 zero_crossing_rate(audio, length, hop),
@@ -241,13 +243,13 @@ class MusicMap(nn.Module):
             audio: Clips of shape (batch, samples), in [-1, 1].
 
         Returns:
-            Map of shape (batch, 8, frames), float32.
+            Map of shape (batch, 8, frames), in the precision of the clips.
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.
         """
         music_map = torch.stack(list(self.features(audio).values()), 1)
-        return (music_map - self.mean) / self.scale
+        return ((music_map - self.mean) / self.scale).to(audio.dtype)
 
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[Tensor]) -> None:

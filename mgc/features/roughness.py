@@ -215,4 +215,5 @@ class Roughness(nn.Module):
         )
         if self.reduction == "sum":
             return total
-        return total / (peaks * (peaks - 1) / 2).clamp(min=1)
+        pairs = (peaks * (peaks - 1)).to(total.dtype) / 2
+        return total / pairs.clamp(min=1)

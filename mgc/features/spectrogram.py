@@ -1,16 +1,17 @@
 """Spectrograms."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
 from mgc.errors import MgcError
+from mgc.features.precision import Float32Module, float32_default
 
 #: Below this power a spectrogram holds nothing but rounding errors (librosa's ``amin``).
 AMIN = 1e-10
 
 
-class LogMelSpectrogram(nn.Module):
+class LogMelSpectrogram(Float32Module):
     """Mel-spectrogram in decibels below its maximum, or below a fixed level.
 
     Slaney's mel scale and area-normalised bands, as in librosa. Computed in float32 whatever the
@@ -60,10 +61,12 @@ class LogMelSpectrogram(nn.Module):
         self.hop_length = hop_length
         self.top_db = top_db
         self.reference_db = reference_db
-        basis = melscale_fbanks(
-            n_fft // 2 + 1, f_min, f_max or nyquist, n_mels, sample_rate, "slaney", "slaney"
-        )
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        with float32_default():
+            window = torch.hann_window(n_fft)
+            basis = melscale_fbanks(
+                n_fft // 2 + 1, f_min, f_max or nyquist, n_mels, sample_rate, "slaney", "slaney"
+            )
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel_basis", basis.T.contiguous(), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -74,7 +77,7 @@ class LogMelSpectrogram(nn.Module):
 
         Returns:
             Decibels relative to the reference, of shape (batch, mel bands, frames), where a clip
-            has 1 + samples // hop length frames.
+            has 1 + samples // hop length frames, in the precision of the clips.
         """
         with torch.autocast(audio.device.type, enabled=False):
             spectrum = torch.stft(
@@ -93,4 +96,4 @@ class LogMelSpectrogram(nn.Module):
                 decibels = decibels - decibels.amax(dim=(1, 2), keepdim=True)
             else:
                 decibels = decibels - self.reference_db
-            return decibels.clamp(min=-self.top_db)
+            return decibels.clamp(min=-self.top_db).to(audio.dtype)

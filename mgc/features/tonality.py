@@ -210,7 +210,9 @@ class KeyClarity(nn.Module):
             Of shape (batch, windows, 24), in the order of ``KEYS``.
         """
         length = min(self.window_length, audio.shape[-1])
-        window = torch.hamming_window(length, periodic=False, device=audio.device)
+        window = torch.hamming_window(
+            length, periodic=False, dtype=torch.float32, device=audio.device
+        )
         windows = audio.unfold(-1, length, self.hop_length)
         magnitude = power_spectrum(windows * window, self.window_length).sqrt()
         return self.strength(self.chroma(magnitude))
