@@ -6,6 +6,7 @@ a length, a type (whole, first, middle, last) and a part of a protocol buffer.
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,7 @@ HEADER = 7
 
 
 def records(folder: Path) -> Iterator[Record]:
-    (path,) = folder.glob("*.wandb")
-    data = path.read_bytes()
+    data = b"".join(path.read_bytes() for path in folder.glob("*.wandb"))
     position, parts = HEADER, b""
     while position + HEADER <= len(data):
         room = BLOCK - position % BLOCK
@@ -33,8 +33,15 @@ def records(folder: Path) -> Iterator[Record]:
             parts = b""
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """Configuration, history and summary of a run."""
+def read_run(folder: Path, seconds: float = 60) -> dict[str, Any]:
+    """Configuration, history and summary of a run that has ended.
+
+    wandb writes from a process of its own, which may be behind on a busy machine.
+    """
+    limit = time.monotonic() + seconds
+    while not any(r.WhichOneof("record_type") == "exit" for r in records(folder)):
+        assert time.monotonic() < limit, f"the run in {folder} did not end"
+        time.sleep(0.1)
     run: dict[str, Any] = {"config": {}, "history": [], "files": []}
     for record in records(folder):
         kind = record.WhichOneof("record_type")
