@@ -26,6 +26,8 @@ def records(folder: Path) -> Iterator[Record]:
             position += room
             continue
         _, length, kind = struct.unpack("<IHB", data[position : position + HEADER])
+        if position + HEADER + length > len(data):
+            return  # still being written
         parts += data[position + HEADER : position + HEADER + length]
         position += HEADER + length
         if kind in (1, 4):
