@@ -109,6 +109,8 @@ def run(argv: list[str]) -> None:
         print(f"mgc {mgc.__version__}")
     elif argv[0] in TRAINING:
         import_module("mgc.training").main(argv)
+    elif argv[1:] in (["-h"], ["--help"]) and _inner(argv[0]):
+        print("\n".join(f"mgc {name}: {COMMANDS[name].help}" for name in _inner(argv[0])))
     else:
         name, rest = _split_name(argv)
         module, _, function = COMMANDS[name].target.partition(":")
@@ -190,14 +192,27 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+class _Terminal(logging.Handler):
+    """Prints what is logged, on lines of its own where a progress bar is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stdout)
+
+
 def _show_log() -> None:
     """Print what mgc logs. Lightning prints its own log itself."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("mgc")
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [_Terminal()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def _inner(group: str) -> list[str]:
+    """Commands of two words that begin with one."""
+    return [name for name in COMMANDS if name.startswith(f"{group} ")]
 
 
 def _split_name(argv: list[str]) -> tuple[str, list[str]]:
@@ -206,10 +221,9 @@ def _split_name(argv: list[str]) -> tuple[str, list[str]]:
         name = " ".join(argv[:length])
         if name in COMMANDS:
             return name, argv[length:]
+    if _inner(argv[0]):
+        raise MgcError(f"'mgc {argv[0]}' needs one of: {', '.join(_inner(argv[0]))}.")
     known = [*TRAINING, *COMMANDS]
-    inner = [name for name in known if name.startswith(f"{argv[0]} ")]
-    if inner:
-        raise MgcError(f"'mgc {argv[0]}' needs one of: {', '.join(inner)}.")
     close = get_close_matches(argv[0], known, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else " See mgc --help."
     raise MgcError(f"There is no command '{argv[0]}'.{hint}")

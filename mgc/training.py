@@ -4,6 +4,7 @@ import inspect
 import logging
 import netrc
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -114,7 +115,7 @@ class Parser(LightningArgumentParser):
         Raises:
             MgcError: With the message.
         """
-        raise MgcError(message) from ex
+        raise MgcError(_reason(message)) from ex
 
 
 class MgcCLI(LightningCLI):
@@ -184,7 +185,7 @@ class MgcCLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             # The parser buries what a constructor says among the types it tried.
-            raise _told(error) or MgcError(str(error)) from error
+            raise _told(error) or MgcError(_reason(str(error))) from error
         path = self.config[self.subcommand].get("ckpt_path")
         if path:
             about = checkpoint.read(path).get(checkpoint.KEY, {})
@@ -436,9 +437,11 @@ def _with_saved_config(args: list[str]) -> list[str]:
         return args
     path = _newest(paths[-1]) if paths[-1] in ("best", "last") else paths[-1]
     saved = Path(path).parent.parent / CONFIG
-    config = ["--config", str(saved)] if saved.is_file() else []
+    if not saved.is_file():
+        checkpoint.description(path)
+        raise MgcError(f"{path}: no {CONFIG} in {saved.parent}. Give --config FILE.")
     # The last of several values counts.
-    return [args[0], *config, *args[1:], f"--ckpt_path={path}"]
+    return [args[0], "--config", str(saved), *args[1:], f"--ckpt_path={path}"]
 
 
 def _newest(name: str) -> str:
@@ -461,3 +464,13 @@ def _told(error: BaseException | None) -> MgcError | None:
     while error is not None and not isinstance(error, MgcError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _reason(message: str) -> str:
+    """What the parser found wrong, without the types it tried and the values it was given."""
+    pattern = r"Errors:\s+- (.*?)\s+(?:- Expected a <class 'NoneType'>|Given value)"
+    found = re.search(pattern, message, re.DOTALL)
+    if not found:
+        return message
+    key = re.match(r'Parser key "([^"]+)"', message)
+    return f"{key[1]}: {found[1]}" if key else found[1]

@@ -1,5 +1,6 @@
 """What tests share: real data where there is some, and synthetic music."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -26,7 +27,13 @@ def real_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run every test in a folder of its own, out of reach of the user's W&B settings."""
+    """Run every test in a folder of its own, out of reach of the user's W&B settings and of what
+    a command in the same process did to the log.
+    """
+    logger = logging.getLogger("mgc")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
     folder = tmp_path / "workdir"
     folder.mkdir()
     monkeypatch.chdir(folder)

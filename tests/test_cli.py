@@ -62,6 +62,13 @@ def test_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "needs one of: data" in fails(capsys, "data")
 
 
+def test_help_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["data", "--help"])
+    out = capsys.readouterr().out
+    assert "mgc data verify: " in out
+    assert "mgc classify" not in out
+
+
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--nonsense" in fails(capsys, "list", "--nonsense")
     assert "root" in fails(capsys, "data", "verify", "gtzan")

@@ -227,7 +227,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--data.sample_rate=3"], "sample_rate=3: give a rate"),
     (["--data.split=fault_filtred"], "choose one of stratified, fold, fault_filtered"),
     (["--model=vgg_tager"], "Did you mean 'vgg_tagger'"),
-    (["--model.chanels=3"], "chanels"),
+    (["--model.chanels=3"], "error: model: Option 'chanels' is not accepted"),
+    (["--data.rot=here"], "error: data: Option 'rot' is not accepted"),
     (["--trainer.max_epoxs=3"], "max_epoxs"),
     (["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.9"], "without an optimizer section"),
     (["--trainer.accelerator=hpu"], "hpu"),
@@ -261,6 +262,12 @@ def test_unknown_key_in_yaml(
     assert "config.yaml" in fails(capsys, "fit", f"--config={path}", *settings)
 
 
+def copy_of(ckpt: Path) -> Path:
+    """The same checkpoint without the folder of its run."""
+    Path("elsewhere").mkdir()
+    return Path(shutil.copy(ckpt, "elsewhere"))
+
+
 def test_truncated_checkpoint_and_other_labels(
     settings: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,4 +278,6 @@ def test_truncated_checkpoint_and_other_labels(
     assert "was trained with sample_rate=8000, but the data has sample_rate=16000" in other_rate
     cut = workdir / "cut.ckpt"
     cut.write_bytes(ckpt.read_bytes()[:3000])
-    assert "no checkpoint, or only a part of one" in fails(capsys, *test, f"--ckpt_path={cut}")
+    for words in (test, ["test"]):
+        assert "no checkpoint, or only a part of one" in fails(capsys, *words, f"--ckpt_path={cut}")
+    assert "no config.yaml in" in fails(capsys, "test", f"--ckpt_path={copy_of(ckpt)}")

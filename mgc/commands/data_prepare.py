@@ -37,7 +37,7 @@ def prepare(name: str, root: str) -> None:
     if not component.sources:
         print(inspect.getdoc(component))
         raise MgcError(
-            f"{name} is not served for download: put it into {folder}, as described above."
+            f"{name} is not downloaded by mgc: put it into {folder}, as described above."
         )
     for source in component.sources:
         fetch(source, folder)

@@ -204,6 +204,10 @@ class MusicDataModule(LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset().")
 
+    def expected_tracks(self) -> set[str]:
+        """Tracks of a complete copy; empty where that is not known without its lists."""
+        return set()
+
     def verify(self, progress: Progress = iter) -> list[Problem]:
         """Look for everything that is wrong with a copy of the data set.
 
@@ -327,6 +331,10 @@ class MusicDataModule(LightningDataModule):
             raise MgcError(
                 f"{self.root}: no tracks of {type(self).__name__} in this folder. Check data.root."
             )
+        expected = self.expected_tracks()
+        absent = len(expected - set(catalogue["track"]))
+        if absent and _first_process():
+            log.warning("%d of %d tracks are not in %s.", absent, len(expected), self.root)
         catalogue = catalogue.assign(split=self.assign_split(catalogue))
         catalogue = catalogue[catalogue["split"] != ""].reset_index(drop=True)
         self.broken = self.check(catalogue)
@@ -472,10 +480,6 @@ class AudioDataModule(MusicDataModule):
         catalogue["length"] = lengths
         catalogue["offset"] = offsets
         return broken
-
-    def expected_tracks(self) -> set[str]:
-        """Tracks of a complete copy; empty where that is not known without its lists."""
-        return set()
 
     def stray_files(self) -> list[Path]:
         """Files that do not belong to the data set: audio that no list names."""

@@ -40,8 +40,8 @@ class Folder(AudioDataModule):
     A ``table`` has a header line and a column ``path`` (relative to ``root``, or absolute), and
 
     - multiclass: a column ``label``;
-    - multilabel: a column ``labels`` of labels with ``|`` between them, or a column of 0 and 1 for
-      each label;
+    - multilabel: a column ``labels`` (or ``label``) of labels with ``|`` between them, or a column
+      of 0 and 1 for each label;
     - regression: a column of numbers for each quantity.
 
     Optional columns: ``group`` (tracks that belong together, such as an artist's, never cross a
@@ -112,7 +112,7 @@ class Folder(AudioDataModule):
             )
         elif self.task == "multiclass":
             found = sorted(set(self._label_column(self._rows, "label")))
-        elif "labels" in self._rows:
+        elif self._tags in self._rows:
             found = sorted({label for cell in self._cells() for label in cell})
         else:
             found = [str(column) for column in self._rows if column not in RESERVED]
@@ -171,6 +171,11 @@ class Folder(AudioDataModule):
             raise MgcError(f"{self.table}: no column 'path'. The first line names the columns.")
         return rows
 
+    @property
+    def _tags(self) -> str:
+        """Column with the labels of a track in one cell, under either of its names."""
+        return "label" if "label" in self._rows and "labels" not in self._rows else "labels"
+
     def _read_targets(self, rows: pd.DataFrame) -> pd.DataFrame:
         catalogue = pd.DataFrame({"track": rows["path"]})
         catalogue["path"] = [str(self.root / path) for path in rows["path"]]
@@ -197,7 +202,7 @@ class Folder(AudioDataModule):
         if self.task == "multiclass":
             catalogue["label"] = self._label_column(rows, "label")
             return catalogue[catalogue["label"].isin(list(self.labels))].reset_index(drop=True)
-        if self.task == "multilabel" and "labels" in rows:
+        if self.task == "multilabel" and self._tags in rows:
             cells = self._cells()
             columns = {label: [float(label in cell) for cell in cells] for label in self.labels}
         else:
@@ -223,7 +228,7 @@ class Folder(AudioDataModule):
 
     def _cells(self) -> list[list[str]]:
         """Labels of each track."""
-        cells: Sequence[str] = self._rows["labels"].tolist()
+        cells: Sequence[str] = self._rows[self._tags].tolist()
         return [[label.strip() for label in c.split(SEPARATOR) if label.strip()] for c in cells]
 
     def _label_column(self, rows: pd.DataFrame, name: str) -> pd.Series:
@@ -233,6 +238,12 @@ class Folder(AudioDataModule):
         if (column == "").any():
             path = rows.loc[column == "", "path"].iloc[0]
             raise MgcError(f"{self.table}: {path} has no label. Add it or remove the row.")
+        several = column.str.contains(SEPARATOR, regex=False)
+        if several.any():
+            raise MgcError(
+                f"{self.table}: {column[several].iloc[0]!r} is several labels. "
+                "Set data.task to multilabel."
+            )
         return column
 
     def _numbers(self, rows: pd.DataFrame, name: str) -> pd.Series:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor
 from torchmetrics import Metric, R2Score
-from torchmetrics.classification import MulticlassAccuracy, MultilabelAUROC
+from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, MultilabelAUROC
 
 from mgc.checkpoint import DescribeCheckpoint
 from mgc.data.clips import Batch
@@ -156,5 +156,7 @@ def _training_metric(task: Task, num_classes: int) -> tuple[str, Metric]:
         return "accuracy", MulticlassAccuracy(num_classes, average="micro")
     if task == "multilabel":
         # Binned: the exact area would keep the scores of the whole epoch.
+        if num_classes == 1:
+            return "auroc", BinaryAUROC(thresholds=200)
         return "auroc", MultilabelAUROC(num_classes, thresholds=200)
     return "r2", R2Score()

@@ -54,7 +54,7 @@ def test_a_data_set_is_downloaded_once(
 def test_what_is_not_served_is_described(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(MgcError, match="extended_ballroom is not served for download"):
+    with pytest.raises(MgcError, match="extended_ballroom is not downloaded by mgc"):
         prepare("extended_ballroom", str(tmp_path / "data"))
     printed = capsys.readouterr().out
     assert "a script beside the catalogue at anasynth.ircam.fr" in printed

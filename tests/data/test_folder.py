@@ -82,6 +82,13 @@ def test_multilabel_table_with_separator(root):
     assert chosen.targets()[:3].tolist() == [[1], [1], [0]]
 
 
+def test_several_labels_in_the_column_label(root):
+    settings = with_table(root, "path,label", lambda n: ["rock|loud", "jazz"][n % 2])
+    assert Folder(task="multilabel", **settings).labels == ("jazz", "loud", "rock")
+    with pytest.raises(MgcError, match=r"'rock\|loud' is several labels. Set data.task"):
+        Folder(**settings).setup()
+
+
 def test_multilabel_table_with_columns(root):
     settings = with_table(root, "path,x,y", lambda n: f"{n % 2},1")
     data = Folder(task="multilabel", **settings)

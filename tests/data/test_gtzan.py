@@ -114,6 +114,7 @@ def test_a_file_that_breaks_after_the_start_is_reported_once(
     module.setup("fit")
     lost = Path(module.tracks.query("split == 'train'")["path"].iloc[0])
     lost.write_bytes(b"gone")
+    caplog.clear()
     for _ in range(2):
         for batch in module.train_dataloader():
             kept = module.on_before_batch_transfer(batch, 0)
@@ -126,9 +127,22 @@ def test_only_the_first_process_reports(
 ) -> None:
     module = GTZAN(str(tones), sample_rate=8000)
     module.setup("fit")
+    caplog.clear()
     monkeypatch.setattr(rank_zero_only, "rank", 1, raising=False)
     module.on_before_batch_transfer({"broken": torch.tensor([3, -1])}, 0)
     assert module.broken == {str(module.tracks["track"].iloc[3]): "could not be read"}
+    assert not caplog.messages
+
+
+def test_a_partial_copy_is_told(
+    tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    GTZAN(str(tones), sample_rate=8000).setup("fit")
+    assert caplog.text.count("900 of 1000 tracks are not in ") == 1
+    caplog.clear()
+    root = shutil.copytree(tones, tmp_path / "copy")
+    (root / "synthesis.json").touch()
+    GTZAN(str(root), sample_rate=8000).setup("fit")
     assert not caplog.messages
 
 
