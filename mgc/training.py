@@ -373,6 +373,8 @@ def one_wandb_run() -> Iterator[None]:
     finally:
         if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
             sys.modules["wandb"].finish(exit_code=failed)
+            # wandb's own process would write the next run relative to where this one was started.
+            sys.modules["wandb"].teardown()
 
 
 def tuple_of(value: Any) -> Any:
