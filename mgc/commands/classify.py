@@ -43,10 +43,9 @@ def classify(
         device: Where the model runs.
         format: A line per song, or a JSON object per song with all probabilities.
     """
-    about = checkpoint.description(ckpt)
+    model, about = checkpoint.read_model(ckpt, device)
     if not about["clip_seconds"]:
         raise MgcError(f"{ckpt}: a model that does not take audio cannot classify files.")
-    model = checkpoint.load(ckpt, device)
     rate = about["sample_rate"]
     clip = round(about["clip_seconds"] * rate)
     if hop_seconds is None:
