@@ -33,7 +33,7 @@ def fuse(
         MgcError: If the runs do not belong together or the settings do not fit.
     """
     from mgc.evaluation.fusion import compare_runs, fuse_runs, load_runs, parse_weights
-    from mgc.evaluation.writing import all_or_nothing
+    from mgc.writing import all_or_nothing
 
     loaded = load_runs(runs)
     given = parse_weights(weights, len(loaded), method, fitted=fit_weights is not None)

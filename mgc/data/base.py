@@ -24,7 +24,7 @@ from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
 from mgc.errors import MgcError
-from mgc.evaluation.tables import Task
+from mgc.task import Task
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -36,8 +33,9 @@ from tqdm import tqdm
 
 from mgc.data.msd_files import DIMENSIONS, find_tracks, read_track
 from mgc.errors import MgcError
-from mgc.evaluation.tables import META_KEY
 from mgc.features.beats import beat_align, normalise_timbre
+from mgc.parquet import META_KEY
+from mgc.writing import replacing
 
 VERSION = 1
 PART_TRACKS = 1000  # some 20 MB of features, a few seconds of work
@@ -254,7 +252,7 @@ def _merge(store: Path, parts: list[Path], plan: dict[str, Any]) -> None:
         "fortran_order": False,
         "shape": (int(offsets[-1]), 2 * DIMENSIONS),
     }
-    with _atomic(store / INDEX) as index, _atomic(store / FEATURES) as features:
+    with replacing(store / INDEX) as index, replacing(store / FEATURES) as features:
         # Not through a memory map, where a full disk would kill the process.
         with features.open("wb") as file, pq.ParquetWriter(index, schema) as writer:
             np.lib.format.write_array_header_1_0(file, header)
@@ -268,7 +266,7 @@ def _merge(store: Path, parts: list[Path], plan: dict[str, Any]) -> None:
                 first = pa.array(ends - table["beats"].to_numpy(), pa.int64())
                 table = table.append_column("offset", first)
                 writer.write_table(table.select(schema.names).cast(schema))
-        with _atomic(store / BROKEN) as path:
+        with replacing(store / BROKEN) as path:
             csv.write_csv(broken, path)
 
 
@@ -294,7 +292,7 @@ def _check_plan(store: Path, plan: dict[str, Any]) -> None:
                     f"Remove {path.parent}, or pack into another folder."
                 )
             return
-        with _atomic(path) as partial:
+        with replacing(path) as partial:
             partial.write_text(json.dumps(plan))
     except OSError as error:
         raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
@@ -325,20 +323,9 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
         features.append(np.hstack([chroma, timbre]).astype(np.float16))
         row = {name: getattr(track, name) for name in _METADATA.names}
         rows.append({**row, "beats": len(chroma)})
-    with _atomic(part.with_suffix(".npy")) as partial, partial.open("wb") as file:
+    with replacing(part.with_suffix(".npy")) as partial, partial.open("wb") as file:
         np.save(file, np.concatenate(features))
     schema = pa.schema([*_METADATA, _PLACE[1], *list(_BROKEN)[1:]])
-    with _atomic(part) as partial:
+    with replacing(part) as partial:
         pq.write_table(pa.Table.from_pylist(rows, schema), partial)
     return len(rows), sum("reason" in row for row in rows)
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary name, which becomes the path if all goes well."""
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from mgc.data.base import AudioDataModule
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds
 from mgc.errors import MgcError
-from mgc.evaluation.tables import Task
+from mgc.task import Task
 
 #: Ratings are on the scale of the self-assessment manikin, 1 to 9.
 SCALE = 9.0

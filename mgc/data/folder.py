@@ -11,7 +11,7 @@ from mgc.data import audio
 from mgc.data.base import AudioDataModule
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
-from mgc.evaluation.tables import Task
+from mgc.task import Task
 
 #: Columns of a table that are no labels.
 RESERVED = ("path", "split", "group", "fold", "begin", "end")

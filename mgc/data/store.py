@@ -27,13 +27,12 @@ import hashlib
 import logging
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +43,8 @@ from mgc.data import audio
 from mgc.data.audio import AudioError
 from mgc.data.clips import keep_batch
 from mgc.errors import MgcError
-from mgc.evaluation.tables import read_parquet, write_parquet
+from mgc.parquet import read_parquet, write_parquet
+from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -443,7 +443,7 @@ def _write_parts(
             _part_path(folder, part).unlink(missing_ok=True)
             rows: list[dict[str, Any]] = []
             offset = 0
-            with _replacing(_audio_path(folder, part)) as file:
+            with replacing(_audio_path(folder, part)) as partial, partial.open("wb") as file:
                 for _ in range(int((decoder.files["part"] == part).sum())):
                     decoded: _Decoded = next(results)
                     file.write(decoded.samples.data)
@@ -452,21 +452,9 @@ def _write_parts(
                     broken += decoded.row["reason"] is not None
                     progress.set_postfix(broken=broken, refresh=False)
                     progress.update()
+                file.flush()
+                os.fsync(file.fileno())
             write_parquet(pd.DataFrame(rows), _part_path(folder, part), about)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file, which becomes the path if all goes well."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _audio_path(folder: Path, part: int) -> Path:

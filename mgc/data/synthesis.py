@@ -20,6 +20,7 @@ from tqdm import tqdm
 from mgc.data.composition import GENRES, compose
 from mgc.data.instruments import VOICES, drum, play, vary
 from mgc.errors import MgcError
+from mgc.writing import replacing
 
 VERSION = 1  # of the sound: raise it when the same arguments give other samples
 SETTINGS = "synthesis.json"
@@ -189,7 +190,8 @@ def _claim(root: Path, settings: dict[str, float]) -> None:
             )
         else:
             root.mkdir(parents=True, exist_ok=True)
-            _write(note, json.dumps(settings).encode())
+            with replacing(note) as partial:
+                partial.write_text(json.dumps(settings))
         for genre in GENRES:
             (root / "genres" / genre).mkdir(parents=True, exist_ok=True)
     except ValueError as error:
@@ -207,16 +209,7 @@ def _write_track(
     wav = io.BytesIO()
     soundfile.write(wav, audio, sample_rate, format="WAV", subtype="PCM_16")
     try:
-        _write(path, wav.getvalue())
+        with replacing(path) as partial:
+            partial.write_bytes(wav.getvalue())
     except OSError as error:
         raise MgcError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, all of it or nothing."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from sklearn.svm import SVC, SVR
 
 from mgc.errors import MgcError
 from mgc.evaluation.linear_svr import LinearSVR
-from mgc.evaluation.tables import Task
+from mgc.task import Task
 
 Setting = dict[str, Any]
 

@@ -23,7 +23,7 @@ from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fold_run import Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
 from mgc.evaluation.results import Results
-from mgc.evaluation.writing import all_or_nothing
+from mgc.writing import all_or_nothing
 
 #: Options that a fold sets itself.
 RESERVED = ("data.fold", "data.folds", "data.seed", "seed_everything", "ckpt_path", "config")

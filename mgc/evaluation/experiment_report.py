@@ -16,7 +16,7 @@ from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fusion import Run
 from mgc.evaluation.intervals import MEASURE, interval, overall
 from mgc.evaluation.plots import BESIDE, BLOCKS, PUBLISHED
-from mgc.evaluation.writing import all_or_nothing
+from mgc.writing import all_or_nothing
 
 #: What is shown of each class.
 CLASS_MEASURE = {"multiclass": "recall", "multilabel": "auroc", "regression": "r2"}

@@ -28,7 +28,9 @@ from mgc.data.audio import Resampling
 from mgc.data.base import AudioDataModule
 from mgc.data.clips import Batch, ClipDataset, FileReader, keep_batch
 from mgc.errors import MgcError
-from mgc.evaluation.tables import FeatureTable, read_parquet
+from mgc.evaluation.tables import FeatureTable
+from mgc.parquet import read_parquet
+from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -381,13 +383,8 @@ class PartWriter(Callback):
         if not self.per_clip and len(rows["track"]):
             rows = _mean_by_track(rows)
         path = self.work.part_path(number)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                np.savez(file, **rows, broken=broken)  # type: ignore[arg-type] # all are arrays
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, **rows, broken=broken)  # type: ignore[arg-type] # all are arrays
 
 
 def _mean_by_track(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from mgc.evaluation.scores import majority_vote, mean_by_track, probabilities
-from mgc.evaluation.tables import Task, read_parquet, write_parquet
+from mgc.parquet import read_parquet, write_parquet
+from mgc.task import Task
 
 
 @dataclass

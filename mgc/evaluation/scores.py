@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import (
 from torchmetrics.utilities import dim_zero_cat
 
 from mgc.data.clips import Batch
-from mgc.evaluation.tables import Task
+from mgc.task import Task
 
 
 class ClipScores(Metric):

@@ -15,21 +15,16 @@ The file's metadata holds, as JSON under the key ``mgc``, the task, the labels, 
 layer and where the features come from.
 """
 
-import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mgc.errors import MgcError
-
-Task = Literal["multiclass", "multilabel", "regression"]
-META_KEY = b"mgc"
+from mgc.parquet import read_parquet, write_parquet
+from mgc.task import Task
 
 
 @dataclass
@@ -110,49 +105,3 @@ class FeatureTable:
             layers[name] = frame[columns].to_numpy(np.float32)
             frame = frame.drop(columns=columns)
         return cls(frame, layers, meta["task"], tuple(meta["labels"]), meta["source"])
-
-
-def write_parquet(frame: pd.DataFrame, path: str | os.PathLike[str], meta: dict[str, Any]) -> None:
-    """Write a data frame with JSON metadata, all of it or nothing.
-
-    Args:
-        frame: Rows to write.
-        path: File to write; its folder is made.
-        meta: Plain values that describe the rows.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata(
-        {**(table.schema.metadata or {}), META_KEY: json.dumps(meta).encode()}
-    )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        pq.write_table(table, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def read_parquet(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read a data frame and its metadata.
-
-    Args:
-        path: File written by :func:`write_parquet`.
-
-    Returns:
-        The rows, and the metadata.
-
-    Raises:
-        MgcError: If the file is missing, is no Parquet file or was not written by mgc.
-    """
-    if not Path(path).is_file():
-        raise MgcError(f"{path} does not exist. Give a Parquet file written by mgc.")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise MgcError(f"{path} is no readable Parquet file: {error}".splitlines()[0]) from error
-    meta = (table.schema.metadata or {}).get(META_KEY)
-    if meta is None:
-        raise MgcError(f"{path} was not written by mgc: it has no mgc metadata.")
-    return table.to_pandas(), json.loads(meta)

@@ -40,7 +40,10 @@ from tqdm import tqdm
 from mgc.errors import MgcError
 from mgc.evaluation.classifiers import Decision, Setting, get_classifier
 from mgc.evaluation.folds import Evaluation, Fit, Plan
-from mgc.evaluation.tables import FeatureTable, Task, read_parquet, write_parquet
+from mgc.evaluation.tables import FeatureTable
+from mgc.parquet import read_parquet, write_parquet
+from mgc.task import Task
+from mgc.writing import replacing
 
 METRICS: dict[str, str] = {
     "multiclass": "accuracy",
@@ -76,9 +79,8 @@ class Transfer:
         """
         write_parquet(self.scores, Path(folder, "scores.parquet"), self.meta)
         write_parquet(self.predictions, Path(folder, "predictions.parquet"), self.meta)
-        partial = Path(folder, f".summary.{os.getpid()}.partial")
-        self.summary.to_csv(partial, index=False)
-        partial.replace(Path(folder, "summary.csv"))
+        with replacing(Path(folder, "summary.csv")) as partial:
+            self.summary.to_csv(partial, index=False)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Transfer":

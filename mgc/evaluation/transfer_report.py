@@ -1,8 +1,7 @@
 """Report of a transfer experiment: tables and plots, beside baselines and published scores."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.plots import compare_classes, rank_combinations
 from mgc.evaluation.published import choi2017
 from mgc.evaluation.transfer import Transfer
+from mgc.writing import replacing
 
 BUILT_IN = {"choi2017": choi2017.SCORES}
 
@@ -40,24 +40,13 @@ class Report:
             folder: Folder to write to; it is made.
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with _replacing(Path(folder, "transfer.csv")) as path:
+        with replacing(Path(folder, "transfer.csv")) as path:
             self.table.to_csv(path, index=False)
-        with _replacing(Path(folder, "transfer.md")) as path:
+        with replacing(Path(folder, "transfer.md")) as path:
             path.write_text(self.text)
         for name, figure in self.plots.items():
-            with _replacing(Path(folder, f"{name}.png")) as path:
+            with replacing(Path(folder, f"{name}.png")) as path:
                 figure.savefig(path, dpi=150, format="png")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Another name to write to, which takes the place of the file when all is written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_published(published: str, tasks: Sequence[str], targets: Sequence[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from mgc.checkpoint import DescribeCheckpoint
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
-from mgc.evaluation.tables import Task
+from mgc.task import Task
 
 
 class MusicModel(LightningModule):

@@ -32,6 +32,7 @@ from mgc.data.msd_tagging import MSDTagging
 from mgc.errors import MgcError
 from mgc.features.spectrogram import LogMelSpectrogram
 from mgc.models.vgg import VGGBlock, VGGTagger
+from mgc.writing import replacing
 
 SAMPLE_RATE = 12000
 CLIP_SECONDS = 29.0
@@ -199,14 +200,8 @@ def write_checkpoint(model: VGGTagger, path: str | os.PathLike[str]) -> None:
         "hyper_parameters": dict(model.hparams),
         checkpoint.KEY: checkpoint.describe(model, data) | {"resampling": "best"},
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         torch.save(contents, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read_network(path: str | os.PathLike[str], file: h5py.File) -> dict[str, Tensor]:

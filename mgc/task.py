@@ -1,0 +1,6 @@
+"""What a data set asks for."""
+
+from typing import Literal
+
+#: One class per track, any number of tags per track, or numbers per track.
+Task = Literal["multiclass", "multilabel", "regression"]
