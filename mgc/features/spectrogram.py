@@ -11,6 +11,31 @@ from mgc.features.precision import Float32Module, float32_default
 AMIN = 1e-10
 
 
+def power_spectrogram(audio: Tensor, window: Tensor, hop_length: int) -> Tensor:
+    """Compute squared magnitudes of short-time spectra.
+
+    Args:
+        audio: Clips of shape (batch, samples), float32.
+        window: Window of a frame, of shape (samples,).
+        hop_length: Distance between two frames in samples.
+
+    Returns:
+        Powers of shape (batch, bins, frames): half the frame and one bins, 1 + samples //
+        hop_length frames.
+    """
+    spectrum = torch.stft(
+        audio,
+        len(window),
+        hop_length,
+        window=window,
+        center=True,
+        # Padding with the signal itself would ask for more than half a frame of it.
+        pad_mode="constant",
+        return_complex=True,
+    )
+    return spectrum.real.square() + spectrum.imag.square()
+
+
 class LogMelSpectrogram(Float32Module):
     """Mel-spectrogram in decibels below its maximum, or below a fixed level.
 
@@ -80,17 +105,7 @@ class LogMelSpectrogram(Float32Module):
             has 1 + samples // hop length frames, in the precision of the clips.
         """
         with torch.autocast(audio.device.type, enabled=False):
-            spectrum = torch.stft(
-                audio.float(),
-                self.n_fft,
-                self.hop_length,
-                window=self.window,
-                center=True,
-                # Padding with the signal itself would ask for more than half a frame of it.
-                pad_mode="constant",
-                return_complex=True,
-            )
-            power = spectrum.real.square() + spectrum.imag.square()
+            power = power_spectrogram(audio.float(), self.window, self.hop_length)
             decibels = 10 * torch.log10((self.mel_basis @ power).clamp(min=AMIN))
             if self.reference_db is None:
                 decibels = decibels - decibels.amax(dim=(1, 2), keepdim=True)
