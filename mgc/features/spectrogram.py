@@ -82,7 +82,6 @@ class LogMelSpectrogram(Float32Module):
                 f"f_max={f_max:g} Hz lies above {nyquist:g} Hz, half of the sample rate. "
                 "Lower f_max or raise data.sample_rate."
             )
-        self.n_fft = n_fft
         self.hop_length = hop_length
         self.top_db = top_db
         self.reference_db = reference_db
