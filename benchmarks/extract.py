@@ -92,7 +92,7 @@ def main() -> None:
             }
             layers = [f"block{i}" for i in range(1, 6)]
             path = Path(name, f"{out}.parquet")
-            extract_features(model, layers, data, path, {}, resampling, False, trainer)
+            extract_features(model, layers, data, path, {}, resampling, trainer=trainer)
 
         @torch.inference_mode()
         def script() -> None:

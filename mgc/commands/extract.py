@@ -37,6 +37,7 @@ def extract(
     hop_seconds: float | None = None,
     resampling: Literal["fast", "best"] | None = None,
     per_clip: bool = False,
+    keep_split: bool = False,
     batch_size: int | None = None,
     num_workers: int = 0,
     accelerator: str = "auto",
@@ -49,13 +50,17 @@ def extract(
 
     Writes a Parquet file that pandas reads: a row per track, with the columns track, group, split,
     fold, label (or target.NAME), and LAYER.0, LAYER.1, … for each layer. Features of a track are
-    the means over its clips; tracks shorter than a clip are repeated. Files that cannot be read are
+    the means over its clips; tracks shorter than a clip are treated as in training, and repeated
+    without a checkpoint. Files that cannot be read are
     reported and left out. An interrupted run goes on where it stopped when the same command is
     given again. Each device needs a share of num_workers of its own.
 
     Example: mgc extract data/gtzan --data gtzan --ckpt vgg_choi2017.ckpt --out gtzan.parquet
 
     Example: mgc extract data/gtzan --data gtzan --model mfcc --out gtzan_mfcc.parquet
+
+    Example: mgc extract data/gtzan --data gtzan --data_args.split fold --data_args.fold 3
+    --keep_split --ckpt kcnn_fold3.ckpt --out kcnn_fold3.parquet
 
     Example: mgc extract music/ song.mp3 --model vgg_tagger --seed 1 --out random.parquet
 
@@ -76,6 +81,9 @@ def extract(
         resampling: How carefully rates are changed: fast, as for training, or best, which keeps the
             highest frequencies; by default the checkpoint's way, best without a checkpoint.
         per_clip: Write a row per clip instead, with columns clip and start (seconds).
+        keep_split: Also write a split that is drawn at random. For a model that was trained on the
+            very split that --data_args name: mgc transfer then fits on its training and validation
+            tracks and tests on its test tracks.
         batch_size: Clips per batch and device; by default 32, on a CPU as many as make half a
             minute, which its memory serves several times faster than larger batches.
         num_workers: Processes per device that read clips; 0 reads in the main process.
@@ -94,8 +102,8 @@ def extract(
         raise MgcError("Give a checkpoint (--ckpt FILE) or the name of a model (--model NAME).")
     if ckpt and model_args:
         raise MgcError("--model_args belong to --model; a checkpoint holds its own.")
-    if data_args and not data:
-        raise MgcError("--data_args belong to --data: name the data set.")
+    if (data_args or keep_split) and not data:
+        raise MgcError("--data_args and --keep_split belong to --data: name the data set.")
 
     import torch
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -112,11 +120,13 @@ def extract(
         _refuse_other(ckpt, "sample_rate", "Hz", sample_rate, rate)
         _refuse_other(ckpt, "clip_seconds", "s", clip_seconds, seconds)
         resampling = resampling or about.get("resampling", "fast")
+        as_trained = {name: about[name] for name in ("channel", "short") if name in about}
         network = checkpoint.load(ckpt)
         source |= {"model": about["class_path"], "checkpoint": ckpt, "sha256": _sha256(ckpt)}
     else:
         rate, seconds = sample_rate or SAMPLE_RATE, clip_seconds or CLIP_SECONDS
         resampling = resampling or "best"
+        as_trained = {}
         network = make_model(str(model), rate, model_args or {}, seed)
         kind = type(network)
         source |= {
@@ -139,7 +149,7 @@ def extract(
         "batch_size": batch_size,
         "num_workers": num_workers,
     }
-    tracks = open_data(audio, data, data_args or {}, settings)
+    tracks = open_data(audio, data, as_trained | (data_args or {}), settings)
     broken = extract_features(
         network,
         chosen,
@@ -148,6 +158,7 @@ def extract(
         source,
         resampling,
         per_clip,
+        keep_split,
         {
             "accelerator": accelerator,
             "devices": int(devices) if str(devices).isdecimal() else devices,
@@ -223,7 +234,7 @@ def open_data(
     from mgc.data.files import AudioFiles
 
     if name is None:
-        data: AudioDataModule = AudioFiles(audio, **settings)
+        data: AudioDataModule = AudioFiles(audio, **settings, **args)
     else:
         component = registry.load("data", name)
         if not issubclass(component, AudioDataModule):

@@ -237,12 +237,13 @@ def fit_length(audio: np.ndarray, samples: int, short: str) -> np.ndarray:
     Args:
         audio: Clip of shape (any number of samples,).
         samples: Length of the result.
-        short: What happens to a shorter clip: ``repeat`` or ``pad`` with silence at the end.
+        short: What happens to a shorter clip: ``repeat``, ``pad`` with silence at the end, or
+            ``keep`` as it is.
 
     Returns:
-        Clip of shape (samples,).
+        Clip of shape (samples,), or shorter if it is kept.
     """
-    if len(audio) >= samples:
+    if len(audio) >= samples or short == "keep":
         return audio[:samples]
     if short == "repeat" and len(audio):
         return np.resize(audio, samples)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
+from mgc.data.loading import ResumableLoader
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
@@ -29,7 +30,7 @@ from mgc.task import Task
 log = logging.getLogger(__name__)
 
 #: What happens to tracks shorter than a clip.
-Short = Literal["repeat", "pad"]
+Short = Literal["repeat", "pad", "keep"]
 
 #: Stages of Lightning and the splits that they need.
 STAGES = {
@@ -364,7 +365,7 @@ class MusicDataModule(LightningDataModule):
             self.seed,
         )
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        return DataLoader(
+        return ResumableLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
@@ -383,7 +384,7 @@ class AudioDataModule(MusicDataModule):
 
     A batch is a dictionary: ``audio`` (batch, samples) float32 in [-1, 1], ``target`` (batch,) or
     (batch, labels), ``track`` (batch,) index into ``tracks``, ``clip`` (batch,) number of the clip
-    in its track, ``start`` (batch,) first sample.
+    in its track, ``start`` (batch,) first sample, ``length`` (batch,) samples before padding.
 
     Attributes:
         expected_seconds: Shortest and longest file of the data set, in seconds.
@@ -416,7 +417,8 @@ class AudioDataModule(MusicDataModule):
                 in evaluation.
             channel: Number of the channel to use, from 0; by default the mean of all channels.
             short: What happens to tracks shorter than a clip: they are repeated, or padded with
-                silence.
+                silence, or keep their length (whole tracks, for models that take any length: a
+                batch is as long as its longest clip, and ``length`` says where each one ends).
             **kwargs: Arguments of :class:`MusicDataModule`.
 
         Raises:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -103,7 +104,7 @@ class ClipDataset(Dataset[Batch]):
         targets: torch.Tensor,
         clip_samples: int,
         hop_samples: int,
-        short: Literal["repeat", "pad"] = "repeat",
+        short: Literal["repeat", "pad", "keep"] = "repeat",
         random: bool = False,
         clips_per_track: int | None = None,
         seed: int = 0,
@@ -116,7 +117,8 @@ class ClipDataset(Dataset[Batch]):
             targets: Target of every track that the reader knows, by index.
             clip_samples: Length of a clip.
             hop_samples: Distance between the starts of two clips.
-            short: What happens to tracks shorter than a clip: ``repeat`` or ``pad``.
+            short: What happens to tracks shorter than a clip: ``repeat``, ``pad``, or ``keep``,
+                which makes a batch as long as its longest clip.
             random: Whether clips start anywhere rather than at multiples of the hop.
             clips_per_track: How many random clips of a track there are in an epoch; by default
                 as many as there are at the fixed hop.
@@ -154,7 +156,8 @@ class ClipDataset(Dataset[Batch]):
 
         Returns:
             ``audio`` (batch, samples), ``target``, ``track``, ``clip`` (number of the clip in its
-            track), ``start`` (in samples), and ``broken``: the track that could not be read, or
+            track), ``start`` (in samples), ``length`` (samples of the clip; what follows is
+            padding), and ``broken``: the track that could not be read, or
             -1. In training a clip of a broken track is replaced by the first one of the next
             track; in evaluation, or if many tracks in a row are broken, ``track`` is -1 and the
             audio silent.
@@ -164,6 +167,7 @@ class ClipDataset(Dataset[Batch]):
         starts = self._starts(epochs, index)
         broken = np.full(len(keys), -1)
         lost = np.ones(len(keys), bool)
+        lengths = np.full(len(keys), self.clip_samples)
         for row in range(len(keys)):
             for _attempt in range(1 + REPLACEMENTS):
                 track = int(self.tracks[index[row]])
@@ -178,17 +182,23 @@ class ClipDataset(Dataset[Batch]):
                     starts[one] = self._starts(epochs[one], index[one])
                     continue
                 if samples < self.clip_samples:
-                    part = clips[row, :samples]
-                    clips[row] = audio.fit_length(part, self.clip_samples, self.short)
+                    part = audio.fit_length(clips[row, :samples], self.clip_samples, self.short)
+                    clips[row, : len(part)] = part
+                    lengths[row] = samples if self.short == "pad" else len(part)
                 lost[row] = False
                 break
         tracks = self.tracks[index]
+        if self.short == "keep" and not lost.all():
+            # What could not be read is silent, however long.
+            longest = lengths[~lost].max()
+            clips, lengths = clips[:, :longest].copy(), lengths.clip(max=longest)
         return {
             "audio": torch.from_numpy(clips),
             "target": self.targets[tracks],
             "track": torch.from_numpy(np.where(lost, -1, tracks)),
             "clip": torch.from_numpy(self.clips[index]),
             "start": torch.from_numpy(starts),
+            "length": torch.from_numpy(lengths),
             "broken": torch.from_numpy(broken),
         }
 
@@ -225,10 +235,13 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
             shuffle=shuffle,
             seed=seed,
         )
+        self.length = length
+        #: How many indices of this device the next epoch leaves out at its beginning.
+        self.skip = 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Pair each index of this device with the epoch."""
-        for index in super().__iter__():
+        for index in islice(super().__iter__(), self.skip, None):
             yield self.epoch, int(index)  # type: ignore[call-overload] # typed as its items
 
 

@@ -7,6 +7,7 @@ killed goes on from its last part.
 """
 
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -100,6 +101,7 @@ def extract_features(
     source: dict[str, Any],
     resampling: Resampling = "fast",
     per_clip: bool = False,
+    keep_split: bool = False,
     trainer: dict[str, Any] | None = None,
 ) -> dict[str, str]:
     """Compute the features of all tracks of a data set and write them as a table.
@@ -117,6 +119,7 @@ def extract_features(
             is not used for ``best``.
         per_clip: Write a row for each clip, with ``clip`` and ``start`` in seconds, in place of
             one for each track.
+        keep_split: Write which split each track is in even if it was drawn at random.
         trainer: Arguments of Lightning's trainer: ``accelerator``, ``devices``, ``precision``, ….
 
     Returns:
@@ -126,7 +129,8 @@ def extract_features(
         MgcError: If none of the tracks can be read, or the trainer cannot be made.
     """
     out = Path(out)
-    work = Work(out, data, source | {"layers": layers, "per_clip": per_clip}, resampling)
+    source = source | {"layers": layers, "per_clip": per_clip, "keep_split": keep_split}
+    work = Work(out, data, source, resampling)
     if work.is_finished():
         log.info("%s: these features are there already.", out)
         return work.broken()
@@ -263,10 +267,11 @@ class Work:
     def _describe(self, index: np.ndarray) -> pd.DataFrame:
         tracks = self.data.tracks.iloc[index].reset_index(drop=True)
         rows = tracks[["track", "group"]].copy()
-        # Splits that are drawn at random are not the data set's.
-        given = self.data.labels and self.data.split in self.data.given_splits
-        rows["split"] = tracks["split"] if given else None
-        rows["fold"] = tracks.get("fold")
+        # Splits that are drawn at random are not the data set's, but may be the model's.
+        kept = self.source["keep_split"]
+        given = self.data.split in self.data.given_splits
+        rows["split"] = tracks["split"] if self.data.labels and (given or kept) else None
+        rows["fold"] = None if kept else tracks.get("fold")
         if not self.data.labels:
             return rows.assign(label=None)
         names = ["label"]
@@ -326,16 +331,20 @@ class LayerExtractor(LightningModule):
         """Initialize with a model.
 
         Args:
-            model: Model with ``features(audio)``.
+            model: Model with ``features(audio)``; where it takes ``length`` as well, it learns how
+                many samples of each clip are no padding.
             layers: Names of the layers to keep.
         """
         super().__init__()
         self.model = model
         self.layers = layers
+        takes = inspect.signature(model.features).parameters  # type: ignore[arg-type] # a method
+        self.takes_length = "length" in takes
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Compute the layers of a batch, in float32."""
-        values = self.model.features(batch["audio"])  # type: ignore[operator] # a method
+        more = {"length": batch["length"]} if self.takes_length else {}
+        values = self.model.features(batch["audio"], **more)  # type: ignore[operator] # a method
         return {name: values[name].float() for name in self.layers}
 
 

@@ -45,6 +45,30 @@ def test_evaluation_visits_every_clip_at_the_hop() -> None:
     assert batch["audio"].dtype == torch.float32
 
 
+def test_tracks_that_keep_their_length() -> None:
+    """A batch is as long as its longest clip."""
+    batch = clips([4, 7, 3], short="keep").__getitems__([(0, 0), (0, 1), (0, 2)])
+    assert batch["length"].tolist() == [4, 7, 3]
+    assert batch["audio"].tolist() == [
+        [1, 2, 3, 4, 0, 0, 0],
+        [1, 2, 3, 4, 5, 6, 7],
+        [1, 2, 3, 0, 0, 0, 0],
+    ]
+    longer = clips([4, 24], short="keep").__getitems__([(0, 0), (0, 1)])
+    assert longer["length"].tolist() == [4, 10]
+
+
+def test_a_broken_track_does_not_lengthen_a_batch() -> None:
+    batch = clips([4, 7], {0}, short="keep").__getitems__([(0, 0), (0, 1)])
+    assert (batch["track"].tolist(), batch["length"].tolist()) == ([-1, 1], [7, 7])
+    assert batch["audio"].shape == (2, 7)
+
+
+@pytest.mark.parametrize(("short", "length"), [("repeat", 10), ("pad", 4)])
+def test_length_says_what_is_padding(short: str, length: int) -> None:
+    assert clips([4], short=short).__getitems__([(0, 0)])["length"].tolist() == [length]
+
+
 def test_random_clips_depend_on_seed_epoch_and_index_alone() -> None:
     dataset = clips([1000, 1000], random=True, clips_per_track=3)
     assert len(dataset) == 6

@@ -1,0 +1,253 @@
+"""Convolutional network over audio words with k-max pooling (KCNN; Zhang et al., 2015)."""
+
+import logging
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mgc.data.clips import Batch
+from mgc.errors import MgcError
+from mgc.features.audio_words import (
+    COMPONENTS,
+    SEGMENT_FRAMES,
+    AudioWords,
+    SegmentVectors,
+    sample_training_segments,
+    share_fitted,
+)
+from mgc.features.frame_bands import FRAME_FEATURES
+from mgc.features.k_max import k_max_pool
+from mgc.models.base import MusicModel
+
+log = logging.getLogger(__name__)
+
+#: Features as the paper's tables name them.
+Features = Literal["MEL", "SFM", "SCF", "ALL"]
+
+
+class KCNN(nn.Module):
+    """Lookup tables, convolutions over words, k-max pooling, a sigmoid layer and a linear one."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        tables: Mapping[str, tuple[int, int]],
+        window: int = 5,
+        units: int = 500,
+        layers: int = 1,
+        k: int = 5,
+        hidden: int = 300,
+        learn_tables: bool = True,
+    ) -> None:
+        """Initialize a new network.
+
+        Args:
+            num_classes: Number of outputs.
+            tables: Words and dimensions of the lookup table of each feature.
+            window: Words that a convolution sees, an odd number.
+            units: Units of each convolution.
+            layers: Convolutions on top of one another, with sigmoids between them.
+            k: Largest values of a unit that are kept.
+            hidden: Units of the hidden layer.
+            learn_tables: Whether the lookup tables are learned.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__()
+        sizes = {"units": units, "layers": layers, "k": k, "hidden": hidden}
+        for name, value in sizes.items():
+            if value < 1:
+                raise MgcError(f"{name}={value}: at least 1 is needed.")
+        if window < 1 or window % 2 == 0:
+            raise MgcError(f"window={window}: an odd number of words is needed.")
+        self.k = k
+        self.tables = nn.ModuleDict(
+            {name: nn.Embedding(words, width) for name, (words, width) in tables.items()}
+        )
+        self.tables.requires_grad_(learn_tables)
+        widths = [sum(width for _, width in tables.values())] + [units] * layers
+        self.convs = nn.ModuleList(
+            nn.Conv1d(before, after, window, padding=window // 2)
+            for before, after in pairwise(widths)
+        )
+        self.hidden = nn.Linear(units * k, hidden)
+        self.head = nn.Linear(hidden, num_classes)
+
+    def features(self, words: Mapping[str, Tensor], length: Tensor | None = None) -> Tensor:
+        """Represent songs by the outputs of the hidden layer.
+
+        Args:
+            words: Words of shape (batch, segments), by feature.
+            length: Segments of each song, of shape (batch,); by default all.
+
+        Returns:
+            Values from 0 to 1, of shape (batch, hidden).
+        """
+        x = torch.cat([table(words[name]) for name, table in self.tables.items()], 2)
+        x = x.transpose(1, 2)
+        inside = None
+        if length is not None:
+            place = torch.arange(x.shape[2], device=x.device)
+            inside = (place < length[:, None])[:, None]
+        for number, conv in enumerate(self.convs):
+            if number:
+                x = x.sigmoid()
+            # What lies beyond a song's end is zero, as the padding of a convolution is, so that a
+            # song has the same outputs alone as in a batch with longer ones.
+            x = conv(x if inside is None else x * inside)
+        return self.hidden(k_max_pool(x, self.k, length).flatten(1)).sigmoid()
+
+    def forward(self, words: Mapping[str, Tensor], length: Tensor | None = None) -> Tensor:
+        """Score songs.
+
+        Args:
+            words: Words of shape (batch, segments), by feature.
+            length: Segments of each song, of shape (batch,); by default all.
+
+        Returns:
+            Logits of shape (batch, classes).
+        """
+        return self.head(self.features(words, length))
+
+
+class KCNNClassifier(MusicModel):
+    """Convolutional network over the audio words of whole tracks, with k-max pooling (KCNN).
+
+    Zhang, Zheng, Zhang, Li, Qian, He, Zhang and Wang, "A deep neural network for modeling music",
+    ICMR 2015. The paper's setting is whole tracks at 22 050 Hz: ``clip_seconds`` not below the
+    longest track, ``short: keep``.
+
+    The codebooks are fitted on the training tracks before the first epoch, in one pass that keeps
+    ``vectors_per_word`` random segments a word (see
+    :class:`mgc.features.audio_words.SegmentSample`), and belong to the checkpoint.
+
+    With no ``optimizer`` section, it is trained by the paper's plain gradient descent.
+    """
+
+    def __init__(
+        self,
+        features: Features = "ALL",
+        codebook_size: int = 512,
+        segment_frames: int = SEGMENT_FRAMES,
+        components: int = COMPONENTS,
+        window: int = 5,
+        units: int = 500,
+        layers: int = 1,
+        k: int = 5,
+        hidden: int = 300,
+        learn_tables: bool = True,
+        vectors_per_word: int = 256,
+        codebook_seed: int = 0,
+        weight_decay: float = 1e-4,
+        lr: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        """Initialize a new classifier.
+
+        Args:
+            features: What the words are made of: ``MEL`` (mel-spectrogram), ``SFM`` (spectral
+                flatness), ``SCF`` (spectral crest factor), or ``ALL`` three, with a codebook and a
+                lookup table each.
+            codebook_size: Words of each codebook. The paper does not give it.
+            segment_frames: Frames of 1024 samples at 22 050 Hz, 50 % overlap, that make a word. The
+                paper does not give it.
+            components: Numbers of a word after whitening. The paper does not give it.
+            window: Words that a convolution sees (table 1).
+            units: Units of each convolution (table 1).
+            layers: Convolutions on top of one another.
+            k: Largest values of a unit that are kept, in their order (table 1).
+            hidden: Units of the hidden layer, the song representation (table 1).
+            learn_tables: Whether the lookup tables are learned; if not, they stay the cluster
+                centres (``ULT`` in the paper).
+            vectors_per_word: Random training segments for each word that the codebooks are fitted
+                on.
+            codebook_seed: Seed of those segments and of k-means.
+            weight_decay: λ of the penalty λ/2‖θ‖² (table 1).
+            lr: Learning rate (table 1), unless the configuration has an ``optimizer`` section.
+            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__(lr=lr, **kwargs)
+        if features not in (*FRAME_FEATURES, "ALL"):
+            raise MgcError(f"features={features!r}: choose MEL, SFM, SCF or ALL.")
+        if vectors_per_word < 1:
+            raise MgcError(f"vectors_per_word={vectors_per_word}: at least 1 is needed.")
+        names = FRAME_FEATURES if features == "ALL" else (features,)
+        self.words = AudioWords(
+            SegmentVectors(self.sample_rate, names, segment_frames, components), codebook_size
+        )
+        tables = {n: (codebook_size, w) for n, w in self.words.segments.dimensions.items()}
+        self.net = KCNN(self.num_classes, tables, window, units, layers, k, hidden, learn_tables)
+        self.sample_size = vectors_per_word * codebook_size
+        self.codebook_seed = codebook_seed
+        self.weight_decay = weight_decay
+
+    def forward(self, audio: Tensor, length: Tensor | None = None) -> Tensor:
+        """Score tracks.
+
+        Args:
+            audio: Tracks of shape (batch, samples) at ``sample_rate``.
+            length: Samples of each track, of shape (batch,); what follows is padding. By default
+                all.
+
+        Returns:
+            Logits of shape (batch, classes).
+
+        Raises:
+            MgcError: If the codebooks have not been fitted.
+        """
+        return self.net(self.words(audio), self._segments(length))
+
+    def features(self, audio: Tensor, length: Tensor | None = None) -> dict[str, Tensor]:
+        """Compute the song representation: the outputs of the hidden layer (section 4.3).
+
+        Args:
+            audio: Tracks of shape (batch, samples) at ``sample_rate``.
+            length: Samples of each track, of shape (batch,); by default all.
+
+        Returns:
+            ``hidden`` of shape (batch, 300).
+
+        Raises:
+            MgcError: If the codebooks have not been fitted.
+        """
+        return {"hidden": self.net.features(self.words(audio), self._segments(length))}
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Score a batch of tracks of any lengths."""
+        return self(batch["audio"], batch.get("length"))
+
+    def on_fit_start(self) -> None:
+        """Fit the codebooks, unless a checkpoint brought them."""
+        if self.words.segments.fitted:
+            return
+        sample = sample_training_segments(
+            self, self.words.segments, self.sample_size, self.codebook_seed
+        )
+        if self.trainer.is_global_zero:
+            inertia = self.words.fit(sample, self.codebook_seed)
+            log.info(
+                "Codebooks of %d words, fitted on %d training segments; mean squared distance to "
+                "the word: %s.",
+                self.words.size,
+                len(next(iter(sample.values()))),
+                ", ".join(f"{value:.1f} ({name})" for name, value in inertia.items()),
+            )
+        share_fitted(self, self.words)
+        with torch.no_grad():
+            for name, table in self.net.tables.items():
+                table.weight.copy_(self.words.centres(name))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Make the paper's optimizer: plain gradient descent with an L2 penalty."""
+        learned = [p for p in self.parameters() if p.requires_grad]
+        return torch.optim.SGD(learned, self.lr, weight_decay=self.weight_decay)
+
+    def _segments(self, length: Tensor | None) -> Tensor | None:
+        return None if length is None else self.words.segments.num_segments(length)
