@@ -3,7 +3,7 @@
 Both compute the same eight features of the same frames on one core, in one run and in turns; the
 best of the rounds counts. The peer computes one short-time Fourier transform a clip, vectorises
 over frames all that librosa and NumPy vectorise, and visits the frames in turn for the spectral
-peaks and their pairs. It pairs all peaks, the module the 64 highest of a frame.
+peaks and their pairs.
 
     python benchmarks/music_map.py [--clips N] [--rounds N] [--audio FILE ...]
 """

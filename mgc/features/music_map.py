@@ -163,7 +163,6 @@ class MusicMap(Float32Module):
         overlap: float = 0.5,
         cutoff_hz: float = 1500.0,
         key_window_seconds: float = 6.0,
-        max_peaks: int = 64,
     ) -> None:
         """Initialize a new map.
 
@@ -173,7 +172,6 @@ class MusicMap(Float32Module):
             overlap: Share of a frame, and of a key window, that the next one covers.
             cutoff_hz: Frequency in Hz above which energy counts as bright.
             key_window_seconds: Length in seconds of the windows of the key clarity.
-            max_peaks: Largest number of spectral peaks in a frame that the roughness pairs.
 
         Raises:
             MgcError: If a setting is out of range.
@@ -187,7 +185,7 @@ class MusicMap(Float32Module):
         self.spectrum = FrameSpectrum(sample_rate, frame_seconds, overlap)
         length = self.spectrum.frame_length
         self.first_bright_bin = int(cutoff_hz * length / sample_rate) + 1
-        self.roughness = Roughness(sample_rate, length, max_peaks=max_peaks)
+        self.roughness = Roughness(sample_rate, length)
         self.chroma = Chroma(sample_rate, length)
         self.centroid = TonalCentroid()
         self.key_clarity = KeyClarity(sample_rate, key_window_seconds, overlap)
