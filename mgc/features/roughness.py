@@ -216,7 +216,8 @@ class Roughness(nn.Module):
             heights, frequencies, peaks, CPU_PAIRS if on_cpu else DEVICE_PAIRS
         )
         if self.reduction == "mean":
-            total = total / (peaks * (peaks - 1) / 2).clamp(min=1)
+            pairs = (peaks * (peaks - 1)).to(total.dtype) / 2
+            total = total / pairs.clamp(min=1)
         return total.view(batch, frames)
 
     def _refine(self, magnitude: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
