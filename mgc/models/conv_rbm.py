@@ -1,0 +1,222 @@
+"""Convolutional restricted Boltzmann machine over time (Lee, Grosse, Ranganath and Ng, 2009)."""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: What visible units are: on or off, with values in [0, 1] as their probabilities; or real numbers.
+Visible = Literal["binary", "gaussian"]
+
+#: Standard deviation of the first weights (Hinton, "A practical guide to training restricted
+#: Boltzmann machines", 2010, section 8).
+WEIGHT_STD = 0.01
+
+#: Most positions of a batch that activations are ranked among: sorting all would take longer than
+#: everything else, and more change a rank by less than 1 / 2048.
+RANKED = 2048
+
+
+class Divergence(NamedTuple):
+    """What one step of contrastive divergence comes to on a batch.
+
+    Attributes:
+        loss: Sum over all positions; its gradient is the update.
+        positions: Number of positions of the hidden units.
+        error: Mean squared error of the reconstruction, over beats and visible units.
+        activation: Mean activation of the hidden units.
+    """
+
+    loss: Tensor
+    positions: Tensor
+    error: Tensor
+    activation: Tensor
+
+
+class ConvRBM(nn.Module):
+    """Restricted Boltzmann machine whose hidden units see a window of a sequence.
+
+    A hidden unit of map k at position t sees the ``width`` beats from t on, with the weights of its
+    map. There is a position wherever a whole window fits ("valid"). Sequences of unequal length
+    are padded behind their end: no padded beat is seen, reconstructed or counted, and a sequence
+    shorter than a window does not count at all.
+
+    With x the sum of a hidden unit's bias and inputs, the free energy of a sequence v is
+    -b·v - Σ log(1 + eˣ) for binary, ½ Σ (v - b)² - Σ log(1 + eˣ) for Gaussian visible units (of
+    unit variance); b is the same for all beats.
+
+    Attributes:
+        weight: Of shape (hidden, visible, width).
+        hidden_bias: Of shape (hidden,).
+        visible_bias: Of shape (visible,).
+    """
+
+    def __init__(
+        self, visible: int, hidden: int, width: int, kind: Visible, activation: float = 0.5
+    ) -> None:
+        """Initialize a new machine.
+
+        Args:
+            visible: Number of visible units a beat.
+            hidden: Number of maps of hidden units.
+            width: Length of a window in beats.
+            kind: What visible units are.
+            activation: What hidden units begin with, above 0 and below 1. Those that shall be
+                sparse better begin so.
+        """
+        super().__init__()
+        self.width = width
+        self.kind: Visible = kind
+        self.weight = nn.Parameter(WEIGHT_STD * torch.randn(hidden, visible, width))
+        start = math.log(activation / (1 - activation))
+        self.hidden_bias = nn.Parameter(torch.full((hidden,), start))
+        self.visible_bias = nn.Parameter(torch.zeros(visible))
+
+    def positions(self, length: Tensor) -> Tensor:
+        """Count the positions of the hidden units.
+
+        Args:
+            length: Length of each sequence in beats.
+
+        Returns:
+            Number of whole windows in each; none if it is shorter.
+        """
+        return (length - self.width + 1).clamp(min=0)
+
+    def inputs(self, visible: Tensor) -> Tensor:
+        """Sum bias and inputs of the hidden units.
+
+        Args:
+            visible: Sequences of shape (batch, visible, beats), at least a window long.
+
+        Returns:
+            Of shape (batch, hidden, positions).
+        """
+        return F.conv1d(visible, self.weight, self.hidden_bias)
+
+    def forward(self, visible: Tensor) -> Tensor:
+        """Compute the probabilities of the hidden units.
+
+        Args:
+            visible: Sequences of shape (batch, visible, beats), at least a window long.
+
+        Returns:
+            Of shape (batch, hidden, positions).
+        """
+        return self.inputs(visible).sigmoid()
+
+    def reconstruct(self, hidden: Tensor) -> Tensor:
+        """Compute the means of the visible units.
+
+        Args:
+            hidden: States of shape (batch, hidden, positions).
+
+        Returns:
+            Of shape (batch, visible, beats).
+        """
+        means = F.conv_transpose1d(hidden, self.weight) + self.visible_bias[:, None]
+        return means.sigmoid() if self.kind == "binary" else means
+
+    def free_energy(self, visible: Tensor, length: Tensor) -> Tensor:
+        """Compute the free energy of each sequence.
+
+        Args:
+            visible: Sequences of shape (batch, visible, beats); what lies behind the end of one
+                may be anything finite.
+            length: Length of each in beats, of shape (batch,).
+
+        Returns:
+            Float32 of shape (batch,); 0 for a sequence shorter than a window.
+        """
+        visible, length = self._windowed(visible, length)
+        return self._free_energy(visible, self.inputs(visible).float(), length)
+
+    def contrastive_divergence(
+        self,
+        visible: Tensor,
+        length: Tensor,
+        sparsity: float | None = None,
+        sparsity_cost: float = 0.0,
+        sample: bool = True,
+    ) -> Divergence:
+        """Take one step of contrastive divergence (CD-1).
+
+        The loss is the free energy of the data minus that of their reconstruction, which is held
+        fixed. Its gradient is the update, so any optimizer, mixed precision and several devices
+        work with it. Mean field but for the hidden states that the reconstruction is made from.
+
+        For sparsity, the activations h of the data are replaced by (1 - cost) h + cost p in the
+        update (Goh, Thome and Cord, "Biasing restricted Boltzmann machines to manipulate latent
+        selectivity and sparsity", 2010). p is what the activations of a map should be: their ranks
+        r over all positions, from 0 to 1, made an activation of the mean ``sparsity`` by
+        r^(1 / sparsity - 1). This is the gradient of cost times the cross-entropy of h and p.
+
+        Args:
+            visible: Sequences (see :meth:`free_energy`), binary ones in [0, 1].
+            length: Length of each in beats, of shape (batch,).
+            sparsity: Mean activation that hidden units should have.
+            sparsity_cost: How much that counts, from 0 to 1.
+            sample: Whether hidden states are sampled, as in training, or means.
+
+        Returns:
+            Loss and measures.
+        """
+        visible, length = self._windowed(visible, length)
+        x = self.inputs(visible).float()
+        count = self.positions(length)
+        inside = _inside(count, x.shape[2])
+        with torch.no_grad():
+            hidden = x.sigmoid() * inside[:, None]
+            states = (torch.rand_like(hidden) < hidden).to(hidden) if sample else hidden
+            fantasy = self.reconstruct(states)
+            beats = _inside(length, visible.shape[2])[:, None]
+            squares = (fantasy.float() - visible).square() * beats
+            error = squares.sum() / (beats.sum() * visible.shape[1]).clamp(min=1)
+            total = count.sum()
+            activation = hidden.sum() / (total * hidden.shape[1]).clamp(min=1)
+        negative = self._free_energy(fantasy, self.inputs(fantasy).float(), length)
+        loss = (self._free_energy(visible, x, length) - negative).sum()
+        if sparsity is not None and sparsity_cost:
+            penalty = _sparsity_penalty(x.transpose(1, 2)[inside], sparsity)
+            loss = loss + sparsity_cost * total * penalty
+        return Divergence(loss, total, error, activation)
+
+    def _windowed(self, visible: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Let sequences without a window be of no length, and the batch be a window long."""
+        missing = max(0, self.width - visible.shape[2])
+        return F.pad(visible, (0, missing)), length * (length >= self.width)
+
+    def _free_energy(self, visible: Tensor, x: Tensor, length: Tensor) -> Tensor:
+        hidden = -F.logsigmoid(-x).sum(1) * _inside(self.positions(length), x.shape[2])
+        bias = self.visible_bias[:, None]
+        if self.kind == "binary":
+            energy = -(bias * visible.float()).sum(1)
+        else:
+            energy = 0.5 * (visible.float() - bias).square().sum(1)
+        energy = energy * _inside(length, visible.shape[2])
+        return energy.sum(1) - hidden.sum(1)
+
+
+def _sparsity_penalty(x: Tensor, sparsity: float) -> Tensor:
+    """Cross-entropy of activations and those that they should be, summed over maps.
+
+    Args:
+        x: Inputs of hidden units, of shape (positions, hidden).
+        sparsity: Mean of the activations that they should be.
+
+    Returns:
+        Mean over positions of the cross-entropy.
+    """
+    x = x[:: -(-len(x) // RANKED)] if len(x) else x
+    if len(x) < 2:
+        return 0 * x.sum()
+    rank = x.detach().argsort(0).argsort(0) / (len(x) - 1)
+    wanted = rank.pow(1 / sparsity - 1)
+    return F.binary_cross_entropy_with_logits(x, wanted, reduction="sum") / len(x)
+
+
+def _inside(length: Tensor, size: int) -> Tensor:
+    """Which of so many places lie within each sequence, of shape (batch, size)."""
+    return torch.arange(size, device=length.device) < length[:, None]
