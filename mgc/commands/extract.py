@@ -68,7 +68,8 @@ def extract(
         audio: The data set's folder with --data; without it, audio files, and folders of them.
         out: Parquet file to write.
         ckpt: Checkpoint of the model.
-        model: Name of a model, as in mgc list, with random weights; in place of a checkpoint.
+        model: Name of a model, as in mgc list, in place of a checkpoint; with random weights, or
+            those that its arguments name.
         model_args: Arguments of that model, as in --model_args.channels 64.
         seed: Seed of the random weights.
         data: Name of the data set, as in mgc list; without it there are no labels.
@@ -181,7 +182,7 @@ def extract(
 
 
 def make_model(name: str, sample_rate: int, args: dict[str, Any], seed: int) -> "LightningModule":
-    """Make a model with random weights.
+    """Make a model with random weights, or with the initial weights that it asks for.
 
     Args:
         name: Short name of the model.
@@ -198,6 +199,7 @@ def make_model(name: str, sample_rate: int, args: dict[str, Any], seed: int) -> 
     import torch
 
     from mgc import registry
+    from mgc.models.base import MusicModel
 
     component = registry.load("model", name)
     parameters = inspect.signature(component).parameters
@@ -209,6 +211,8 @@ def make_model(name: str, sample_rate: int, args: dict[str, Any], seed: int) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: LightningModule = _call(component, f"--model {name}", given | args)
+        if isinstance(model, MusicModel):
+            model.load_initial_weights()
     return model
 
 

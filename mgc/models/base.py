@@ -54,8 +54,26 @@ class MusicModel(LightningModule):
         self.task: Task = task
         self.sample_rate = sample_rate
         self.lr = lr
+        self._has_weights = False
         self.train_metric: Metric
         self.train_metric_name, self.train_metric = _training_metric(task, num_classes)
+
+    def load_initial_weights(self) -> None:
+        """Bring in the weights of others that training starts from, where a model has such.
+
+        It is called once: before a fit that goes on from no checkpoint, and before features of an
+        untrained model are computed. A checkpoint holds all weights, so nothing else needs them.
+        """
+
+    def setup(self, stage: str) -> None:
+        """Bring in the initial weights, before a fit that goes on from no checkpoint."""
+        if stage == "fit" and self.trainer.ckpt_path is None and not self._has_weights:
+            self.load_initial_weights()
+            self._has_weights = True
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note that the weights are those of a checkpoint."""
+        self._has_weights = True
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
         """Compute embeddings of clips.
