@@ -3,7 +3,9 @@
 Both compute the same eight features of the same frames on one core, in one run and in turns; the
 best of the rounds counts. The peer computes one short-time Fourier transform a clip, vectorises
 over frames all that librosa and NumPy vectorise, and visits the frames in turn for the spectral
-peaks and their pairs.
+peaks and their pairs. The limit is what the Fourier transforms take alone, of windows that are
+ready. Last comes the share of the features in a training step of ``net_MUSIC`` (20 clips of 3 s).
+Time is that of the processor, so that a busy machine matters little.
 
     python benchmarks/music_map.py [--clips N] [--rounds N] [--audio FILE ...]
 """
@@ -34,12 +36,13 @@ from mgc.features.music_map import (
 )
 from mgc.features.roughness import B1, B2, S1, S2, X_STAR
 from mgc.features.tonality import MAJOR_PROFILE, MINOR_PROFILE, harmonic_change
+from mgc.models.residual_map_net import ResidualMapClassifier
 
 RATE, LENGTH, HOP = 22050, 1024, 512
 KEY_LENGTH = 6 * RATE
 
 #: How many times as fast as the peer the map should be.
-LIMIT = 20.0
+AIM = 20.0
 
 #: Parts that are timed. Flatness and entropy share a logarithm.
 PARTS = (
@@ -186,10 +189,41 @@ def time_parts(
     """
     spent, results = {}, []
     for name, part in zip(PARTS, parts, strict=True):
-        start = time.perf_counter()
+        start = time.process_time()
         results.append(part())
-        spent[name] = time.perf_counter() - start
+        spent[name] = time.process_time() - start
     return spent, results
+
+
+def transforms_alone(batch: torch.Tensor, module: MusicMap, rounds: int) -> float:
+    """Seconds of the Fourier transforms of a batch."""
+    frames = batch.unfold(-1, LENGTH, HOP) * module.spectrum.window
+    windows = batch.unfold(-1, KEY_LENGTH, KEY_LENGTH // 2).contiguous()
+    best = math.inf
+    for _ in range(rounds):
+        start = time.process_time()
+        torch.fft.rfft(frames)
+        torch.fft.rfft(windows)
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def share_of_training_step(batch: torch.Tensor, rounds: int) -> float:
+    """Share of a training step of the network that its front end takes."""
+    clips = batch.unfold(-1, 3 * RATE, 3 * RATE).reshape(-1, 3 * RATE)[:20]
+    clips = clips.repeat(math.ceil(20 / len(clips)), 1)[:20]
+    network = ResidualMapClassifier(maps="music", num_classes=10, sample_rate=RATE)
+    target = torch.arange(20) % 10
+    whole = features = math.inf
+    for _ in range(rounds):
+        start = time.process_time()
+        torch.nn.functional.cross_entropy(network(clips), target).backward()
+        whole = min(whole, time.process_time() - start)
+        start = time.process_time()
+        with torch.no_grad():
+            network.maps["music"](clips)
+        features = min(features, time.process_time() - start)
+    return features / whole
 
 
 def main() -> None:
@@ -216,9 +250,9 @@ def main() -> None:
         module(batch)  # plans the transforms
         for _ in range(args.rounds):
             runs = [run_peer(clip, key_filters) for clip in clips]
-            start = time.perf_counter()
+            start = time.process_time()
             result = module(batch)
-            whole_ours = min(whole_ours, time.perf_counter() - start)
+            whole_ours = min(whole_ours, time.process_time() - start)
             spent = {name: sum(run[0][name] for run in runs) for name in PARTS}
             whole_peer = min(whole_peer, sum(spent.values()))
             peer = {name: min(peer[name], spent[name]) for name in PARTS}
@@ -237,13 +271,20 @@ def main() -> None:
     print(
         f"{'whole map':20}{whole_peer * 1e3 / len(clips):9.2f}{'':7}"
         f"{whole_ours * 1e3 / len(clips):9.2f}{'':7}{ratio:7.1f}"
-        f"   limit {LIMIT:g}: {'reached' if ratio >= LIMIT else 'missed'}"
+        f"   aim {AIM:g}: {'reached' if ratio >= AIM else 'missed'}"
+    )
+    limit = transforms_alone(batch, module, args.rounds)
+    print(
+        f"{'transforms alone':20}{'':16}{limit * 1e3 / len(clips):9.2f}{limit / whole_ours:7.0%}"
+        f"{whole_peer / limit:7.1f}   the most that any speed of the rest could give"
     )
     expected = np.stack([run[1] for run in runs])
     error = np.abs(result.numpy() - expected).mean((0, 2)) / np.abs(expected).mean((0, 2))
     print("mean difference, relative to the mean of each feature:")
     for name, value in zip(MUSIC_FEATURES, error, strict=True):
         print(f"  {name:20}{value:9.1e}")
+    share = share_of_training_step(batch, args.rounds)
+    print(f"share of the features in a training step: {share:.0%}")
 
 
 if __name__ == "__main__":
