@@ -118,7 +118,7 @@ class MusicModel(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the training loss of a batch. Clips that could not be read do not count."""
-        batch = _readable(batch)
+        batch = readable(batch)
         target = batch["target"]
         if not len(target):
             # Nothing to learn, but other devices wait for gradients.
@@ -158,8 +158,15 @@ class MusicModel(LightningModule):
         return [c() for c in (TrackEvaluation, DescribeCheckpoint) if c not in present]
 
 
-def _readable(batch: Batch) -> Batch:
-    """The clips of a batch that belong to a track."""
+def readable(batch: Batch) -> Batch:
+    """Leave out the clips of a batch that could not be read.
+
+    Args:
+        batch: A batch, whose ``track`` is -1 where nothing could be read.
+
+    Returns:
+        The batch without them.
+    """
     track = batch.get("track")
     if track is None or bool((track >= 0).all()):
         return batch

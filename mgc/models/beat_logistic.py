@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mgc.data.clips import Batch
 from mgc.data.msd_files import DIMENSIONS
 from mgc.errors import MgcError
-from mgc.models.base import MusicModel
+from mgc.models.base import MusicModel, readable
 
 #: Length of a window in beats: eight bars (section 5.2).
 WINDOW_BEATS = 32
@@ -152,19 +152,22 @@ class BeatLogistic(MusicModel):
         Returns:
             Logarithm of the windows' mean posteriors, of shape (batch, classes).
         """
-        return _average(*self.net(chroma, timbre, length))
+        return average_posteriors(*self.net(chroma, timbre, length))
 
     def logits(self, batch: Batch) -> Tensor:
         """Score a batch of tracks (see :meth:`forward`)."""
         return self(batch["chroma"], batch["timbre"], batch["length"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the mean cross-entropy of all windows of a batch."""
+        """Compute the mean cross-entropy of all windows of a batch that could be read."""
+        batch = readable(batch)
         target = batch["target"]
         log_posteriors, inside = self.net(batch["chroma"], batch["timbre"], batch["length"])
         index = target[:, None, None].expand(-1, 1, log_posteriors.shape[2])
-        loss = -log_posteriors.gather(1, index)[:, 0][inside].mean()
-        self.train_metric.update(_average(log_posteriors.detach(), inside), target)
+        losses = -log_posteriors.gather(1, index)[:, 0][inside]
+        # A batch without tracks has gradients all the same: other devices wait for them.
+        loss = losses.sum() / max(1, len(losses))
+        self.train_metric.update(average_posteriors(log_posteriors.detach(), inside), target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
         self.log(f"train/{self.train_metric_name}", self.train_metric, on_step=False, on_epoch=True)
         return loss
@@ -179,7 +182,15 @@ class BeatLogistic(MusicModel):
         self.net.set_statistics(self.trainer.strategy.reduce(moments, reduce_op="sum"))
 
 
-def _average(log_posteriors: Tensor, inside: Tensor) -> Tensor:
-    """Logarithm of the mean posteriors over the windows within each track."""
+def average_posteriors(log_posteriors: Tensor, inside: Tensor) -> Tensor:
+    """Average the posteriors over the windows of each track.
+
+    Args:
+        log_posteriors: Log posteriors of shape (batch, classes, windows).
+        inside: Which windows lie within their track, of shape (batch, windows).
+
+    Returns:
+        Logarithm of the mean posteriors, of shape (batch, classes).
+    """
     masked = log_posteriors.masked_fill(~inside[:, None], -torch.inf)
     return masked.logsumexp(2) - inside.sum(1, keepdim=True).log()

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgc.features.beat_batches import within
+
 #: What visible units are: on or off, with values in [0, 1] as their probabilities; or real numbers.
 Visible = Literal["binary", "gaussian"]
 
@@ -166,12 +168,12 @@ class ConvRBM(nn.Module):
         visible, length = self._windowed(visible, length)
         x = self.inputs(visible).float()
         count = self.positions(length)
-        inside = _inside(count, x.shape[2])
+        inside = within(count, x.shape[2])
         with torch.no_grad():
             hidden = x.sigmoid() * inside[:, None]
             states = (torch.rand_like(hidden) < hidden).to(hidden) if sample else hidden
             fantasy = self.reconstruct(states)
-            beats = _inside(length, visible.shape[2])[:, None]
+            beats = within(length, visible.shape[2])[:, None]
             squares = (fantasy.float() - visible).square() * beats
             error = squares.sum() / (beats.sum() * visible.shape[1]).clamp(min=1)
             total = count.sum()
@@ -189,13 +191,13 @@ class ConvRBM(nn.Module):
         return F.pad(visible, (0, missing)), length * (length >= self.width)
 
     def _free_energy(self, visible: Tensor, x: Tensor, length: Tensor) -> Tensor:
-        hidden = -F.logsigmoid(-x).sum(1) * _inside(self.positions(length), x.shape[2])
+        hidden = -F.logsigmoid(-x).sum(1) * within(self.positions(length), x.shape[2])
         bias = self.visible_bias[:, None]
         if self.kind == "binary":
             energy = -(bias * visible.float()).sum(1)
         else:
             energy = 0.5 * (visible.float() - bias).square().sum(1)
-        energy = energy * _inside(length, visible.shape[2])
+        energy = energy * within(length, visible.shape[2])
         return energy.sum(1) - hidden.sum(1)
 
 
@@ -215,8 +217,3 @@ def _sparsity_penalty(x: Tensor, sparsity: float) -> Tensor:
     rank = x.detach().argsort(0).argsort(0) / (len(x) - 1)
     wanted = rank.pow(1 / sparsity - 1)
     return F.binary_cross_entropy_with_logits(x, wanted, reduction="sum") / len(x)
-
-
-def _inside(length: Tensor, size: int) -> Tensor:
-    """Which of so many places lie within each sequence, of shape (batch, size)."""
-    return torch.arange(size, device=length.device) < length[:, None]

@@ -1,0 +1,263 @@
+"""Pretraining of the convolutional deep belief network, layer by layer."""
+
+import logging
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from torchmetrics import MeanMetric
+
+from mgc.checkpoint import DescribeCheckpoint
+from mgc.data.clips import Batch, keep_batch
+from mgc.errors import MgcError
+from mgc.evaluation.filters import plot_filters
+from mgc.models.conv_dbn import LAYERS, ConvDBNNet
+from mgc.models.conv_rbm import Divergence
+from mgc.run import run_folder
+
+log = logging.getLogger(__name__)
+
+#: What is measured of a step of contrastive divergence.
+MEASURES = ("error", "activation")
+
+#: Most training tracks that the free energy of held-out tracks is compared with.
+COMPARED_TRACKS = 512
+
+
+class ConvDBNPretrain(LightningModule):
+    """Convolutional machines that learn to model chroma and timbre, without labels.
+
+    Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
+    convolutional network", ISMIR 2011, section 5.2. In the first epochs the machines of chroma
+    (layer 1a) and timbre (1b) learn, each by itself; in all later ones the joint machine (3), from
+    their pooled activations. Which one learns follows from the epoch, so a run can be resumed
+    within a layer and between layers. ``conv_dbn`` takes the checkpoint as ``weights``.
+
+    Logged for each layer that learns, in training (``train/``) and on held-out tracks (``val/``):
+    ``…_error``, the mean squared error of the reconstruction, and ``…_activation``, the mean
+    activation of the hidden units, which shall come near the sparsity. ``val/…_free_energy_gap`` is
+    the free energy per beat of held-out tracks less that of training tracks, always the same ones:
+    if it grows, the machine begins to overfit (Hinton, "A practical guide to training restricted
+    Boltzmann machines", 2010, section 6). Pictures of the filters go to W&B and to ``filters`` in
+    the run's folder, after each epoch.
+    """
+
+    kind: ClassVar[str] = "beats"
+
+    def __init__(
+        self,
+        maps: int = 100,
+        width: int = 8,
+        joint_width: int = 8,
+        pooling: int = 4,
+        first_epochs: int = 1,
+        lr_binary: float = 0.005,
+        lr_gaussian: float = 0.0001,
+        sparsity: float = 0.05,
+        joint_sparsity: float = 0.1,
+        sparsity_cost: float = 0.1,
+        momentum: float = 0.0,
+    ) -> None:
+        """Initialize a new network.
+
+        Args:
+            maps: Maps of each layer.
+            width: Window of the first layer in beats.
+            joint_width: Window of the joint layer, in pools of beats.
+            pooling: Positions that become one, after each layer.
+            first_epochs: Epochs in which the machines of chroma and timbre learn; the joint one
+                learns in those that are left.
+            lr_binary: Learning rate of chroma and of the joint layer.
+            lr_gaussian: Learning rate of timbre.
+            sparsity: Mean activation that hidden units of chroma and timbre should have.
+            joint_sparsity: Mean activation that those of the joint layer should have.
+            sparsity_cost: How much that counts, from 0 to 1.
+            momentum: Of gradient descent.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__()
+        self.save_hyperparameters()
+        for name, value in {"sparsity": sparsity, "joint_sparsity": joint_sparsity}.items():
+            if not 0 < value < 1:
+                raise MgcError(f"{name}={value}: a mean activation between 0 and 1 is needed.")
+        if not 0 <= sparsity_cost <= 1:
+            raise MgcError(f"sparsity_cost={sparsity_cost}: a share from 0 to 1 is needed.")
+        if first_epochs < 1:
+            raise MgcError(f"first_epochs={first_epochs}: at least 1 is needed.")
+        self.first_epochs = first_epochs
+        self.rates = {"chroma": lr_binary, "timbre": lr_gaussian, "joint": lr_binary}
+        self.sparsity = {"chroma": sparsity, "timbre": sparsity, "joint": joint_sparsity}
+        self.sparsity_cost = sparsity_cost
+        self.momentum = momentum
+        self.net = ConvDBNNet(maps, width, joint_width, pooling, sparsity, joint_sparsity)
+        names = [f"{layer}_energy_{split}" for layer in LAYERS for split in ("train", "val")]
+        names += [
+            f"{layer}_{measure}_{split}"
+            for layer in LAYERS
+            for measure in MEASURES
+            for split in ("train", "val", "test")
+        ]
+        self.metrics = torch.nn.ModuleDict({name: MeanMetric() for name in names})
+        self._positions = torch.zeros(())
+
+    def learning(self) -> tuple[str, ...]:
+        """Name the layers that learn in the current epoch."""
+        return LAYERS[:2] if self.current_epoch < self.first_epochs else LAYERS[2:]
+
+    def inputs(self, batch: Batch, layer: str) -> tuple[Tensor, Tensor]:
+        """Compute what the machine of a layer sees.
+
+        Args:
+            batch: Batch of beat-aligned features.
+            layer: ``chroma``, ``timbre`` or ``joint``.
+
+        Returns:
+            Sequences of shape (batch, visible, steps), and the length of each.
+        """
+        length = batch["length"]
+        if layer != "joint":
+            return batch[layer].transpose(1, 2), length
+        with torch.no_grad():
+            chroma, timbre, count = self.net.forward_first(batch["chroma"], batch["timbre"], length)
+        return torch.cat([chroma, timbre], 1), count
+
+    def on_fit_start(self) -> None:
+        """Warn where the joint layer is not going to learn."""
+        epochs = self.trainer.max_epochs
+        if epochs is not None and 0 <= epochs <= self.first_epochs:
+            log.warning(
+                "The joint layer will not learn: chroma and timbre take %d of %d epochs. Raise "
+                "trainer.max_epochs.",
+                self.first_epochs,
+                epochs,
+            )
+
+    def on_train_epoch_start(self) -> None:
+        """Tell which layers learn."""
+        self._positions = torch.zeros((), device=self.device)
+        if self.trainer.is_global_zero:
+            log.info("Epoch %d: %s learns.", self.current_epoch, " and ".join(self.learning()))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute the loss of the layers that learn: free energy of data less reconstruction."""
+        # Devices wait for gradients of all parameters; those of layers at rest are dropped later.
+        loss = torch.stack([0 * parameter.sum() for parameter in self.parameters()]).sum()
+        for layer in self.learning():
+            step = self._diverge(batch, layer, sample=True)
+            # A mean over the positions on all devices: gradients are averaged over devices.
+            count = self.trainer.strategy.reduce(step.positions.float(), reduce_op="mean")
+            loss = loss + step.loss / torch.as_tensor(count).clamp(min=1)
+            self._positions += step.positions
+            self._log("train", layer, step)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep layers at rest from moving by momentum or weight decay."""
+        for layer in set(LAYERS) - set(self.learning()):
+            for parameter in self.net.machine(layer).parameters():
+                parameter.grad = None
+
+    def on_train_epoch_end(self) -> None:
+        """Show the filters of the layers that learned.
+
+        Raises:
+            MgcError: If no track was long enough for them to learn anything.
+        """
+        if not self.trainer.strategy.reduce(self._positions, reduce_op="sum"):
+            beats = self.net.chroma.width
+            if self.learning() == LAYERS[2:]:
+                beats = self.net.joint.width * self.net.pooling + beats - 1
+            raise MgcError(
+                f"No track of the training split has the {beats} beats that "
+                f"{' and '.join(self.learning())} sees at once. Use longer tracks, or smaller "
+                "width, joint_width and pooling."
+            )
+        if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
+            return
+        for layer in self.learning():
+            path = run_folder(self.trainer) / "filters" / f"{layer}_{self.current_epoch:03}.png"
+            title = f"{layer}: filters after epoch {self.current_epoch}"
+            plot_filters(self.net.machine(layer).weight.detach().float().cpu().numpy(), title, path)
+            for logger in self.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image(f"filters/{layer}", [str(path)])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure reconstruction, activation and free energy of held-out tracks."""
+        for layer in self._measured():
+            self._log("val", layer, self._diverge(batch, layer, sample=False))
+            self._add_energy(batch, layer, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Compare the free energy of held-out tracks with that of training tracks."""
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            for batch in self._compared():
+                for layer in self._measured():
+                    self._add_energy(self.transfer_batch_to_device(batch, self.device, 0), layer)
+            for layer in self._measured():
+                held, train = (self._metric(f"{layer}_energy_{s}") for s in ("val", "train"))
+                # The same on every device.
+                self.log(f"val/{layer}_free_energy_gap", held.compute() - train.compute())
+        for layer in LAYERS:
+            for split in ("val", "train"):
+                self._metric(f"{layer}_energy_{split}").reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure reconstruction and activation of test tracks."""
+        for layer in LAYERS:
+            self._log("test", layer, self._diverge(batch, layer, sample=False))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Make the optimizer: gradient descent, at a rate of its own for each layer."""
+        groups = [
+            {"params": self.net.machine(layer).parameters(), "lr": rate, "name": layer}
+            for layer, rate in self.rates.items()
+        ]
+        return torch.optim.SGD(groups, momentum=self.momentum)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Describe checkpoints, however the trainer was made."""
+        present = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
+        return [] if DescribeCheckpoint in present else [DescribeCheckpoint()]
+
+    def _measured(self) -> tuple[str, ...]:
+        return self.learning() if self.trainer.state.fn == TrainerFn.FITTING else LAYERS
+
+    def _diverge(self, batch: Batch, layer: str, sample: bool) -> Divergence:
+        sequences, length = self.inputs(batch, layer)
+        cost = self.sparsity_cost if sample else 0.0
+        machine = self.net.machine(layer)
+        return machine.contrastive_divergence(sequences, length, self.sparsity[layer], cost, sample)
+
+    def _log(self, split: str, layer: str, step: Divergence) -> None:
+        for name in MEASURES:
+            metric = self._metric(f"{layer}_{name}_{split}")
+            metric(getattr(step, name), step.positions)
+            in_bar = name == "error" and split == "train"
+            self.log(
+                f"{split}/{layer}_{name}", metric, on_step=in_bar, on_epoch=True, prog_bar=in_bar
+            )
+
+    def _metric(self, name: str) -> MeanMetric:
+        return self.metrics[name]  # type: ignore[return-value] # all of them are
+
+    def _add_energy(self, batch: Batch, layer: str, split: str = "train") -> None:
+        sequences, length = self.inputs(batch, layer)
+        machine = self.net.machine(layer)
+        beats = length * (machine.positions(length) > 0)
+        energy = machine.free_energy(sequences, length) / beats.clamp(min=1)
+        self._metric(f"{layer}_energy_{split}").update(energy, beats)
+
+    def _compared(self) -> DataLoader[Batch]:
+        """This device's share of the training tracks whose free energy is compared with."""
+        loader: Any = self.trainer.train_dataloader
+        tracks = range(min(COMPARED_TRACKS, len(loader.dataset)))
+        share = tracks[self.trainer.global_rank :: self.trainer.world_size]
+        part = Subset(loader.dataset, share)
+        return DataLoader(part, loader.batch_size, collate_fn=keep_batch)  # type: ignore[arg-type] # the data set gives whole batches
