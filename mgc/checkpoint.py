@@ -5,7 +5,6 @@ import re
 import sys
 import zipfile
 from collections.abc import Mapping
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -249,12 +248,9 @@ def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningMod
         for entry_point in claims:
             if entry_point.value.replace(":", ".") == class_path:
                 try:
-                    import_module(module)
-                except Exception as error:
-                    raise MgcError(
-                        f"{path}: its model, {class_path} of {registry.owner(entry_point)}, cannot "
-                        f"be imported: {type(error).__name__}: {error}"
-                    ) from error
+                    return registry.load_claim("model", entry_point)
+                except MgcError as error:
+                    raise MgcError(f"{path}: its model cannot be used: {error}") from error
     found = getattr(sys.modules.get(module), name, None)
     if not (isinstance(found, type) and issubclass(found, LightningModule)):
         raise MgcError(

@@ -3,12 +3,14 @@
 Starting is fast: neither torch nor a plugin is imported before a command needs it.
 """
 
+import errno
 import inspect
 import logging
 import os
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -16,6 +18,7 @@ from typing import Any, get_args, get_origin
 
 import mgc
 from mgc.errors import MgcError
+from mgc.stopping import Stopped, signals
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,12 @@ class Command:
         target: Function that runs it, as ``module:name``. Its signature and docstring are the
             command's arguments and help.
         help: What it does, in a line.
+        resumes: Whether, given again, it goes on where it was stopped.
     """
 
     target: str
     help: str
+    resumes: bool = False
 
 
 #: Lightning's own commands, all run by :mod:`mgc.training`.
@@ -44,12 +49,18 @@ COMMANDS = {
     "list": Command(
         "mgc.commands.list:list_components", "Models and data sets, and their packages"
     ),
+    "doctor": Command("mgc.commands.doctor:doctor", "What is installed, and what is wrong with it"),
+    "new-plugin": Command(
+        "mgc.commands.new_plugin:new_plugin", "Start a package with a model or data set of your own"
+    ),
     "classify": Command("mgc.commands.classify:classify", "Genres of songs, from a checkpoint"),
-    "extract": Command("mgc.commands.extract:extract", "Features of every layer of a model"),
+    "extract": Command(
+        "mgc.commands.extract:extract", "Features of every layer of a model", resumes=True
+    ),
     "transfer": Command(
         "mgc.commands.transfer:transfer", "What features are worth for another task"
     ),
-    "crossval": Command("mgc.commands.crossval:crossval", "Cross-validate a model"),
+    "crossval": Command("mgc.commands.crossval:crossval", "Cross-validate a model", resumes=True),
     "fuse": Command("mgc.commands.fuse:fuse", "Combine what several models said"),
     "report experiment": Command(
         "mgc.commands.report_experiment:report_experiment",
@@ -65,7 +76,9 @@ COMMANDS = {
         "mgc.commands.data_prepare:prepare", "Download a data set, or tell where to get it"
     ),
     "data verify": Command("mgc.commands.data_verify:verify", "Find what is wrong with a data set"),
-    "data pack": Command("mgc.commands.data_pack:pack", "Decode and resample a data set once"),
+    "data pack": Command(
+        "mgc.commands.data_pack:pack", "Decode and resample a data set once", resumes=True
+    ),
     "data synth": Command("mgc.commands.data_synth:synth", "Synthesise a small music data set"),
 }
 
@@ -80,14 +93,36 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words of the command line; by default those of the process.
 
     Raises:
-        SystemExit: With code 2 after an error that the user can mend, told in one line.
+        SystemExit: With code 2 after an error that the user can mend, told in one line; with 128 +
+            signal after a signal that asks to stop.
     """
     argv = list(sys.argv[1:] if args is None else args)
     _show_log()
-    try:
+    with told_in_one_line(argv), signals.handled():
         run(argv)
-    except (MgcError, ArgumentError) as error:
-        if os.environ.get(TRACEBACK):
+
+
+@contextmanager
+def told_in_one_line(argv: list[str]) -> Iterator[None]:
+    """Turn errors and signals into a line and an exit code.
+
+    Args:
+        argv: Words of the command line.
+
+    Raises:
+        SystemExit: As :func:`main` tells.
+    """
+    try:
+        yield
+    except Stopped as stopped:
+        if not stopped.told:
+            command = COMMANDS.get(" ".join(argv[:2])) or COMMANDS.get(" ".join(argv[:1]))
+            hint = " Give the same command again to go on." if command and command.resumes else ""
+            print(f"mgc: stopped by {stopped.name}.{hint}", file=sys.stderr)
+        raise
+    except (MgcError, ArgumentError, OSError) as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if os.environ.get(TRACEBACK) or (isinstance(error, OSError) and not full):
             raise
         print(f"mgc: error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -4,10 +4,13 @@ Finding is apart from loading: names are listed without importing anything, so o
 cannot break another, and the command starts fast.
 """
 
+import json
 from collections import defaultdict
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from urllib.parse import unquote
 
+import mgc
 from mgc.errors import MgcError
 
 #: Entry point group of each kind of component.
@@ -46,8 +49,8 @@ def load(kind: str, name: str) -> type:
         The class.
 
     Raises:
-        RegistryError: If the name is unknown, claimed twice, fails to import, or is no class of
-            the right kind.
+        RegistryError: If the name is unknown or claimed twice, or its class cannot be had (see
+            :func:`load_claim`).
     """
     found = find(kind)
     if name not in found:
@@ -61,16 +64,78 @@ def load(kind: str, name: str) -> type:
             f"More than one package registers the {kind} '{name}': {owners}. Use the full class "
             "path instead, or uninstall one."
         )
-    entry_point = claims[0]
-    where = f"The {kind} '{name}' from {owner(entry_point)}"
+    return load_claim(kind, claims[0])
+
+
+def load_claim(kind: str, entry_point: EntryPoint) -> type:
+    """Import what an entry point names.
+
+    Args:
+        kind: ``model`` or ``data``.
+        entry_point: A registered component.
+
+    Returns:
+        The class.
+
+    Raises:
+        RegistryError: If its package needs another version of mgc, it fails to import, or is no
+            class of the right kind.
+    """
+    where = f"The {kind} '{entry_point.name}' from {owner(entry_point)}"
+    needed = mgc_versions(entry_point.dist)
+    if not fits(needed):
+        raise RegistryError(
+            f"{where} needs mgc{needed}, but this is mgc {mgc.__version__}. Install a version of "
+            f"{entry_point.dist.name if entry_point.dist else 'it'} made for this mgc, or "
+            f"mgc{needed}."
+        )
     try:
         component = entry_point.load()
-    except Exception as error:
+    # A plugin that calls sys.exit while it is imported is broken as well.
+    except (Exception, SystemExit) as error:
         raise RegistryError(
             f"{where} could not be imported ({entry_point.value}): {type(error).__name__}: {error}"
         ) from error
     check(kind, component, where)
     return component
+
+
+def mgc_versions(dist: Distribution | None) -> str:
+    """Read which versions of mgc a package says it needs.
+
+    Args:
+        dist: An installed package.
+
+    Returns:
+        What its requirement of mgc says, such as ``>=0.1,<0.2``; empty if it says nothing, or is
+        mgc itself.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    for line in (dist.requires if dist else None) or []:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue  # not what mgc has to complain about
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if canonicalize_name(requirement.name) == "mgc" and applies:
+            return ",".join(sorted(map(str, requirement.specifier), reverse=True))  # >=0.1,<0.2
+    return ""
+
+
+def fits(needed: str) -> bool:
+    """Tell whether this version of mgc is among those that a package needs.
+
+    Args:
+        needed: What :func:`mgc_versions` gives.
+
+    Returns:
+        Whether it is.
+    """
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(needed).contains(mgc.__version__, prereleases=True)
 
 
 def check(kind: str, component: object, where: str) -> None:
@@ -115,6 +180,31 @@ def class_path(kind: str, name: str) -> str:
     """
     load(kind, name)
     return find(kind)[name][0].value.replace(":", ".")
+
+
+def packages() -> dict[str, Distribution]:
+    """Find the packages that register something, without importing them.
+
+    Returns:
+        The packages by name and version, mgc among them.
+    """
+    claims = [claim for kind in GROUPS for same in find(kind).values() for claim in same]
+    return {owner(claim): claim.dist for claim in claims if claim.dist}
+
+
+def location(dist: Distribution) -> str:
+    """Tell where a package is installed.
+
+    Args:
+        dist: An installed package.
+
+    Returns:
+        The folder that its modules are in; of an editable installation, its source folder.
+    """
+    origin = json.loads(dist.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        return unquote(origin["url"].removeprefix("file://"))
+    return str(dist.locate_file(""))
 
 
 def owner(entry_point: EntryPoint) -> str:

@@ -1,17 +1,21 @@
 """``mgc list``: models and data sets."""
 
+from collections.abc import Iterable
+
 from mgc import registry
 from mgc.errors import MgcError
 
 
-def list_components(check: bool = False) -> None:
+def list_components(verbose: bool = False, check: bool = False) -> None:
     """List the registered models and data sets and the packages they come from.
 
     Nothing is imported, so a broken package is listed like any other unless --check is given.
 
-    Example: mgc list --check
+    Example: mgc list --verbose
 
     Args:
+        verbose: Tell also of each package what it is, where it is installed and which versions of
+            mgc it is made for.
         check: Import everything, which takes seconds, and tell what is broken and why.
     """
     rows = [("KIND", "NAME", "PACKAGE", "CLASS")]
@@ -25,13 +29,36 @@ def list_components(check: bool = False) -> None:
                 try:
                     registry.load(kind, name)
                 except MgcError as error:
-                    notes.append(str(error))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print(
-            "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+                    notes.append(" ".join(str(error).split()))
+    print_table(rows)
+    if verbose:
+        print()
+        print_table(_packages())
     for note in notes:
         print(f"broken: {note}")
     if check and not notes:
         print("All of them can be imported.")
+
+
+def print_table(rows: Iterable[tuple[str, ...]]) -> None:
+    """Print rows of text with aligned columns.
+
+    Args:
+        rows: The rows, all of the same length.
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _packages() -> list[tuple[str, ...]]:
+    """What is known of each package."""
+    rows: list[tuple[str, ...]] = [("PACKAGE", "FOR MGC", "FITS", "WHERE", "WHAT")]
+    for name, dist in registry.packages().items():
+        needed = registry.mgc_versions(dist)
+        fits = "yes" if registry.fits(needed) else "no"
+        summary = dist.metadata["Summary"] or ""
+        rows.append((name, needed or "any", fits, registry.location(dist), summary))
+    return rows

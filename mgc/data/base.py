@@ -373,6 +373,8 @@ class MusicDataModule(LightningDataModule):
             collate_fn=keep_batch,  # type: ignore[arg-type] # the data set gives whole batches
             pin_memory=on_gpu,
             persistent_workers=self.num_workers > 0,
+            # Batch normalisation cannot learn from a single clip. Later epochs have it again.
+            drop_last=shuffle and len(sampler) > 1 and len(sampler) % self.batch_size == 1,
         )
 
 

@@ -1,0 +1,157 @@
+"""``mgc doctor``: what is installed, and what is wrong with it."""
+
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+
+import mgc
+from mgc import registry
+from mgc.commands.list import print_table
+from mgc.errors import MgcError
+
+#: What training stands on, in the order of a first look.
+LIBRARIES = ("torch", "lightning", "torchmetrics", "torchaudio", "soundfile", "librosa", "wandb")
+
+#: Those that come with compiled code, which may not fit the machine: they are imported.
+COMPILED = ("torch", "torchaudio", "soundfile", "lightning")
+
+#: Formats that music comes in.
+FORMATS = ("WAV", "AU", "FLAC", "OGG", "MP3")
+
+
+def doctor() -> None:
+    """Tell what is installed, which devices there are, and what is wrong.
+
+    Looks at the versions that mgc and every plugin ask for, imports every model and data set, and
+    asks whether W&B is logged in. Ends with a line for each problem. The exit code is 1 if there is
+    any, so that scripts can ask; it is 0 if all is well.
+
+    Example: mgc doctor
+
+    Raises:
+        SystemExit: With code 1 if something is wrong.
+    """
+    problems: list[str] = []
+    print(f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
+    broken = list(_import_compiled())
+    problems += broken
+    print_table([("LIBRARY", "VERSION", ""), *_libraries()])
+    print()
+    if not any(line.startswith(("torch ", "lightning ")) for line in broken):
+        problems += _print_devices()
+        _print_wandb()
+        print()
+        problems += _print_components()
+    for name, dist in registry.packages().items():
+        problems += [f"{name}: {line}" for line in unmet(dist)]
+    print()
+    for line in problems:
+        print("problem: " + " ".join(line.split()))
+    if problems:
+        raise SystemExit(1)
+    print("All is well.")
+
+
+def unmet(dist: Distribution) -> Iterator[str]:
+    """Find the requirements of a package that the installed packages do not meet.
+
+    Args:
+        dist: An installed package.
+
+    Yields:
+        What is missing or of another version, in a line.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for text in dist.requires or []:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            yield f"its requirement {text!r} cannot be understood"
+            continue
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            yield f"needs {requirement}, which is not installed"
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            yield f"needs {requirement}, but {requirement.name} {found} is installed"
+
+
+def _import_compiled() -> Iterator[str]:
+    for name in COMPILED:
+        try:
+            import_module(name)
+        except Exception as error:
+            yield f"{name} cannot be imported: {type(error).__name__}: {error}"
+
+
+def _libraries() -> Iterator[tuple[str, str, str]]:
+    """Name and version of each library, and what else counts about it."""
+    for name in LIBRARIES:
+        try:
+            found = distribution(name).version
+        except PackageNotFoundError:
+            found = "-"
+        note = ""
+        library = sys.modules.get(name)
+        if name == "torch" and library:
+            note = f"built for CUDA {library.version.cuda}" if library.version.cuda else "CPU only"
+        elif name == "soundfile" and library:
+            readable = [form for form in FORMATS if form in library.available_formats()]
+            note = f"libsndfile {library.__libsndfile_version__}, reads {' '.join(readable)}"
+        yield name, found, note
+
+
+def _print_devices() -> list[str]:
+    import torch
+
+    print(f"device: cpu, {os.cpu_count()} cores, torch uses {torch.get_num_threads()}")
+    with warnings.catch_warnings(record=True) as told:
+        # A driver that is too old for this torch is a warning, and no device.
+        warnings.simplefilter("always")
+        for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+            about = torch.cuda.get_device_properties(number)
+            print(f"device: cuda:{number}, {about.name}, {about.total_memory / 2**30:.0f} GiB")
+    if torch.backends.mps.is_available():
+        print("device: mps")
+    return [str(warning.message) for warning in told]
+
+
+def _print_wandb() -> None:
+    from mgc.tracking import logged_in_to_wandb
+
+    mode = os.environ.get("WANDB_MODE")
+    if mode:
+        print(f"W&B: WANDB_MODE is {mode}")
+    elif logged_in_to_wandb():
+        print("W&B: logged in, runs are sent to it")
+    else:
+        print("W&B: not logged in, runs stay on this machine (wandb login changes that)")
+
+
+def _print_components() -> list[str]:
+    """Import everything that is registered; returns what could not be had."""
+    problems = []
+    works: dict[str, list[str]] = {name: [] for name in registry.packages()}
+    for kind in registry.GROUPS:
+        for name, claims in registry.find(kind).items():
+            try:
+                registry.load(kind, name)
+            except MgcError as error:
+                problems.append(str(error))
+                continue
+            works.setdefault(registry.owner(claims[0]), []).append(name)
+    print_table(
+        [
+            ("PACKAGE", "WORKS"),
+            *((name, ", ".join(names) or "nothing") for name, names in works.items()),
+        ]
+    )
+    return problems

@@ -1,0 +1,97 @@
+"""How each registered model and data set is made small enough for the checks of mgc.testing.
+
+New ones are checked as soon as they are registered; those that need settings to be small, learn
+fast or be made at all get a line here.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import layouts
+import torch
+from generate_msd import generate_msd
+
+from mgc.data.gtzan import GENRES as GTZAN_GENRES
+from mgc.data.msd import MSDKey
+from mgc.testing.models import check_features
+
+
+def beats(items: int) -> dict[str, torch.Tensor]:
+    """Chroma and timbre of tracks of different lengths."""
+    generator = torch.Generator().manual_seed(0)
+    chroma, timbre = torch.randn(2, items, 40, 12, generator=generator)
+    return {"chroma": chroma, "timbre": timbre, "length": torch.arange(items) % 20 + 21}
+
+
+#: What differs from the defaults of ModelCase; ``checks`` where not all of them apply.
+MODELS: dict[str, dict[str, Any]] = {
+    "beat_logistic": {
+        "settings": {"window_beats": 8, "lr": 0.1},
+        "tasks": ("multiclass",),
+        "inputs": beats,
+    },
+    "kcnn": {
+        "settings": {
+            "codebook_size": 8,
+            "units": 8,
+            "hidden": 8,
+            "vectors_per_word": 16,
+            "lr": 1.0,
+        },
+        "fit_first": True,  # the codebooks
+    },
+    "mfcc": {"checks": [check_features]},  # there is nothing to train
+    "residual_map_net": {"settings": {"filters": 8, "lr": 0.01}},
+    "timm_finetune": {
+        "settings": {
+            "backbone": "test_resnet",
+            "pretrained": False,
+            "tune": "all",
+            "image_size": 32,
+            "n_fft": 256,
+            "hop_length": 128,
+            "lr": 0.01,
+        },
+    },
+    "vgg_tagger": {"settings": {"channels": 4, "n_mels": 24, "lr": 0.01}},
+}
+
+
+def write_msd(root: Path) -> None:
+    generate_msd(root, artists=20, beats=24, previews=40)
+    MSDKey(str(root)).pack()
+
+
+def write_gtzan(root: Path) -> None:
+    """Four tracks a genre, one of them of a pair of identical ones."""
+    for number, genre in enumerate(GTZAN_GENRES):
+        for track in (0, 1, 98, 99):
+            path = root / "genres" / genre / f"{genre}.{track:05}.wav"
+            layouts.write_tone(path, 200 + 50 * number)
+
+
+MSD = {"writer": write_msd}
+
+#: Writer of a tiny copy, and what differs from the defaults of DataCase. The writer of the others
+#: is ``layouts.write_<name>``.
+DATA: dict[str, dict[str, Any]] = {
+    "emomusic": {"settings": {"first_seconds": 1.2}},
+    "folder": {"settings": {"labels": ["jazz", "rock"]}, "splits": ("stratified", "fold")},
+    "gtzan": {"writer": write_gtzan, "splits": ("stratified", "fold")},
+    "ismir2004": {"ungrouped": ("evaluation",)},
+    "msd_artist": MSD | {"settings": {"artists": 10, "tracks_per_class": 10}},
+    "msd_genre": MSD | {"settings": {"tracks_per_class": 10}},
+    "msd_key": MSD | {"settings": {"tracks_per_class": 10}},
+    "msd_tagging": MSD,
+    "msd_unlabelled": MSD
+    | {
+        "settings": {"genre_tracks": 10, "artists": 10, "artist_tracks": 10, "key_tracks": 10},
+        "ungrouped": ("artist",),  # which its artist task cannot keep
+    },
+}
+
+
+def writer(name: str) -> Callable[[Path], None]:
+    """Writer of a tiny copy of a data set."""
+    return DATA.get(name, {}).get("writer") or getattr(layouts, f"write_{name}")

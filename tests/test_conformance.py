@@ -1,0 +1,45 @@
+"""Everything that is registered keeps the contract, as mgc.testing checks it for plugins."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import registered
+
+from mgc import registry
+from mgc.testing import DATA_CHECKS, MODEL_CHECKS, DataCase, ModelCase
+
+
+def cases(kind, settings, checks):
+    for name in registry.find(kind):
+        for check in settings.get(name, {}).get("checks", checks):
+            yield pytest.param(name, check, id=f"{name}-{check.__name__.removeprefix('check_')}")
+
+
+@pytest.mark.parametrize(("name", "check"), cases("model", registered.MODELS, MODEL_CHECKS))
+def test_model(name: str, check: Callable[[ModelCase], None]) -> None:
+    settings = {k: v for k, v in registered.MODELS.get(name, {}).items() if k != "checks"}
+    check(ModelCase(registry.load("model", name), **settings))
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory) -> Callable[[str], Path]:
+    """A function that gives the tiny copy of a data set; sets of one writer share it."""
+    written: dict[Callable, Path] = {}
+
+    def copy(name: str) -> Path:
+        write = registered.writer(name)
+        if write not in written:
+            written[write] = tmp_path_factory.mktemp(name)
+            write(written[write])
+        return written[write]
+
+    return copy
+
+
+@pytest.mark.parametrize(("name", "check"), cases("data", registered.DATA, DATA_CHECKS))
+def test_data(name: str, check: Callable[[DataCase], None], copies) -> None:
+    settings = {
+        k: v for k, v in registered.DATA.get(name, {}).items() if k not in ("checks", "writer")
+    }
+    check(DataCase(registry.load("data", name), copies(name), **settings))
