@@ -62,6 +62,13 @@ COMMANDS = {
     ),
     "crossval": Command("mgc.commands.crossval:crossval", "Cross-validate a model", resumes=True),
     "fuse": Command("mgc.commands.fuse:fuse", "Combine what several models said"),
+    "separate": Command(
+        "mgc.commands.separate:separate", "Harmonic and percussive waveforms of songs"
+    ),
+    "plot components": Command(
+        "mgc.commands.plot_components:plot_components",
+        "Spectrograms of a song's harmonic and percussive components",
+    ),
     "report experiment": Command(
         "mgc.commands.report_experiment:report_experiment",
         "Confusion matrices and accuracies, beside published ones",
