@@ -105,6 +105,42 @@ class HarmonicPercussive(nn.Module):
         return masks[0].to(magnitude.dtype), masks[1].to(magnitude.dtype)
 
 
+def separate_audio(
+    audio: Tensor, separation: HarmonicPercussive, n_fft: int = 2048, hop_length: int = 512
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Split waveforms into harmonic, percussive and residual ones, which add up to them.
+
+    The masks of the magnitudes are applied to the complex spectrogram (Hann window), which is
+    turned back by overlap and add.
+
+    Args:
+        audio: Samples of shape (channels, samples), float32.
+        separation: How to separate the spectrogram.
+        n_fft: Length of a frame in samples.
+        hop_length: Distance between two frames in samples, at most a quarter of ``n_fft``.
+
+    Returns:
+        Waveforms of the shape of ``audio``: harmonic, percussive, and the residual, which is no
+        more than rounding errors where soft masks have margins of 1.
+
+    Raises:
+        MgcError: If the frames do not overlap enough.
+    """
+    if not 1 <= hop_length <= n_fft // 4:
+        raise MgcError(
+            f"hop_length={hop_length}: must be between 1 and {n_fft // 4}, a quarter of n_fft."
+        )
+    window = torch.hann_window(n_fft, device=audio.device)
+    spectrum = torch.stft(
+        audio, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True
+    )
+    harmonic, percussive = (
+        torch.istft(spectrum * mask, n_fft, hop_length, window=window, length=audio.shape[-1])
+        for mask in separation.masks(spectrum.abs())
+    )
+    return harmonic, percussive, audio - harmonic - percussive
+
+
 @torch.no_grad()
 def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
     """Replace every value by the median of the values around it, along one dimension.
@@ -157,9 +193,9 @@ def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
     return result
 
 
-#: Values that are filtered at a time: on a CPU, such that what is computed on the way (ten times as
-#: much) stays in its caches, and on another device, such that it fits its memory.
-CPU_VALUES, DEVICE_VALUES = 2**18, 2**26
+#: Values that are filtered at a time, so that what is computed on the way (about ten times as much)
+#: stays near a CPU's cache or fits another device's memory.
+CPU_VALUES, DEVICE_VALUES = 2**21, 2**26
 
 
 def _check_length(length: int, name: str) -> None:
@@ -228,11 +264,12 @@ def _medians(x: Tensor, length: int) -> Tensor:
             return [x[:, first // group : first // group + available, first % group]]
         one, other = block(first, size // 2), block(first + size // 2, size // 2)
         both = min(one[0].shape[1], other[0].shape[1])
-        return _merge([v[:, :both] for v in one], [v[:, :both] for v in other])
+        return _merge(_cut(one, both), _cut(other, both))
 
     def block(first: int, size: int) -> list[Tensor]:
         """Look a sorted block up, which may begin in a later group."""
-        return [v[:, first // period :] for v in sort(first % period, size)]
+        values = sort(first % period, size)
+        return [v[:, first // period :] for v in values] if first >= period else values
 
     def select(candidates: list[Tensor], first: int) -> list[Tensor]:
         """Find the medians of windows from a position on, as many as they have candidates."""
@@ -244,8 +281,8 @@ def _medians(x: Tensor, length: int) -> Tensor:
             # Sorted candidates and the new values the other way round: dropping the lowest and
             # the highest is to clamp each new value between two candidates. What is left falls,
             # then rises, so that a bitonic network sorts it.
-            added = [v[:, :groups] for v in block(new, half)]
-            kept = map(torch.clamp, reversed(added), candidates, candidates[half:])
+            added = reversed(_cut(block(new, half), groups))
+            kept = map(torch.clamp, added, candidates, candidates[half:])
             medians += select(_sort_bitonic(list(kept)), start)
         return medians
 
@@ -254,7 +291,7 @@ def _medians(x: Tensor, length: int) -> Tensor:
     first, size = group - 1, group
     while first < length:
         if first + size <= length:
-            common = _merge(common, [v[:, :groups] for v in block(first, size)])
+            common = _merge(common, _cut(block(first, size), groups))
             first += size
         size //= 2
     # With fewer values in common than windows, candidates beyond all values stand in.
@@ -269,6 +306,11 @@ def _bounds(dtype: torch.dtype) -> tuple[float, float]:
     if dtype.is_floating_point:
         return -math.inf, math.inf
     return torch.iinfo(dtype).min, torch.iinfo(dtype).max
+
+
+def _cut(values: list[Tensor], groups: int) -> list[Tensor]:
+    """Keep the first groups; a slice of everything would cost as much as computing a little."""
+    return values if values[0].shape[1] == groups else [v[:, :groups] for v in values]
 
 
 def _merge(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
@@ -308,7 +350,9 @@ def _masks(part: Tensor, reference: Tensor, power: float, silence: float) -> tup
         return (part > reference).to(part.dtype), (reference > part).to(part.dtype)
     scale = torch.maximum(part, reference)
     silent = scale < torch.finfo(scale.dtype).tiny
-    scale = scale.masked_fill(silent, 1)
-    one, other = (part / scale).pow(power), (reference / scale).pow(power)
+    scale.masked_fill_(silent, 1)
+    one, other = (part / scale).pow_(power), (reference / scale).pow_(power)
     both = one + other
-    return (one / both).masked_fill(silent, silence), (other / both).masked_fill(silent, silence)
+    return one.div_(both).masked_fill_(silent, silence), other.div_(both).masked_fill_(
+        silent, silence
+    )

@@ -1,0 +1,167 @@
+"""``mgc plot components``: spectrograms of a song's harmonic and percussive components."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mgc.errors import MgcError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+
+def plot_components(
+    song: str,
+    out: str = "components.png",
+    start: float = 0.0,
+    seconds: float = 30.0,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    harmonic_length: int = 31,
+    percussive_length: int = 31,
+    power: float = 2.0,
+    margin_harmonic: float = 1.0,
+    margin_percussive: float = 1.0,
+    scale: Literal["linear", "log"] = "log",
+    f_min: float = 50.0,
+    f_max: float | None = None,
+    top_db: float = 80.0,
+) -> None:
+    """Draw the spectrograms of a song and of its harmonic and percussive components.
+
+    With margins greater than 1, the residual is drawn too. Decibels are below the song's maximum.
+
+    Example: mgc plot components song.wav --out components.png --start 30 --seconds 10
+
+    Args:
+        song: Audio file: WAV, AU, FLAC, OGG, MP3. Its channels are averaged.
+        out: Picture to write; its ending tells the format: png, pdf, svg.
+        start: Where to begin, in seconds.
+        seconds: How much of the song to draw, in seconds.
+        n_fft: Length of a frame in samples.
+        hop_length: Distance between two frames in samples.
+        harmonic_length: Length of the median filter along time, in frames; odd.
+        percussive_length: Length of the median filter along frequency, in bins; odd.
+        power: Exponent of the soft masks; inf makes hard masks.
+        margin_harmonic: How many times as large as the percussive part the harmonic one must be,
+            1 or more.
+        margin_percussive: The same for the percussive part.
+        scale: Scale of the frequency axis.
+        f_min: Lowest frequency of a logarithmic axis in Hz; a linear one begins at 0.
+        f_max: Highest frequency in Hz; by default half of the song's rate.
+        top_db: Range of the colours in decibels.
+
+    Raises:
+        MgcError: If the song cannot be read or a setting is out of range.
+    """
+    import torch
+
+    from mgc.data import audio
+    from mgc.features.separation import HarmonicPercussive
+    from mgc.writing import replacing
+
+    separation = HarmonicPercussive(
+        harmonic_length, percussive_length, power, margin_harmonic, margin_percussive
+    )
+    form = Path(out).suffix.lower().removeprefix(".")
+    if form not in ("png", "pdf", "svg"):
+        raise MgcError(f"{out}: the picture's name must end in .png, .pdf or .svg.")
+    if n_fft < 2 or hop_length < 1:
+        raise MgcError(f"n_fft={n_fft} and hop_length={hop_length}: must be at least 2 and 1.")
+    info = audio.probe(song)
+    rate = info.sample_rate
+    if start < 0 or start >= info.seconds or seconds <= 0:
+        raise MgcError(
+            f"{song}: lasts {info.seconds:.1f} s, there is nothing in {seconds:g} s from "
+            f"{start:g} s on. Change start or seconds."
+        )
+    f_max = f_max or rate / 2
+    if not 0 < f_min < f_max <= rate / 2 or top_db <= 0:
+        raise MgcError(
+            f"f_min={f_min:g}, f_max={f_max:g}, top_db={top_db:g}: frequencies must rise from above "
+            f"0 to at most {rate / 2:g} Hz, and decibels be above 0."
+        )
+    samples = torch.from_numpy(audio.read(song, rate, round(start * rate), round(seconds * rate)))
+    magnitude = torch.stft(
+        samples,
+        n_fft,
+        hop_length,
+        window=torch.hann_window(n_fft),
+        pad_mode="constant",
+        return_complex=True,
+    ).abs()
+    harmonic, percussive = separation(magnitude)
+    shown = {"original": magnitude, "harmonic": harmonic, "percussive": percussive}
+    if max(margin_harmonic, margin_percussive) > 1:
+        shown["residual"] = magnitude - harmonic - percussive
+    # The quietest level keeps silence finite.
+    reference = max(magnitude.max().item(), 1e-5)
+    decibels = {
+        name: (20 * torch.log10(values / reference)).clamp(min=-top_db).numpy()
+        for name, values in shown.items()
+    }
+    figure = draw_components(
+        decibels,
+        title=Path(song).name,
+        sample_rate=rate,
+        hop_length=hop_length,
+        start=start,
+        f_min=f_min if scale == "log" else 0.0,
+        f_max=f_max,
+        scale=scale,
+        top_db=top_db,
+    )
+    with replacing(out) as partial:
+        figure.savefig(partial, dpi=120, format=form)
+    print(f"Written to {out}")
+
+
+def draw_components(
+    decibels: "dict[str, np.ndarray]",
+    *,
+    title: str,
+    sample_rate: int,
+    hop_length: int,
+    start: float,
+    f_min: float,
+    f_max: float,
+    scale: str,
+    top_db: float,
+) -> "Figure":
+    """Draw spectrograms below each other, with one colour bar.
+
+    Args:
+        decibels: Spectrograms of shape (bins, frames) by name, in dB.
+        title: Title of the picture.
+        sample_rate: Rate of the audio in Hz.
+        hop_length: Distance between two frames in samples.
+        start: Time of the first frame in seconds.
+        f_min: Lower end of the frequency axis in Hz.
+        f_max: Upper end of the frequency axis in Hz.
+        scale: ``linear`` or ``log``.
+        top_db: Range of the colours below 0 dB.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
+    bins, frames = next(iter(decibels.values())).shape
+    # Points are areas, with the frame's time and the bin's frequency in their middle.
+    time = start + (np.arange(frames + 1) - 0.5) * hop_length / sample_rate
+    frequency = ((np.arange(bins + 1) - 0.5) * sample_rate / (2 * (bins - 1))).clip(0)
+    figure = Figure(figsize=(10, 2.6 * len(decibels) + 0.6), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(len(decibels), sharex=True, sharey=True))
+    for axes, (name, values) in zip(panels, decibels.items(), strict=True):
+        mesh = axes.pcolormesh(
+            time, frequency, values, vmin=-top_db, vmax=0, cmap="magma", rasterized=True
+        )
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_yscale(scale)
+        axes.set_ylim(f_min, f_max)
+        axes.set_xlim(max(start, time[0]), time[-1])
+        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set_ylabel("frequency (Hz)")
+    panels[-1].set_xlabel("time (s)")
+    figure.colorbar(mesh, ax=panels, label="level (dB below the song's maximum)", pad=0.01)
+    figure.suptitle(title, fontsize=11)
+    return figure

@@ -1,0 +1,198 @@
+"""``mgc separate``: the harmonic and percussive components of songs, as waveforms."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from mgc.data import audio
+from mgc.errors import MgcError
+from mgc.features.separation import HarmonicPercussive, separate_audio
+from mgc.writing import replacing
+
+#: Length of the part of a file that is separated at a time, in seconds.
+PART_SECONDS = 60
+
+
+def separate(
+    files: list[str],
+    out: str,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    harmonic_length: int = 31,
+    percussive_length: int = 31,
+    power: float = 2.0,
+    margin_harmonic: float = 1.0,
+    margin_percussive: float = 1.0,
+    overwrite: bool = False,
+    device: Literal["cpu", "cuda", "mps"] = "cpu",
+) -> None:
+    """Split songs into harmonic and percussive waveforms, by median filtering.
+
+    Writes OUT/song.harmonic.wav and OUT/song.percussive.wav (32-bit float, rate and channels of
+    the song), and OUT/song.residual.wav if a margin is greater than 1 or the masks are hard. They
+    add up to the song. Songs of a folder keep their sub-folders. Songs whose components are
+    there already are skipped. A file that cannot be read is reported, the others are separated,
+    and the exit code is 2. Long songs are separated a minute at a time, with the same result.
+
+    Example: mgc separate song.mp3 more_songs --out components
+
+    Args:
+        files: Audio files, and folders to look for them in, with their sub-folders.
+        out: Folder for the components.
+        n_fft: Length of a spectrogram's frame in samples.
+        hop_length: Distance between two frames in samples, at most a quarter of n_fft.
+        harmonic_length: Length of the median filter along time, in frames; odd.
+        percussive_length: Length of the median filter along frequency, in bins; odd.
+        power: Exponent of the soft masks; inf makes hard masks.
+        margin_harmonic: How many times as large as the percussive part the harmonic one must be,
+            1 or more. What belongs clearly to neither goes to the residual.
+        margin_percussive: The same for the percussive part.
+        overwrite: Separate songs again whose components are there.
+        device: Where to compute.
+
+    Raises:
+        MgcError: If a setting is out of range, or files could not be read.
+    """
+    separation = HarmonicPercussive(
+        harmonic_length, percussive_length, power, margin_harmonic, margin_percussive
+    )
+    parts = Parts(separation, n_fft, hop_length, device)
+    names = ["harmonic", "percussive"]
+    if power == float("inf") or max(margin_harmonic, margin_percussive) > 1:
+        names.append("residual")
+    songs = _find_songs(files, Path(out))
+    done = failures = 0
+    for target, song in tqdm(songs.items(), unit="song", disable=not sys.stderr.isatty()):
+        targets = [Path(f"{target}.{name}.wav") for name in names]
+        if not overwrite and all(path.exists() for path in targets):
+            continue
+        try:
+            _separate_file(song, targets, parts)
+        except audio.AudioError as error:
+            failures += 1
+            print(f"mgc: {error}", file=sys.stderr)
+            continue
+        done += 1
+    skipped = len(songs) - done - failures
+    print(f"Separated {done} songs into {out}." + (f" {skipped} were there." if skipped else ""))
+    if failures:
+        raise MgcError(f"{failures} of {len(songs)} files could not be read.")
+
+
+class Parts:
+    """Separation of a song of any length, a part at a time.
+
+    A part is separated with so much of the song around it that its components are those of the
+    whole song, to rounding.
+    """
+
+    def __init__(
+        self, separation: HarmonicPercussive, n_fft: int, hop_length: int, device: str
+    ) -> None:
+        """Initialize a new separation.
+
+        Args:
+            separation: How to separate a spectrogram.
+            n_fft: Length of a frame in samples.
+            hop_length: Distance between two frames in samples.
+            device: Where to compute.
+
+        Raises:
+            MgcError: If the frames do not overlap enough.
+        """
+        if not 1 <= hop_length <= n_fft // 4:
+            raise MgcError(
+                f"hop_length={hop_length}: must be between 1 and {n_fft // 4}, a quarter of n_fft."
+            )
+        self.separation, self.n_fft, self.hop_length = separation, n_fft, hop_length
+        self.device = device
+        # Of a cut-out, frames near its ends see its ends; their neighbours within the filter see
+        # those frames, and samples within a frame see the neighbours.
+        self.margin = (separation.harmonic_length // 2 + 2 * -(-n_fft // hop_length)) * hop_length
+
+    def __call__(self, path: Path, info: audio.AudioInfo) -> Iterator[list[np.ndarray]]:
+        """Separate a song.
+
+        Args:
+            path: Audio file.
+            info: What its header says.
+
+        Yields:
+            Harmonic, percussive and residual waveform of shape (samples, channels), for one part of
+            the song after the other.
+
+        Raises:
+            AudioError: If the file is broken.
+        """
+        length = max(1, PART_SECONDS * info.sample_rate // self.hop_length) * self.hop_length
+        for start in range(0, info.frames, length):
+            first = max(0, start - self.margin)
+            samples = start + length + self.margin - first
+            components = separate_audio(
+                self._read(path, info, first, samples),
+                self.separation,
+                self.n_fft,
+                self.hop_length,
+            )
+            inner = slice(start - first, start - first + length)
+            yield [component[:, inner].T.cpu().numpy() for component in components]
+
+    def _read(self, path: Path, info: audio.AudioInfo, first: int, samples: int) -> Tensor:
+        channels = [
+            audio.read(path, info.sample_rate, first, samples, channel)
+            for channel in range(info.channels)
+        ]
+        return torch.from_numpy(np.stack(channels)).to(self.device)
+
+
+def _find_songs(files: list[str], out: Path) -> dict[Path, Path]:
+    """Find the songs, by the path that their components' files begin with."""
+    songs: dict[Path, Path] = {}
+    for source in map(Path, files):
+        found = audio.find_files(source) if source.is_dir() else [source]
+        folder = source if source.is_dir() else source.parent
+        for song in found:
+            if out.resolve() in song.resolve().parents and source.is_dir():
+                continue  # components written by an earlier run
+            target = out / song.relative_to(folder).with_suffix("")
+            if os.path.abspath(songs.setdefault(target, song)) != os.path.abspath(song):
+                raise MgcError(
+                    f"{song} and {songs[target]} would have components of the same name. "
+                    "Separate them into two folders."
+                )
+    if not songs:
+        raise MgcError(f"{', '.join(files)}: no audio files ({', '.join(audio.SUFFIXES)}).")
+    return songs
+
+
+def _separate_file(song: Path, targets: list[Path], parts: Parts) -> None:
+    """Write the components of a song, all or none."""
+    info = audio.probe(song)
+    # A WAV file's header cannot tell a length of 4 GiB.
+    large = info.frames * info.channels * 4 >= 2**32 - 2**16
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(
+                soundfile.SoundFile(
+                    stack.enter_context(replacing(target)),
+                    "w",
+                    info.sample_rate,
+                    info.channels,
+                    "FLOAT",
+                    format="RF64" if large else "WAV",
+                )
+            )
+            for target in targets
+        ]
+        for components in parts(song, info):
+            for file, component in zip(opened, components, strict=False):
+                file.write(component)
