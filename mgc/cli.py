@@ -76,6 +76,10 @@ COMMANDS = {
     "report transfer": Command(
         "mgc.commands.report_transfer:report_transfer", "Tables and plots of transfer experiments"
     ),
+    "reproduce gwardys2014": Command(
+        "mgc.commands.reproduce_gwardys2014:reproduce_gwardys2014",
+        "Networks and SVMs on three components of GTZAN, beside the paper's tables",
+    ),
     "import choi2017": Command(
         "mgc.commands.import_choi2017:import_choi2017", "The published weights of the VGG tagger"
     ),

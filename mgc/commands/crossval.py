@@ -1,5 +1,6 @@
 """``mgc crossval``: train and test a model on every fold."""
 
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -9,6 +10,7 @@ def crossval(
     folds: int = 10,
     repeats: int = 1,
     seeds: str = "",
+    test_folds: int | None = None,
     out: str | None = None,
     jobs: int | None = None,
 ) -> None:
@@ -30,6 +32,8 @@ def crossval(
         folds: Number of folds. Data sets that come with folds have their own number.
         repeats: How often to repeat it with another seed: 0, 1, 2 and so on.
         seeds: Seeds of the splits and of training, separated by commas, instead of repeats.
+        test_folds: How many of the folds to train and test, from the first; by default all. 1 is a
+            single split of the same proportions; the other folds can be added later.
         out: Folder for the results; by default runs/crossval/NAME-OF-CONFIG.
         jobs: Folds to run at the same time; by default one per GPU, without a GPU one. With more
             than one, each fold has one GPU to itself.
@@ -47,7 +51,12 @@ def crossval(
     if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
         raise MgcError("Give --repeats of 1 or more, or different --seeds such as 0,1,2.")
     folder = Path(out or Path("runs", "crossval", Path(config).stem))
+    count = folds if test_folds is None else test_folds
+    if not 1 <= count <= folds:
+        raise MgcError(f"--test_folds {count}: give 1 to {folds}, the number of folds.")
     experiment = Experiment.prepare(folder, config, list(overrides), folds, numbers)
+    chosen = tuple(fold for fold in experiment.folds if fold.fold < count)
+    experiment = replace(experiment, folds=chosen)
     run_folds(experiment, jobs)
     summary = collect(experiment)
     print(summary.text)

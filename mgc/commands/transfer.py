@@ -9,11 +9,13 @@ def transfer(
     out: str,
     layers: str = "all",
     with_each: str | None = None,
-    classifier: Literal["svm", "knn", "logistic"] = "svm",
+    classifier: Literal["svm", "svm_rbf", "knn", "logistic"] = "svm",
     folds: int | None = None,
+    folds_of: str | None = None,
     seed: int | None = None,
     nested: bool = True,
     inner_folds: int | None = None,
+    probabilities: bool = False,
     jobs: int = -1,
 ) -> None:
     """Fit a classifier on combinations of layers and report how well each serves the task.
@@ -28,6 +30,9 @@ def transfer(
 
     Example: mgc transfer gtzan.parquet gtzan_mfcc.parquet --layers all --out results/gtzan
 
+    Example: mgc transfer harmonic.parquet --layers penultimate --probabilities --out svm/harmonic,
+    then mgc fuse svm/harmonic svm/percussive --method weighted --weights 0.2,0.8 --out svm/both
+
     Args:
         features: Feature tables of the same tracks, written by `mgc extract`.
         out: Folder for the results: summary.csv, scores.parquet, predictions.parquet.
@@ -35,37 +40,67 @@ def transfer(
             names, as in 123,135,mfcc,12345+mfcc. `all` is every combination of blocks, every other
             layer alone and with all the blocks.
         with_each: Layer that is also joined to every combination of blocks, such as mfcc.
-        classifier: svm; knn (nearest neighbours); logistic (ridge regression for quantities).
+        classifier: svm; svm_rbf (RBF kernels only); knn (nearest neighbours); logistic (ridge
+            regression for quantities).
         folds: Number of folds to make, stratified by class. By default the folds given in the
             table, else its split into train, val and test, else 10 folds.
+        folds_of: Folder that `mgc crossval` wrote: its test folds are used, and its validation
+            folds choose the settings, so that results can be compared and fused.
         seed: Shuffle the tracks before folds are made. By default folds are cut in the order of the
             table, which keeps neighbours (often of one artist) together.
         nested: Whether to run the nested protocol too; it takes about four times as long again.
         inner_folds: How many of the other folds choose the settings of each fold (rounded up to
             an even number). By default all; 2 makes the nested protocol of large sets feasible.
+        probabilities: Also write how likely each class is for every track of the nested protocol,
+            to OUT/test and OUT/validate, for `mgc fuse` and `mgc report experiment`; of one
+            combination of layers. Those of support vector machines are calibrated (Platt) on
+            training tracks.
         jobs: Number of processes; -1 is one per core.
 
     Raises:
         MgcError: If the tables or the settings do not fit together.
     """
+    from mgc.errors import MgcError
     from mgc.evaluation.combinations import load_tables, parse_combinations
-    from mgc.evaluation.folds import make_plan
+    from mgc.evaluation.folds import make_plan, plan_like
+    from mgc.evaluation.results import Results
     from mgc.evaluation.transfer import METRICS, Progress, run_transfer
 
     table = load_tables(features)
     chosen = parse_combinations(layers, list(table.layers), with_each=with_each)
-    plan = make_plan(
-        table.tracks,
-        table.targets if table.task == "multiclass" else None,
-        table.labels,
-        folds=folds,
-        seed=seed,
-        inner_folds=inner_folds,
-        nested=nested,
-    )
+    if probabilities and (len(chosen) > 1 or not nested):
+        raise MgcError(
+            "--probabilities: give one combination of layers (--layers), and leave the nested "
+            f"protocol on. The tables hold {', '.join(table.layers)}."
+        )
+    classes = table.targets if table.task == "multiclass" else None
+    if folds_of is not None:
+        if folds is not None or seed is not None or inner_folds is not None:
+            raise MgcError("--folds_of brings its own folds: leave out --folds and --seed.")
+        test, validation = (
+            Results.load(Path(folds_of, stage)).tracks for stage in ("test", "validate")
+        )
+        plan = plan_like(table.tracks, test, validation, classes, table.labels, nested=nested)
+    else:
+        plan = make_plan(
+            table.tracks,
+            classes,
+            table.labels,
+            folds=folds,
+            seed=seed,
+            inner_folds=inner_folds,
+            nested=nested,
+        )
     progress = Progress(Path(out, "progress.jsonl"))
     result = run_transfer(table, chosen, plan, classifier=classifier, jobs=jobs, progress=progress)
     result.save(out)
+    if probabilities:
+        from mgc.evaluation.transfer_results import fold_results
+
+        tested, validated = fold_results(table, next(iter(chosen.values())), plan, result, jobs)
+        tested.save(Path(out, "test"))
+        if validated is not None:
+            validated.save(Path(out, "validate"))
     print(f"{len(table.tracks)} tracks, {plan.description}")
     shown = result.summary.sort_values(["target", "paper"], ascending=[True, False])
     shown = shown.drop(columns=["metric", "paper_setting", "full_grid_setting"])

@@ -61,6 +61,10 @@ class Plan:
         paper: The test folds of the ``paper`` protocol.
         nested: The test folds of the ``nested`` protocol.
         inner: The evaluations that choose the settings of each test fold of ``nested``.
+        validation: For each test fold of ``nested``, one of the inner evaluations: on the next
+            fold, or the validation tracks of a split. What is said of its tracks shows what to
+            expect of the test fold. Empty where a split has no validation tracks.
+        seed: Seed of the folds.
     """
 
     description: str
@@ -69,6 +73,8 @@ class Plan:
     paper: list[Evaluation] = field(default_factory=list)
     nested: list[Evaluation] = field(default_factory=list)
     inner: list[list[Evaluation]] = field(default_factory=list)
+    validation: list[Evaluation] = field(default_factory=list)
+    seed: int = 0
 
     def add(self, train: np.ndarray, *tests: np.ndarray) -> int:
         """Add a fit and return its index."""
@@ -116,6 +122,64 @@ def make_plan(
         plan = _made_folds(
             tracks, classes, labels, folds or DEFAULT_FOLDS, seed, inner_folds, nested
         )
+    _check_classes(plan, classes, labels)
+    plan.seed = seed or 0
+    return plan
+
+
+def plan_like(
+    tracks: pd.DataFrame,
+    test: pd.DataFrame,
+    validation: pd.DataFrame,
+    classes: np.ndarray | None,
+    labels: Sequence[str],
+    *,
+    nested: bool = True,
+) -> Plan:
+    """Plan the fits for the folds of a cross-validation that has been run.
+
+    What is scored on a test fold is fitted on all other tracks, and settings are chosen on the
+    fold's validation tracks after a fit without them, so that the test tracks of every fold are
+    those of the cross-validation and its results can be compared and combined.
+
+    Args:
+        tracks: ``track`` of each row to plan for.
+        test: ``track``, ``seed`` and ``fold`` of the tests of the cross-validation.
+        validation: The same of its validation tracks.
+        classes: Class index of each row, or None.
+        labels: Names of the classes.
+        nested: Whether to plan the nested protocol too.
+
+    Raises:
+        MgcError: If it is no cross-validation, has several seeds, or has tracks that are missing
+            here.
+    """
+    if "seed" not in test or "seed" not in validation:
+        raise MgcError("--folds_of: these are no results of mgc crossval.")
+    seeds = test["seed"].unique()
+    if len(seeds) > 1:
+        raise MgcError(f"--folds_of: give a cross-validation of one seed, not of {len(seeds)}.")
+    plan = Plan(f"{test['fold'].nunique()} folds of a cross-validation", seed=int(seeds[0]))
+    row = pd.Series(np.arange(len(tracks)), index=tracks["track"])
+    for part in (test, validation):
+        missing = part["track"][~part["track"].isin(row.index)]
+        if len(missing):
+            raise MgcError(
+                f"--folds_of: {len(missing)} of its tracks are not in the table, the first is "
+                f"{missing.iloc[0]!r}. Extract features of all tracks."
+            )
+    for fold, members in test.groupby("fold"):
+        tested = np.sort(row[members["track"]].to_numpy())
+        chosen_by = np.sort(row[validation["track"][validation["fold"] == fold]].to_numpy())
+        others = np.setdiff1d(np.arange(len(tracks)), tested)
+        evaluation = Evaluation(plan.add(others, tested), 0)
+        plan.paper.append(evaluation)
+        if nested:
+            plan.folds.append(int(fold))
+            plan.nested.append(evaluation)
+            inner = Evaluation(plan.add(np.setdiff1d(others, chosen_by), chosen_by), 0)
+            plan.inner.append([inner])
+            plan.validation.append(inner)
     _check_classes(plan, classes, labels)
     return plan
 
@@ -223,6 +287,10 @@ def _cross_validate(
             fit = plan.add(train, rows[j], rows[i])
             plan.inner[i].append(Evaluation(fit, 0))
             plan.inner[j].append(Evaluation(fit, 1))
+    plan.validation = [
+        next(e for e in plan.inner[i] if plan.fits[e.fit].tests[e.part] is rows[(i + 1) % count])
+        for i in range(count)
+    ]
 
 
 def _given_split(
@@ -245,6 +313,7 @@ def _given_split(
     plan.folds, plan.nested = [None], [test]
     if len(rows["val"]):
         plan.inner = [[Evaluation(plan.add(rows["train"], rows["val"]), 0)]]
+        plan.validation = plan.inner[0]
         plan.description += "; nested: settings chosen on val after fitting on train"
         return plan
     within = None if classes is None else classes[train]

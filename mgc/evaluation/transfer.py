@@ -303,9 +303,20 @@ def _fit_in_memory(jobs: int, plan: Plan) -> int:
     return max(1, min(joblib.effective_n_jobs(jobs), MEMORY // (2 * 8 * largest * total)))
 
 
-def _prepare(
+def prepare_features(
     layers: list[np.ndarray], train: np.ndarray, test: np.ndarray, standardise: bool
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Join layers into one vector per track.
+
+    Args:
+        layers: Features of all tracks, of shape (tracks, width) each.
+        train: Rows to fit on.
+        test: Rows to score.
+        standardise: Whether to give features mean 0 and standard deviation 1 on the rows to fit on.
+
+    Returns:
+        Features of both, of shape (rows, sum of widths).
+    """
     features = np.concatenate(layers, axis=1, dtype=np.float64)
     fitted, tested = features[train], features[test]
     if standardise:
@@ -331,7 +342,7 @@ def _score(
     # One BLAS thread: sums are then the same however many processes there are.
     with threadpool_limits(1), _trusting_sklearn():
         for half, standardise in enumerate((False, True)):
-            fitted, tested = _prepare(layers, fit.train, test, standardise)
+            fitted, tested = prepare_features(layers, fit.train, test, standardise)
             for i, decision in kind.sweep(settings, fitted, tested, targets[fit.train], task):
                 results[half * len(settings) + i] = [
                     score(targets[test[part]], decision.value[part], task) for part in parts
@@ -349,7 +360,7 @@ def _predict(
     setting: Setting,
 ) -> Decision:
     with threadpool_limits(1), _trusting_sklearn():
-        fitted, tested = _prepare(layers, train, test, setting["standardise"])
+        fitted, tested = prepare_features(layers, train, test, setting["standardise"])
         [(_, decision)] = get_classifier(classifier).sweep(
             [setting], fitted, tested, targets[train], task, scores=True
         )

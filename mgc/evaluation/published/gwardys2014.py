@@ -19,6 +19,14 @@ ACCURACY: dict[str, tuple[float, float | None]] = {
     "svm_all": (78.0, None),
 }
 
+#: Weights of the components in a merge (section V). A merge of two takes the weights of those two:
+#: the fine-tuned harmonic and percussive networks together are then the percussive one alone, as
+#: their equal columns in table II say too.
+WEIGHTS: dict[str, dict[str, float]] = {
+    "finetuned": {"original": 0.5, "harmonic": 0.0, "percussive": 0.5},
+    "svm": {"original": 0.5, "harmonic": 0.1, "percussive": 0.4},
+}
+
 #: Systems that decide by the majority of clips: none, as a track is one picture.
 VOTED: tuple[str, ...] = ()
 
