@@ -78,8 +78,8 @@ def plot_components(
     f_max = f_max or rate / 2
     if not 0 < f_min < f_max <= rate / 2 or top_db <= 0:
         raise MgcError(
-            f"f_min={f_min:g}, f_max={f_max:g}, top_db={top_db:g}: frequencies must rise from above "
-            f"0 to at most {rate / 2:g} Hz, and decibels be above 0."
+            f"f_min={f_min:g}, f_max={f_max:g}, top_db={top_db:g}: must be greater than 0, f_min "
+            f"less than f_max, and f_max at most {rate / 2:g} Hz."
         )
     samples = torch.from_numpy(audio.read(song, rate, round(start * rate), round(seconds * rate)))
     magnitude = torch.stft(

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mgc.data import audio
 from mgc.errors import MgcError
-from mgc.features.separation import HarmonicPercussive, separate_audio
+from mgc.features.separation import HarmonicPercussive, check_overlap, separate_audio
 from mgc.writing import replacing
 
 #: Length of the part of a file that is separated at a time, in seconds.
@@ -109,10 +109,7 @@ class Parts:
         Raises:
             MgcError: If the frames do not overlap enough.
         """
-        if not 1 <= hop_length <= n_fft // 4:
-            raise MgcError(
-                f"hop_length={hop_length}: must be between 1 and {n_fft // 4}, a quarter of n_fft."
-            )
+        check_overlap(n_fft, hop_length)
         self.separation, self.n_fft, self.hop_length = separation, n_fft, hop_length
         self.device = device
         # Of a cut-out, frames near its ends see its ends; their neighbours within the filter see

@@ -126,10 +126,7 @@ def separate_audio(
     Raises:
         MgcError: If the frames do not overlap enough.
     """
-    if not 1 <= hop_length <= n_fft // 4:
-        raise MgcError(
-            f"hop_length={hop_length}: must be between 1 and {n_fft // 4}, a quarter of n_fft."
-        )
+    check_overlap(n_fft, hop_length)
     window = torch.hann_window(n_fft, device=audio.device)
     spectrum = torch.stft(
         audio, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True
@@ -139,6 +136,23 @@ def separate_audio(
         for mask in separation.masks(spectrum.abs())
     )
     return harmonic, percussive, audio - harmonic - percussive
+
+
+def check_overlap(n_fft: int, hop_length: int) -> None:
+    """Check that frames overlap enough to be turned back into a waveform.
+
+    Args:
+        n_fft: Length of a frame in samples.
+        hop_length: Distance between two frames in samples.
+
+    Raises:
+        MgcError: If the distance is not between 1 and a quarter of the length.
+    """
+    if not 1 <= hop_length <= n_fft // 4:
+        raise MgcError(
+            f"hop_length={hop_length} with n_fft={n_fft}: must be 1 or more, and a quarter of "
+            "n_fft or less."
+        )
 
 
 @torch.no_grad()
