@@ -6,7 +6,7 @@ from typing import Literal
 def report_experiment(
     results: list[str],
     out: str,
-    paper: Literal["gwardys2014", "senac2017"] | None = None,
+    paper: Literal["dieleman2011", "gwardys2014", "senac2017"] | None = None,
     names: str = "",
 ) -> None:
     """Report what systems said of the same data: accuracies, classes, confusion matrices.
@@ -21,7 +21,8 @@ def report_experiment(
     Args:
         results: Folders of runs, cross-validations or fusions, or of their results.
         out: Folder for the report.
-        paper: Published figures to set beside ours: senac2017 or gwardys2014.
+        paper: Published figures to set beside ours: senac2017, gwardys2014 or
+            dieleman2011 (genre, artist or key: the classes tell).
         names: Names of the systems, separated by commas; by default those of the folders. A name
             that the paper has stands beside its figure.
 

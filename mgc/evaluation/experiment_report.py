@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from os import PathLike
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,11 @@ from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fusion import Run
 from mgc.evaluation.intervals import MEASURE, interval, overall
 from mgc.evaluation.plots import BESIDE, BLOCKS, PUBLISHED
+from mgc.evaluation.results import Results
 from mgc.writing import all_or_nothing
+
+#: Figures of a paper: a module of :mod:`mgc.evaluation.published`, or one of its tasks.
+Published = ModuleType | SimpleNamespace
 
 #: What is shown of each class.
 CLASS_MEASURE = {"multiclass": "recall", "multilabel": "auroc", "regression": "r2"}
@@ -79,12 +83,7 @@ def make_report(runs: Sequence[Run], paper: str | None = None) -> Report:
                 raise MgcError(
                     f"{run.name} and {runs[0].name} differ in their {what}: report one task."
                 )
-    published = import_module(f"mgc.evaluation.published.{paper}") if paper else None
-    if published and (first.task != "multiclass" or set(first.labels) != set(published.GENRES)):
-        raise MgcError(
-            f"--paper {paper} is about the classes {', '.join(published.GENRES)}; these results "
-            "are about others. Leave it out."
-        )
+    published = _read_published(paper, first) if paper else None
     if published:
         runs = [_vote(run) if run.name in published.VOTED else run for run in runs]
     systems = _systems(runs, published)
@@ -201,13 +200,27 @@ def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
 PAPER = " (paper)"
 
 
+def _read_published(paper: str, results: Results) -> Published:
+    """Find the figures of a paper for the classes of the results."""
+    module = import_module(f"mgc.evaluation.published.{paper}")
+    tasks: list[Published] = list(getattr(module, "TASKS", {"": module}).values())
+    for task in tasks:
+        if results.task == "multiclass" and set(results.labels) == set(task.GENRES):
+            return task
+    classes = "; or ".join(", ".join(task.GENRES) for task in tasks)
+    raise MgcError(
+        f"--paper {paper} is about the classes {classes}; these results are about others. "
+        "Leave it out."
+    )
+
+
 def _vote(run: Run) -> Run:
     """Decide by the majority of the clips."""
     tracks = run.test.tracks
     return replace(run, test=replace(run.test, tracks=tracks.assign(decision=tracks["vote"])))
 
 
-def _systems(runs: Sequence[Run], published: ModuleType | None) -> pd.DataFrame:
+def _systems(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     rows = []
     for run in runs:
         results = run.test
@@ -226,7 +239,7 @@ def _systems(runs: Sequence[Run], published: ModuleType | None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _classes(runs: Sequence[Run], published: ModuleType | None) -> pd.DataFrame:
+def _classes(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     columns = {}
     for run in runs:
         columns[run.name] = per_class(run.test)[CLASS_MEASURE[run.test.task]]
@@ -240,7 +253,7 @@ def _percent(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _markdown(
-    report: Report, runs: Sequence[Run], paper: str | None, published: ModuleType | None
+    report: Report, runs: Sequence[Run], paper: str | None, published: Published | None
 ) -> str:
     results = runs[0].test
     lines = ["# Experiment", "", "Intervals are 95 % bootstrap intervals over tracks.", ""]

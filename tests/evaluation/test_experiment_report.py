@@ -11,7 +11,7 @@ from mgc.data.gtzan import GENRES
 from mgc.errors import MgcError
 from mgc.evaluation.experiment_report import join_cells, make_report
 from mgc.evaluation.fusion import Run
-from mgc.evaluation.published import gwardys2014, senac2017
+from mgc.evaluation.published import dieleman2011, gwardys2014, senac2017
 from mgc.evaluation.results import Results
 
 
@@ -75,6 +75,15 @@ def test_printed_figures_are_consistent() -> None:
         for name, classes in paper.CLASSES.items():
             mean = sum(classes.values()) / len(classes)
             assert mean == pytest.approx(paper.ACCURACY[name][0], abs=slack + 1e-9)
+
+
+@pytest.mark.parametrize(("task", "percent"), [("genre", 29.12), ("artist", 35.74), ("key", 83.84)])
+def test_the_classes_tell_which_task_of_a_paper_it_is(task: str, percent: float) -> None:
+    labels = dieleman2011.TASKS[task].GENRES
+    (row,) = make_report([system("pretrained_30", 2, labels)], "dieleman2011").systems.to_dict(
+        "records"
+    )
+    assert row["published"] == pytest.approx(percent / 100)
 
 
 def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
