@@ -4,6 +4,9 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
+#: Configuration of a fit, in its folder.
+CONFIG = "config.yaml"
+
 
 def run_folder(trainer: Trainer) -> Path:
     """Find the folder of a run, where checkpoints, results and the configuration go.

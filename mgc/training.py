@@ -2,10 +2,8 @@
 
 import inspect
 import logging
-import netrc
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import (
@@ -27,18 +26,26 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_summary import summarize
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 import mgc
 from mgc import checkpoint, registry
+from mgc.batches import TellStep
 from mgc.checkpoint import DescribeCheckpoint
+from mgc.checkpoint_io import AtomicCheckpointIO
 from mgc.data.base import MusicDataModule
+from mgc.divergence import StopOnDivergence
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.run_report import TestReport
+from mgc.interruption import KeepLast
 from mgc.models.adapt import complete
 from mgc.registry import GROUPS, RegistryError
 from mgc.reproducibility import SeedSteps
-from mgc.run import run_folder
+from mgc.run import CONFIG, run_folder
+from mgc.stopping import signals
+from mgc.tracking import EndWandbRun, one_wandb_run, use_wandb_offline
+from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +54,6 @@ MODE = "mgc"
 
 #: Where runs go, unless the configuration says otherwise.
 RUNS = "runs"
-
-#: Configuration of a fit, in its folder.
-CONFIG = "config.yaml"
 
 WANDB = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
@@ -81,7 +85,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     # Lightning 2.6 calls a function that torch 2.12 calls deprecated, once per run.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     use_wandb_offline()
-    with one_wandb_run():
+    with one_wandb_run(), told_in_one_line():
         (cli or MgcCLI)(
             model_class=LightningModule,
             datamodule_class=MusicDataModule,
@@ -98,7 +102,10 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                     TestReport(),
                     DescribeCheckpoint(),
                     SeedSteps(),
+                    StopOnDivergence(),
+                    TellStep(),
                     TellWhere(),
+                    EndWandbRun(),
                 ],
             },
             parser_kwargs={"version": mgc.__version__},
@@ -165,8 +172,10 @@ class MgcCLI(LightningCLI):
         path = config.get("ckpt_path")
         if path in ("best", "last"):
             path = config.ckpt_path = _newest(path)
+        self.about: dict[str, Any] = {}
         if path:
-            trained = checkpoint.read(path).get(checkpoint.KEY, {}).get("class_path")
+            self.about = checkpoint.read(path).get(checkpoint.KEY, {})
+            trained = self.about.get("class_path")
             if trained and trained != config.model.class_path:
                 raise MgcError(
                     f"{path}: holds a {trained}, but the configuration's model is "
@@ -187,15 +196,13 @@ class MgcCLI(LightningCLI):
             # The parser buries what a constructor says among the types it tried.
             raise _told(error) or MgcError(_reason(str(error))) from error
         path = self.config[self.subcommand].get("ckpt_path")
-        if path:
-            about = checkpoint.read(path).get(checkpoint.KEY, {})
-            for name in ("labels", "task", "sample_rate"):
-                trained, given = about.get(name), getattr(self.datamodule, name)
-                if trained and tuple_of(trained) != tuple_of(given):
-                    raise MgcError(
-                        f"{path}: was trained with {name}={trained}, but the data has "
-                        f"{name}={tuple_of(given)}."
-                    )
+        for name in ("labels", "task", "sample_rate"):
+            trained, given = self.about.get(name), getattr(self.datamodule, name)
+            if trained and tuple_of(trained) != tuple_of(given):
+                raise MgcError(
+                    f"{path}: was trained with {name}={trained}, but the data has "
+                    f"{name}={tuple_of(given)}."
+                )
         # A module of another package may have no more than what training needs.
         complete(self.model)
         checkpoint.remember_init_args(self.model, self._init_args())
@@ -212,21 +219,26 @@ class MgcCLI(LightningCLI):
         settings = self.config_init[self.subcommand].trainer
         callbacks = settings.callbacks or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-        if (
-            self.subcommand == "fit"
-            and self.datamodule.num_classes
-            and settings.enable_checkpointing is not False
-            and not any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
-        ):
-            best = ModelCheckpoint(
-                monitor=MONITORS[self.datamodule.task],
-                mode="max",
-                save_last=True,
-                filename="best",
-                enable_version_counter=False,
-            )
-            settings.callbacks = [*callbacks, best]
-        return super().instantiate_trainer(**kwargs)
+        if self.subcommand == "fit" and settings.enable_checkpointing is not False:
+            if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+                callbacks = [*callbacks, self._choose_checkpoints()]
+            settings.callbacks = [*callbacks, KeepLast()]
+        trainer: Trainer = super().instantiate_trainer(**kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        signals.watch(trainer)
+        return trainer
+
+    def _choose_checkpoints(self) -> ModelCheckpoint:
+        """Keep the best epoch by the task's measure, or the last where there are no labels."""
+        if not self.datamodule.num_classes:
+            return ModelCheckpoint()
+        return ModelCheckpoint(
+            monitor=MONITORS[self.datamodule.task],
+            mode="max",
+            filename="best",
+            enable_version_counter=False,
+        )
 
 
 class TellWhere(Callback):
@@ -260,9 +272,8 @@ class SaveConfig(SaveConfigCallback):
         """Save the configuration (called on the first process only)."""
         text = self.parser.dump(self.config, skip_unset=False)
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
-            folder = run_folder(trainer)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / CONFIG).write_text(text)
+            with replacing(run_folder(trainer) / CONFIG) as partial:
+                partial.write_text(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 settings = yaml.safe_load(text) | {"model_summary": str(summarize(pl_module, 2))}
@@ -331,21 +342,6 @@ def expand_arguments(args: list[str]) -> list[str]:
     return expanded
 
 
-def use_wandb_offline() -> None:
-    """Keep W&B offline where nobody is logged in, instead of asking for a key."""
-    if "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ:
-        return
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").partition("//")[2]
-    try:
-        logged_in = netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        logged_in = False
-    if not logged_in:
-        os.environ["WANDB_MODE"] = "offline"
-        # What wandb prints about uploading is said in fewer words by TellWhere.
-        os.environ.setdefault("WANDB_SILENT", "true")
-
-
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
     """Turn what Lightning says of wrong settings and unfit weights into errors of mgc.
@@ -357,24 +353,19 @@ def told_in_one_line() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise MgcError(str(error)) from error
+    except ProcessExitedException as error:
+        # The process has said what there is to say.
+        signals.act(told=True)
+        raise MgcError(f"A process of the run ended: {error}") from error
+    except ProcessRaisedException as error:
+        # All that is left of the error is the text of its traceback.
+        if found := re.search(rf"^{MgcError.__module__}.MgcError: (.*)\Z", str(error), re.M | re.S):
+            raise MgcError(found[1].strip()) from error
+        raise
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise
         raise MgcError(f"The checkpoint does not fit the model: {error}") from error
-
-
-@contextmanager
-def one_wandb_run() -> Iterator[None]:
-    """End the W&B run of a command with the command, also if others follow in the process."""
-    failed = 1
-    try:
-        yield
-        failed = 0
-    finally:
-        if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
-            sys.modules["wandb"].finish(exit_code=failed)
-            # wandb's own process would write the next run relative to where this one was started.
-            sys.modules["wandb"].teardown()
 
 
 def tuple_of(value: Any) -> Any:

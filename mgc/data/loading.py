@@ -1,7 +1,6 @@
 """Loaders that go on in the middle of an epoch."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch.utils.data import DataLoader
 

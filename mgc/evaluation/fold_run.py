@@ -6,7 +6,7 @@ writes the results of the best checkpoint there, ``validate`` and ``test``.
 
 import json
 import logging
-import os
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,12 +15,14 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mgc import training
-from mgc.cli import TRACEBACK, one_line
+from mgc.cli import told_in_one_line
 from mgc.errors import MgcError
-from mgc.evaluation.callback import TrackEvaluation
+from mgc.evaluation.results import Results
+from mgc.interruption import KeepLast
+from mgc.run import run_folder
+from mgc.stopping import signals
 
 #: Name of the checkpoint that an unfinished fold goes on from.
 LAST = "last_epoch.ckpt"
@@ -71,18 +73,6 @@ class Fold:
         """Read what :meth:`write` wrote."""
         settings = json.loads(Path(folder, "fold.json").read_text())
         return cls(**settings | {"overrides": tuple(settings["overrides"])})
-
-
-class LastEpoch(ModelCheckpoint):
-    """Keeps the last epoch, to go on from; the configuration's own checkpoints choose the best."""
-
-    def __init__(self, dirpath: str) -> None:
-        """Initialize.
-
-        Args:
-            dirpath: Folder for the checkpoint.
-        """
-        super().__init__(dirpath, filename=Path(LAST).stem, enable_version_counter=False)
 
 
 class CheckFolds(Callback):
@@ -139,10 +129,9 @@ class FoldCLI(training.MgcCLI):
 
     def before_fit(self) -> None:
         """Add what every fold needs, after the callbacks of the configuration."""
-        self.trainer.callbacks += [  # type: ignore[attr-defined]
-            CheckFolds(self.fold.folds),
-            LastEpoch(self.fold.folder),
-        ]
+        callbacks = [c for c in self.trainer.callbacks if not isinstance(c, KeepLast)]  # type: ignore[attr-defined]
+        last = KeepLast(Path(self.fold.folder, LAST))
+        self.trainer.callbacks = [*callbacks, CheckFolds(self.fold.folds), last]  # type: ignore[attr-defined]
 
     def after_fit(self) -> None:
         """Measure the best checkpoint on the validation and the test fold.
@@ -151,17 +140,21 @@ class FoldCLI(training.MgcCLI):
             MgcError: If the model gives nothing to measure.
         """
         trainer, folder = self.trainer, Path(self.fold.folder)
-        evaluation = next(c for c in trainer.callbacks if isinstance(c, TrackEvaluation))  # type: ignore[attr-defined]
-        best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr] # LastEpoch
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "") or str(folder / LAST)
         for stage in STAGES:
-            evaluation.results = None
+            # Read back from the run, as the processes of several devices may be gone by now.
+            written = run_folder(trainer) / stage
+            if trainer.is_global_zero:
+                shutil.rmtree(written, ignore_errors=True)
             getattr(trainer, stage)(self.model, datamodule=self.datamodule, ckpt_path=best)
-            if evaluation.results is None:
+            if not trainer.is_global_zero:
+                continue
+            if not written.is_dir():
                 raise MgcError(
                     f"{self.fold.config}: no results. The model's steps must return logits."
                 )
-            if trainer.is_global_zero:
-                evaluation.results.save(folder / stage)
+            if written != folder / stage:
+                Results.load(written).save(folder / stage)
         if trainer.is_global_zero and Path(best) != folder / LAST:
             (folder / LAST).unlink(missing_ok=True)
 
@@ -195,16 +188,11 @@ def main(folder: str) -> None:
         folder: Folder with ``fold.json``.
 
     Raises:
-        SystemExit: With code 2 after an error that the user can mend, told in one line.
+        SystemExit: As :func:`mgc.cli.main` tells.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    try:
+    with told_in_one_line(["crossval"]), signals.handled():
         run_fold(Fold.read(folder))
-    except MgcError as error:
-        if os.environ.get(TRACEBACK):
-            raise
-        print(f"mgc: error: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

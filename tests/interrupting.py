@@ -1,0 +1,89 @@
+"""Callbacks that get in the way of a fit, for tests to name on the command line."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Kill(Callback):
+    """Sends a signal to its own process, once, at a batch of an epoch."""
+
+    def __init__(
+        self,
+        epoch: int,
+        batch: int,
+        hook: Literal["train", "validation", "epoch_end"] = "train",
+        signum: int = 15,
+        rank: int = 0,
+    ) -> None:
+        self.epoch, self.batch, self.hook, self.signum, self.rank = (
+            epoch,
+            batch,
+            hook,
+            signum,
+            rank,
+        )
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._kill(trainer, batch_idx, "train")
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not trainer.sanity_checking:
+            self._kill(trainer, batch_idx, "validation")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._kill(trainer, self.batch, "epoch_end")
+
+    def _kill(self, trainer: Trainer, batch: int, hook: str) -> None:
+        here = (trainer.current_epoch, batch, hook, trainer.global_rank)
+        if here == (self.epoch, self.batch, self.hook, self.rank):
+            os.kill(os.getpid(), self.signum)
+
+
+class KillWorker(Callback):
+    """Kills a process that reads clips."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.current_epoch == 1 and batch_idx == 1:
+            loader: Any = trainer.train_dataloader
+            os.kill(loader._iterator._workers[0].pid, signal.SIGKILL)
+
+
+class Spoil(Callback):
+    """Makes weights NaN at the last batch of an epoch."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.current_epoch == 1:
+            with torch.no_grad():
+                next(pl_module.parameters()).fill_(float("nan"))
+
+
+class Note(Callback):
+    """Writes down the tracks and starts of every batch."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        line = [trainer.current_epoch, batch_idx, batch["track"].tolist(), batch["start"].tolist()]
+        with Path(f"{self.path}.{trainer.global_rank}").open("a") as file:
+            file.write(f"{line}\n")
