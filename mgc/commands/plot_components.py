@@ -29,7 +29,7 @@ def plot_components(
 ) -> None:
     """Draw the spectrograms of a song and of its harmonic and percussive components.
 
-    With margins greater than 1, the residual is drawn too. Decibels are below the song's maximum.
+    With margins greater than 1 or hard masks, the residual is drawn too.
 
     Example: mgc plot components song.wav --out components.png --start 30 --seconds 10
 
@@ -92,7 +92,7 @@ def plot_components(
     ).abs()
     harmonic, percussive = separation(magnitude)
     shown = {"original": magnitude, "harmonic": harmonic, "percussive": percussive}
-    if max(margin_harmonic, margin_percussive) > 1:
+    if separation.has_residual:
         shown["residual"] = magnitude - harmonic - percussive
     # The quietest level keeps silence finite.
     reference = max(magnitude.max().item(), 1e-5)
@@ -158,10 +158,10 @@ def draw_components(
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_yscale(scale)
         axes.set_ylim(f_min, f_max)
-        axes.set_xlim(max(start, time[0]), time[-1])
+        axes.set_xlim(start, start + (frames - 1) * hop_length / sample_rate)
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_ylabel("frequency (Hz)")
     panels[-1].set_xlabel("time (s)")
-    figure.colorbar(mesh, ax=panels, label="level (dB below the song's maximum)", pad=0.01)
+    figure.colorbar(mesh, ax=panels, label="level (dB, 0 is the song's maximum)", pad=0.01)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -66,9 +66,7 @@ def separate(
         harmonic_length, percussive_length, power, margin_harmonic, margin_percussive
     )
     parts = Parts(separation, n_fft, hop_length, device)
-    names = ["harmonic", "percussive"]
-    if power == float("inf") or max(margin_harmonic, margin_percussive) > 1:
-        names.append("residual")
+    names = ["harmonic", "percussive"] + ["residual"] * separation.has_residual
     songs = _find_songs(files, Path(out))
     done = failures = 0
     for target, song in tqdm(songs.items(), unit="song", disable=not sys.stderr.isatty()):

@@ -63,6 +63,11 @@ class HarmonicPercussive(nn.Module):
         self.margin_harmonic = margin_harmonic
         self.margin_percussive = margin_percussive
 
+    @property
+    def has_residual(self) -> bool:
+        """Whether the components do not add up to the spectrogram."""
+        return self.power == math.inf or max(self.margin_harmonic, self.margin_percussive) > 1
+
     def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
         """Separate spectrograms.
 
