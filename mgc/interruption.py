@@ -80,7 +80,22 @@ class KeepLast(Checkpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Stop at once from here on."""
+        """Keep what was learnt, if the error came between batches; stop at once from here on.
+
+        So it is when a process that reads clips dies. Other devices are elsewhere by then, so that
+        this is for one device alone.
+        """
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        if (
+            self._agreement is not None
+            and isinstance(exception, Exception)
+            and trainer.world_size == 1
+            and trainer.training
+            and progress.current.ready == progress.current.completed
+            and self._splits(trainer, progress.current.completed)
+        ):
+            self._save(trainer)
+            log.warning("%s", self._go_on(trainer))
         signals.deferred = False
         self._agreement = None
 
@@ -117,20 +132,8 @@ class KeepLast(Checkpoint):
     ) -> None:
         """Stop, unless gradients are being accumulated or a validation follows."""
         self._forget_restart(trainer)
-        done = batch_idx + 1
-        number = (
-            done
-            if trainer.check_val_every_n_epoch is not None
-            else trainer.fit_loop.total_batch_idx + 1
-        )
-        every = trainer.val_check_batch
-        if (
-            self._told()
-            and done % trainer.accumulate_grad_batches == 0
-            and not trainer.is_last_batch
-            and (every is None or number % every)
-        ):
-            self._stop(trainer, f"in epoch {trainer.current_epoch}, after batch {done}")
+        if self._told() and self._splits(trainer, batch_idx + 1):
+            self._stop(trainer, f"in epoch {trainer.current_epoch}, after batch {batch_idx + 1}")
 
     def on_validation_batch_start(
         self,
@@ -183,6 +186,20 @@ class KeepLast(Checkpoint):
         if self._resumed:
             self._resumed = False
             trainer.fit_loop._restarting = False
+
+    def _splits(self, trainer: Trainer, done: int) -> bool:
+        """Whether an epoch can be split after some batches, and exactly continued."""
+        every = trainer.val_check_batch
+        if trainer.check_val_every_n_epoch is None:
+            number = trainer.fit_loop.total_batch_idx + 1
+        else:
+            number = done
+        return (
+            done > 0
+            and done % trainer.accumulate_grad_batches == 0
+            and not trainer.is_last_batch
+            and (every is None or number % every != 0)
+        )
 
     def _told(self) -> bool:
         return self._agreement is not None and self._agreement.reached()

@@ -26,7 +26,6 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_summary import summarize
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 import mgc
 from mgc import checkpoint, registry
@@ -39,6 +38,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.run_report import TestReport
 from mgc.interruption import KeepLast
+from mgc.launching import errors_of_processes
 from mgc.models.adapt import complete
 from mgc.registry import GROUPS, RegistryError
 from mgc.reproducibility import SeedSteps
@@ -85,7 +85,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     # Lightning 2.6 calls a function that torch 2.12 calls deprecated, once per run.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     use_wandb_offline()
-    with one_wandb_run(), told_in_one_line():
+    with one_wandb_run(), told_in_one_line(), errors_of_processes():
         (cli or MgcCLI)(
             model_class=LightningModule,
             datamodule_class=MusicDataModule,
@@ -353,15 +353,6 @@ def told_in_one_line() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise MgcError(str(error)) from error
-    except ProcessExitedException as error:
-        # The process has said what there is to say.
-        signals.act(told=True)
-        raise MgcError(f"A process of the run ended: {error}") from error
-    except ProcessRaisedException as error:
-        # All that is left of the error is the text of its traceback.
-        if found := re.search(rf"^{MgcError.__module__}.MgcError: (.*)\Z", str(error), re.M | re.S):
-            raise MgcError(found[1].strip()) from error
-        raise
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise

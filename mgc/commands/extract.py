@@ -114,7 +114,7 @@ def extract(
 
     source: dict[str, Any] = {"precision": precision}
     if ckpt:
-        about = checkpoint.description(ckpt)
+        network, about = checkpoint.read_model(ckpt)
         if not about["clip_seconds"]:
             raise MgcError(f"{ckpt}: the model does not take audio.")
         rate, seconds = about["sample_rate"], about["clip_seconds"]
@@ -122,7 +122,6 @@ def extract(
         _refuse_other(ckpt, "clip_seconds", "s", clip_seconds, seconds)
         resampling = resampling or about.get("resampling", "fast")
         as_trained = {name: about[name] for name in ("channel", "short") if name in about}
-        network = checkpoint.load(ckpt)
         source |= {"model": about["class_path"], "checkpoint": ckpt, "sha256": _sha256(ckpt)}
     else:
         rate, seconds = sample_rate or SAMPLE_RATE, clip_seconds or CLIP_SECONDS

@@ -25,6 +25,7 @@ from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
 from mgc.errors import MgcError
+from mgc.launching import once
 from mgc.task import Task
 
 log = logging.getLogger(__name__)
@@ -461,7 +462,10 @@ class AudioDataModule(MusicDataModule):
         """
         paths = catalogue["path"].unique()
         self._store = find_store(self.root, self.sample_rate, self.channel)
-        found = self._store.lengths(paths) if self._store else self._probe(paths)
+        if self._store:
+            found = self._store.lengths(paths)
+        else:
+            found = once(self.trainer, lambda: self._probe(paths))
         totals = dict(zip(paths, found, strict=True))
         lengths = np.zeros(len(catalogue), np.int64)
         offsets = np.zeros(len(catalogue), np.int64)

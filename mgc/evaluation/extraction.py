@@ -30,7 +30,9 @@ from mgc.data.base import AudioDataModule
 from mgc.data.clips import Batch, ClipDataset, FileReader, keep_batch
 from mgc.errors import MgcError
 from mgc.evaluation.tables import FeatureTable
+from mgc.launching import errors_of_processes
 from mgc.parquet import read_parquet
+from mgc.stopping import signals
 from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
@@ -147,7 +149,9 @@ def extract_features(
         )
     except (MisconfigurationException, ValueError) as error:
         raise MgcError(f"{error} Check --accelerator, --devices and --strategy.") from error
-    runner.predict(LayerExtractor(model, layers), WorkShare(work), return_predictions=False)
+    signals.watch(runner)
+    with errors_of_processes():
+        runner.predict(LayerExtractor(model, layers), WorkShare(work), return_predictions=False)
     runner.strategy.barrier("parts")
     if runner.is_global_zero:
         work.merge(layers, per_clip)
