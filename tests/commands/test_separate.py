@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mgc.cli import main
+from mgc.commands import separate as command
+from mgc.features.separation import HarmonicPercussive, separate_audio
+
+RATE = 8000
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """A stereo song of 5.3 s, and a short one of one channel in a folder of its own."""
+    rng = np.random.default_rng(0)
+    time = np.arange(int(5.3 * RATE)) / RATE
+    hits = 0.3 * np.exp(-60 * (time % 0.5)) * rng.standard_normal(len(time))
+    left, right = (0.1 * np.sin(2 * np.pi * pitch * time) + hits for pitch in (440, 660))
+    (tmp_path / "songs" / "more").mkdir(parents=True)
+    write = {"samplerate": RATE, "subtype": "FLOAT"}
+    soundfile.write(tmp_path / "songs" / "long.wav", np.stack([left, right], 1), **write)
+    soundfile.write(tmp_path / "songs" / "more" / "short.wav", left[:700], **write)
+    return tmp_path / "songs"
+
+
+def components(out: Path, name: str, *kinds: str) -> list[np.ndarray]:
+    return [soundfile.read(out / f"{name}.{kind}.wav", dtype="float32")[0] for kind in kinds]
+
+
+def test_components_are_those_of_the_song_and_add_up(songs: Path, tmp_path: Path) -> None:
+    main(["separate", str(songs), "--out", str(tmp_path / "out")])
+    song = soundfile.read(songs / "long.wav", dtype="float32")[0]
+    found = components(tmp_path / "out", "long", "harmonic", "percussive")
+    expected = separate_audio(torch.from_numpy(song.T), HarmonicPercussive())
+    for written, component in zip(found, expected, strict=False):
+        np.testing.assert_allclose(written, component.T, atol=1e-6)
+    np.testing.assert_allclose(sum(found), song, atol=1e-6)
+    assert soundfile.info(tmp_path / "out" / "long.harmonic.wav").samplerate == RATE
+    short = components(tmp_path / "out", "more/short", "harmonic", "percussive")
+    assert len(sum(short)) == 700
+    assert not (tmp_path / "out" / "long.residual.wav").exists()
+
+
+@pytest.mark.parametrize("seconds", [1, 2])
+def test_a_song_in_parts_is_the_whole_song(
+    songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    settings = ["--n-fft=512", "--hop-length=100", "--margin-harmonic=2", "--harmonic-length=9"]
+    main(["separate", str(songs / "long.wav"), "--out", str(tmp_path / "whole"), *settings])
+    monkeypatch.setattr(command, "PART_SECONDS", seconds)
+    main(["separate", str(songs / "long.wav"), "--out", str(tmp_path / "parts"), *settings])
+    kinds = ("harmonic", "percussive", "residual")
+    parts = components(tmp_path / "parts", "long", *kinds)
+    for whole, part in zip(components(tmp_path / "whole", "long", *kinds), parts, strict=True):
+        np.testing.assert_allclose(part, whole, atol=1e-6)
+    np.testing.assert_allclose(sum(parts), soundfile.read(songs / "long.wav")[0], atol=1e-6)
+
+
+def test_what_is_there_is_skipped_unless_asked_for(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = songs / "components"  # within the folder, where a second run must not find songs
+    words = ["separate", str(songs), "--out", str(out)]
+    main(words)
+    first = (out / "long.harmonic.wav").stat().st_mtime_ns
+    (out / "more" / "short.percussive.wav").unlink()
+    main(words)
+    assert capsys.readouterr().out.endswith(f"Separated 1 songs into {out}. 1 were there.\n")
+    assert (out / "more" / "short.percussive.wav").exists()
+    assert (out / "long.harmonic.wav").stat().st_mtime_ns == first
+    main([*words, "--overwrite"])
+    assert (out / "long.harmonic.wav").stat().st_mtime_ns > first
+    assert len(list(out.rglob("*"))) == 5  # four files and a folder, nothing half-written
+
+
+def test_broken_files_are_told_and_counted(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (songs / "broken.mp3").write_bytes(b"no music")
+    missing = str(songs / "missing.wav")
+    with pytest.raises(SystemExit) as stop:
+        main(["separate", str(songs), missing, "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert "Separated 2 songs" in out
+    assert "broken.mp3: " in err
+    assert "missing.wav: missing" in err
+    assert "2 of 4 files could not be read" in err
+    assert not list((tmp_path / "out").glob("*broken*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["--hop-length", "0"], "hop_length=0 with n_fft=2048"),
+        (["--harmonic-length", "30"], "harmonic_length=30"),
+        (["--margin-percussive", "0.5"], "margin_percussive=0.5"),
+    ],
+)
+def test_settings_out_of_range(
+    songs: Path, capsys: pytest.CaptureFixture[str], settings: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["separate", str(songs), "--out", "out", *settings])
+    assert message in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_songs_of_one_name_and_folders_without_songs(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (songs / "long.flac").touch()
+    with pytest.raises(SystemExit):
+        main(["separate", str(songs), "--out", "out"])
+    assert "would have components of the same name" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit):
+        main(["separate", str(tmp_path / "empty"), "--out", "out"])
+    assert "no audio files" in capsys.readouterr().err
