@@ -1,5 +1,6 @@
 """Codebooks by k-means clustering, on the device that the vectors are on."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,7 @@ def fit_codebook(
 ) -> Codebook:
     """Cluster vectors by Lloyd's algorithm, started by k-means++.
 
-    The first centres are drawn from 32 vectors a centre, every step uses all vectors. A centre that
+    The first centres are chosen among 32 vectors a centre, every step uses all vectors. A centre that
     loses all its vectors moves to the vector that is farthest from its own.
 
     Args:
@@ -115,19 +116,28 @@ def _means(vectors: Tensor, labels: Tensor, distances: Tensor, centres: Tensor) 
 
 
 def _first_centres(vectors: Tensor, size: int, seed: int) -> Tensor:
-    """Draw centres far from one another (Arthur and Vassilvitskii, k-means++, 2007)."""
+    """Draw centres far from one another (Arthur and Vassilvitskii, k-means++, SODA 2007).
+
+    Greedy, as in scikit-learn: of a few vectors drawn each time, the one that serves best.
+    """
     generator = torch.Generator().manual_seed(seed)
     some = torch.randperm(len(vectors), generator=generator)[: SEEDING * size]
     vectors = vectors[some.to(vectors.device)]
     squares = vectors.square().sum(-1)
-    draws = torch.rand(size, generator=generator, dtype=torch.float64)
-    chosen = [int(draws[0] * len(vectors))]
-    distances = torch.full_like(squares, float("inf"))
-    for draw in draws[1:]:
-        centre = vectors[chosen[-1]]
-        to_last = squares - 2 * (vectors @ centre) + centre.square().sum()
-        distances = distances.minimum(to_last.clamp(min=0))
+    # The sample is in random order already.
+    chosen = torch.zeros(size, dtype=torch.long, device=vectors.device)
+    distances = _distances(vectors, squares, chosen[:1])[:, 0]
+    draws = torch.rand(size, 2 + int(math.log(size)), generator=generator, dtype=torch.float64)
+    for place, draw in enumerate(draws.to(vectors.device)[1:], 1):
         total = distances.double().cumsum(0)
-        place = torch.searchsorted(total, draw.to(total.device) * total[-1])
-        chosen.append(min(int(place), len(vectors) - 1))
+        candidates = torch.searchsorted(total, draw * total[-1]).clamp(max=len(vectors) - 1)
+        nearer = _distances(vectors, squares, candidates).minimum(distances[:, None])
+        best = nearer.sum(0).argmin()
+        chosen[place], distances = candidates[best], nearer[:, best]
     return vectors[chosen]
+
+
+def _distances(vectors: Tensor, squares: Tensor, rows: Tensor) -> Tensor:
+    """Squared distances of all vectors to some of them."""
+    products = vectors @ vectors[rows].T
+    return (squares[:, None] - 2 * products + squares[rows]).clamp(min=0)

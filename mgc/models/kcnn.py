@@ -242,7 +242,7 @@ class KCNNClassifier(MusicModel):
         share_fitted(self, self.words)
         with torch.no_grad():
             for name, table in self.net.tables.items():
-                table.weight.copy_(self.words.centres(name))
+                table.weight.copy_(self.words.centres(name))  # type: ignore[operator] # a tensor
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the paper's optimizer: plain gradient descent with an L2 penalty."""
