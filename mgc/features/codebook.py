@@ -48,8 +48,8 @@ def fit_codebook(
 ) -> Codebook:
     """Cluster vectors by Lloyd's algorithm, started by k-means++.
 
-    The first centres are chosen among 32 vectors a centre, every step uses all vectors. A centre that
-    loses all its vectors moves to the vector that is farthest from its own.
+    The first centres are chosen among 32 vectors a centre, every step uses all vectors. A centre
+    that loses all its vectors moves to the vector that is farthest from its own.
 
     Args:
         vectors: Of shape (vectors, width), float32.
