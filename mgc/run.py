@@ -7,6 +7,9 @@ from lightning.pytorch import Trainer
 #: Configuration of a fit, in its folder.
 CONFIG = "config.yaml"
 
+#: What a run is made of and what its best epoch was, in its folder (see :mod:`mgc.run_record`).
+RECORD = "run.json"
+
 
 def run_folder(trainer: Trainer) -> Path:
     """Find the folder of a run, where checkpoints, results and the configuration go.

@@ -43,6 +43,7 @@ from mgc.models.adapt import complete
 from mgc.registry import GROUPS, RegistryError
 from mgc.reproducibility import SeedSteps
 from mgc.run import CONFIG, run_folder
+from mgc.run_record import RecordRun
 from mgc.stopping import signals
 from mgc.tracking import EndWandbRun, one_wandb_run, use_wandb_offline
 from mgc.writing import replacing
@@ -100,6 +101,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                 "callbacks": [
                     TrackEvaluation(),
                     TestReport(),
+                    RecordRun(),
                     DescribeCheckpoint(),
                     SeedSteps(),
                     StopOnDivergence(),
@@ -391,7 +393,7 @@ def _go_on_in_run_folder(trainer: Namespace, job: str, ckpt: str | None) -> None
             settings.version = folder.name
             settings.resume = "allow"
     elif not settings.get("job_type"):
-        settings.job_type = job
+        settings.job_type = "sweep" if "WANDB_SWEEP_ID" in os.environ else job
     staging = Path(str(settings.get("save_dir") or RUNS), "wandb").absolute()
     staging.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(staging))

@@ -36,7 +36,7 @@ def records(folder: Path) -> Iterator[Record]:
 
 
 def read_run(folder: Path, seconds: float = 60) -> dict[str, Any]:
-    """Configuration, history and summary of a run that has ended.
+    """Configuration, history, summary and tags of a run that has ended.
 
     wandb writes from a process of its own, which may be behind on a busy machine.
     """
@@ -44,15 +44,22 @@ def read_run(folder: Path, seconds: float = 60) -> dict[str, Any]:
     while not any(r.WhichOneof("record_type") == "exit" for r in records(folder)):
         assert time.monotonic() < limit, f"the run in {folder} did not end"
         time.sleep(0.1)
-    run: dict[str, Any] = {"config": {}, "history": [], "files": []}
+    run: dict[str, Any] = {"config": {}, "history": [], "summary": {}}
     for record in records(folder):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             run["project"], run["job_type"] = record.run.project, record.run.job_type
+            run["id"], run["name"] = record.run.run_id, record.run.display_name
+            run["group"], run["tags"] = record.run.run_group, list(record.run.tags)
         if kind in ("run", "config"):
             update = record.run.config.update if kind == "run" else record.config.update
             for item in update:
                 run["config"][item.key or item.nested_key[0]] = json.loads(item.value_json)
+        elif kind == "summary":
+            for item in record.summary.update:
+                run["summary"]["/".join([item.key] if item.key else item.nested_key)] = json.loads(
+                    item.value_json
+                )
         elif kind == "history":
             # Tables and pictures are nested; their first key is the name they were logged by.
             items = record.history.item

@@ -1,0 +1,180 @@
+"""What a run leaves behind so that it can be set beside others: its record, tags, best epoch.
+
+``run.json`` in the run's folder, and the same in W&B: ``about`` in the configuration, tags, and
+``best/…`` in the summary.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+
+from mgc.provenance import claim, data_fingerprint, git_state, package_versions
+from mgc.run import RECORD, run_folder
+from mgc.writing import replacing
+
+
+class RecordRun(Callback):
+    """Records where a run comes from and what its best epoch was.
+
+    The best epoch is the one that the checkpoint is kept of; its metrics are those logged in that
+    epoch, whatever the last one said.
+    """
+
+    def __init__(self) -> None:
+        """Initialize without a best epoch."""
+        self.best: dict[str, Any] = {}
+        self.record: dict[str, Any] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Record where the run comes from (on the first process only)."""
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+            return
+        self.record = read_record(run_folder(trainer))
+        about = describe_run(pl_module, getattr(trainer, "datamodule", None))
+        # A test goes on in the run of its fit, whose own description stays what it is.
+        first = stage == "fit" or "fit" not in self.record
+        self.record[stage] = about
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                run = logger.experiment
+                tags = (about["model"], about["data"], about["split"])
+                run.tags = tuple(dict.fromkeys([*(run.tags or ()), *filter(None, tags)]))
+                if first:
+                    run.config.update({"about": about}, allow_val_change=True)
+                self.record["wandb"] = {
+                    "project": run.project,
+                    "entity": run.entity or None,
+                    "save_dir": str(logger.save_dir),
+                    "id": run.id,
+                    "group": run.group or None,
+                }
+        self._write(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the metrics of a new best epoch."""
+        checkpoint = _monitoring(trainer)
+        if trainer.sanity_checking or checkpoint is None or _of_training(checkpoint.monitor):
+            return
+        self._consider(trainer, checkpoint)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the metrics of training, which are there later than those of validation."""
+        checkpoint = _monitoring(trainer)
+        if checkpoint is None:
+            return
+        if _of_training(checkpoint.monitor):
+            self._consider(trainer, checkpoint)
+        if self.best and self.best["epoch"] == trainer.current_epoch:
+            self.best["metrics"] |= _metrics(trainer, training=True)
+            self._tell(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the best epoch in checkpoints."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best = state_dict["best"]
+
+    def _consider(self, trainer: Trainer, checkpoint: ModelCheckpoint) -> None:
+        name = str(checkpoint.monitor)
+        metrics = _metrics(trainer, training=False)
+        value = trainer.callback_metrics.get(name)
+        if value is None or math.isnan(value):
+            return
+        before = self.best.get("value")
+        better = before is None or (value > before if checkpoint.mode == "max" else value < before)
+        if better:
+            self.best = {
+                "metric": name,
+                "mode": checkpoint.mode,
+                "value": float(value),
+                "epoch": trainer.current_epoch,
+                "step": trainer.global_step,
+                "metrics": metrics,
+            }
+            self._tell(trainer)
+
+    def _tell(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+            return
+        self.record["best"] = self.best
+        self._write(trainer)
+        told = {f"best/{name}": self.best[name] for name in ("metric", "epoch", "step")}
+        told |= {f"best/{name}": value for name, value in self.best["metrics"].items()}
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.summary.update(told)
+
+    def _write(self, trainer: Trainer) -> None:
+        with replacing(run_folder(trainer) / RECORD) as partial:
+            partial.write_text(json.dumps(self.record, indent=1))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read the record of a run.
+
+    Args:
+        folder: Folder of the run.
+
+    Returns:
+        By stage (``fit``, ``test``) what :func:`describe_run` gives; ``best``: ``metric``, its
+        ``mode`` and ``value``, ``epoch``, ``step`` and all ``metrics`` of the best epoch;
+        ``wandb``: where in W&B the run is. Empty if there is none.
+    """
+    path = folder / RECORD
+    record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return record
+
+
+def describe_run(model: LightningModule, data: Any) -> dict[str, Any]:
+    """Describe what a run is made of.
+
+    Args:
+        model: The model.
+        data: The data module, after its ``setup``.
+
+    Returns:
+        ``model`` and ``data`` (short names where they have one), ``task``, ``split``, ``fold``,
+        ``seed``, ``fingerprint`` of the data (see :func:`mgc.provenance.data_fingerprint`),
+        ``git`` state of the working folder and versions of ``packages``.
+    """
+    claims = {"model": claim("model", type(model)), "data": claim("data", type(data))}
+    tracks = getattr(data, "tracks", None)
+    split = getattr(data, "split", None)
+    return {
+        "model": claims["model"].name if claims["model"] else type(model).__name__,
+        "data": claims["data"].name if claims["data"] else type(data).__name__,
+        "task": getattr(data, "task", None),
+        "split": split,
+        # Other splits have no folds, and a number would only seem to say something.
+        "fold": getattr(data, "fold", None) if str(split).startswith("fold") else None,
+        "seed": getattr(data, "seed", None),
+        "fingerprint": None if tracks is None else data_fingerprint(tracks, tuple(data.labels)),
+        "git": git_state(Path.cwd()),
+        "packages": package_versions(*claims.values()),
+    }
+
+
+def _monitoring(trainer: Trainer) -> ModelCheckpoint | None:
+    """The callback that keeps the best checkpoint."""
+    found = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
+    return next((callback for callback in found if callback.monitor), None)
+
+
+def _of_training(metric: str | None) -> bool:
+    return str(metric).startswith("train")
+
+
+def _metrics(trainer: Trainer, training: bool) -> dict[str, float]:
+    """What was logged of training, or of all the rest."""
+    return {
+        name: float(value)
+        for name, value in trainer.callback_metrics.items()
+        if _of_training(name) == training
+    }
