@@ -5,6 +5,7 @@ import torch
 import yaml
 from mgc_crnn import CRNN, CRNNTagger
 
+from mgc.cli import main
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.testing import MODEL_CHECKS, ModelCase
@@ -39,6 +40,18 @@ def test_the_end_of_a_clip_counts():
     other = spectrogram.clone()
     other[:, :, 800:] = 0
     assert not torch.allclose(net(spectrogram), net(other))
+
+
+def test_trains_by_its_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "data synth music --tracks-per-genre 2 --seconds 2 --workers 1"
+    main(words.split())
+    words = f"fit --config {CONFIG} --data.root music --data.split stratified"
+    words += " --data.batch_size 2 --data.num_workers 0 --data.clip_seconds 2"
+    words += " --model.channels=[4,8,8,8] --model.hidden 4 --trainer.max_epochs 1"
+    words += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
+    main([*words.split(), "--trainer.logger=false", "--trainer.accelerator=cpu"])
+    assert list(tmp_path.rglob("best.ckpt"))
 
 
 def test_settings_of_the_configuration():

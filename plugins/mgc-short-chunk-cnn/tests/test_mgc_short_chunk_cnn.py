@@ -6,6 +6,7 @@ import torch
 import yaml
 from mgc_short_chunk_cnn import ShortChunkCNN, ShortChunkNet
 
+from mgc.cli import main
 from mgc.data.gtzan import GTZAN
 from mgc.testing import MODEL_CHECKS, ModelCase
 
@@ -49,6 +50,17 @@ def test_without_residual_connections_it_is_smaller():
         for residual in (True, False)
     ]
     assert sizes[1] < sizes[0] / 3
+
+
+def test_trains_by_its_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "data synth music --tracks-per-genre 2 --seconds 2 --workers 1"
+    main(words.split())
+    words = f"fit --config {CONFIG} --data.root music --data.split stratified"
+    words += " --data.batch_size 2 --data.num_workers 0 --model.channels 2 --trainer.max_epochs 1"
+    words += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
+    main([*words.split(), "--trainer.logger=false", "--trainer.accelerator=cpu"])
+    assert list(tmp_path.rglob("best.ckpt"))
 
 
 def test_settings_of_the_configuration():
