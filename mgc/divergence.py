@@ -69,7 +69,8 @@ class StopOnDivergence(Callback):
         ]
         if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
             which = f"The weights {bad[0]}" if bad else "Weights of another device"
-            raise MgcError(f"{which} are not finite {_where(trainer)}. {_advice(trainer)}")
+            steps = trainer.global_step
+            raise MgcError(f"{which} are not finite after {steps} steps. {_advice(trainer)}")
 
     def _check(self, trainer: Trainer) -> None:
         # All devices stop together: one that goes on would wait for the others for ever.
@@ -81,10 +82,6 @@ class StopOnDivergence(Callback):
                 epoch, batch = divmod(int(self._first), int(batches))
                 place = f"at batch {batch} of epoch {epoch}"
             raise MgcError(f"The loss is not finite {place}. {_advice(trainer)}")
-
-
-def _where(trainer: Trainer) -> str:
-    return f"after {trainer.global_step} steps, in epoch {trainer.current_epoch}"
 
 
 def _advice(trainer: Trainer) -> str:

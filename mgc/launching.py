@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from mgc.errors import MgcError
-from mgc.stopping import signals
+from mgc.stopping import Stopped, signals
 
 T = TypeVar("T")
 
@@ -43,6 +43,8 @@ def errors_of_processes() -> Iterator[None]:
     except ProcessExitedException as error:
         # The process has said what there is to say.
         signals.act(told=True)
+        if error.exit_code > 128:
+            raise Stopped(error.exit_code - 128, told=True) from error
         raise MgcError(f"A process of the run ended: {error}") from error
     except ProcessRaisedException as error:
         # All that is left of the error is the text of its traceback.

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -65,25 +64,24 @@ class KillWorker(Callback):
 
 
 class Spoil(Callback):
-    """Makes weights NaN at the last batch of an epoch."""
+    """Makes weights NaN before or after a batch of the second epoch."""
+
+    def __init__(self, batch: int, before: bool = True) -> None:
+        self.batch, self.before = batch, before
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.current_epoch == 1:
+        self._spoil(trainer, pl_module, batch_idx, before=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._spoil(trainer, pl_module, batch_idx, before=False)
+
+    def _spoil(
+        self, trainer: Trainer, pl_module: LightningModule, batch: int, before: bool
+    ) -> None:
+        if (trainer.current_epoch, batch, before) == (1, self.batch, self.before):
             with torch.no_grad():
                 next(pl_module.parameters()).fill_(float("nan"))
-
-
-class Note(Callback):
-    """Writes down the tracks and starts of every batch."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        line = [trainer.current_epoch, batch_idx, batch["track"].tolist(), batch["start"].tolist()]
-        with Path(f"{self.path}.{trainer.global_rank}").open("a") as file:
-            file.write(f"{line}\n")

@@ -1,5 +1,6 @@
 """Fits that are interrupted end like unbroken ones, and lose no good checkpoint."""
 
+import resource
 import signal
 from pathlib import Path
 
@@ -19,8 +20,8 @@ def fit(tones: Path) -> list[str]:
         *("fit", "--data", "gtzan", f"--data.root={tones}", "--data.sample_rate=8000"),
         *("--data.clip_seconds=1", "--data.batch_size=32", "--trainer.accelerator=cpu"),
         *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
-        *("--model", "vgg_tagger", "--model.channels=4", "--model.lr=0.01", "--model.dropout=0.2"),
-        "--trainer.max_epochs=3",
+        *("--model", "vgg_tagger", "--model.channels=2", "--model.lr=0.01", "--model.dropout=0.2"),
+        *("--trainer.max_epochs=3", NO_LOGGER),
     ]
 
 
@@ -32,17 +33,24 @@ def last(name: str) -> Path:
     return Path(name, "checkpoints", "last.ckpt")
 
 
-def kill(**where: object) -> list[str]:
+def callback(name: str, **settings: object) -> list[str]:
     return [
-        "--trainer.callbacks+=interrupting.Kill",
-        *(f"--trainer.callbacks.{key}={value}" for key, value in where.items()),
+        f"--trainer.callbacks+=interrupting.{name}",
+        *(f"--trainer.callbacks.{key}={value}" for key, value in settings.items()),
     ]
 
 
-def stops(words: list[str], code: int) -> None:
+def code(words: list[str]) -> object:
     with pytest.raises(SystemExit) as stop:
         main(words)
-    assert stop.value.code == code
+    return stop.value.code
+
+
+def error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The line by which a command ends."""
+    assert code(words) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("mgc: error: ")]
+    return line
 
 
 def assert_equal_states(one: Path, other: Path) -> None:
@@ -57,28 +65,127 @@ def assert_equal_states(one: Path, other: Path) -> None:
         assert torch.equal(state["exp_avg"], others[number]["exp_avg"])
 
 
-PLACES = {
-    "in the middle": {"epoch": 1, "batch": 2},
-    "in the first epoch": {"epoch": 0, "batch": 0},
-    "before the last batch": {"epoch": 1, "batch": 3},
-    "at the last batch": {"epoch": 1, "batch": 4},
-    "while validating": {"epoch": 1, "batch": 0, "hook": "validation"},
-    "between epochs": {"epoch": 1, "batch": 0, "hook": "epoch_end"},
+#: Where the signal comes, and the step of the checkpoint that it leaves.
+PLACES: dict[str, tuple[dict[str, object], int]] = {
+    "in the middle": ({"epoch": 1, "batch": 2}, 8),
+    "at the last batch": ({"epoch": 1, "batch": 4}, 10),
+    "while validating": ({"epoch": 1, "batch": 0, "hook": "validation"}, 10),
+    "between epochs": ({"epoch": 1, "batch": 0, "hook": "epoch_end"}, 10),
 }
 
 
 def test_a_fit_stopped_anywhere_ends_like_an_unbroken_one(
     fit: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A scheduler that follows a metric, and the mean loss over an epoch, have states of their own.
+    # A scheduler that follows a metric steps after Lightning's own checkpoint of an epoch.
     fit = [
-        *(*fit, NO_LOGGER, "--optimizer=Adam", "--optimizer.lr=0.01"),
+        *(*fit, "--optimizer=Adam", "--optimizer.lr=0.01"),
         *("--lr_scheduler=ReduceLROnPlateau", "--lr_scheduler.monitor=val/loss"),
         *("--lr_scheduler.patience=0", "--lr_scheduler.threshold=0.5"),
     ]
     main([*fit, folder("unbroken")])
-    for place, where in PLACES.items():
-        stops([*fit, folder(place), *kill(**where)], 128 + signal.SIGTERM)
-        assert "Stopped by SIGTERM" in capsys.readouterr().out
+    assert checkpoint.read(last("unbroken"))["global_step"] == 15
+    for place, (where, step) in PLACES.items():
+        assert code([*fit, folder(place), *callback("Kill", **where)]) == 128 + signal.SIGTERM
+        told = capsys.readouterr().out
+        assert f"Stopped by SIGTERM {place if place == 'while validating' else ''}" in told
+        config = f"{place}/config.yaml"
+        assert f"Go on with: mgc fit --config {config} --ckpt_path {last(place)}" in told
+        assert checkpoint.read(last(place))["global_step"] == step
         main([*fit, folder(place), f"--ckpt_path={last(place)}"])
         assert_equal_states(last("unbroken"), last(place))
+
+
+def test_with_workers_and_accumulated_gradients(fit: list[str], workdir: Path) -> None:
+    fit = [*fit, "--data.num_workers=2", "--trainer.accumulate_grad_batches=2"]
+    main([*fit, folder("unbroken")])
+    kill = callback("Kill", epoch=1, batch=2, signum=int(signal.SIGINT))
+    assert code([*fit, folder("broken"), *kill]) == 128 + signal.SIGINT
+    # Not after the third batch, as half of a step would be lost.
+    progress = checkpoint.read(last("broken"))["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    assert progress["current"]["processed"] == 4
+    main([*fit, folder("broken"), f"--ckpt_path={last('broken')}"])
+    assert_equal_states(last("unbroken"), last("broken"))
+
+
+def test_two_devices_stop_after_the_same_batch(fit: list[str], workdir: Path) -> None:
+    """Only one of them gets the signal."""
+    fit = [*fit, "--trainer.strategy=ddp_fork", "--trainer.devices=2", "--data.batch_size=16"]
+    main([*fit, folder("unbroken")])
+    kill = callback("Kill", epoch=1, batch=1, rank=1)
+    assert code([*fit, folder("broken"), *kill]) == 128 + signal.SIGTERM
+    assert checkpoint.read(last("broken"))["global_step"] == 8
+    main([*fit, folder("broken"), f"--ckpt_path={last('broken')}"])
+    assert_equal_states(last("unbroken"), last("broken"))
+
+
+def test_the_rest_of_an_epoch_needs_the_same_settings(
+    fit: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code([*fit, folder("run"), *callback("Kill", epoch=0, batch=1)])
+    capsys.readouterr()
+    line = error(
+        [*fit, folder("run"), f"--ckpt_path={last('run')}", "--data.batch_size=16"], capsys
+    )
+    assert "in the middle of an epoch with batch_size=32, but now batch_size=16" in line
+
+
+def test_a_dead_worker_costs_no_epoch(
+    fit: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = [*fit, "--data.num_workers=1"]
+    line = error([*fit, folder("run"), *callback("KillWorker")], capsys)
+    assert "A process that reads clips died" in line
+    assert "go on from last.ckpt" in line
+    assert checkpoint.read(last("run"))["global_step"] >= 5
+
+
+def test_weights_that_are_nan_replace_no_checkpoint(
+    fit: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = error([*fit, folder("run"), *callback("Spoil", batch=0)], capsys)
+    assert "The loss is not finite at batch 0 of epoch 1" in line
+    assert "Lower the learning rate (it is 0.01)" in line
+    assert f"The last good checkpoint is {last('run')}" in line
+    # Spoiled after the last loss of an epoch: the weights themselves are looked at.
+    line = error([*fit, folder("end"), *callback("Spoil", batch=4, before=False)], capsys)
+    assert "weights net." in line
+    assert "not finite after 10 steps." in line
+    for name in ("run", "end"):
+        for ckpt in Path(name, "checkpoints").iterdir():
+            weights = checkpoint.read(ckpt)["state_dict"].values()
+            assert all(torch.isfinite(weight).all() for weight in weights)
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(
+    fit: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = [*fit, folder("run")]
+    main([*fit, "--trainer.max_epochs=1"])
+    size = last("run").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
+    try:
+        line = error([*fit, f"--ckpt_path={last('run')}"], capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert "the checkpoint could not be written: File too large. The one that was there" in line
+    assert {path.name for path in last("run").parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert checkpoint.read(last("run"))["global_step"] == 5
+
+
+def test_an_unreachable_wandb_does_not_stop_a_fit(
+    fit: list[str],
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    main([*fit[:-1], "--trainer.max_epochs=1"])
+    monkeypatch.delenv("WANDB_MODE")  # what the command set
+    assert "W&B at http://127.0.0.1:9 does not answer" in capsys.readouterr().out
+    assert len(list(workdir.glob("runs/wandb/offline-run-*"))) == 1
