@@ -142,7 +142,7 @@ class ConvDBNPretrain(LightningModule):
         """Tell which layers learn."""
         self._positions = torch.zeros((), device=self.device)
         if self.trainer.is_global_zero:
-            log.info("Epoch %d: %s learns.", self.current_epoch, " and ".join(self.learning()))
+            log.info("Epoch %d: learning %s.", self.current_epoch, " and ".join(self.learning()))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of the layers that learn: free energy of data less reconstruction."""
@@ -174,9 +174,9 @@ class ConvDBNPretrain(LightningModule):
             if self.learning() == LAYERS[2:]:
                 beats = self.net.joint.width * self.net.pooling + beats - 1
             raise MgcError(
-                f"No track of the training split has the {beats} beats that "
-                f"{' and '.join(self.learning())} sees at once. Use longer tracks, or smaller "
-                "width, joint_width and pooling."
+                f"No track of the training split has the {beats} beats of a window of "
+                f"{' and '.join(self.learning())}: nothing was learnt. Use longer tracks, or a "
+                "smaller width, joint_width and pooling."
             )
         if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
             return
