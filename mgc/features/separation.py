@@ -1,7 +1,6 @@
 """Harmonic and percussive components of spectrograms, by median filtering."""
 
 import math
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -276,7 +275,8 @@ def _medians(x: Tensor, length: int) -> Tensor:
     period = 3 * group if compiling else group
     available = groups if compiling else groups + 2
 
-    @cache
+    blocks: dict[tuple[int, int], list[Tensor]] = {}
+
     def sort(first: int, size: int) -> list[Tensor]:
         """Sort each group's block of values that begins at a position of the group."""
         if size == 1:
@@ -287,8 +287,10 @@ def _medians(x: Tensor, length: int) -> Tensor:
 
     def block(first: int, size: int) -> list[Tensor]:
         """Look a sorted block up, which may begin in a later group."""
-        values = sort(first % period, size)
-        return [v[:, first // period :] for v in values] if first >= period else values
+        key = first % period, size
+        if key not in blocks:
+            blocks[key] = sort(*key)
+        return [v[:, first // period :] for v in blocks[key]] if first >= period else blocks[key]
 
     def select(candidates: list[Tensor], first: int) -> list[Tensor]:
         """Find the medians of windows from a position on, as many as they have candidates."""
