@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, Interval, fold_names, gain, interval, overall
-from mgc.evaluation.results import Results
+from mgc.evaluation.results import Results, transferred, transfers
 from mgc.evaluation.scores import majority_vote
 
 Method = Literal["fusion1", "fusion2", "weighted", "product"]
@@ -57,7 +57,8 @@ def load_runs(folders: Sequence[str | PathLike[str]], names: Sequence[str] = ())
 
     Args:
         folders: Folders of runs or cross-validations, with results in ``test`` (and ``validate``)
-            or in ``predict``; or folders of results, with ``tracks.parquet``.
+            or in ``predict``; folders of results, with ``tracks.parquet``; or folders that
+            ``mgc transfer`` wrote (see :func:`mgc.evaluation.results.transferred`).
         names: Names of the runs; by default those of the folders.
 
     Returns:
@@ -91,10 +92,12 @@ def load_run(folder: str | PathLike[str], name: str) -> Run:
     path = Path(folder)
     places = [path, path / "test", path / "predict"]
     found = next((place for place in places if (place / "tracks.parquet").is_file()), None)
+    if found is None and transfers(path):
+        return Run(name, transferred(path))
     if found is None:
         raise MgcError(
             f"{folder}: no results (tracks.parquet) there, nor in its folders test or predict. "
-            "Give a folder that mgc test, predict or crossval wrote."
+            "Give a folder that mgc test, predict, crossval or transfer wrote."
         )
     results = Results.load(found)
     validation = select_split(results, "val")

@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mgc.errors import MgcError
 from mgc.evaluation.scores import majority_vote, mean_by_track, probabilities
 from mgc.parquet import read_parquet, write_parquet
 from mgc.task import Task
@@ -76,6 +77,51 @@ class Results:
         clips, _ = read_parquet(Path(folder, "clips.parquet"))
         tracks, meta = read_parquet(Path(folder, "tracks.parquet"))
         return cls(clips, tracks, meta["task"], tuple(meta["labels"]), meta["source"])
+
+
+def transferred(folder: str | PathLike[str]) -> Results:
+    """Read the decisions of a transfer experiment, those of the ``nested`` protocol.
+
+    Args:
+        folder: Folder that ``mgc transfer`` wrote, of one combination of layers; or a folder of
+            such folders, one for each fold.
+
+    Returns:
+        Results whose only clip of a track is the track.
+
+    Raises:
+        MgcError: If there are none, it is not about classes, or there are several combinations of
+            layers.
+    """
+    paths = sorted(transfers(folder))
+    tables = [read_parquet(path) for path in paths]
+    rows = pd.concat([table for table, _ in tables], ignore_index=True)
+    meta = tables[0][1]
+    if meta["task"] != "multiclass":
+        raise MgcError(f"{folder}: a report of classes cannot show its {meta['task']} task.")
+    combinations = [] if rows.empty else rows["layers"].unique().tolist()
+    if len(combinations) != 1:
+        raise MgcError(
+            f"{folder}: holds predictions of {', '.join(combinations) or 'nothing'}. One "
+            "combination of layers is needed: run mgc transfer with --layers NAME."
+        )
+    tracks = rows.drop(columns=["target", "layers"]).assign(vote=rows["decision"])
+    clips = tracks.drop(columns="vote").assign(clip=0, start=0.0)
+    return Results(clips, tracks, meta["task"], tuple(meta["labels"]), meta["source"])
+
+
+def transfers(folder: str | PathLike[str]) -> list[Path]:
+    """Find what ``mgc transfer`` wrote in a folder, or in the folders within it.
+
+    Args:
+        folder: Any folder.
+
+    Returns:
+        Tables of predictions; none if there are no such results.
+    """
+    name = "predictions.parquet"
+    path = Path(folder, name)
+    return [path] if path.is_file() else list(Path(folder).glob(f"*/{name}"))
 
 
 def make_results(

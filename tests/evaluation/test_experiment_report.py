@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 
 from mgc.cli import main
+from mgc.data import ismir2004
 from mgc.data.gtzan import GENRES
 from mgc.errors import MgcError
 from mgc.evaluation.experiment_report import join_cells, make_report
-from mgc.evaluation.fusion import Run
-from mgc.evaluation.published import dieleman2011, gwardys2014, senac2017
+from mgc.evaluation.fusion import Run, load_runs
+from mgc.evaluation.published import dieleman2011, gwardys2014, senac2017, zhang2015
 from mgc.evaluation.results import Results
+from mgc.parquet import write_parquet
 
 
 def system(name: str, wrong: int, labels: tuple[str, ...] = GENRES) -> Run:
@@ -131,3 +133,55 @@ def test_what_does_not_belong_together() -> None:
         make_report([system("one", 1), system("two", 1, ("a", "b"))])
     with pytest.raises(MgcError, match="--paper senac2017 is about the classes blues"):
         make_report([system("two", 1, ("a", "b"))], "senac2017")
+
+
+def transfer_results(folder: Path, wrong: int, layers: str = "hidden", fold: int = 0) -> None:
+    """What mgc transfer writes, as far as the report reads it."""
+    tracks = system("", wrong).test.tracks[["track", "label", "decision"]]
+    rows = tracks.iloc[fold::2].assign(target="label", layers=layers, fold=pd.NA)
+    folder.mkdir(parents=True)
+    meta = {"task": "multiclass", "labels": GENRES, "source": {}}
+    path = folder / "predictions.parquet"
+    write_parquet(rows, path, meta)
+
+
+def test_an_svm_on_features_stands_beside_networks(workdir: Path) -> None:
+    """The rows of Zhang et al. (2015) come from mgc crossval and from mgc transfer, by fold."""
+    name = "KCNN (k = 5) + SVM ALL"
+    for fold in (0, 1):
+        transfer_results(workdir / "svm" / f"fold{fold}", wrong=4, fold=fold)
+    system("", 2).test.save(workdir / "net")
+    words = ["report", "experiment", "net", "svm", "--out", "report", "--paper", "zhang2015"]
+    main([*words, "--names", f"KCNN (k = 5) ALL,{name}"])
+    systems = pd.read_csv("report/systems.csv").set_index("system")
+    assert systems["accuracy"].tolist() == [0.8, 0.6]
+    assert systems["published"].tolist() == pytest.approx([0.776, 0.839])
+    assert systems.loc[name, "tracks"] == 100
+
+
+def test_published_figures_of_both_data_sets() -> None:
+    labels = ismir2004.GENRES
+    (row,) = make_report([system("KCNN (k = 5) ULT SFM", 1, labels)], "zhang2015").systems.to_dict(
+        "records"
+    )
+    assert row["published"] == 0.5392
+    # What the text says of table 2: k-max pooling gains 7.23 points on average, learning 7.68.
+    figures = {name: value for name, (value, _) in zhang2015.TASKS["gtzan"].ACCURACY.items()}
+    gains = {
+        other: np.mean(
+            [figures[f"{best} {f}"] - figures[f"{other} {f}"] for f in zhang2015.FEATURES]
+        )
+        for best, other in (
+            ("KCNN (k = 5) + SVM", "KCNN (k = 1) + SVM"),
+            ("KCNN (k = 5)", "KCNN (k = 5) ULT"),
+        )
+    }
+    assert gains["KCNN (k = 1) + SVM"] == pytest.approx(7.23, abs=0.01)
+    assert gains["KCNN (k = 5) ULT"] == pytest.approx(7.68, abs=0.01)
+
+
+def test_predictions_of_several_combinations_of_layers(workdir: Path) -> None:
+    transfer_results(workdir / "svm" / "fold0", 4)
+    transfer_results(workdir / "svm" / "fold1", 4, layers="pooled")
+    with pytest.raises(MgcError, match=r"hidden, pooled.*run mgc transfer with --layers NAME"):
+        load_runs(["svm"])
