@@ -63,7 +63,7 @@ def describe(model: LightningModule, data: Any) -> dict[str, Any]:
         Plain values: ``version`` of mgc, ``class_path``, ``labels``, ``task``, ``sample_rate``
         in Hz, ``clip_seconds`` and ``hop_seconds``, ``channel`` and ``short`` (see
         :class:`mgc.data.base.AudioDataModule`), ``resampling`` (see
-        :data:`mgc.data.audio.Resampling`), ``data``, the class of the data module, and
+        :data:`mgc.data.resampling.Resampling`), ``data``, the class of the data module, and
         ``init_args``, what the model was built from, or None where that is not known (see
         :func:`remember_init_args`).
     """

@@ -5,36 +5,17 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, cast
 
 import numpy as np
 import soundfile
-import torch
-from torchaudio.transforms import Resample
 
+from mgc.data.resampling import Resampling, resampler
 from mgc.errors import MgcError
 
 #: Endings of the files that libsndfile reads and that collections of music come in.
 SUFFIXES = (".wav", ".au", ".mp3", ".flac", ".ogg", ".aif", ".aiff")
-
-#: How carefully the rate is changed. ``fast`` fades the highest tenth of the spectrum out, ``best``
-#: is flat up to the edge: features that stand beside published ones need it. ``best`` is the Kaiser
-#: window of resampy's ``kaiser_best``, which librosa used in 2017; its edge, as a share of half the
-#: rate, is the one that brings the MFCC vectors published by Choi et al. (2017) back to 0.2 %.
-Resampling = Literal["fast", "best"]
-_FILTERS: dict[Resampling, dict[str, Any]] = {
-    "fast": {},
-    "best": {
-        "resampling_method": "sinc_interp_kaiser",
-        "lowpass_filter_width": 64,
-        "rolloff": 0.9463,
-        "beta": 14.769656459379492,
-    },
-}
-
 
 #: Largest term of a ratio of two rates: the filter that changes the rate has about as many values
 #: as the product of both terms, 100 MB with this.
@@ -187,11 +168,7 @@ def read(
     else:
         mono = audio.mean(axis=1) if channel is None else audio[:, channel]
     if source != target:
-        with torch.no_grad():
-            resampled = _resampler(source, target, resampling)(
-                torch.from_numpy(np.ascontiguousarray(mono))
-            )
-        mono = resampled.numpy()
+        mono = resampler(source, target, resampling)(mono)
     offset = start - first * target
     return mono[offset : offset + max(0, stop - start)]
 
@@ -255,14 +232,9 @@ def _ratio(source_rate: int, target_rate: int) -> tuple[int, int]:
     return source_rate // divisor, target_rate // divisor
 
 
-@lru_cache(maxsize=16)
-def _resampler(source: int, target: int, resampling: Resampling) -> Resample:
-    return Resample(source, target, **_FILTERS[resampling])
-
-
 def _margin(source: int, target: int, resampling: Resampling) -> int:
     """Width of the resampling filter in periods of ``source`` samples."""
-    return -(-int(cast(int, _resampler(source, target, resampling).width)) // source) + 1
+    return -(-resampler(source, target, resampling).width // source) + 1
 
 
 def _reason(path: str | os.PathLike[str], error: Exception) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch.utils.data import DataLoader, Dataset
 
 from mgc.data import audio
@@ -374,9 +375,15 @@ class MusicDataModule(LightningDataModule):
             collate_fn=keep_batch,  # type: ignore[arg-type] # the data set gives whole batches
             pin_memory=on_gpu,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=_use_one_thread,
             # Batch normalisation cannot learn from a single clip. Later epochs have it again.
             drop_last=shuffle and len(sampler) > 1 and len(sampler) % self.batch_size == 1,
         )
+
+
+def _use_one_thread(worker: int) -> None:
+    """Keep a process that reads clips to its core: others read on the other cores."""
+    threadpool_limits(1)
 
 
 class AudioDataModule(MusicDataModule):
