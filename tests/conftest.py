@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # Before torch is imported: several test processes share the cores.
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 
 from mgc.data.gtzan import GENRES
+from mgc.registry import GROUPS
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +61,24 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
             noise = rng.normal(0, 0.01, len(time))
             soundfile.write(folder / f"{genre}.{track:05}.wav", tone + noise, 8000)
     return root
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that makes a package look installed."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(
+        package: str, code: str, kind: str = "model", requires: str = "", **models: str
+    ) -> None:
+        info = tmp_path / f"{package}-1.0.dist-info"
+        info.mkdir()
+        metadata = f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n"
+        if requires:
+            metadata += f"Requires-Dist: {requires}\n"
+        (info / "METADATA").write_text(metadata)
+        lines = [f"{name} = {value}" for name, value in models.items()]
+        (info / "entry_points.txt").write_text("\n".join([f"[{GROUPS[kind]}]", *lines]) + "\n")
+        (tmp_path / f"{package}.py").write_text(code)
+
+    return install

@@ -1,26 +1,10 @@
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from mgc.registry import GROUPS, RegistryError, class_path, find
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function that makes a package look installed."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def install(package: str, code: str, kind: str = "model", **models: str) -> None:
-        info = tmp_path / f"{package}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        lines = [f"{name} = {value}" for name, value in models.items()]
-        (info / "entry_points.txt").write_text("\n".join([f"[{GROUPS[kind]}]", *lines]) + "\n")
-        (tmp_path / f"{package}.py").write_text(code)
-
-    return install
+import mgc
+from mgc.registry import RegistryError, class_path, find, fits, mgc_versions, packages
 
 
 def test_found_but_not_imported(install: Callable[..., None]) -> None:
@@ -83,3 +67,55 @@ def test_data_of_lightning_alone(install: Callable[..., None]) -> None:
     code = "import mgc.data.base as base\nclass Data(base.MusicDataModule): ..."
     install("music_data", code, kind="data", music="music_data:Data")
     assert class_path("data", "music") == "music_data.Data"
+
+
+NET = "import lightning.pytorch as pl\nclass Net(pl.LightningModule): ..."
+
+
+def test_a_package_for_other_versions_of_mgc(install: Callable[..., None]) -> None:
+    """It is not even imported: what it needs may be gone."""
+    install("late_one", "raise SystemExit", requires="mgc<0.9,>=0.8", late="late_one:Net")
+    with pytest.raises(RegistryError) as caught:
+        class_path("model", "late")
+    assert str(caught.value) == (
+        f"The model 'late' from late_one 1.0 needs mgc>=0.8,<0.9, but this is mgc "
+        f"{mgc.__version__}. Install a version of late_one made for this mgc, or mgc>=0.8,<0.9."
+    )
+    assert class_path("model", "vgg_tagger") == "mgc.models.vgg.VGGTagger"
+
+
+@pytest.mark.parametrize(
+    "requires",
+    [
+        "mgc",
+        f"mgc=={mgc.__version__}",
+        "MGC>=0.0.1",
+        "mgc>=99; extra == 'future'",
+        "mgc-something-else>=99",
+        "no requirement at all ==",
+    ],
+)
+def test_packages_that_fit(install: Callable[..., None], requires: str) -> None:
+    package = f"fits_{abs(hash(requires))}"
+    install(package, NET, requires=requires, fitting=f"{package}:Net")
+    assert class_path("model", "fitting") == f"{package}.Net"
+
+
+def test_versions_before_a_release_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mgc, "__version__", "0.2.0.dev3")
+    assert fits(">=0.1,<0.3")
+    assert not fits(">=0.1,<0.2.0.dev1")
+    assert fits("")
+
+
+def test_a_package_that_ends_the_process(install: Callable[..., None]) -> None:
+    install("quits_one", "import sys\nsys.exit(3)", quits="quits_one:Net")
+    with pytest.raises(RegistryError, match=r"quits_one 1\.0 could not be imported.*SystemExit: 3"):
+        class_path("model", "quits")
+
+
+def test_packages_are_found_without_importing_them(install: Callable[..., None]) -> None:
+    install("lazy_two", "raise SystemExit", requires="mgc>=0.1", lazy="lazy_two:Net")
+    assert mgc_versions(packages()["lazy_two 1.0"]) == ">=0.1"
+    assert mgc_versions(packages()[f"mgc {mgc.__version__}"]) == ""
+    assert "lazy_two" not in sys.modules

@@ -59,6 +59,8 @@ def doctor() -> None:
 def unmet(dist: Distribution) -> Iterator[str]:
     """Find the requirements of a package that the installed packages do not meet.
 
+    Its requirement of mgc is left to :func:`mgc.registry.load_claim`.
+
     Args:
         dist: An installed package.
 
@@ -73,7 +75,8 @@ def unmet(dist: Distribution) -> Iterator[str]:
         except InvalidRequirement:
             yield f"its requirement {text!r} cannot be understood"
             continue
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if requirement.name == "mgc" or not applies:
             continue
         try:
             found = version(requirement.name)

@@ -1,0 +1,80 @@
+from collections.abc import Callable
+from importlib.metadata import Distribution, version
+
+import pytest
+
+from mgc.cli import main
+from mgc.commands.doctor import unmet
+
+
+def sick(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The problems that make it end with code 1."""
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor"])
+    assert stop.value.code == 1
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")]
+
+
+def test_all_is_well(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    main(["doctor"])
+    out = capsys.readouterr().out
+    assert out.endswith("All is well.\n")
+    lines = {tuple(line.split()[:2]) for line in out.splitlines()}
+    assert {(name, version(name)) for name in ("torch", "lightning", "soundfile")} <= lines
+    assert "device: cpu, " in out
+    assert "W&B: logged in" in out
+    assert "vgg_tagger" in out
+
+
+def test_what_is_broken_is_told_and_harms_nothing_else(
+    capsys: pytest.CaptureFixture[str], install: Callable[..., None]
+) -> None:
+    install("bad_one", "import nowhere_at_all\nclass Net: ...", bad="bad_one:Net")
+    install("old_one", "", requires="mgc>=0.0.1,<0.0.2", old="old_one:Net")
+    net = "import lightning.pytorch as pl\nclass Net(pl.LightningModule): ..."
+    install("lone_one", net, requires="a-package-nobody-has>=3", lone="lone_one:Net")
+    install("twin_one", "", vgg_tagger="twin_one:Net")
+    problems = sick(capsys)
+    assert len(problems) == 4
+    assert "bad_one 1.0 could not be imported (bad_one:Net): ModuleNotFoundError" in problems[0]
+    assert "needs mgc>=0.0.1,<0.0.2, but this is mgc" in problems[1]
+    assert "More than one package registers the model 'vgg_tagger'" in problems[2]
+    assert problems[3].endswith(
+        "lone_one 1.0: needs a-package-nobody-has>=3, which is not installed"
+    )
+
+
+class Package(Distribution):
+    """A package that is nowhere."""
+
+    def __init__(self, *requires: str) -> None:
+        self._requires = list(requires)
+
+    @property
+    def requires(self) -> list[str]:
+        return self._requires
+
+    def read_text(self, filename: str) -> None:
+        return None
+
+    def locate_file(self, path: object) -> None:
+        return None
+
+
+def test_requirements_that_are_not_met() -> None:
+    package = Package(
+        "torch>=99",
+        "torch>=1",
+        "a-package-nobody-has[extra]>=3",
+        "another; extra == 'dev'",
+        "windows-only; sys_platform == 'win32'",
+        "numpy",
+        "not a requirement ==",
+    )
+    assert list(unmet(package)) == [
+        f"needs torch>=99, but torch {version('torch')} is installed",
+        "needs a-package-nobody-has[extra]>=3, which is not installed",
+        "its requirement 'not a requirement ==' cannot be understood",
+    ]

@@ -1,0 +1,87 @@
+"""A new package works as it is: installed, listed and tested without a change."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mgc
+from mgc.cli import main
+from mgc.commands.new_plugin import mgc_requirement
+
+NAMES = {"model": "deep-blue", "data": "deep_music"}
+
+
+def run(*words: str, cwd: Path, path: Path) -> str:
+    """Run Python in a folder, with a folder of installed packages."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_they_install_list_and_pass_their_tests(workdir: Path, tmp_path: Path) -> None:
+    site, folders = tmp_path / "site", [str(workdir / name) for name in NAMES.values()]
+    for kind, name in NAMES.items():
+        main(["new-plugin", name, "--kind", kind])
+    install = "-m pip install -q --no-deps --no-build-isolation --no-index --target"
+    run(*install.split(), str(site), *folders, cwd=workdir, path=site)
+    listed = [
+        line.split()
+        for line in run("-m", "mgc", "list", "--verbose", cwd=workdir, path=site).splitlines()
+    ]
+    assert ["model", "deep_blue", "deep-blue", "0.1.0", "deep_blue:DeepBlue"] in listed
+    assert ["data", "deep_music", "deep-music", "0.1.0", "deep_music:DeepMusic"] in listed
+    needed = mgc_requirement().removeprefix("mgc")
+    assert [row[2:5] for row in listed if row and row[0] == "deep-blue"] == [
+        [needed, "yes", str(site)]
+    ]
+    run("-m", "pytest", "-q", "-p", "no:cacheprovider", *folders, cwd=workdir, path=site)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_nothing_of_the_example_is_left(kind: str, workdir: Path) -> None:
+    main(["new-plugin", NAMES[kind], "--kind", kind, "--folder", "packages"])
+    files = [path for path in (workdir / "packages").rglob("*") if path.is_file()]
+    assert len(files) == 5
+    for path in files:
+        text = f"{path.relative_to(workdir)}\n{path.read_text()}".lower()
+        assert "example" not in text
+        assert "mgc_requirement" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["9lives"], "'9lives' cannot name a package"),
+        (["class"], "'class' cannot name a package"),
+        (["a/b"], "'a/b' cannot name a package"),
+        (["vgg-tagger"], f"There is a model 'vgg_tagger' already, from mgc {mgc.__version__}"),
+        (["gtzan", "--kind", "data"], "There is a data 'gtzan' already"),
+        (["numpy"], "There is a module 'numpy' already"),
+        (["there"], "there is there already"),
+    ],
+)
+def test_names_that_cannot_be(
+    words: list[str], message: str, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workdir / "there").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        main(["new-plugin", *words])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in workdir.iterdir()] == ["there"]
+
+
+def test_versions_that_share_an_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, expected in (("0.3.1", "mgc>=0.3,<0.4"), ("2.5.0", "mgc>=2.5,<3")):
+        monkeypatch.setattr(mgc, "__version__", version)
+        assert mgc_requirement() == expected
