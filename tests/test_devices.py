@@ -1,0 +1,122 @@
+"""Several devices do what one does: here two processes on the CPU."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mgc import checkpoint
+from mgc.cli import main
+from mgc.data import base
+from mgc.evaluation.fold_run import Fold, run_fold
+from mgc.evaluation.results import Results
+
+TWO = ["--trainer.strategy=ddp_fork", "--trainer.devices=2"]
+LAUNCH = Path(__file__).parents[1] / "scripts" / "launch"
+
+
+@pytest.fixture
+def fit(tones: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A fit of a model whose clips do not depend on one another: no batch normalisation."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "third_party")
+    return [
+        *("fit", "--data", "gtzan", f"--data.root={tones}", "--data.sample_rate=8000"),
+        *("--data.clip_seconds=1", "--trainer.accelerator=cpu", "--trainer.max_epochs=2"),
+        *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
+        *("--model=mgc_tiny.TinyNet", "--trainer.logger=false"),
+    ]
+
+
+def last(name: str) -> Path:
+    return Path(name, "checkpoints", "last.ckpt")
+
+
+def test_two_devices_learn_what_one_does(
+    fit: list[str],
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The same clips a step, so the same weights but for rounding; and files are opened once."""
+    probe_all = base.audio.probe_all
+
+    def noted(paths: object) -> object:
+        with Path("probed").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return probe_all(paths)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(base.audio, "probe_all", noted)
+    main([*fit, "--data.batch_size=16", "--trainer.default_root_dir=one"])
+    main([*fit, "--data.batch_size=8", "--trainer.default_root_dir=two", *TWO])
+    told = capfd.readouterr().out
+    assert "Batch: 16 per device x 1 device = 16 clips a step; learning rate 0.03 as given" in told
+    assert told.count("8 per device x 2 devices = 16 clips a step; learning rate 0.03") == 1
+    assert len(Path("probed").read_text().split()) == 2
+    one, two = (checkpoint.read(last(name))["state_dict"] for name in ("one", "two"))
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, two[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_fold_of_a_cross_validation_on_two_devices(
+    fit: list[str], tones: Path, workdir: Path
+) -> None:
+    config = {
+        "model": {"class_path": "mgc_tiny.TinyNet"},
+        "data": {
+            "class_path": "gtzan",
+            "init_args": {"root": str(tones), "sample_rate": 8000, "clip_seconds": 1.0},
+        },
+        "trainer": {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False},
+    }
+    Path("tiny.yaml").write_text(yaml.safe_dump(config))
+    overrides = (*TWO, "--trainer.logger=false", "--data.clip_seconds=0.7", "--data.batch_size=7")
+    fold = Fold(str(workdir / "fold"), "tiny.yaml", overrides, 0, 1, 5, "group")
+    run_fold(fold)
+    assert fold.finished
+    for stage in ("validate", "test"):
+        results = Results.load(Path(fold.folder, stage))
+        # An odd number of batches, so that devices got clips twice: each counts once.
+        assert not results.clips.duplicated(["track", "clip"]).any()
+        assert len(results.tracks) == 20
+
+
+def test_the_script_for_torchrun(fit: list[str], workdir: Path) -> None:
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parent / "third_party"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DEVICES": "2",
+        "RUN_ID": "job",
+    }
+    words = [str(LAUNCH / "torchrun.sh"), *fit[1:-1], "--data.batch_size=8"]
+    subprocess.run(["bash", *words, "--trainer.max_epochs=1"], env=environment, check=True)
+    assert checkpoint.read(last("runs/mgc/job"))["global_step"] == 10
+    assert len(list(workdir.glob("runs/wandb/offline-run-*"))) == 1
+
+
+def test_the_requeue_signal_of_slurm(
+    fit: list[str], workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning's own handler would save in the middle of a step."""
+    for name, value in {"NTASKS": 1, "JOB_ID": 7, "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    kill = ["--trainer.callbacks+=interrupting.Kill", "--trainer.callbacks.epoch=0"]
+    kill += ["--trainer.callbacks.batch=1", f"--trainer.callbacks.signum={int(signal.SIGUSR1)}"]
+    with pytest.raises(SystemExit) as stop:
+        main([*fit, *kill, "--data.batch_size=16", "--trainer.default_root_dir=run"])
+    assert stop.value.code == 138
+    assert checkpoint.read(last("run"))["global_step"] == 2
+
+
+def test_fast_kernels_change_no_names(fit: list[str], workdir: Path) -> None:
+    words = [*fit[:-2], "--model=vgg_tagger", "--model.channels=2", "--trainer.logger=false"]
+    words += ["--trainer.callbacks+=mgc.kernels.FastKernels", "--trainer.callbacks.backend=eager"]
+    main([*words, "--trainer.max_epochs=1", "--trainer.default_root_dir=run"])
+    model = checkpoint.load(last("run"))
+    assert not any("_orig_mod" in name for name in checkpoint.read(last("run"))["state_dict"])
+    main(["validate", "--config=run/config.yaml", f"--ckpt_path={last('run')}"])
+    assert model(torch.zeros(1, 8000)).shape == (1, 10)
