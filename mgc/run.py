@@ -1,8 +1,13 @@
 """Where a run keeps what it writes."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning.pytorch import Trainer
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+#: Where runs go, unless the configuration says otherwise.
+RUNS = "runs"
 
 #: Configuration of a fit, in its folder.
 CONFIG = "config.yaml"
@@ -11,7 +16,7 @@ CONFIG = "config.yaml"
 RECORD = "run.json"
 
 
-def run_folder(trainer: Trainer) -> Path:
+def run_folder(trainer: "Trainer") -> Path:
     """Find the folder of a run, where checkpoints, results and the configuration go.
 
     Args:

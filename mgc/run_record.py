@@ -36,23 +36,12 @@ class RecordRun(Callback):
             return
         self.record = read_record(run_folder(trainer))
         about = describe_run(pl_module, getattr(trainer, "datamodule", None))
-        # A test goes on in the run of its fit, whose own description stays what it is.
-        first = stage == "fit" or "fit" not in self.record
+        # A test goes on in the run of its fit, which W&B describes already.
+        if stage == "fit" or "fit" not in self.record:
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    self.record["wandb"] = _describe_in_wandb(logger, about)
         self.record[stage] = about
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                run = logger.experiment
-                tags = (about["model"], about["data"], about["split"])
-                run.tags = tuple(dict.fromkeys([*(run.tags or ()), *filter(None, tags)]))
-                if first:
-                    run.config.update({"about": about}, allow_val_change=True)
-                self.record["wandb"] = {
-                    "project": run.project,
-                    "entity": run.entity or None,
-                    "save_dir": str(logger.save_dir),
-                    "id": run.id,
-                    "group": run.group or None,
-                }
         self._write(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -158,6 +147,21 @@ def describe_run(model: LightningModule, data: Any) -> dict[str, Any]:
         "fingerprint": None if tracks is None else data_fingerprint(tracks, tuple(data.labels)),
         "git": git_state(Path.cwd()),
         "packages": package_versions(*claims.values()),
+    }
+
+
+def _describe_in_wandb(logger: WandbLogger, about: dict[str, Any]) -> dict[str, Any]:
+    """Tell W&B what a run is made of, and tell where the run is."""
+    run = logger.experiment
+    tags = (about["model"], about["data"], about["split"])
+    run.tags = tuple(dict.fromkeys([*(run.tags or ()), *filter(None, tags)]))
+    run.config.update({"about": about}, allow_val_change=True)
+    return {
+        "project": run.project,
+        "entity": run.entity or None,
+        "save_dir": str(logger.save_dir),
+        "id": run.id,
+        "group": run.group or None,
     }
 
 

@@ -5,14 +5,18 @@ import multiprocessing
 import netrc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mgc.errors import MgcError
+from mgc.run import RUNS
 from mgc.stopping import Stopped
 
 log = logging.getLogger(__name__)
@@ -72,7 +76,7 @@ def one_wandb_run() -> Iterator[None]:
         if "wandb" in sys.modules and isinstance(error, sys.modules["wandb"].Error):
             raise MgcError(
                 f"W&B does not take the run: {error} Log in (wandb login), set WANDB_MODE=offline, "
-                "or do without (--trainer.logger false)."
+                "or do without (--trainer.logger false, or no --wandb)."
             ) from error
         raise
     finally:
@@ -91,6 +95,60 @@ def end_wandb_run(code: int) -> None:
         sys.modules["wandb"].teardown()
 
 
+def stage_beside_runs(save_dir: str | os.PathLike[str]) -> None:
+    """Keep what W&B stages for uploading out of the home folder.
+
+    Args:
+        save_dir: Folder whose ``wandb`` holds the runs.
+    """
+    staging = Path(save_dir, "wandb").absolute()
+    staging.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("WANDB_DATA_DIR", str(staging))
+    os.environ.setdefault("WANDB_CACHE_DIR", str(staging / "cache"))
+
+
+def log_results(
+    name: str,
+    job_type: str,
+    project: str,
+    tables: Mapping[str, pd.DataFrame],
+    images: Iterable[Path] = (),
+    summary: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    save_dir: str = RUNS,
+    **settings: Any,
+) -> None:
+    """Log results that no training logs: those of a report, or of all folds together.
+
+    Args:
+        name: Name of the run.
+        job_type: Kind of job.
+        project: Project in W&B.
+        tables: Tables by the key that they are logged by.
+        images: Pictures, logged by their file names without suffix.
+        summary: Values that W&B lists for the run.
+        config: Configuration of the run.
+        save_dir: Folder whose ``wandb`` the run is kept in.
+        **settings: More arguments of ``wandb.init``, such as ``entity``, ``group``, ``tags``.
+
+    Raises:
+        MgcError: If W&B does not take the run.
+    """
+    use_wandb_offline()
+    stage_beside_runs(save_dir)
+    with one_wandb_run():
+        import wandb
+
+        run = wandb.init(
+            name=name, job_type=job_type, project=project, dir=save_dir, config=config, **settings
+        )
+        logged: dict[str, Any] = {
+            key: wandb.Table(dataframe=table) for key, table in tables.items()
+        }
+        run.log(logged | {path.stem: wandb.Image(str(path)) for path in images})
+        run.summary.update(dict(summary or {}))
+
+
 class EndWandbRun(Callback):
     """Ends the W&B run in processes that Lightning forks or spawns, which end without a word."""
 
@@ -98,13 +156,18 @@ class EndWandbRun(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """End the run as failed."""
-        if multiprocessing.parent_process():
+        if _launched(trainer):
             end_wandb_run(128 + exception.signum if isinstance(exception, Stopped) else 1)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the run."""
-        if multiprocessing.parent_process():
+        if _launched(trainer):
             end_wandb_run(0)
+
+
+def _launched(trainer: Trainer) -> bool:
+    """Whether Lightning forked or spawned this process, rather than somebody else."""
+    return trainer.strategy.launcher is not None and bool(multiprocessing.parent_process())
 
 
 def _server() -> str:

@@ -42,19 +42,16 @@ from mgc.launching import errors_of_processes
 from mgc.models.adapt import complete
 from mgc.registry import GROUPS, RegistryError
 from mgc.reproducibility import SeedSteps
-from mgc.run import CONFIG, run_folder
+from mgc.run import CONFIG, RUNS, run_folder
 from mgc.run_record import RecordRun
 from mgc.stopping import signals
-from mgc.tracking import EndWandbRun, one_wandb_run, use_wandb_offline
+from mgc.tracking import EndWandbRun, one_wandb_run, stage_beside_runs, use_wandb_offline
 from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
 
 #: Name of the parser mode whose loader understands short names.
 MODE = "mgc"
-
-#: Where runs go, unless the configuration says otherwise.
-RUNS = "runs"
 
 WANDB = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
@@ -394,10 +391,7 @@ def _go_on_in_run_folder(trainer: Namespace, job: str, ckpt: str | None) -> None
             settings.resume = "allow"
     elif not settings.get("job_type"):
         settings.job_type = "sweep" if "WANDB_SWEEP_ID" in os.environ else job
-    staging = Path(str(settings.get("save_dir") or RUNS), "wandb").absolute()
-    staging.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("WANDB_DATA_DIR", str(staging))
-    os.environ.setdefault("WANDB_CACHE_DIR", str(staging / "cache"))
+    stage_beside_runs(str(settings.get("save_dir") or RUNS))
 
 
 def _values(args: list[str], *options: str) -> list[str]:

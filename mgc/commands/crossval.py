@@ -42,7 +42,7 @@ def crossval(
         MgcError: If settings are wrong, the folder holds another cross-validation, or a fold fails.
     """
     from mgc.errors import MgcError
-    from mgc.evaluation.crossval import Experiment, collect, run_folds
+    from mgc.evaluation.crossval import Experiment, collect, log_summary, run_folds
 
     try:
         numbers = [int(word) for word in seeds.split(",")] if seeds else list(range(repeats))
@@ -61,3 +61,4 @@ def crossval(
     summary = collect(experiment)
     print(summary.text)
     print(f"Written to {folder}")
+    log_summary(experiment, summary)

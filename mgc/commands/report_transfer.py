@@ -1,10 +1,6 @@
 """``mgc report transfer``: tables and plots of transfer experiments."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def report_transfer(
@@ -52,15 +48,9 @@ def report_transfer(
     )
     report.save(out)
     if wandb:
+        from mgc.tracking import log_results
+
         plots = [Path(out, f"{name}.png") for name in report.plots]
-        _log(report.table, plots, names[0], project)
+        log_results(f"transfer {names[0]}", "report", project, {"transfer": report.table}, plots)
     print(report.text)
     print(f"Written to {out}")
-
-
-def _log(table: "pd.DataFrame", plots: list[Path], name: str, project: str) -> None:
-    import wandb
-
-    with wandb.init(project=project, name=f"transfer {name}", job_type="report") as run:
-        run.log({"transfer": wandb.Table(dataframe=table)})
-        run.log({plot.stem: wandb.Image(str(plot)) for plot in plots})

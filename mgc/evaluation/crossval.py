@@ -22,10 +22,14 @@ from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fold_run import Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
 from mgc.evaluation.results import Results
+from mgc.run_record import read_record
 from mgc.writing import all_or_nothing
 
 #: Options that a fold sets itself.
 RESERVED = ("data.fold", "data.folds", "data.seed", "seed_everything", "ckpt_path", "config")
+
+#: Columns of the summary that are told to W&B besides the score itself.
+SHOWN = ("low", "high", "mean_of_folds", "folds_low", "folds_high", "folds", "tracks")
 
 
 @dataclass(frozen=True)
@@ -244,6 +248,58 @@ def collect(experiment: Experiment) -> Summary:
             counts.to_csv(out / "confusion_matrix.csv", index_label="true class")
             plot_confusion(counts, f"{folder.name}, all folds", out / "confusion_matrix.png")
     return summary
+
+
+def log_summary(experiment: Experiment, summary: Summary) -> None:
+    """Log a cross-validation as one more run of its W&B group, if its folds went to W&B.
+
+    Its overall scores have the names of those of a single test, so that both stand in one column.
+
+    Args:
+        experiment: A cross-validation that :func:`collect` has put together.
+        summary: What it came to.
+
+    Raises:
+        MgcError: If W&B does not take the run.
+    """
+    last = experiment.folds[-1]
+    record = read_record(Path(last.folder))
+    if "wandb" not in record:
+        return
+    from mgc.tracking import log_results
+
+    where = record["wandb"]
+    about = record["fit"] | {"fold": None, "seed": None}
+    about["fingerprint"] |= {"split": summary.results.source["fingerprint"], "sizes": None}
+    told = {}
+    for score in summary.scores.to_dict("records"):
+        told[f"test/track_{score['score']}"] = score["value"]
+        told |= {f"crossval/{score['score']}/{key}": score[key] for key in SHOWN}
+    tables = {
+        "crossval/scores": summary.scores,
+        "crossval/folds": summary.folds,
+        "crossval/per_class": per_class(summary.results).reset_index(),
+    }
+    pictures = []
+    if summary.results.task == "multiclass":
+        counts = confusion_matrix(summary.results).rename_axis("true class").reset_index()
+        tables["crossval/confusion_matrix"] = counts
+        pictures = [experiment.folder / "confusion_matrix.png"]
+    log_results(
+        f"{last.group} summary",
+        "crossval",
+        where["project"],
+        tables,
+        pictures,
+        told,
+        {"about": about, "folds": last.folds, "config_file": last.config},
+        where["save_dir"],
+        entity=where["entity"],
+        group=last.group,
+        id=f"{last.group}-summary",
+        resume="allow",
+        tags=[name for name in (about["model"], about["data"], about["split"]) if name],
+    )
 
 
 def join_folds(parts: Sequence[tuple[Fold, Results]], stage: str) -> Results:

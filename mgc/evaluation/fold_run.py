@@ -21,7 +21,7 @@ from mgc.cli import told_in_one_line
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.interruption import KeepLast
-from mgc.run import run_folder
+from mgc.run import CONFIG, RECORD, run_folder
 from mgc.stopping import signals
 
 #: Name of the checkpoint that an unfinished fold goes on from.
@@ -155,6 +155,10 @@ class FoldCLI(training.MgcCLI):
                 )
             if written != folder / stage:
                 Results.load(written).save(folder / stage)
+        if trainer.is_global_zero and run_folder(trainer) != folder:
+            # What compares cross-validations needs them, and the run may be moved.
+            for name in (CONFIG, RECORD):
+                shutil.copyfile(run_folder(trainer) / name, folder / name)
         if trainer.is_global_zero and Path(best) != folder / LAST:
             (folder / LAST).unlink(missing_ok=True)
 

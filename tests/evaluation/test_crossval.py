@@ -354,8 +354,20 @@ def test_a_killed_cross_validation_goes_on(
         if record.WhichOneof("record_type") == "run"
     ]
     of_group = [run for run in runs if run.run_group == killed.group]
-    assert len({run.run_id for run in of_group}) == 3
-    assert {run.job_type for run in of_group} == {"fold"}
+    assert len({run.run_id for run in of_group if run.job_type == "fold"}) == 3
+    assert {run.job_type for run in of_group} == {"fold", "crossval"}
+
+    # What all folds say together is a run of the same group.
+    (folder,) = workdir.glob(f"runs/wandb/offline-run-*{killed.group}-summary")
+    logged = read_run(folder)
+    assert (logged["job_type"], logged["group"]) == ("crossval", killed.group)
+    assert logged["tags"] == ["vgg_tagger", "gtzan", "fold"]
+    assert logged["config"]["about"]["fingerprint"]["sizes"] is None
+    scores = pd.read_csv("broken/summary.csv", index_col="score")
+    assert logged["summary"]["test/track_accuracy"] == scores.loc["accuracy", "value"]
+    assert logged["summary"]["crossval/accuracy/high"] == scores.loc["accuracy", "high"]
+    names = {key for step in logged["history"] for key in step}
+    assert {"crossval/folds", "crossval/confusion_matrix", "confusion_matrix"} <= names
 
     # A process of its own, as outside the tests.
     monkeypatch.undo()

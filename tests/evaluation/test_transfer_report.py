@@ -88,7 +88,7 @@ def test_each_quantity_has_a_plot():
 def test_the_report_goes_to_weights_and_biases(genres, tmp_path, workdir):
     genres.save(tmp_path / "ours")
     report_transfer([str(tmp_path / "ours")], str(tmp_path / "report"), wandb=True)
-    [run_folder] = (workdir / "wandb").glob("offline-run-*")
+    [run_folder] = workdir.glob("runs/wandb/offline-run-*")
     logged = [path.name for path in (run_folder / "files/media").rglob("*") if path.is_file()]
     assert any(name.startswith("transfer") and name.endswith(".json") for name in logged)
     assert any(name.startswith("combinations_label") for name in logged)
