@@ -80,6 +80,9 @@ COMMANDS = {
         "mgc.commands.reproduce_gwardys2014:reproduce_gwardys2014",
         "Networks and SVMs on three components of GTZAN, beside the paper's tables",
     ),
+    "report projection": Command(
+        "mgc.commands.report_projection:report_projection", "Features in the plane, by genre"
+    ),
     "import choi2017": Command(
         "mgc.commands.import_choi2017:import_choi2017", "The published weights of the VGG tagger"
     ),
