@@ -89,9 +89,7 @@ def reproduce_gwardys2014(
         words = [f"--data.root={root}", f"--model.component={component}", *overrides]
         place = str(folder / f"finetuned_{component}")
         _say("crossval", config=config, folds=FOLDS, test_folds=test_folds, out=place, rest=words)
-        crossval(
-            *words, config=config, folds=FOLDS, test_folds=test_folds, out=place, jobs=jobs
-        )  # fmt: skip
+        crossval(*words, config=config, folds=FOLDS, test_folds=test_folds, out=place, jobs=jobs)
     for component in COMPONENTS:
         trained = folder / f"finetuned_{component}"
         features, place = str(folder / f"{component}.parquet"), str(folder / f"svm_{component}")
@@ -192,7 +190,7 @@ def table(systems: "pd.DataFrame", system: str) -> str:
         published = "" if ours["published"] != ours["published"] else f"{100 * ours.published:.0f}"
         interval = f"{100 * ours['low']:.1f} to {100 * ours['high']:.1f}"
         lines.append(f"| {title} | {published} | {100 * ours['accuracy']:.1f} | {interval} |")
-    lines += ["", f"{ours['tracks']} test tracks of ours, 100 of the paper.", ""]
+    lines += ["", f"{int(ours['tracks'])} test tracks of ours, 100 of the paper.", ""]
     return "\n".join(lines)
 
 
@@ -205,5 +203,5 @@ def _say(command: str, *words: str, rest: list[str] | None = None, **options: An
         nested = value.items() if isinstance(value, dict) else None
         for key, inner in [(f"{name}.{k}", v) for k, v in nested] if nested else [(name, value)]:
             if inner is not None:
-                typed.append(f"--{key}={inner}")
+                typed.append(f"--{key}" if inner is True else f"--{key}={inner}")
     print("$", shlex.join(typed + (["--", *rest] if rest else [])), flush=True)

@@ -29,6 +29,7 @@ class MusicModel(LightningModule):
 
     Attributes:
         kind: What batches the model takes: ``audio`` or ``beats``.
+        untrained: Whether no fit has begun and no checkpoint been loaded.
     """
 
     kind: ClassVar[str] = "audio"
@@ -54,7 +55,7 @@ class MusicModel(LightningModule):
         self.task: Task = task
         self.sample_rate = sample_rate
         self.lr = lr
-        self._has_weights = False
+        self.untrained = True
         self.train_metric: Metric
         self.train_metric_name, self.train_metric = _training_metric(task, num_classes)
 
@@ -65,15 +66,15 @@ class MusicModel(LightningModule):
         untrained model are computed. A checkpoint holds all weights, so nothing else needs them.
         """
 
-    def setup(self, stage: str) -> None:
-        """Bring in the initial weights, before a fit that goes on from no checkpoint."""
-        if stage == "fit" and self.trainer.ckpt_path is None and not self._has_weights:
-            self.load_initial_weights()
-            self._has_weights = True
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note that the weights are those of a checkpoint."""
-        self._has_weights = True
+        self.untrained = False
+
+    def on_fit_start(self) -> None:
+        """Bring in the initial weights, after a checkpoint would have been loaded."""
+        if self.untrained:
+            self.load_initial_weights()
+            self.untrained = False
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
         """Compute embeddings of clips.

@@ -32,7 +32,7 @@ PATIENCE = 10
 FILES = ("model.safetensors", "pytorch_model.bin")
 
 #: What timm raises where a name, a tag or a size does not serve.
-UNFIT = (RuntimeError, ValueError, AssertionError, TypeError, KeyError)
+UNFIT = (RuntimeError, ValueError, AssertionError, TypeError, KeyError, AttributeError)
 
 
 class TimmFinetune(MusicModel):
@@ -143,6 +143,8 @@ class TimmFinetune(MusicModel):
             self._freeze_below(max(self.stages.values()))
             for name, parameter in self.net.named_parameters():
                 parameter.requires_grad_(name not in self.frozen)
+            # Trainers leave modules in the mode that they find them in.
+            self.train()
 
     def forward(self, audio: Tensor) -> Tensor:
         """Score clips.
@@ -194,13 +196,14 @@ class TimmFinetune(MusicModel):
         return self
 
     def on_fit_start(self) -> None:
-        """Warn where nothing can come out."""
-        random = self.weights is None and not self.pretrained and self.trainer.ckpt_path is None
+        """Bring in the initial weights, and warn where there are none that could serve."""
+        random = self.untrained and self.weights is None and not self.pretrained
         if random and self.tune == "head" and self.trainer.is_global_zero:
             log.warning(
                 "Only the last layer learns, on top of random weights: set pretrained, weights, or "
                 "tune=all."
             )
+        super().on_fit_start()
 
     def on_train_start(self) -> None:
         """Let the right stages learn, also where a run goes on in the middle of an epoch."""
@@ -274,9 +277,9 @@ def make_backbone(
             f"but {', '.join(known) or 'none at all'}."
         )
     settings: dict[str, Any] = {"num_classes": num_classes, "drop_rate": dropout}
-    if image_size and timm.get_pretrained_cfg(name).fixed_input_size:
-        settings["img_size"] = image_size
     try:
+        if image_size and timm.get_pretrained_cfg(name).fixed_input_size:
+            settings["img_size"] = image_size
         net: nn.Module = timm.create_model(name, **settings)
         if image_size:
             _try_size(net, name, image_size)
@@ -344,7 +347,7 @@ def fetch_weights(net: nn.Module, name: str, image_size: tuple[int, int]) -> Non
         MgcError: If there are none, or they cannot be fetched.
     """
     published = timm.get_pretrained_cfg(name)
-    if not published.has_weights:
+    if published is None or not published.has_weights:
         raise MgcError(
             f"backbone={name!r}: timm publishes no weights for it. Set pretrained=False and tune="
             "all, or give weights=FILE."
@@ -368,7 +371,7 @@ def fetch_weights(net: nn.Module, name: str, image_size: tuple[int, int]) -> Non
             "network, copy the cache of Hugging Face (HF_HOME) from a machine that has one, give "
             "weights=FILE, or start from random weights with pretrained=False and tune=all."
         ) from error
-    log.info("Weights: %s.%s, licence %s.", published.architecture, published.tag, published.license)
+    log.info("Weights: %s of %s, licence %s.", published.tag, name, published.license)
     state = source.state_dict()
     if net.num_classes != published.num_classes:
         state |= {key: value for key, value in net.state_dict().items() if key in _head(net)}
