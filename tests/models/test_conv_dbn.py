@@ -151,7 +151,7 @@ def test_trains_all_layers_and_is_loaded_without_the_weights_file(msd, tmp_path,
         accelerator="cpu", logger=False, max_epochs=1, default_root_dir=tmp_path,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(model, MSDKey(str(msd), tracks_per_class=20))
+    trainer.fit(model, MSDKey(str(msd), tracks_per_class=15))
     for name, value in model.net.state_dict().items():
         learns = "visible" not in name
         assert torch.equal(value, pretrained[1][name]) != learns
@@ -168,7 +168,7 @@ def test_learns_keys(msd, tmp_path):
         accelerator="cpu", logger=False, max_epochs=10, default_root_dir=tmp_path,
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
-    data = MSDKey(str(msd), tracks_per_class=20, batch_size=8)
+    data = MSDKey(str(msd), tracks_per_class=15, batch_size=8)
     trainer.fit(model, data)
     assert trainer.test(model, data, verbose=False)[0]["test/track_accuracy"] > 0.9
 
