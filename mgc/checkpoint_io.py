@@ -43,7 +43,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:
             # Torch tells of its own surprise first, and of the disk in the context.
-            cause = error if isinstance(error, OSError) else error.__context__
+            cause = error.__context__ if "inline_container" in str(error) else error
             if not isinstance(cause, OSError):
                 raise
             kept = " The one that was there is kept." if os.path.exists(path) else ""

@@ -85,6 +85,8 @@ class KeepLast(Checkpoint):
         So it is when a process that reads clips dies. Other devices are elsewhere by then, so that
         this is for one device alone.
         """
+        # Torch's handler would raise what it knows of dead workers again, in the middle of this.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         progress = trainer.fit_loop.epoch_loop.batch_progress
         if (
             self._agreement is not None

@@ -1,5 +1,6 @@
 """Callbacks that get in the way of a fit, for tests to name on the command line."""
 
+import multiprocessing
 import os
 import signal
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Kill(Callback):
-    """Sends a signal to its own process, once, at a batch of an epoch."""
+    """Sends a signal to its own process and its workers, once, at a batch of an epoch."""
 
     def __init__(
         self,
@@ -49,6 +50,9 @@ class Kill(Callback):
     def _kill(self, trainer: Trainer, batch: int, hook: str) -> None:
         here = (trainer.current_epoch, batch, hook, trainer.global_rank)
         if here == (self.epoch, self.batch, self.hook, self.rank):
+            # As a terminal does, to all processes of the group.
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, self.signum)
             os.kill(os.getpid(), self.signum)
 
 

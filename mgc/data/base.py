@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
-from mgc.data.loading import ResumableLoader
+from mgc.data.loading import ResumableLoader, leave_signals_to_parent
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
@@ -375,6 +375,7 @@ class MusicDataModule(LightningDataModule):
             collate_fn=keep_batch,  # type: ignore[arg-type] # the data set gives whole batches
             pin_memory=on_gpu,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=leave_signals_to_parent,
             worker_init_fn=_use_one_thread,
             # Batch normalisation cannot learn from a single clip. Later epochs have it again.
             drop_last=shuffle and len(sampler) > 1 and len(sampler) % self.batch_size == 1,

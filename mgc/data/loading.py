@@ -1,11 +1,13 @@
 """Loaders that go on in the middle of an epoch."""
 
+import signal
 from collections.abc import Iterator
 
 from torch.utils.data import DataLoader
 
 from mgc.data.clips import Batch, EpochSampler
 from mgc.errors import MgcError
+from mgc.stopping import SIGNALS
 
 
 class ResumableLoader(DataLoader[Batch]):
@@ -75,3 +77,16 @@ class ResumableLoader(DataLoader[Batch]):
                     f"{restored[name]}, but now {name}={now}, so the rest of the epoch would not "
                     "be what is left. Go on with the same settings, or from best.ckpt."
                 )
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Let a process that reads clips live on when a signal to stop is sent to all processes.
+
+    Terminals and schedulers do so. The main process needs its workers up to the end of a batch, and
+    ends them itself.
+
+    Args:
+        worker: Number of the worker.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
