@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from generate_msd import generate_msd
+from layouts import write_ismir2004
 from test_audio_data_sets import CASES
 
 from mgc.cli import main
@@ -20,6 +21,7 @@ RUN_ELSEWHERE = {f"vgg_{name}.yaml" for name in CASES}
 #: Where each data set comes from, and what makes its selection small enough.
 DATA = {
     "gtzan": ("tones", "--data.split stratified"),
+    "ismir2004": ("ismir2004", ""),
     "msd_genre": ("msd", "--data.tracks_per_class 10"),
     "msd_artist": ("msd", "--data.artists 10 --data.tracks_per_class 10"),
     "msd_key": ("msd", "--data.tracks_per_class 10"),
@@ -33,6 +35,7 @@ DATA = {
 #: What makes each network small; the others are.
 MODELS = {
     "vgg_tagger": "--model.channels 4",
+    "kcnn": "--model.codebook_size 8 --model.units 8 --model.segment_frames 2",
     "residual_map_net": "--model.filters 8",
     "conv_dbn": "--model.maps 4",
     "conv_dbn_pretrain": "--model.maps 4",
@@ -44,6 +47,13 @@ def msd(tmp_path_factory):
     root = tmp_path_factory.mktemp("msd")
     generate_msd(root, artists=20, beats=24, previews=40)
     MSDKey(str(root)).pack()
+    return root
+
+
+@pytest.fixture(scope="module")
+def ismir2004(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ismir2004")
+    write_ismir2004(root)
     return root
 
 

@@ -131,7 +131,7 @@ class KCNNClassifier(MusicModel):
     def __init__(
         self,
         features: Features = "ALL",
-        codebook_size: int = 512,
+        codebook_size: int = 256,
         segment_frames: int = SEGMENT_FRAMES,
         components: int = COMPONENTS,
         window: int = 5,

@@ -50,8 +50,8 @@ def test_network_of_the_paper():
     model = KCNNClassifier(num_classes=10)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     assert shapes == {
-        **{f"net.tables.{name}.weight": (512, 64) for name in ("MEL", "SFM", "SCF")},
-        "net.convs.0.weight": (500, 3 * 64, 5),
+        **{f"net.tables.{name}.weight": (256, 16) for name in ("MEL", "SFM", "SCF")},
+        "net.convs.0.weight": (500, 3 * 16, 5),
         "net.convs.0.bias": (500,),
         "net.hidden.weight": (300, 2500),
         "net.hidden.bias": (300,),
