@@ -37,6 +37,7 @@ MODELS = {
     "vgg_tagger": "--model.channels 4",
     "kcnn": "--model.codebook_size 8 --model.units 8 --model.segment_frames 2",
     "residual_map_net": "--model.filters 8",
+    "timm_finetune": "--model.backbone test_resnet --model.pretrained false",
     "conv_dbn": "--model.maps 4",
     "conv_dbn_pretrain": "--model.maps 4",
 }
