@@ -129,16 +129,20 @@ def extract_options(trained: Path) -> dict[str, Any]:
         Options of ``mgc extract``.
 
     Raises:
-        MgcError: If the configuration of the first fold is gone.
+        MgcError: If there is no configuration of the first fold.
     """
     import yaml
 
     from mgc.evaluation.results import Results
 
     checkpoints = Results.load(trained / "test").source["checkpoints"]
-    path = Path(next(iter(checkpoints.values()))).parent.parent / "config.yaml"
+    checkpoint = Path(next(iter(checkpoints.values())))
+    path = checkpoint.parent.parent / "config.yaml"
     if not path.is_file():
-        raise MgcError(f"{path}: gone, though results of its run are there. Remove {trained}.")
+        raise MgcError(
+            f"{path}: not there, though {trained} holds results of its run. Remove {trained}, and "
+            "let training last an epoch at least."
+        )
     settings = yaml.safe_load(path.read_text())
     data, model = (settings[kind]["init_args"] for kind in ("data", "model"))
     return {

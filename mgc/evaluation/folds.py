@@ -168,8 +168,8 @@ def plan_like(
                 f"--folds_of: {len(missing)} of its tracks are not in the table, the first is "
                 f"{missing.iloc[0]!r}. Extract features of all tracks."
             )
-    for fold, members in test.groupby("fold"):
-        tested = np.sort(row[members["track"]].to_numpy())
+    for fold in np.unique(test["fold"].to_numpy(int)):
+        tested = np.sort(row[test["track"][test["fold"] == fold]].to_numpy())
         chosen_by = np.sort(row[validation["track"][validation["fold"] == fold]].to_numpy())
         others = np.setdiff1d(np.arange(len(tracks)), tested)
         evaluation = Evaluation(plan.add(others, tested), 0)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from timm.data import resolve_data_config
 from timm.models import group_parameters, load_state_dict
 from timm.optim import param_groups_layer_decay
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from mgc.errors import MgcError
@@ -117,7 +117,8 @@ class TimmFinetune(MusicModel):
         self.layer_decay = layer_decay
         self.unfreeze_epochs = unfreeze_epochs
         self.weight_decay = weight_decay
-        self.net = make_backbone(backbone, self.num_classes, dropout, _pair(image_size))
+        # Any: what timm's networks have beyond a module, mypy cannot know.
+        self.net: Any = make_backbone(backbone, self.num_classes, dropout, _pair(image_size))
         config = resolve_data_config({}, model=self.net)
         size = _pair(image_size) or tuple(config["input_size"][1:])
         self.hparams["image_size"] = list(size)
@@ -247,7 +248,7 @@ class TimmFinetune(MusicModel):
 
 def make_backbone(
     name: str, num_classes: int, dropout: float, image_size: tuple[int, int] | None
-) -> nn.Module:
+) -> Any:
     """Make a network with random weights.
 
     Args:
@@ -277,19 +278,20 @@ def make_backbone(
             f"but {', '.join(known) or 'none at all'}."
         )
     settings: dict[str, Any] = {"num_classes": num_classes, "drop_rate": dropout}
+    published = timm.get_pretrained_cfg(name)
+    if image_size and published is not None and published.fixed_input_size:
+        settings["img_size"] = image_size
     try:
-        if image_size and timm.get_pretrained_cfg(name).fixed_input_size:
-            settings["img_size"] = image_size
-        net: nn.Module = timm.create_model(name, **settings)
+        net = timm.create_model(name, **settings)
         if image_size:
             _try_size(net, name, image_size)
     except UNFIT as error:
         raise MgcError(f"backbone={name!r}, image_size={image_size}: {error}") from error
     # Convolutions take a third of the time on a CPU, and tensor cores need it.
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
+    return net.to(memory_format=torch.channels_last)
 
 
-def load_weights(net: nn.Module, path: str, name: str) -> None:
+def load_weights(net: Any, path: str, name: str) -> None:
     """Load a file of weights into a network.
 
     The weights of the last layer are left out where they are for another number of classes.
@@ -334,7 +336,7 @@ def load_weights(net: nn.Module, path: str, name: str) -> None:
     net.load_state_dict(state)
 
 
-def fetch_weights(net: nn.Module, name: str, image_size: tuple[int, int]) -> None:
+def fetch_weights(net: Any, name: str, image_size: tuple[int, int]) -> None:
     """Load the weights that timm publishes into a network, from the cache if they are there.
 
     Args:
@@ -384,7 +386,7 @@ def _cached(repository: str) -> str | None:
     return next((file for file in found if isinstance(file, str)), None)
 
 
-def _try_size(net: nn.Module, name: str, size: tuple[int, int]) -> None:
+def _try_size(net: Any, name: str, size: tuple[int, int]) -> None:
     """Check that pictures of a size are large enough.
 
     Raises:
@@ -401,7 +403,7 @@ def _try_size(net: nn.Module, name: str, size: tuple[int, int]) -> None:
     net.train()
 
 
-def _head(net: nn.Module) -> set[str]:
+def _head(net: Any) -> set[str]:
     """Names of the parameters of the last layer."""
     last = net.get_classifier()
     layers = last if isinstance(last, tuple) else (last,)
@@ -409,7 +411,7 @@ def _head(net: nn.Module) -> set[str]:
     return {name for name, parameter in net.named_parameters() if id(parameter) in own}
 
 
-def _stages(net: nn.Module) -> dict[str, int]:
+def _stages(net: Any) -> dict[str, int]:
     """Number of the stage of each parameter, from the input to the last layer."""
     if hasattr(net, "group_matcher"):
         groups = group_parameters(net, net.group_matcher(coarse=True), reverse=True)

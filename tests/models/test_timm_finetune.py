@@ -161,16 +161,17 @@ def no_network(monkeypatch):
         yield
 
 
-FIT = (
-    "fit --model timm_finetune --model.backbone test_resnet --model.n_fft 256 --model.hop_length "
-    "128 --model.image_size 64 --data gtzan --data.sample_rate 8000 --data.clip_seconds 2 "
-    "--trainer.limit_train_batches 1 --trainer.accelerator cpu --trainer.logger false"
-).split()
+FIT = """
+    fit --model timm_finetune --model.backbone test_resnet --model.image_size 64
+    --model.n_fft 256 --model.hop_length 128
+    --data gtzan --data.sample_rate 8000 --data.clip_seconds 2
+    --trainer.limit_train_batches 1 --trainer.accelerator cpu --trainer.logger false
+"""
 
 
 def test_no_network_is_told_in_one_line(no_network, tones, workdir, capsys):
     with pytest.raises(SystemExit) as stop:
-        main([*FIT, "--data.root", str(tones)])
+        main([*FIT.split(), "--data.root", str(tones)])
     assert stop.value.code == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert "its weights cannot be fetched (ConnectionError). Without a network, copy" in line
@@ -181,7 +182,7 @@ def test_no_network_is_told_in_one_line(no_network, tones, workdir, capsys):
 def test_checkpoints_need_no_weights_from_elsewhere(tones, workdir, network):
     """To go on, to test and to classify: the file of weights is gone."""
     path = weight_file(network, str(workdir / "weights.safetensors"))
-    start = [*FIT, "--data.root", str(tones), "--model.weights", path]
+    start = [*FIT.split(), "--data.root", str(tones), "--model.weights", path]
     main([*start, "--trainer.max_epochs", "1"])
     (workdir / "weights.safetensors").unlink()
     [last] = map(str, workdir.rglob("last.ckpt"))
