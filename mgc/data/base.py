@@ -375,16 +375,17 @@ class MusicDataModule(LightningDataModule):
             collate_fn=keep_batch,  # type: ignore[arg-type] # the data set gives whole batches
             pin_memory=on_gpu,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=leave_signals_to_parent,
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=_start_worker,
             # Batch normalisation cannot learn from a single clip. Later epochs have it again.
             drop_last=shuffle and len(sampler) > 1 and len(sampler) % self.batch_size == 1,
         )
 
 
-def _use_one_thread(worker: int) -> None:
-    """Keep a process that reads clips to its core: others read on the other cores."""
+def _start_worker(worker: int) -> None:
+    """Keep a process that reads clips to its core, and let the main process end it."""
+    # Others read on the other cores.
     threadpool_limits(1)
+    leave_signals_to_parent()
 
 
 class AudioDataModule(MusicDataModule):

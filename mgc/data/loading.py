@@ -79,14 +79,11 @@ class ResumableLoader(DataLoader[Batch]):
                 )
 
 
-def leave_signals_to_parent(worker: int) -> None:
+def leave_signals_to_parent() -> None:
     """Let a process that reads clips live on when a signal to stop is sent to all processes.
 
     Terminals and schedulers do so. The main process needs its workers up to the end of a batch, and
     ends them itself.
-
-    Args:
-        worker: Number of the worker.
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
