@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 import mgc
 from mgc import registry
+from mgc.description import checked
 from mgc.errors import MgcError
 
 #: Where a checkpoint keeps its description.
@@ -216,20 +217,7 @@ def _first_mismatch(error: RuntimeError) -> str:
 def _description(path: str | PathLike[str], checkpoint: dict[str, Any]) -> dict[str, Any]:
     if KEY not in checkpoint:
         raise MgcError(f"{path}: does not say what it is; it was not written by mgc.")
-    about = checkpoint[KEY]
-    kinds = {
-        "class_path": str,
-        "labels": list,
-        "task": str | None,
-        "sample_rate": int | float,
-        "clip_seconds": int | float | None,
-    }
-    if not isinstance(about, dict):
-        raise MgcError(f"{path}: what it says of itself cannot be understood.")
-    for name, kind in kinds.items():
-        if name not in about or not isinstance(about[name], kind):
-            raise MgcError(f"{path}: does not say its {name}; it was not written by this mgc.")
-    return about
+    return checked(path, checkpoint[KEY])
 
 
 def _is_plain(value: Any) -> bool:

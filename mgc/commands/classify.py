@@ -2,17 +2,19 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from mgc import checkpoint
 from mgc.data import audio
+from mgc.data.resampling import Resampling
 from mgc.errors import MgcError
-from mgc.evaluation.scores import probabilities
+
+#: Probabilities of clips of shape (batch, samples).
+Scorer = Callable[[np.ndarray], np.ndarray]
 
 
 def classify(
@@ -25,16 +27,18 @@ def classify(
     device: Literal["cpu", "cuda", "mps"] = "cpu",
     format: Literal["text", "json"] = "text",
 ) -> None:
-    """Tell the genre, tags or ratings of songs, from a checkpoint alone.
+    """Tell the genre, tags or ratings of songs, from a checkpoint or an exported graph alone.
 
     Probabilities of a song are the means over its clips. A file that cannot be read is reported;
     the others are classified, and the exit code is 2.
 
     Example: mgc classify song.mp3 more/*.wav --ckpt runs/mgc/abc/checkpoints/best.ckpt
 
+    Example, without PyTorch: mgc classify song.mp3 --ckpt vgg.onnx
+
     Args:
         files: Audio files: WAV, AU, FLAC, OGG, MP3.
-        ckpt: Checkpoint written by mgc fit.
+        ckpt: Checkpoint written by mgc fit, or ONNX file written by mgc export.
         top: How many classes to tell, the best first.
         over_time: Tell the classes of every clip as well, with its start in seconds.
         hop_seconds: Distance between two clips in seconds; by default that of mgc test, which the
@@ -43,7 +47,7 @@ def classify(
         device: Where the model runs.
         format: A line per song, or a JSON object per song with all probabilities.
     """
-    model, about = checkpoint.read_model(ckpt, device)
+    score, about = _load(ckpt, device)
     if not about["clip_seconds"]:
         raise MgcError(f"{ckpt}: a model that does not take audio cannot classify files.")
     rate = about["sample_rate"]
@@ -61,9 +65,7 @@ def classify(
         outputs = []
         try:
             for clips in _batches(file, rate, clip, hop, batch_size, channel, short, resampling):
-                with torch.inference_mode():
-                    logits = model(torch.from_numpy(clips).to(device))
-                outputs.append(probabilities(logits.float(), about["task"]).cpu().numpy())
+                outputs.append(score(clips))
         except audio.AudioError as error:
             failures += 1
             print(f"mgc: {error}", file=sys.stderr)
@@ -76,6 +78,33 @@ def classify(
         raise MgcError(f"{failures} of {len(files)} files could not be read.")
 
 
+def _load(path: str, device: str) -> tuple[Scorer, dict[str, Any]]:
+    """Load a model, and what its file says of it; an exported one without PyTorch."""
+    if Path(path).suffix == ".pt2":
+        raise MgcError(
+            f"{path}: PyTorch could run code of its own when it reads such an archive, so it is "
+            "not read. Give a checkpoint, or a file of mgc export --format onnx."
+        )
+    if Path(path).suffix == ".onnx":
+        from mgc.deployment.onnx_model import OnnxModel
+
+        graph = OnnxModel(path, device)
+        return graph.classify, graph.about
+    import torch
+
+    from mgc import checkpoint
+    from mgc.evaluation.scores import probabilities
+
+    model, about = checkpoint.read_model(path, device)
+
+    def score(clips: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(clips).to(device))
+        return probabilities(logits.float(), about["task"]).cpu().numpy()
+
+    return score, about
+
+
 def _batches(
     path: str,
     rate: int,
@@ -84,7 +113,7 @@ def _batches(
     batch_size: int,
     channel: int | None,
     short: str,
-    resampling: audio.Resampling,
+    resampling: Resampling,
 ) -> Iterator[np.ndarray]:
     """Read a file a batch of clips at a time, however long it is."""
     info = audio.probe(path)

@@ -42,18 +42,17 @@ def clean_audio(audio: Tensor, frame_length: int) -> Tensor:
     return audio.clamp(-MAX_SAMPLE, MAX_SAMPLE)
 
 
-def power_spectrum(windowed: Tensor, n_fft: int | None = None) -> Tensor:
+def power_spectrum(windowed: Tensor) -> Tensor:
     """Squared magnitudes of the discrete Fourier transform, not scaled.
 
     Args:
         windowed: Windowed samples of shape (..., samples).
-        n_fft: Length that the samples are zero-padded to; by default their own.
 
     Returns:
-        Values of shape (..., n_fft // 2 + 1).
+        Values of shape (..., samples // 2 + 1).
     """
     # Four times as fast on a CPU as the magnitude of a complex tensor.
-    spectrum = torch.fft.rfft(windowed, n=n_fft)
+    spectrum = torch.fft.rfft(windowed)
     return spectrum.real.square() + spectrum.imag.square()
 
 

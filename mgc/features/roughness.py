@@ -51,7 +51,7 @@ def dissonance(low: Tensor, high: Tensor) -> Tensor:
 def _curve(ratio: Tensor) -> Tensor:
     # The interval over the critical bandwidth, x* (high - low) / (s1 low + s2), needs only the
     # ratio of s1 f + s2 at the two frequencies.
-    excess = (ratio - 1).clamp(0, MAX_RATIO)
+    excess = (ratio - 1).clamp(0.0, MAX_RATIO)
     return torch.exp((-B1 * X_STAR / S1) * excess) - torch.exp((-B2 * X_STAR / S1) * excess)
 
 
@@ -113,8 +113,8 @@ def find_peaks(magnitude: Tensor, prominence: Tensor) -> Tensor:
     both = torch.cat([magnitude, magnitude.flip(0)], 1)
     floor = both - prominence.repeat(2)
     level = _follow(floor, both, torch.empty_like(both))
-    up, down = (level <= floor).chunk(2, 1)
-    return local & up & down.flip(0)
+    pushed, frames = level <= floor, magnitude.shape[1]
+    return local & pushed[:, :frames] & pushed[:, frames:].flip(0)
 
 
 def _follow(low: Tensor, high: Tensor, level: Tensor) -> Tensor:
@@ -144,6 +144,13 @@ def _follow(low: Tensor, high: Tensor, level: Tensor) -> Tensor:
     return level
 
 
+def _parabola(before: Tensor, peak: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Height of the parabola through three bins, and how many bins from the middle its top is."""
+    curvature = (2 * peak - before - after).clamp(min=torch.finfo(peak.dtype).tiny)
+    shift = (0.5 * (after - before) / curvature).clamp(-0.5, 0.5)
+    return peak + 0.25 * (after - before) * shift, shift
+
+
 class Roughness(nn.Module):
     """Spectral roughness, or sensory dissonance, of each frame.
 
@@ -159,7 +166,8 @@ class Roughness(nn.Module):
     contrast 0.01), which returns the sum over the pairs (``reduction="sum"``).
 
     Frames are grouped by their number of peaks, so that the work follows the number of pairs there
-    are; asking for these numbers makes other devices wait once for each group.
+    are; asking for these numbers makes other devices wait once for each group. An exported graph
+    cannot group: there, the frame with most peaks sets the size of a table of all pairs.
     """
 
     def __init__(
@@ -202,6 +210,9 @@ class Roughness(nn.Module):
         prominence = self.contrast * magnitude.amax((1, 2), keepdim=True)
         prominence = prominence.expand(batch, frames, 1).reshape(-1)
         values = magnitude.reshape(-1, bins)
+        if torch.compiler.is_exporting():
+            found = find_peaks(values.t(), prominence).t()
+            return self._reduce(self._sum_in_table(values, found), found.sum(1)).view(batch, frames)
         on_cpu = magnitude.device.type == "cpu"
         size = CPU_FRAMES if on_cpu else len(values)
         found = torch.cat(
@@ -215,19 +226,40 @@ class Roughness(nn.Module):
         total = self._sum_by_frame(
             heights, frequencies, peaks, CPU_PAIRS if on_cpu else DEVICE_PAIRS
         )
-        if self.reduction == "mean":
-            pairs = (peaks * (peaks - 1)).to(total.dtype) / 2
-            total = total / pairs.clamp(min=1)
-        return total.view(batch, frames)
+        return self._reduce(total, peaks).view(batch, frames)
+
+    def _reduce(self, total: Tensor, peaks: Tensor) -> Tensor:
+        """Sum or mean over the pairs, given their sum and the number of peaks."""
+        if self.reduction == "sum":
+            return total
+        return total / ((peaks * (peaks - 1)).to(total.dtype) / 2).clamp(min=1)
+
+    def _sum_in_table(self, magnitude: Tensor, found: Tensor) -> Tensor:
+        """Sum over the pairs of each frame, without asking how many peaks a frame has."""
+        bins = magnitude.shape[1]
+        before, after = magnitude[:, :-2], magnitude[:, 2:]
+        heights, shift = _parabola(before, magnitude[:, 1:-1], after)
+        frequencies = (torch.arange(1, bins - 1, device=shift.device) + shift) * self.bin_hz
+        # Two neighbours are never both peaks. What is no peak goes to a last place, and is dropped.
+        most = bins // 2
+        rank = torch.where(found, found.cumsum(1) - 1, most)[:, 1:-1]
+        table = magnitude.new_zeros(2, magnitude.shape[0], most + 1)
+        high = table[0].scatter(1, rank, heights)
+        bandwidth = S1 * table[1].scatter(1, rank, frequencies) + S2
+        size = found.sum(1).amax(0).item()
+        torch._check(size >= 0)
+        torch._check(size <= most)
+        high, bandwidth = high[:, :size], bandwidth[:, :size]
+        # The curve is 0 at unison, and also for the pairs in the wrong order.
+        curve = _curve(bandwidth[:, None, :] * bandwidth[:, :, None].reciprocal())
+        return ((curve @ high[:, :, None])[:, :, 0] * high).sum(1)
 
     def _refine(self, magnitude: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         """Heights and frequencies in Hz of all peaks, frame by frame, by parabolas."""
         place = found.reshape(-1).nonzero()[:, 0]
         # A peak is neither the first nor the last bin of its frame.
         before, peak, after = (magnitude.reshape(-1)[place + step] for step in (-1, 0, 1))
-        curvature = (2 * peak - before - after).clamp(min=torch.finfo(peak.dtype).tiny)
-        shift = (0.5 * (after - before) / curvature).clamp(-0.5, 0.5)
-        heights = peak + 0.25 * (after - before) * shift
+        heights, shift = _parabola(before, peak, after)
         return heights, (place % magnitude.shape[1] + shift) * self.bin_hz
 
     @staticmethod

@@ -209,12 +209,14 @@ class KeyClarity(nn.Module):
         Returns:
             Of shape (batch, windows, 24), in the order of ``KEYS``.
         """
-        length = min(self.window_length, audio.shape[-1])
-        window = torch.hamming_window(
-            length, periodic=False, dtype=torch.float32, device=audio.device
-        )
-        windows = audio.unfold(-1, length, self.hop_length)
-        magnitude = power_spectrum(windows * window, self.window_length).sqrt()
+        samples = audio.shape[-1]
+        length = torch.sym_min(self.window_length, samples)
+        # torch.hamming_window would fix the length in an exported graph.
+        turn = torch.arange(length, dtype=torch.float32, device=audio.device) / (length - 1)
+        window = 0.54 - 0.46 * torch.cos(2 * math.pi * turn)
+        missing = (0, torch.sym_max(0, self.window_length - samples))
+        windows = nn.functional.pad(audio, missing).unfold(-1, self.window_length, self.hop_length)
+        magnitude = power_spectrum(windows * nn.functional.pad(window, missing)).sqrt()
         return self.strength(self.chroma(magnitude))
 
     def forward(self, audio: Tensor, centres: Tensor) -> Tensor:

@@ -54,9 +54,15 @@ class VGGBlock(nn.Module):
             Maps with fewer bands and frames, at least one each.
         """
         x = self.norm(self.conv(x))
-        kernel = [min(pool, size) for pool, size in zip(self.pooling, x.shape[2:], strict=True)]
+        bands, frames = (
+            torch.sym_max(0, pool - size)
+            for pool, size in zip(self.pooling, x.shape[2:], strict=True)
+        )
+        # What is smaller than its pool becomes one. An exported graph is for clips of any length.
+        if torch.compiler.is_exporting() or bands or frames:
+            x = F.pad(x, (0, frames, 0, bands), value=-torch.inf)
         # ELU rises, so it may follow the pooling: the same values, of an eighth of the maps.
-        return F.elu(F.max_pool2d(x, kernel))
+        return F.elu(F.max_pool2d(x, self.pooling))
 
 
 class VGGNet(nn.Module):

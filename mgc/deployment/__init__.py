@@ -1,0 +1,1 @@
+"""Trained models as graphs that run without mgc, without Lightning and without PyTorch."""

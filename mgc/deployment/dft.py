@@ -1,0 +1,143 @@
+"""Fourier transforms of ONNX graphs, as matrix products.
+
+ONNX has an operator for the Fourier transform, which few runtimes have and which is slow in those
+that have it. All of them are good at matrix products, and two small ones are a transform.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnxscript import opset18 as op
+from onnxscript.function_libs.torch_lib.ops.core import aten_stft
+from onnxscript.function_libs.torch_lib.ops.fft import aten__fft_r2c
+
+#: Matrices may have this many rows and columns together. Sizes that have no such factors, such as
+#: large primes, are left to ONNX's own operator.
+MAX_FACTORS = 4096
+
+
+def factors(size: int) -> tuple[int, int]:
+    """Split the size of a transform into two factors, as equal as possible.
+
+    Args:
+        size: Number of samples.
+
+    Returns:
+        The smaller and the larger factor.
+    """
+    small = next(n for n in range(int(size**0.5), 0, -1) if size % n == 0)
+    return small, size // small
+
+
+def real_dft(frames: Any, size: int, rank: int) -> tuple[Any, Any]:
+    """Add the Fourier transform of real frames to a graph.
+
+    The mixed-radix step of Cooley and Tukey (1965): with size = a·b, sample b·s + t and frequency
+    k + a·l, transforms of size a over s, a rotation by k·t / size, and transforms of size b over t.
+
+    Args:
+        frames: Value of the graph, of shape (..., size).
+        size: Number of samples.
+        rank: Number of dimensions of ``frames``.
+
+    Returns:
+        Real and imaginary parts, of shape (..., size // 2 + 1).
+    """
+    bins = size // 2 + 1
+    a, b = factors(size)
+    if a == 1 or size <= 64:
+        cos, sin = _wave(np.outer(np.arange(size), np.arange(bins)), size)
+        return op.MatMul(frames, _constant(cos)), op.MatMul(frames, _constant(-sin))
+    perm = [*range(rank - 1), rank, rank - 1]
+    lead = op.Shape(frames, end=-1)
+    grid = op.Reshape(frames, op.Concat(lead, _shape(a, b), axis=0))
+    columns = op.Transpose(grid, perm=perm)  # (..., t, s)
+    cos, sin = _wave(np.outer(np.arange(a), np.arange(a)), a)
+    real, imag = op.MatMul(columns, _constant(cos)), op.MatMul(columns, _constant(-sin))
+    cos, sin = map(_constant, _wave(np.outer(np.arange(b), np.arange(a)), size))
+    real, imag = (  # (real + i imag)(cos - i sin), of shape (..., t, k)
+        op.Add(op.Mul(real, cos), op.Mul(imag, sin)),
+        op.Sub(op.Mul(imag, cos), op.Mul(real, sin)),
+    )
+    # The other frequencies of real frames mirror these.
+    half = b // 2 + 1
+    cos, sin = _wave(np.outer(np.arange(b), np.arange(half)), b)
+    both = op.Concat(op.Transpose(real, perm=perm), op.Transpose(imag, perm=perm), axis=-1)  # (..., k, 2 t)
+    parts = [
+        op.MatMul(both, _constant(np.concatenate(matrix)))
+        for matrix in ([cos, sin], [-sin, cos])
+    ]
+    flat = op.Concat(lead, _shape(half * a), axis=0)
+    found = [op.Reshape(op.Transpose(part, perm=perm), flat) for part in parts]
+    ends = [op.Slice(part, _shape(0), _shape(bins), _shape(-1)) for part in found]
+    return ends[0], ends[1]
+
+
+def rfft(self: Any, dim: Sequence[int], normalization: int, onesided: bool) -> Any:
+    """Translate ``aten::_fft_r2c``; its complex numbers are a last dimension of 2 in ONNX."""
+    size = self.shape[-1]
+    last = len(dim) == 1 and dim[0] in (-1, len(self.shape) - 1)
+    if normalization or not onesided or not last or not _feasible(size):
+        return aten__fft_r2c(self, dim, normalization, onesided)
+    return _as_complex(*real_dft(self, size, len(self.shape)))
+
+
+def stft(
+    self: Any,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Any = None,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    return_complex: bool | None = None,
+    align_to_window: bool | None = None,
+) -> Any:
+    """Translate ``aten::stft`` of a batch; its complex numbers are a last dimension of 2."""
+    whole = window is not None and window.shape[0] == n_fft and win_length in (None, n_fft)
+    usual = whole and not normalized and onesided is not False and not align_to_window
+    if not usual or len(self.shape) != 2 or not hop_length or not _feasible(n_fft):
+        return aten_stft(
+            self, n_fft, hop_length, win_length, window, normalized, onesided, return_complex
+        )
+    samples = op.Shape(self, start=1, end=2)
+    count = op.Add(op.Div(op.Sub(samples, _shape(n_fft)), _shape(hop_length)), _shape(1))
+    zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+    first = op.Mul(op.Range(zero, op.Squeeze(count), one), _shape(hop_length))
+    place = op.Add(op.Unsqueeze(first, _shape(-1)), _constant(np.arange(n_fft)))
+    frames = op.Mul(op.Gather(self, place, axis=1), window)
+    real, imag = (op.Transpose(part, perm=[0, 2, 1]) for part in real_dft(frames, n_fft, 3))
+    return _as_complex(real, imag)
+
+
+#: Translations for ``torch.onnx.export``.
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten._fft_r2c.default: rfft,
+    torch.ops.aten.stft.default: stft,
+}
+
+
+def _feasible(size: Any) -> bool:
+    return isinstance(size, int) and sum(factors(size)) <= MAX_FACTORS
+
+
+def _wave(place: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine and sine of whole numbers of turns over ``size``, without rounding of large angles."""
+    angle = 2 * np.pi * (place % size) / size
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+def _as_complex(real: Any, imag: Any) -> Any:
+    last = _shape(-1)
+    return op.Concat(op.Unsqueeze(real, last), op.Unsqueeze(imag, last), axis=-1)
+
+
+def _shape(*sizes: int) -> Any:
+    return op.Constant(value_ints=list(sizes))
+
+
+def _constant(values: np.ndarray) -> Any:
+    return op.Constant(value=ir.tensor(values))
