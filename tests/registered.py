@@ -14,7 +14,8 @@ from generate_msd import generate_msd
 
 from mgc.data.gtzan import GENRES as GTZAN_GENRES
 from mgc.data.msd import MSDKey
-from mgc.testing.models import check_features
+from mgc.testing import MODEL_CHECKS
+from mgc.testing.models import check_features, check_two_processes
 
 
 def beats(items: int) -> dict[str, torch.Tensor]:
@@ -31,6 +32,17 @@ MODELS: dict[str, dict[str, Any]] = {
         "tasks": ("multiclass",),
         "inputs": beats,
     },
+    "conv_dbn": {
+        "settings": {"maps": 4, "width": 4, "joint_width": 2, "pooling": 2, "lr": 1.0},
+        "tasks": ("multiclass",),
+        "inputs": beats,
+        "learns_in": 150,
+    },
+    "conv_dbn_pretrain": {
+        "settings": {"maps": 4, "width": 4, "joint_width": 2, "pooling": 2},
+        "inputs": beats,
+        "checks": [check_two_processes],  # without labels there are no scores
+    },
     "kcnn": {
         "settings": {
             "codebook_size": 8,
@@ -42,6 +54,14 @@ MODELS: dict[str, dict[str, Any]] = {
         "fit_first": True,  # the codebooks
     },
     "mfcc": {"checks": [check_features]},  # there is nothing to train
+    "naive_bayes": {
+        "settings": {"window_beats": 8},
+        "tasks": ("multiclass",),
+        "inputs": beats,
+        "fit_first": True,
+        # Its loss serves to add up statistics, and does not fall.
+        "checks": [check for check in MODEL_CHECKS if check.__name__ != "check_learns"],
+    },
     "residual_map_net": {"settings": {"filters": 8, "lr": 0.01}},
     "timm_finetune": {
         "settings": {

@@ -63,7 +63,8 @@ def new_plugin(name: str, kind: Literal["model", "data"] = "model", folder: str 
                     target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise MgcError(f"{place} cannot be written: {error.strerror}.") from error
-    print(f"{place}: a package with the {kind} '{module}'. Next:")
+    what = {"model": "model", "data": "data set"}[kind]
+    print(f"{place}: a package with the {what} '{module}'. Next:")
     print(f'  cd {place} && pip install -e ".[test]" && pytest')
     print(f"and {place / 'README.md'} says how to train{' it' if kind == 'model' else ' on it'}.")
 

@@ -102,7 +102,7 @@ class ModelCase:
         """
         model = self.make(task)
         if self.fit_first:
-            _trainer(max_steps=1, limit_val_batches=0).fit(model, _Items(self, task))
+            _trainer(max_epochs=1, limit_val_batches=0).fit(model, _Items(self, task))
         return model.eval()
 
     def make_inputs(self, items: int) -> dict[str, Tensor]:
