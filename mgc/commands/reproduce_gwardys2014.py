@@ -102,6 +102,8 @@ def reproduce_gwardys2014(
             "classifier": "svm_rbf",
             "folds_of": str(trained),
             "probabilities": True,
+            # Two fits a fold: starting processes takes longer.
+            "jobs": 1,
         }
         _say("transfer", features, **fitting)
         transfer([features], **fitting)

@@ -1,7 +1,6 @@
 """The whole experiment at tiny size, its folds in this process."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -22,6 +21,15 @@ OVERRIDES = """
 """
 
 
+class Finished:
+    """Stands in for the process of a fold."""
+
+    returncode = 0
+
+    def poll(self):
+        return 0
+
+
 @pytest.fixture
 def folds(monkeypatch):
     """Names of the folds that were trained."""
@@ -32,10 +40,9 @@ def folds(monkeypatch):
         Path(fold.folder, "log.txt").touch()
         run_fold(fold)
         trained.append(Path(fold.folder).parents[1].name)
-        return SimpleNamespace(poll=lambda: 0, returncode=0)
+        return Finished()
 
     monkeypatch.setattr(crossval, "start", start)
-    monkeypatch.setattr(crossval, "visible_devices", list)
     return trained
 
 
