@@ -54,6 +54,10 @@ COMMANDS = {
         "mgc.commands.new_plugin:new_plugin", "Start a package with a model or data set of your own"
     ),
     "classify": Command("mgc.commands.classify:classify", "Genres of songs, from a checkpoint"),
+    "export": Command(
+        "mgc.commands.export:export", "A trained model as a graph: ONNX, or torch.export"
+    ),
+    "card": Command("mgc.commands.card:card", "Model card of a checkpoint"),
     "extract": Command(
         "mgc.commands.extract:extract", "Features of every layer of a model", resumes=True
     ),
@@ -61,6 +65,7 @@ COMMANDS = {
         "mgc.commands.transfer:transfer", "What features are worth for another task"
     ),
     "crossval": Command("mgc.commands.crossval:crossval", "Cross-validate a model", resumes=True),
+    "sweep": Command("mgc.commands.sweep:sweep", "Train with many settings", resumes=True),
     "fuse": Command("mgc.commands.fuse:fuse", "Combine what several models said"),
     "separate": Command(
         "mgc.commands.separate:separate", "Harmonic and percussive waveforms of songs"
@@ -183,8 +188,8 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
     """
     parameters = list(inspect.signature(function).parameters.values())
     passed_on: list[str] = []
-    if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
-        del parameters[0]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        parameters = [p for p in parameters if p.kind is not p.VAR_POSITIONAL]
         if "--" in argv:
             argv, passed_on = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
     positional = [
@@ -209,8 +214,9 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
         )
     parser.add_function_arguments(function, skip={p.name for p in positional}, as_positional=False)
     flags = {p.name for p in parameters if p.annotation is bool}
-    settings = parser.parse_args(_normalise(argv, flags))
-    function(*passed_on, **parser.instantiate_classes(settings).as_dict())
+    parsed = parser.parse_args(_normalise(argv, flags))
+    settings = parser.instantiate_classes(parsed).as_dict()
+    function(*(settings.pop(p.name) for p in positional), *passed_on, **settings)
 
 
 def overview() -> str:

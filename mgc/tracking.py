@@ -13,6 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pandas as pd
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mgc.errors import MgcError
@@ -93,6 +94,19 @@ def end_wandb_run(code: int) -> None:
         sys.modules["wandb"].finish(exit_code=code)
         # wandb's own process would write the next run relative to where this one was started.
         sys.modules["wandb"].teardown()
+
+
+def set_wandb_run(loggers: Any, **settings: Any) -> None:
+    """Make the W&B run of a configuration one of an experiment, whatever it says itself.
+
+    Args:
+        loggers: The trainer's ``logger`` setting.
+        **settings: Arguments of ``WandbLogger``, such as ``group``.
+    """
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        if isinstance(logger, Namespace) and logger.class_path.endswith("WandbLogger"):
+            for name, value in settings.items():
+                logger.init_args[name] = value
 
 
 def stage_beside_runs(save_dir: str | os.PathLike[str]) -> None:

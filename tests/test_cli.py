@@ -93,6 +93,23 @@ def test_arguments_from_a_signature() -> None:
     assert given == {"files": ["a"], "sample_rate": 4, "over_time": False}
 
 
+def test_words_after_two_dashes_are_passed_on() -> None:
+    given = {}
+
+    def command(file: str, *words: str, count: int = 1) -> None:
+        """Do something.
+
+        Args:
+            file: A file.
+            words: Anything.
+            count: A number.
+        """
+        given.update(file=file, words=words, count=count)
+
+    run_function(command, "test", ["a.yaml", "--count", "2", "--", "--count", "3"])
+    assert given == {"file": "a.yaml", "words": ("--count", "3"), "count": 2}
+
+
 def test_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "MGC_TRACEBACK", "1")
     with pytest.raises(MgcError):

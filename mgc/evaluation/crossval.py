@@ -1,15 +1,10 @@
 """Cross-validation: a fit and a test per fold, and what they say together."""
 
-import fcntl
 import hashlib
 import json
-import os
 import re
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +16,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fold_run import Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
+from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.results import Results
 from mgc.run_record import read_record
 from mgc.writing import all_or_nothing
@@ -131,9 +127,6 @@ class Summary:
 def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
     """Run all folds that are not finished, each in a process of its own.
 
-    A process per fold leaves nothing behind for the next one (memory, random state, the W&B run),
-    and sees one device only.
-
     Args:
         experiment: The cross-validation.
         jobs: Folds at a time; by default one per GPU, and one where there is none.
@@ -141,43 +134,24 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
     Raises:
         MgcError: If a fold fails, or another process is at it.
     """
-    devices = visible_devices()
-    jobs = max(1, len(devices)) if jobs is None else jobs
-    if jobs < 1:
-        raise MgcError(f"--jobs {jobs}: at least 1 is needed.")
-    pending = [fold for fold in experiment.folds if not fold.finished]
-    done = len(experiment.folds) - len(pending)
+    done = sum(fold.finished for fold in experiment.folds)
     if done:
         print(f"{done} of {len(experiment.folds)} folds are finished already.")
-    free = [_environment(devices, jobs, job) for job in range(jobs)]
-    running: dict[subprocess.Popen[bytes], tuple[Fold, dict[str, str]]] = {}
     failed: list[Fold] = []
-    with _locked(experiment.folder) as lock:
-        try:
-            while running or (pending and not failed):
-                while pending and free and not failed:
-                    fold, environment = pending.pop(0), free.pop(0)
-                    running[start(fold, environment, lock)] = (fold, environment)
-                    print(f"{fold.name}: started, log in {fold.folder}/log.txt", flush=True)
-                time.sleep(0.1)
-                for process in [p for p in running if p.poll() is not None]:
-                    fold, environment = running.pop(process)
-                    free.append(environment)
-                    if process.returncode or not fold.finished:
-                        failed.append(fold)
-                    else:
-                        results = Results.load(Path(fold.folder, "test"))
-                        name = MEASURE[results.task]
-                        print(f"{fold.name}: {name} {overall(results):.3f}", flush=True)
-        finally:
-            # Told to stop, this process must not leave its folds running.
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.wait()
+
+    def ended(fold: Fold) -> bool:
+        if fold.finished:
+            results = Results.load(Path(fold.folder, "test"))
+            name = MEASURE[results.task]
+            print(f"{fold.name}: {name} {overall(results):.3f}", flush=True)
+        else:
+            failed.append(fold)
+        return fold.finished
+
+    run_parts(experiment.folds, experiment.folder, jobs, start, ended)
     if failed:
         raise MgcError(
-            f"{failed[0].name} failed: {_last_words(failed[0])} (log: {failed[0].folder}/log.txt). "
+            f"{failed[0].name} failed: {last_words(failed[0])} (log: {failed[0].folder}/{LOG}). "
             "Mend it and give the same command again: finished folds are kept."
         )
 
@@ -194,24 +168,7 @@ def start(fold: Fold, environment: dict[str, str], lock: int) -> "subprocess.Pop
         The process.
     """
     fold.write()
-    with Path(fold.folder, "log.txt").open("ab") as log:
-        return subprocess.Popen(  # noqa: S603 # this interpreter, with a path of ours
-            [sys.executable, "-m", "mgc.evaluation.fold_run", fold.folder],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            pass_fds=[lock],
-        )
-
-
-def visible_devices() -> list[str]:
-    """Name the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
-    import torch
-
-    count = torch.cuda.device_count()
-    names = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return names.split(",")[:count] if names else [str(number) for number in range(count)]
+    return start_module("mgc.evaluation.fold_run", fold.folder, environment, lock)
 
 
 def collect(experiment: Experiment) -> Summary:
@@ -399,36 +356,3 @@ def summarise(results: Results, validation: Results) -> Summary:
         lines += ["", "Tracks by true class (rows) and decision, all folds:"]
         lines.append(confusion_matrix(results).to_string())
     return Summary(results, validation, folds, scores, "\n".join(lines))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Keep the folder to this process and the folds that it starts, which may outlive it."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise MgcError(
-                f"{folder}: folds are being run here by another process. Wait for it, or choose "
-                "another --out."
-            ) from None
-        yield file.fileno()
-
-
-def _environment(devices: list[str], jobs: int, job: int) -> dict[str, str]:
-    """Environment of the folds that run in one of the places."""
-    environment = dict(os.environ)
-    if jobs > 1 and devices:
-        environment["CUDA_VISIBLE_DEVICES"] = devices[job % len(devices)]
-    if jobs > 1:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // jobs)))
-    return environment
-
-
-def _last_words(fold: Fold) -> str:
-    """The error that a fold ended with."""
-    log = Path(fold.folder, "log.txt").read_text(errors="replace")
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("mgc: error:")]
-    return (errors or lines or ["no word"])[-1].removeprefix("mgc: error:").strip()

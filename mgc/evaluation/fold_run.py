@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mgc import training
@@ -23,6 +22,7 @@ from mgc.evaluation.results import Results
 from mgc.interruption import KeepLast
 from mgc.run import CONFIG, RECORD, run_folder
 from mgc.stopping import signals
+from mgc.tracking import set_wandb_run
 
 #: Name of the checkpoint that an unfinished fold goes on from.
 LAST = "last_epoch.ckpt"
@@ -113,18 +113,14 @@ class FoldCLI(training.MgcCLI):
         config = self.config[self.subcommand]
         if not str(config.data.init_args.get("split")).startswith("fold"):
             config.data.init_args["split"] = "fold"
-        loggers = config.trainer.get("logger")
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
-            if isinstance(logger, Namespace) and logger.class_path.endswith("WandbLogger"):
-                settings = {
-                    "group": self.fold.group,
-                    "name": f"{self.fold.group} {self.fold.name}",
-                    # The same run of W&B goes on where an unfinished fold does.
-                    "id": f"{self.fold.group}-{self.fold.seed}-{self.fold.fold}",
-                    "job_type": "fold",
-                }
-                for name, value in settings.items():
-                    logger.init_args[name] = value
+        set_wandb_run(
+            config.trainer.get("logger"),
+            group=self.fold.group,
+            name=f"{self.fold.group} {self.fold.name}",
+            # The same run of W&B goes on where an unfinished fold does.
+            id=f"{self.fold.group}-{self.fold.seed}-{self.fold.fold}",
+            job_type="fold",
+        )
         super().before_instantiate_classes()
 
     def before_fit(self) -> None:

@@ -16,7 +16,7 @@ from wandb_offline import read_run, records
 from mgc.cli import main
 from mgc.data.splits import assign_folds, split_by_fold
 from mgc.errors import MgcError
-from mgc.evaluation import crossval, fold_run
+from mgc.evaluation import crossval, fold_run, processes
 from mgc.evaluation.crossval import Experiment, collect, run_folds, split_fingerprint
 from mgc.evaluation.fold_run import Fold
 from mgc.evaluation.fusion import fit_weights, load_runs
@@ -71,17 +71,17 @@ class Instant:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Instant]:
     """The processes that were started."""
-    processes: list[Instant] = []
+    instances: list[Instant] = []
 
     def start(*args: object) -> Instant:
-        processes.append(Instant(*args))
-        return processes[-1]
+        instances.append(Instant(*args))
+        return instances[-1]
 
     monkeypatch.setattr(crossval, "start", start)
-    monkeypatch.setattr(crossval.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(crossval, "visible_devices", list)
+    monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(processes, "visible_devices", list)
     Instant.running = Instant.most = 0
-    return processes
+    return instances
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_the_fingerprint_tells_splits_apart(started: list[Instant], config: str)
 def test_folds_share_the_devices(
     started: list[Instant], config: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crossval, "visible_devices", lambda: ["4", "GPU-b"])
+    monkeypatch.setattr(processes, "visible_devices", lambda: ["4", "GPU-b"])
     run_folds(plan(config, 5))
     assert Instant.most == 2
     assert {p.environment["CUDA_VISIBLE_DEVICES"] for p in started} == {"4", "GPU-b"}
@@ -150,7 +150,7 @@ def test_folds_share_the_devices(
 def test_one_at_a_time_sees_all_devices(
     started: list[Instant], config: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crossval, "visible_devices", lambda: ["0", "1"])
+    monkeypatch.setattr(processes, "visible_devices", lambda: ["0", "1"])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     run_folds(plan(config), jobs=1)
     assert Instant.most == 1
@@ -160,9 +160,9 @@ def test_one_at_a_time_sees_all_devices(
 def test_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert crossval.visible_devices() == ["0", "1"]
+    assert processes.visible_devices() == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert crossval.visible_devices() == ["3", "5"]
+    assert processes.visible_devices() == ["3", "5"]
 
 
 def test_finished_folds_are_kept(started: list[Instant], config: str) -> None:
@@ -200,8 +200,8 @@ def test_a_failed_fold_is_named(
 def test_two_at_once_are_refused(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     with (
-        crossval._locked(experiment.folder),
-        pytest.raises(MgcError, match="out: folds are being run here by another process"),
+        processes._locked(experiment.folder),
+        pytest.raises(MgcError, match="out: another process is at it"),
     ):
         run_folds(experiment)
 
