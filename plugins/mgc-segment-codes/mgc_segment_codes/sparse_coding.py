@@ -1,0 +1,114 @@
+"""Sparse codes: vectors as sums of few atoms of a learned dictionary."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from sklearn.decomposition import MiniBatchDictionaryLearning
+from torch import Tensor
+
+from mgc.errors import MgcError
+from mgc_segment_codes.base import SegmentCoder
+
+
+def soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
+    """Move values towards zero, and those within the threshold to zero."""
+    return values.sign() * (values.abs() - threshold).clamp(min=0)
+
+
+def lasso(vectors: Tensor, atoms: Tensor, alpha: float, steps: int) -> Tensor:
+    """Find the codes that minimise ½‖x - zD‖² + α‖z‖₁, by FISTA.
+
+    Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse
+    problems", SIAM Journal on Imaging Sciences, 2009.
+
+    Args:
+        vectors: x, of shape (..., dimensions).
+        atoms: D, of shape (atoms, dimensions).
+        alpha: α.
+        steps: Number of steps.
+
+    Returns:
+        Codes z of shape (..., atoms).
+    """
+    gram, right = atoms @ atoms.T, vectors @ atoms.T
+    # The square of the largest singular value, which bounds the gradient's slope.
+    slope = torch.linalg.matrix_norm(atoms, 2).square().clamp(min=1e-12)
+    codes = ahead = torch.zeros_like(right)
+    momentum = 1.0
+    for _ in range(steps):
+        before, codes = codes, soft_threshold(ahead - (ahead @ gram - right) / slope, alpha / slope)
+        last, momentum = momentum, (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = codes + (last - 1) / momentum * (codes - before)
+    return codes
+
+
+class SparseCoding(SegmentCoder):
+    """Sparse coding of segments with a learned dictionary, and max-pooling.
+
+    scikit-learn's mini-batch dictionary learning (Mairal, Bach, Ponce and Sapiro, "Online
+    dictionary learning for sparse coding", ICML 2009) stands for SPAMS, which implements the same
+    paper. The dictionary is learned before the first epoch; epochs teach the linear layer alone.
+    Of a track, the largest magnitude of each code counts.
+    """
+
+    def __init__(
+        self,
+        atoms: int = 256,
+        alpha: float = 1.0,
+        dictionary_segments: int = 16384,
+        passes: int = 4,
+        steps: int = 50,
+        **kwargs: Any,
+    ) -> None:
+        """Initialize a new model.
+
+        Args:
+            atoms: Atoms of the dictionary of each feature.
+            alpha: Weight of the L1 norm; the larger, the fewer atoms.
+            dictionary_segments: Training segments that the dictionary is learned from.
+            passes: How often each of them is seen.
+            steps: Steps that find a code.
+            **kwargs: Arguments of :class:`mgc_segment_codes.base.SegmentCoder`.
+
+        Raises:
+            MgcError: If a setting is out of range.
+        """
+        super().__init__(atoms, **kwargs)
+        if alpha <= 0:
+            raise MgcError(f"alpha={alpha}: must be greater than 0.")
+        self.alpha = alpha
+        self.dictionary_segments = dictionary_segments
+        self.passes = passes
+        self.steps = steps
+        for name, width in self.segments.dimensions.items():
+            self.register_buffer(f"atoms_{name}", torch.zeros(atoms, width))
+
+    def prepare(self, samples: Mapping[str, Tensor]) -> None:
+        """Learn the dictionaries (see :meth:`SegmentCoder.prepare`)."""
+        for name, vectors in samples.items():
+            atoms = self.get_buffer(f"atoms_{name}")
+            learner = MiniBatchDictionaryLearning(
+                len(atoms),
+                alpha=self.alpha,
+                max_iter=self.passes,
+                fit_algorithm="cd",
+                random_state=self.sample_seed,
+            )
+            found = learner.fit(vectors[: self.dictionary_segments].cpu().numpy()).components_
+            atoms.copy_(torch.from_numpy(found))
+
+    def signed_code(self, feature: str, vectors: Tensor) -> Tensor:
+        """Code vectors; what gives them back has signs."""
+        atoms = self.get_buffer(f"atoms_{feature}")
+        with torch.autocast(vectors.device.type, enabled=False):
+            return lasso(vectors, atoms.to(vectors.dtype), self.alpha, self.steps)
+
+    def code(self, feature: str, vectors: Tensor) -> Tensor:
+        """Magnitudes of the codes (see :meth:`SegmentCoder.code`)."""
+        return self.signed_code(feature, vectors).abs()
+
+    def error(self, feature: str, vectors: Tensor) -> Tensor:
+        """Error of the sums of atoms (see :meth:`SegmentCoder.error`)."""
+        atoms = self.get_buffer(f"atoms_{feature}").to(vectors.dtype)
+        return (self.signed_code(feature, vectors) @ atoms - vectors).square().mean()
