@@ -282,7 +282,7 @@ def make_backbone(
     if image_size and published is not None and published.fixed_input_size:
         settings["img_size"] = image_size
     try:
-        net = timm.create_model(name, **settings)
+        net: Any = timm.create_model(name, **settings)
         if image_size:
             _try_size(net, name, image_size)
     except UNFIT as error:
