@@ -162,11 +162,12 @@ class BeatLogistic(MusicModel):
         """Compute the mean cross-entropy of all windows of a batch that could be read."""
         batch = readable(batch)
         target = batch["target"]
+        if not len(target):
+            # Nothing to learn, but other devices wait for gradients.
+            return torch.stack([0 * p.sum() for p in self.net.parameters()]).sum()
         log_posteriors, inside = self.net(batch["chroma"], batch["timbre"], batch["length"])
         index = target[:, None, None].expand(-1, 1, log_posteriors.shape[2])
-        losses = -log_posteriors.gather(1, index)[:, 0][inside]
-        # A batch without tracks has gradients all the same: other devices wait for them.
-        loss = losses.sum() / max(1, len(losses))
+        loss = -log_posteriors.gather(1, index)[:, 0][inside].mean()
         self.train_metric.update(average_posteriors(log_posteriors.detach(), inside), target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
         self.log(f"train/{self.train_metric_name}", self.train_metric, on_step=False, on_epoch=True)

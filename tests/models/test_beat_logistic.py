@@ -142,3 +142,18 @@ def test_learns_keys(msd, tmp_path):
 def test_what_it_cannot_do_is_refused(settings, match):
     with pytest.raises(MgcError, match=match):
         BeatLogistic(num_classes=5, **settings)
+
+
+def test_tracks_that_cannot_be_read_do_not_count():
+    model, batch = make_model(), make_batch(60, 35, 40)
+    model.log = lambda *args, **kwargs: None
+    batch["track"] = torch.tensor([0, -1, 2])
+    batch["chroma"][1] = torch.nan
+    kept = {name: value[[0, 2]] for name, value in batch.items()}
+    torch.testing.assert_close(model.training_step(batch, 0), model.training_step(kept, 0))
+    # Other devices wait for the gradients of a batch without any track.
+    batch["track"][:] = -1
+    loss = model.training_step(batch, 0)
+    loss.backward()
+    assert loss == 0
+    assert not model.net.conv.weight.grad.any()
