@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -18,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mgc.errors import MgcError
 from mgc.run import RUNS
-from mgc.stopping import Stopped
+from mgc.stopping import Stopped, signals
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,12 @@ def log_results(
         import wandb
 
         run = wandb.init(
-            name=name, job_type=job_type, project=project, dir=save_dir, config=config, **settings
+            name=name,
+            job_type=job_type,
+            project=project,
+            dir=save_dir,
+            config=dict(config or {}),
+            **settings,
         )
         logged: dict[str, Any] = {
             key: wandb.Table(dataframe=table) for key, table in tables.items()
@@ -166,17 +172,22 @@ def log_results(
 class EndWandbRun(Callback):
     """Ends the W&B run in processes that Lightning forks or spawns, which end without a word."""
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """End the run as failed."""
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See to it that the run ends with the process, also by an error.
+
+        Lightning tells callbacks of errors in the process that started this one, not here.
+        """
         if _launched(trainer):
-            end_wandb_run(128 + exception.signum if isinstance(exception, Stopped) else 1)
+            Finalize(None, _end_failed, exitpriority=1)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the run."""
         if _launched(trainer):
             end_wandb_run(0)
+
+
+def _end_failed() -> None:
+    end_wandb_run(1 if signals.received is None else 128 + signals.received)
 
 
 def _launched(trainer: Trainer) -> bool:
