@@ -66,6 +66,9 @@ COMMANDS = {
     ),
     "crossval": Command("mgc.commands.crossval:crossval", "Cross-validate a model", resumes=True),
     "sweep": Command("mgc.commands.sweep:sweep", "Train with many settings", resumes=True),
+    "compare": Command(
+        "mgc.commands.compare:compare", "Runs side by side: settings, scores, paired tests"
+    ),
     "fuse": Command("mgc.commands.fuse:fuse", "Combine what several models said"),
     "separate": Command(
         "mgc.commands.separate:separate", "Harmonic and percussive waveforms of songs"
