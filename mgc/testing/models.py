@@ -267,30 +267,8 @@ def check_trains(case: ModelCase) -> None:
         case: The model.
     """
     for task in case.tasks:
-        model, data, steps = case.make(task), _Items(case, task), _Steps()
-        before = [p.detach().clone() for p in model.parameters()]
-        trainer = _trainer(callbacks=[steps], max_epochs=1)
-        trainer.fit(model, data)
-        require(bool(steps.losses), f"{case.name} makes no training step for {task}")
-        require(
-            all(np.isfinite(steps.losses)),
-            f"{case.name}: the loss is not finite for {task}: {steps.losses}",
-        )
-        require(
-            not steps.without_gradient,
-            f"{case.name} has weights that get no gradient, which stops training on several "
-            f"devices: {', '.join(sorted(steps.without_gradient))}. Set requires_grad=False where "
-            "that is meant",
-        )
-        changed = any(
-            not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)
-        )
-        require(changed, f"{case.name}: no weight changes in an epoch for {task}")
-        trainer.test(model, data, verbose=False)
-        trainer.predict(model, data, return_predictions=False)
-        for name in ("val", "test"):
-            metrics = [key for key in steps.metrics if key.startswith(f"{name}/track_")]
-            require(bool(metrics), f"{case.name}: nothing is measured in {name} for {task}")
+        with tempfile.TemporaryDirectory() as folder:  # where results are written
+            _check_trains(case, task, folder)
 
 
 def check_learns(case: ModelCase) -> None:
@@ -419,6 +397,31 @@ def offers_features(model: LightningModule) -> bool:
     return method is not None and method is not MusicModel.features
 
 
+def _check_trains(case: ModelCase, task: Task, folder: str) -> None:
+    model, data, steps = case.make(task), _Items(case, task), _Steps()
+    before = [p.detach().clone() for p in model.parameters()]
+    trainer = _trainer(callbacks=[steps], max_epochs=1, default_root_dir=folder)
+    trainer.fit(model, data)
+    require(bool(steps.losses), f"{case.name} makes no training step for {task}")
+    require(
+        all(np.isfinite(steps.losses)),
+        f"{case.name}: the loss is not finite for {task}: {steps.losses}",
+    )
+    require(
+        not steps.without_gradient,
+        f"{case.name} has weights that get no gradient, which stops training on several "
+        f"devices: {', '.join(sorted(steps.without_gradient))}. Set requires_grad=False where "
+        "that is meant",
+    )
+    changed = any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    require(changed, f"{case.name}: no weight changes in an epoch for {task}")
+    trainer.test(model, data, verbose=False)
+    trainer.predict(model, data, return_predictions=False)
+    for name in ("val", "test"):
+        metrics = [key for key in steps.metrics if key.startswith(f"{name}/track_")]
+        require(bool(metrics), f"{case.name}: nothing is measured in {name} for {task}")
+
+
 class _Steps(TrackEvaluation):
     """Notes what happens in training, and measures."""
 
@@ -524,7 +527,7 @@ class _Rows(Dataset[Batch]):
 
 
 def _trainer(**settings: Any) -> Trainer:
-    """A trainer that writes nothing, on the CPU."""
+    """A quiet trainer on the CPU, which writes nothing but results of tests."""
     given: dict[str, Any] = {
         "accelerator": "cpu",
         "devices": 1,
