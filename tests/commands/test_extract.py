@@ -2,14 +2,16 @@ import re
 import shutil
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import torch
 from layouts import write_gtzan_speech_music
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 
+from mgc import checkpoint
 from mgc.cli import main
 from mgc.data.gtzan import GENRES, GTZAN
 from mgc.errors import MgcError
@@ -72,6 +74,46 @@ def test_features_of_a_data_set(trained: Path, tones: Path) -> None:
     assert table.source["sample_rate"] == 8000
     assert table.source["clip_seconds"] == 1.0
     assert not Path("f.parquet.parts").exists()
+
+
+def test_a_random_split_is_kept_if_asked_for(tones: Path) -> None:
+    """The test tracks of the split that a network was trained on."""
+    words = ["--data=gtzan", "--data_args.split=fold", "--data_args.fold=3", "--layers=1"]
+    extract(tones, *words, "--keep_split", "--out=f.parquet", *SMALL)
+    data = GTZAN(str(tones), split="fold", fold=3)
+    data.setup("test")
+    assert FeatureTable.load("f.parquet").tracks["split"].tolist() == data.tracks["split"].tolist()
+
+
+class Lengths(LightningModule):
+    """Says how long clips are, and how long without padding."""
+
+    def features(self, audio: torch.Tensor, length: torch.Tensor) -> dict[str, torch.Tensor]:
+        whole = torch.full_like(length, audio.shape[1])
+        return {"length": torch.stack([whole, length], 1).float()}
+
+
+def test_models_that_take_it_learn_the_length_of_clips() -> None:
+    batch = {"audio": torch.zeros(2, 50), "length": torch.tensor([50, 20])}
+    layers = LayerExtractor(Lengths(), ["length"]).predict_step(batch, 0)
+    assert layers["length"].tolist() == [[50, 50], [50, 20]]
+
+
+def test_short_tracks_are_treated_as_in_training(tones: Path, tmp_path: Path) -> None:
+    """A checkpoint that was trained on padded tracks sees padded ones."""
+    model = VGGTagger(num_classes=10, sample_rate=8000, channels=4)
+    sources = {}
+    for short in ("repeat", "pad"):
+        data = GTZAN(str(tones), sample_rate=8000, clip_seconds=3.0, short=short)
+        content = {"state_dict": model.state_dict(), checkpoint.HYPER: dict(model.hparams)}
+        content["pytorch-lightning_version"] = lightning.__version__
+        content[checkpoint.KEY] = checkpoint.describe(model, data)
+        torch.save(content, tmp_path / f"{short}.ckpt")
+        out = f"{short}.parquet"
+        extract(tones, "--data=gtzan", "--ckpt", tmp_path / f"{short}.ckpt", f"--out={out}")
+        sources[short] = FeatureTable.load(out)
+    assert sources["pad"].source["short"] == "pad"
+    assert not np.allclose(*(table.layers["block5"] for table in sources.values()))
 
 
 def test_a_given_split_is_kept(tones: Path) -> None:
