@@ -28,7 +28,8 @@ def export(
     shape (batch, samples), any number of them and of any length where the model allows. A model of
     beats takes chroma and timbre of shape (batch, beats, 12) and the lengths in beats. The file
     says what it is: labels, task, sample rate, how clips are cut. mgc classify runs ONNX files,
-    without PyTorch.
+    without PyTorch; torch.export.load(FILE).module(check_guards=False) gives the other kind to
+    PyTorch.
 
     The graph is compared with the model right away, on several lengths and numbers of clips; the
     largest difference is told, and with a larger one than accepted nothing is written.
@@ -80,7 +81,7 @@ def export(
         about |= {"sample_rate": sample_rate, "clip_seconds": clip_seconds}
     done = export_graph(network, about, out, format, outputs, precision, tolerance)
     length = done.about["samples"]
-    shapes = ", ".join(" × ".join(map(str, shape)) for shape in done.checked)
+    shapes = ", ".join(" by ".join(map(str, shape)) for shape in done.checked)
     log.info(
         "%s: %.1f MB, clips of %s. Largest difference from the model: %.1e (compared: %s).",
         out,

@@ -65,10 +65,11 @@ def real_dft(frames: Any, size: int, rank: int) -> tuple[Any, Any]:
     # The other frequencies of real frames mirror these.
     half = b // 2 + 1
     cos, sin = _wave(np.outer(np.arange(b), np.arange(half)), b)
-    both = op.Concat(op.Transpose(real, perm=perm), op.Transpose(imag, perm=perm), axis=-1)  # (..., k, 2 t)
+    both = op.Concat(
+        op.Transpose(real, perm=perm), op.Transpose(imag, perm=perm), axis=-1
+    )  # (..., k, 2 t)
     parts = [
-        op.MatMul(both, _constant(np.concatenate(matrix)))
-        for matrix in ([cos, sin], [-sin, cos])
+        op.MatMul(both, _constant(np.concatenate(matrix))) for matrix in ([cos, sin], [-sin, cos])
     ]
     flat = op.Concat(lead, _shape(half * a), axis=0)
     found = [op.Reshape(op.Transpose(part, perm=perm), flat) for part in parts]

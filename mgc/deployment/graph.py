@@ -146,12 +146,12 @@ def export_graph(
         raise MgcError(f"{type(model).__name__} takes {kind}, which mgc export does not know.")
     if kind == "audio" and not about["clip_seconds"]:
         raise MgcError(f"{type(model).__name__}: does not say how long its clips are.")
-    whole = (Probabilities(model, about["task"]) if outputs == "probabilities" else Features(model))
+    whole = Probabilities(model, about["task"]) if outputs == "probabilities" else Features(model)
     whole = whole.cpu().eval()
     module = HalfWeights(whole).eval() if precision == "float16" else whole
     rate = about["sample_rate"]
     size = round(about["clip_seconds"] * rate) if kind == "audio" else BEATS
-    given = _example(kind, 2, size, rate)
+    given = example_inputs(kind, 2, size, rate)
     with torch.inference_mode():
         names = list(model.features(*map(torch.from_numpy, given))) if outputs == "features" else []  # type: ignore[operator]
     failure: Exception | None = None
@@ -233,7 +233,7 @@ def compare(
     largest, shapes = 0.0, []
     lengths = [size, size + size // 3, 2 * size + 1, size - size // 4] if variable else [size]
     for number, length in enumerate([*lengths, size]):
-        inputs = _example(kind, (1, 3, 2, 4, 5)[number], length, rate)
+        inputs = example_inputs(kind, (1, 3, 2, 4, 5)[number], length, rate)
         try:
             with torch.inference_mode():
                 expected = [x.numpy() for x in module(*map(torch.from_numpy, inputs))]
@@ -251,6 +251,34 @@ def compare(
     return largest, shapes
 
 
+def example_inputs(kind: str, batch: int, size: int, rate: int) -> Arrays:
+    """Make music-like inputs: chords that change, over noise; a half-silent and a loud clip.
+
+    Args:
+        kind: ``audio`` or ``beats``.
+        batch: Number of clips or tracks.
+        size: Length in samples or beats.
+        rate: Rate of the audio in Hz.
+
+    Returns:
+        The inputs of a graph, in order.
+    """
+    rng = np.random.default_rng(size + batch)
+    if kind == "beats":
+        features = rng.normal(0, 1, (2, batch, size, DIMENSIONS)).astype(np.float32)
+        length = rng.integers(size // 2, size, batch, endpoint=True)
+        return (features[0], features[1], length)
+    time = np.arange(size) / rate
+    notes = 55 * 2 ** (rng.integers(0, 48, (batch, 1 + int(time[-1] / 0.4), 4)) / 12)
+    pitch = notes[:, (time / 0.4).astype(int)]  # (batch, samples, notes)
+    phase = 2 * np.pi * np.cumsum(pitch, axis=1) / rate
+    clips = sum(np.sin(k * phase) * (k * pitch < rate / 2) / k for k in (1, 2, 3, 5)).sum(2) / 20
+    clips += rng.normal(0, 0.01, clips.shape)
+    clips[1:2, : size // 2] = 0
+    clips[2:3] = rng.normal(0, 0.5, clips[2:3].shape).clip(-1, 1)
+    return (clips.astype(np.float32),)
+
+
 def _trace(module: nn.Module, inputs: Arrays, variable: bool) -> ExportedProgram:
     """Record what a module computes, for any batch and, if asked for, any length."""
     sizes = [
@@ -263,7 +291,11 @@ def _trace(module: nn.Module, inputs: Arrays, variable: bool) -> ExportedProgram
 
 
 def _write(
-    program: ExportedProgram, path: Path, format: Format, inputs: Sequence[str], about: dict[str, Any]
+    program: ExportedProgram,
+    path: Path,
+    format: Format,
+    inputs: Sequence[str],
+    about: dict[str, Any],
 ) -> None:
     text = json.dumps(about)
     if format == "torch_export":
@@ -292,31 +324,14 @@ def _read(path: Path, format: Format) -> Callable[..., Arrays]:
     if format == "onnx":
         return OnnxModel(path)
     with path.open("rb") as file, _quiet():
-        module = torch.export.load(file).module()
+        # Guards of the trace ask for more than the graph needs.
+        module = torch.export.load(file).module(check_guards=False)
 
     def run(*inputs: np.ndarray) -> Arrays:
         with torch.inference_mode():
             return [x.numpy() for x in module(*map(torch.from_numpy, inputs))]
 
     return run
-
-
-def _example(kind: str, batch: int, size: int, rate: int) -> Arrays:
-    """Make music-like inputs: chords that change, over noise; a half-silent and a loud clip."""
-    rng = np.random.default_rng(size + batch)
-    if kind == "beats":
-        features = rng.normal(0, 1, (2, batch, size, DIMENSIONS)).astype(np.float32)
-        length = rng.integers(size // 2, size, batch, endpoint=True)
-        return (features[0], features[1], length)
-    time = np.arange(size) / rate
-    notes = 55 * 2 ** (rng.integers(0, 48, (batch, 1 + int(time[-1] / 0.4), 4)) / 12)
-    pitch = notes[:, (time / 0.4).astype(int)]  # (batch, samples, notes)
-    phase = 2 * np.pi * np.cumsum(pitch, axis=1) / rate
-    clips = sum(np.sin(k * phase) * (k * pitch < rate / 2) / k for k in (1, 2, 3, 5)).sum(2) / 20
-    clips += rng.normal(0, 0.01, clips.shape)
-    clips[1:2, : size // 2] = 0
-    clips[2:3] = rng.normal(0, 0.5, clips[2:3].shape).clip(-1, 1)
-    return (clips.astype(np.float32),)
 
 
 @contextmanager

@@ -1,0 +1,49 @@
+"""``mgc card``: the model card of a checkpoint."""
+
+import logging
+from pathlib import Path
+
+from mgc.errors import MgcError
+
+log = logging.getLogger(__name__)
+
+
+def card(
+    *,
+    ckpt: str,
+    out: str | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    test: str | None = None,
+) -> None:
+    """Write what a checkpoint is: a model card in the format of Hugging Face.
+
+    The card tells the model and its settings, the data set with its split and its licence, how the
+    model was trained, what it was tested on and how it did, with 95 % intervals, and how to use it.
+    All of it is read from the checkpoint, the configuration beside it and the results of mgc test;
+    what is not known is said to be so.
+
+    Example: mgc card --ckpt runs/mgc/abc/checkpoints/best.ckpt --license cc-by-4.0 --out README.md
+
+    Args:
+        ckpt: Checkpoint written by mgc fit.
+        out: File to write; by default the card is printed.
+        name: Title of the card; by default the model and the data set.
+        license: Licence of the weights, by Hugging Face's name for it, such as mit or cc-by-nc-4.0.
+        test: Folder with the results of mgc test; by default that of the checkpoint's run.
+
+    Raises:
+        MgcError: If the checkpoint or the results cannot be read, or are not of one another.
+    """
+    from mgc.evaluation.model_card import model_card
+    from mgc.writing import replacing
+
+    if out is not None and Path(out).is_dir():
+        raise MgcError(f"--out {out}: is a folder; name a file in it, README.md for one.")
+    text = model_card(ckpt, name=name, license=license, test=test)
+    if out is None:
+        print(text, end="")
+        return
+    with replacing(out) as partial:
+        partial.write_text(text)
+    log.info("Model card: %s", out)
