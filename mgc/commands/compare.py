@@ -31,11 +31,11 @@ def compare(runs: list[str], out: str | None = None) -> None:
     from mgc.evaluation.comparison import load_runs_to_compare
 
     found: list[Compared] = []
-    for run in runs:
-        if not Path(run).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", run):
-            found += _from_wandb(run)
+    for place in runs:
+        if not Path(place).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", place):
+            found += _from_wandb(place)
         else:
-            found += load_runs_to_compare(run)
+            found += load_runs_to_compare(place)
     names = [run.name for run in found]
     for number, run in enumerate(found, 1):
         if names.count(run.name) > 1:

@@ -20,7 +20,8 @@ def crossval(
     tested. Splits depend on the seed alone, so models that are given the same data have the same
     folds and `mgc fuse` can combine them. An interrupted cross-validation goes on where it stopped
     when the same command is given again. Written to OUT: `test` and `validate` (results of all
-    folds), folds.csv, summary.csv, confusion_matrix.csv and .png, per_class.csv.
+    folds), folds.csv, summary.csv, confusion_matrix.csv and .png, per_class.csv. Where
+    the folds go to W&B, so does the summary, as one more run of their group.
 
     Words after `--` are options of `mgc fit` and change the configuration.
 

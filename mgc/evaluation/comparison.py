@@ -389,7 +389,8 @@ def _load(path: Path, name: str) -> Compared:
 
 
 def _describe(name: str, settings: dict[str, Any], record: dict[str, Any]) -> Compared:
-    about = record.get("fit") or next((record[s] for s in ("test", "validate") if s in record), {})
+    stages = ("fit", "test", "validate", "predict")
+    about: dict[str, Any] = next((record[stage] for stage in stages if stage in record), {})
     fingerprint = about.get("fingerprint") or {}
     git, best = about.get("git") or {}, record.get("best") or {}
     known = {

@@ -13,14 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.optimize import minimize
 from scipy.stats import binomtest
 
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, Interval, fold_names, gain, interval, overall
 from mgc.evaluation.results import Results, transferred, transfers
-from mgc.evaluation.scores import majority_vote
 
 Method = Literal["fusion1", "fusion2", "weighted", "product"]
 
@@ -295,6 +293,11 @@ def fuse_runs(
 
 def _fuse_clips(results: Sequence[Results], method: Method, source: dict[str, Any]) -> Results:
     """Mean of the runs for each clip; tracks by the mean over all clips, or by majority."""
+    # Comparing runs needs neither, and starts sooner.
+    import torch
+
+    from mgc.evaluation.scores import majority_vote
+
     first = results[0]
     clips, tracks = first.clips.copy(), first.tracks.copy()
     means = np.mean([r.clips[r.outputs].to_numpy(np.float64) for r in results], axis=0)

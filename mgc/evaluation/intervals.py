@@ -4,11 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import bootstrap
 
 from mgc.evaluation.results import Results
-from mgc.evaluation.scores import measure
 
 #: The measure of a task that is reported first.
 MEASURE = {"multiclass": "accuracy", "multilabel": "auroc", "regression": "r2"}
@@ -139,6 +137,11 @@ def gain(results: Results, other: Results, decision: str = "decision") -> tuple[
 def _score(tracks: pd.DataFrame, results: Results, decision: str = "decision") -> float:
     if results.task == "multiclass":
         return float((tracks["label"] == tracks[decision]).mean())
+    # Accuracies do not need it, and are there sooner.
+    import torch
+
+    from mgc.evaluation.scores import measure
+
     columns = [f"target.{label}" for label in results.labels]
     outputs, target = (
         torch.from_numpy(np.array(tracks[names], np.float32, order="C"))

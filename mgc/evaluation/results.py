@@ -17,17 +17,17 @@ Targets are ``label`` (name of the class) or columns ``target.<label>``; outputs
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from mgc.errors import MgcError
-from mgc.evaluation.scores import majority_vote, mean_by_track, probabilities
 from mgc.parquet import read_parquet, write_parquet
 from mgc.task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -125,7 +125,7 @@ def transfers(folder: str | PathLike[str]) -> list[Path]:
 
 
 def make_results(
-    clips: dict[str, Tensor],
+    clips: "dict[str, Tensor]",
     tracks: pd.DataFrame,
     task: Task,
     labels: tuple[str, ...],
@@ -146,6 +146,11 @@ def make_results(
     Returns:
         The tables.
     """
+    # Reading results does not need it, and starts sooner.
+    import torch
+
+    from mgc.evaluation.scores import majority_vote, mean_by_track, probabilities
+
     outputs = probabilities(clips["logits"], task)
     index, mean = mean_by_track(outputs, clips["track"])
     first = torch.searchsorted(clips["track"], index)
@@ -165,7 +170,7 @@ def make_results(
 
 
 def _describe(
-    index: np.ndarray, target: Tensor, tracks: pd.DataFrame, task: Task, labels: tuple[str, ...]
+    index: np.ndarray, target: "Tensor", tracks: pd.DataFrame, task: Task, labels: tuple[str, ...]
 ) -> pd.DataFrame:
     """Names, splits and targets of rows."""
     known = [name for name in ("track", "split", "fold") if name in tracks]

@@ -229,8 +229,9 @@ def draw(parameter: dict[str, Any], rng: np.random.Generator) -> Any:
     if kind in ("categorical", "categorical_w_probabilities"):
         values = parameter["values"]
         return values[int(rng.choice(len(values), p=parameter.get("probabilities")))]
-    # `given` and not `said`: with the defaults of W&B.
-    given = {key: parameter.get(key, default) for key, default in DISTRIBUTIONS[kind].items()}
+    given: dict[str, Any] = {}
+    for key, default in DISTRIBUTIONS[kind].items():
+        given[key] = parameter.get(key, default)
     if kind == "int_uniform":
         return int(rng.integers(given["min"], given["max"], endpoint=True))
     shape = kind.removeprefix("q_")
