@@ -24,7 +24,8 @@ class Autoencoder(SegmentCoder):
             corruption: Share of the inputs zeroed in training.
             **kwargs: Arguments of :class:`mgc_segment_codes.base.SegmentCoder`.
         """
-        super().__init__(units, **kwargs)
+        super().__init__(**kwargs)
+        self.make_head(units)
         widths = self.segments.dimensions
         self.encoders = nn.ModuleDict({n: nn.Linear(w, units) for n, w in widths.items()})
         self.decoders = nn.ModuleDict({n: nn.Linear(units, w) for n, w in widths.items()})

@@ -34,7 +34,6 @@ class SegmentCoder(MusicModel):
 
     def __init__(
         self,
-        size: int,
         features: Literal["MEL", "SFM", "SCF", "ALL"] = "ALL",
         segment_frames: int = SEGMENT_FRAMES,
         components: int = COMPONENTS,
@@ -45,7 +44,6 @@ class SegmentCoder(MusicModel):
         """Initialize a coder.
 
         Args:
-            size: Numbers of a code, for each feature.
             features: What segments are made of: ``MEL``, ``SFM``, ``SCF`` or ``ALL`` three.
             segment_frames: Frames of a segment.
             components: Numbers of a segment of each feature after whitening.
@@ -59,13 +57,25 @@ class SegmentCoder(MusicModel):
         super().__init__(**kwargs)
         if features not in (*FRAME_FEATURES, "ALL"):
             raise MgcError(f"features={features!r}: choose MEL, SFM, SCF or ALL.")
-        if size < 1:
-            raise MgcError(f"Codes of {size} numbers: at least 1 is needed.")
         names = FRAME_FEATURES if features == "ALL" else (features,)
         self.segments = SegmentVectors(self.sample_rate, names, segment_frames, components)
         self.sample_size = sample_size
         self.sample_seed = sample_seed
-        self.head = nn.Linear(size * len(names), self.num_classes)
+
+    def make_head(self, size: int) -> None:
+        """Make the linear layer; a model's constructor calls this first.
+
+        It is no argument of the constructor here, as checkpoints keep all of those.
+
+        Args:
+            size: Numbers of a code, for each feature.
+
+        Raises:
+            MgcError: If there are none.
+        """
+        if size < 1:
+            raise MgcError(f"Codes of {size} numbers: at least 1 is needed.")
+        self.head = nn.Linear(size * len(self.segments.features), self.num_classes)
 
     def code(self, feature: str, vectors: Tensor) -> Tensor:
         """Code the vectors of a feature. Every model implements this.

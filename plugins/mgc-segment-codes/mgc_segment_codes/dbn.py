@@ -92,7 +92,8 @@ class DeepBeliefNet(SegmentCoder):
         Raises:
             MgcError: If a setting is out of range.
         """
-        super().__init__(units, lr=lr, **kwargs)
+        super().__init__(lr=lr, **kwargs)
+        self.make_head(units)
         if layers < 1 or layer_epochs < 1:
             raise MgcError("layers and layer_epochs: at least 1 is needed.")
         self.layer_epochs = layer_epochs

@@ -74,7 +74,8 @@ class SparseCoding(SegmentCoder):
         Raises:
             MgcError: If a setting is out of range.
         """
-        super().__init__(atoms, **kwargs)
+        super().__init__(**kwargs)
+        self.make_head(atoms)
         if alpha <= 0:
             raise MgcError(f"alpha={alpha}: must be greater than 0.")
         self.alpha = alpha
