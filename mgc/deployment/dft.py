@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
+from onnx import numpy_helper
 from onnxscript import opset18 as op
 from onnxscript.function_libs.torch_lib.ops.core import aten_stft
 from onnxscript.function_libs.torch_lib.ops.fft import aten__fft_r2c
@@ -141,4 +141,4 @@ def _shape(*sizes: int) -> Any:
 
 
 def _constant(values: np.ndarray) -> Any:
-    return op.Constant(value=ir.tensor(values))
+    return op.Constant(value=numpy_helper.from_array(values))

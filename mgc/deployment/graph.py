@@ -272,8 +272,9 @@ def example_inputs(kind: str, batch: int, size: int, rate: int) -> Arrays:
     notes = 55 * 2 ** (rng.integers(0, 48, (batch, 1 + int(time[-1] / 0.4), 4)) / 12)
     pitch = notes[:, (time / 0.4).astype(int)]  # (batch, samples, notes)
     phase = 2 * np.pi * np.cumsum(pitch, axis=1) / rate
-    clips = sum(np.sin(k * phase) * (k * pitch < rate / 2) / k for k in (1, 2, 3, 5)).sum(2) / 20
-    clips += rng.normal(0, 0.01, clips.shape)
+    clips = rng.normal(0, 0.01, (batch, size))
+    for k in (1, 2, 3, 5):
+        clips += (np.sin(k * phase) * (k * pitch < rate / 2)).sum(2) / (20 * k)
     clips[1:2, : size // 2] = 0
     clips[2:3] = rng.normal(0, 0.5, clips[2:3].shape).clip(-1, 1)
     return (clips.astype(np.float32),)
@@ -315,8 +316,19 @@ def _write(
         )
         if converted is None:
             raise MgcError("PyTorch gave no graph.")
+        _free_names(converted.model.graph)
         converted.model.metadata_props[KEY] = text
         converted.save(path, external_data=False)
+
+
+def _free_names(graph: Any) -> None:
+    """Rename inner values that are called like an input or output, such as a layer ``mean``."""
+    ends = [*graph.inputs, *graph.outputs]
+    taken = {value.name for value in ends}
+    for node in graph:
+        for value in node.outputs:
+            if value.name in taken and not any(value is end for end in ends):
+                value.name = f"{value.name}.inner"
 
 
 def _read(path: Path, format: Format) -> Callable[..., Arrays]:

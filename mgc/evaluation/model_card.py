@@ -294,13 +294,13 @@ def _test(results: Results | None, scores: Scores) -> str:
         "Intervals: Wilson's for the accuracy, bootstrap over tracks for others.",
     ]
     table = per_class(results)
-    head = [table.index.name, *(name.replace("_", " ") for name in table.columns)]
+    head = ["label", *(name.replace("_", " ") for name in table.columns)]
     body = [
-        [label, *(str(v) if isinstance(v, int) else f"{v:.3f}" for v in row)]
+        [str(label), *(str(v) if isinstance(v, int) else f"{v:.3f}" for v in row)]
         for label, row in zip(table.index, table.astype(object).to_numpy().tolist(), strict=True)
     ]
-    rows = [head, ["---"] * len(head), *body]
-    lines.append("\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows))
+    rows: list[list[str]] = [head, ["---"] * len(head), *body]
+    lines.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
     return "\n\n".join(lines)
 
 

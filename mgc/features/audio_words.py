@@ -100,7 +100,7 @@ class SegmentVectors(Float32Module):
         for name, values in self.bands(audio).items():
             whole = values.shape[1] // self.segment_frames
             part = values[:, : whole * self.segment_frames]
-            joined[name] = part.reshape(len(part), whole, self.widths[name])
+            joined[name] = part.reshape(part.shape[0], whole, self.widths[name])
         return joined
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,209 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import soundfile
+import torch
+from generated_graph import save_graph
+from lightning.pytorch import LightningModule
+
+from mgc import checkpoint
+from mgc.cli import main
+from mgc.data.gtzan import GTZAN
+from mgc.deployment.graph import export_graph
+from mgc.errors import MgcError
+from mgc.models.vgg import VGGTagger
+
+#: Runs a command where torch and all that needs it cannot be imported.
+WITHOUT_TORCH = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchaudio", "lightning", "torchmetrics", "timm"):
+            raise ImportError(f"{name} is not installed")
+sys.meta_path.insert(0, Blocker())
+from mgc.cli import main
+main(sys.argv[1:])
+"""
+
+
+class Louder(LightningModule):
+    """A model of somebody else's: two classes by the loudness of a clip."""
+
+    def forward(self, audio):
+        level = audio.square().mean(1, keepdim=True)
+        return torch.cat([level, 0.01 - level], 1)
+
+
+class FirstHalfOnly(Louder):
+    """Its graph cannot know: which samples it sees is decided outside of torch."""
+
+    def forward(self, audio):
+        return super().forward(torch.from_numpy(audio.numpy()[:, : audio.shape[1] // 2]))
+
+
+class MoodSwings(Louder):
+    """Computes something else in a graph."""
+
+    def forward(self, audio):
+        return super().forward(audio * (3 if torch.compiler.is_exporting() else 1))
+
+
+def about(model, **settings):
+    data = GTZAN("nowhere", sample_rate=8000, clip_seconds=1.0, hop_seconds=0.5)
+    return checkpoint.describe(model, data) | settings
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, and beside it the graph that mgc export makes of it."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("vgg")
+    model = VGGTagger(num_classes=10, sample_rate=8000, channels=4)
+    content = {"state_dict": model.state_dict(), checkpoint.HYPER: dict(model.hparams)}
+    content["pytorch-lightning_version"] = "2.6.6"
+    torch.save({**content, checkpoint.KEY: about(model)}, folder / "vgg.ckpt")
+    main(["export", "--ckpt", str(folder / "vgg.ckpt"), "--out", str(folder / "vgg.onnx")])
+    return folder
+
+
+def test_describes_itself_and_takes_any_number_of_clips_of_any_length(vgg: Path) -> None:
+    session = onnxruntime.InferenceSession(vgg / "vgg.onnx")
+    told = json.loads(session.get_modelmeta().custom_metadata_map["mgc"])
+    assert told["model"] == "vgg_tagger"
+    assert told["labels"][0] == "blues"
+    assert (told["sample_rate"], told["hop_seconds"], told["samples"]) == (8000, 0.5, None)
+    model = checkpoint.load(vgg / "vgg.ckpt")
+    for batch, samples in ((1, 8000), (3, 20_000), (2, 777)):
+        clips = torch.randn(batch, samples) / 10
+        with torch.no_grad():
+            expected = model(clips).softmax(1).numpy()
+        found = session.run(None, {"audio": clips.numpy()})
+        np.testing.assert_allclose(found[0], expected, atol=1e-5)
+
+
+def test_needs_no_operator_for_the_fourier_transform(vgg: Path) -> None:
+    used = {node.op_type for node in onnx.load(vgg / "vgg.onnx").graph.node}
+    assert "MatMul" in used
+    assert not used & {"STFT", "DFT"}
+
+
+def test_classify_says_the_same_without_torch(
+    vgg: Path, tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the rate of the model, and at another one, in stereo, and shorter than a clip."""
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "stereo.flac", rng.normal(0, 0.1, (44_100, 2)), 22_050)
+    soundfile.write(tmp_path / "short.wav", rng.normal(0, 0.1, 4000), 8000)
+    songs = [str(tones / "genres" / "metal" / "metal.00000.wav")]
+    songs += [str(tmp_path / name) for name in ("stereo.flac", "short.wav")]
+    words = ["classify", *songs, "--format", "json", "--over_time", "--ckpt"]
+    main([*words, str(vgg / "vgg.ckpt")])
+    expected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *words, str(vgg / "vgg.onnx")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [len(song["clips"]) for song in found] == [3, 3, 1]
+    for one, other in zip(found, expected, strict=True):
+        assert one["file"] == other["file"]
+        assert one["outputs"] == pytest.approx(other["outputs"], abs=1e-5)
+        for clip, theirs in zip(one["clips"], other["clips"], strict=True):
+            assert clip["start"] == theirs["start"]
+            assert clip["outputs"] == pytest.approx(theirs["outputs"], abs=1e-5)
+
+
+def test_the_blocker_blocks(vgg: Path, tones: Path) -> None:
+    song = str(tones / "genres" / "metal" / "metal.00000.wav")
+    words = ["classify", song, "--ckpt", str(vgg / "vgg.ckpt")]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True
+    )
+    assert done.returncode
+    assert "torch is not installed" in done.stderr
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch_export"])
+def test_a_model_of_another_package(tmp_path: Path, format: str) -> None:
+    model = Louder()
+    done = export_graph(model, about(model), tmp_path / "louder", format)
+    assert done.difference < 1e-6
+    assert done.about["model"] is None
+    assert done.about["samples"] is None
+    assert {shape[1] for shape in done.checked} == {8000, 10_666, 16_001, 6000}
+
+
+def test_an_archive_of_torch_holds_its_description(tmp_path: Path) -> None:
+    model = Louder()
+    export_graph(model, about(model), tmp_path / "louder.pt2", "torch_export")
+    extra = {"mgc.json": ""}
+    program = torch.export.load(tmp_path / "louder.pt2", extra_files=extra)
+    assert json.loads(extra["mgc.json"])["sample_rate"] == 8000
+    loud = program.module(check_guards=False)(torch.ones(1, 9000))[0]
+    assert loud[0, 0] > 0.7
+
+
+def test_what_differs_is_not_written(tmp_path: Path) -> None:
+    model = MoodSwings()
+    with pytest.raises(MgcError, match=r"differs from the model by .*, more than 0\.0001"):
+        export_graph(model, about(model), tmp_path / "out.pt2", "torch_export")
+    assert not list(tmp_path.glob("*.pt2*"))
+    assert export_graph(model, about(model), tmp_path / "out.pt2", "torch_export", tolerance=1.0)
+
+
+def test_what_cannot_be_a_graph_is_refused(tmp_path: Path) -> None:
+    model = FirstHalfOnly()
+    with pytest.raises(MgcError, match="FirstHalfOnly cannot be exported to torch_export: "):
+        export_graph(model, about(model), tmp_path / "out.pt2", "torch_export")
+    assert not list(tmp_path.glob("*.pt2*"))
+
+
+def test_features_are_outputs_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "mfcc.onnx"
+    main(f"export --model mfcc --outputs features --clip_seconds 2 --out {path}".split())
+    session = onnxruntime.InferenceSession(path)
+    assert [slot.name for slot in session.get_outputs()] == ["mfcc"]
+    assert session.run(None, {"audio": np.zeros((3, 24_000), np.float32)})[0].shape == (3, 120)
+
+
+def test_half_precision_halves_the_file(tmp_path: Path) -> None:
+    model = VGGTagger(num_classes=10, sample_rate=8000, channels=64)
+    sizes = {}
+    for precision in ("float32", "float16"):
+        path = tmp_path / f"{precision}.pt2"
+        done = export_graph(model, about(model), path, "torch_export", precision=precision)
+        assert done.difference < 1e-2
+        sizes[precision] = path.stat().st_size
+    saved = sum(p.numel() * 2 for p in model.parameters())
+    assert sizes["float32"] - sizes["float16"] > 0.7 * saved
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--out x.onnx", "Give a checkpoint"),
+        ("--out x.onnx --model mfcc", "add --outputs features"),
+        ("--out x.pt --ckpt y.ckpt", "a file of --format onnx ends in .onnx"),
+        ("--out x.onnx --ckpt missing.ckpt", "missing.ckpt: no such checkpoint"),
+        ("--out x.onnx --ckpt y.ckpt --tolerance 0", "must be greater than 0"),
+    ],
+)
+def test_wrong_words(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["export", *words.split()])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_features_do_not_classify(tmp_path: Path, tones: Path) -> None:
+    path = save_graph(tmp_path / "features.onnx", about(Louder()) | {"outputs": ["mfcc"]})
+    with pytest.raises(SystemExit):
+        main(["classify", str(tones / "genres/pop/pop.00000.wav"), "--ckpt", str(path)])
