@@ -21,17 +21,22 @@ from mgc.evaluation.results import Results
 from mgc.run import CONFIG, RECORD
 from mgc.writing import all_or_nothing
 
-#: Settings that say where things go, not what is done.
-PLACES = ("trainer.logger", "trainer.default_root_dir", "ckpt_path", "config")
+#: Settings that say where things go and what is shown, not what is done.
+ASIDE = (
+    "config",
+    "ckpt_path",
+    "trainer.logger",
+    "trainer.default_root_dir",
+    "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+)
 
 #: Settings that a cross-validation has one of per fold.
 BY_FOLD = ("data.fold", "data.folds", "data.seed", "seed_everything")
 
-#: What W&B's configuration holds besides settings.
-NO_SETTINGS = ("about", "model_summary", "_wandb", "folds", "config_file")
-
-#: With more runs than this, each is a row of the table rather than a column.
-WIDE = 6
+#: Sections of a configuration. W&B's holds more: what models save of their own accord.
+SECTIONS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 
 #: What a run does not have.
 NOTHING = "-"
@@ -114,8 +119,8 @@ class Comparison:
 
     @property
     def shown(self) -> pd.DataFrame:
-        """The table, runs as columns where there are few."""
-        return self.table if len(self.table) > WIDE else self.table.T
+        """The table, the longer side down."""
+        return self.table if len(self.table) >= len(self.table.columns) else self.table.T
 
     @property
     def text(self) -> str:
@@ -149,8 +154,8 @@ class Comparison:
 
     def _tests(self) -> pd.DataFrame:
         rows = {
-            pair.other: {
-                f"what {pair.best} has over it": pair.difference or pair.reason,
+            f"{pair.best} against {pair.other}": {
+                "difference": pair.difference or pair.reason,
                 "p (McNemar)": NOTHING if pair.p is None else f"{pair.p:.3g}",
                 "p (Holm)": NOTHING if pair.adjusted is None else f"{pair.adjusted:.3g}",
             }
@@ -181,7 +186,8 @@ def compare(runs: Sequence[Compared]) -> Comparison:
     """
     if len(runs) < 2:
         raise MgcError(f"{len(runs)} run to compare: give two or more.")
-    scores = list(dict.fromkeys(name for run in runs for name in run.scores))
+    # Those of the test, by which runs are judged, before those of validation.
+    scores = sorted({name for run in runs for name in run.scores})
     rows: dict[str, dict[str, str]] = {run.name: {} for run in runs}
     for name in scores:
         for run in runs:
@@ -203,7 +209,8 @@ def load_runs_to_compare(folder: str | PathLike[str]) -> list[Compared]:
             combination of layers, or a sweep, which holds several runs.
 
     Returns:
-        The runs; intervals of scores are bootstrap intervals over tracks.
+        The runs. Intervals are those that tests and cross-validations print: of the accuracy of a
+        single test Wilson's (1927), of everything else bootstrap intervals over tracks.
 
     Raises:
         MgcError: If there is nothing to compare.
@@ -237,7 +244,7 @@ def from_wandb(runs: Iterable[Any]) -> list[Compared]:
         if "about" not in config:
             continue
         record = {"fit": config["about"], "best": _best(summary)}
-        settings = {name: value for name, value in config.items() if name not in NO_SETTINGS}
+        settings = {name: value for name, value in config.items() if name in SECTIONS}
         compared = _describe(str(run.name), flatten(settings), record)
         sizes = (config["about"].get("fingerprint") or {}).get("sizes") or {}
         for name, value in summary.items():
@@ -260,7 +267,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 
     def add(name: str, value: Any) -> None:
-        if name in PLACES:
+        if name in ASIDE:
             return
         if isinstance(value, Mapping) and "class_path" in value:
             flat[name] = _short(value["class_path"])
@@ -313,26 +320,24 @@ def paired_tests(runs: Sequence[Compared]) -> list[Pair]:
         runs: Runs; only those with results are tested.
 
     Returns:
-        A pair for each other run. Of repeated cross-validations the first seed alone is tested
-        by McNemar's test: the same tracks tested again are no new tracks.
+        A pair for each run but the best. Runs that were tested on other tracks than the best one
+        are tested against the best of those. Of repeated cross-validations the first seed alone
+        is tested by McNemar's test: the same tracks tested again are no new tracks.
     """
     tested = {run.name: align(run.results) for run in runs if run.results is not None}
-    if len(tested) < 2:
-        return []
     scores = {name: overall(results) for name, results in tested.items()}
-    best = max(scores, key=scores.__getitem__)
+    groups: list[list[str]] = []
     pairs = []
-    for name, results in tested.items():
-        if name == best:
+    for name in sorted(tested, key=scores.__getitem__, reverse=True):
+        reasons = [_unlike(tested, group[0], name) for group in groups]
+        if "" in reasons:
+            group = groups[reasons.index("")]
+            pairs.append(_test(tested, group[0], name))
+            group.append(name)
             continue
-        try:
-            check_alike({best: tested[best], name: results}, clips=False)
-        except MgcError as error:
-            pairs.append(Pair(best, name, reason=f"not tested: {error}"))
-            continue
-        difference, between = gain(tested[best], results)
-        p = _mcnemar(tested[best], results) if results.task == "multiclass" else None
-        pairs.append(Pair(best, name, Score(difference, *between), p))
+        groups.append([name])
+        if reasons:
+            pairs.append(Pair(groups[0][0], name, reason=f"not tested: {reasons[0]}"))
     return _adjust(pairs)
 
 
@@ -381,7 +386,6 @@ def _load(path: Path, name: str) -> Compared:
     if results is not None:
         run.results = results
         run.scores |= {f"test/track_{key}": score for key, score in _measure(results)}
-        run.scores["test tracks"] = Score(results.tracks["track"].nunique())
         if crossval:
             run.data["split"] = results.source.get("fingerprint", NOTHING)
     run.scores |= _validation(record)
@@ -403,14 +407,27 @@ def _describe(name: str, settings: dict[str, Any], record: dict[str, Any]) -> Co
         **{f"version of {key}": value for key, value in (about.get("packages") or {}).items()},
     }
     data = {key: fingerprint[key] for key in ("tracks", "split") if fingerprint.get(key)}
+    known = {key: value for key, value in known.items() if value is not None}
     return Compared(name, settings, data=data, about=known)
 
 
 def _measure(results: Results) -> Iterable[tuple[str, Score]]:
     name = MEASURE[results.task]
-    yield name, Score(overall(results), *interval(results))
+    columns = {name: "decision"}
     if results.task == "multiclass":
-        yield f"{name}_vote", Score(overall(results, "vote"), *interval(results, "vote"))
+        columns[f"{name}_vote"] = "vote"
+    tracks = results.tracks
+    for score, column in columns.items():
+        if results.task == "multiclass" and tracks["track"].is_unique and "seed" not in tracks:
+            yield score, _wilson(int((tracks["label"] == tracks[column]).sum()), len(tracks))
+        else:
+            yield score, Score(overall(results, column), *interval(results, column))
+
+
+def _wilson(right: int, tracks: int) -> Score:
+    """An accuracy with the interval that a test prints too."""
+    between = binomtest(right, tracks).proportion_ci(method="wilson")
+    return Score(right / tracks, float(between.low), float(between.high))
 
 
 def _validation(record: dict[str, Any]) -> dict[str, Score]:
@@ -433,8 +450,23 @@ def _known(name: str, value: float, summary: dict[str, Any], tracks: int) -> Sco
         return Score(value, float(summary[f"{prefix}/low"]), float(summary[f"{prefix}/high"]))
     if "accuracy" not in name or not tracks:
         return Score(value)
-    between = binomtest(round(value * tracks), tracks).proportion_ci(method="wilson")
-    return Score(value, float(between.low), float(between.high))
+    return _wilson(round(value * tracks), tracks)
+
+
+def _unlike(tested: dict[str, Results], best: str, other: str) -> str:
+    """Why two runs cannot be tested against each other."""
+    try:
+        check_alike({best: tested[best], other: tested[other]}, clips=False)
+    except MgcError as error:
+        return str(error)
+    return ""
+
+
+def _test(tested: dict[str, Results], best: str, other: str) -> Pair:
+    one, two = tested[best], tested[other]
+    difference, between = gain(one, two)
+    p = _mcnemar(one, two) if one.task == "multiclass" else None
+    return Pair(best, other, Score(difference, *between), p)
 
 
 def _mcnemar(best: Results, other: Results) -> float:
@@ -457,9 +489,10 @@ def _adjust(pairs: list[Pair]) -> list[Pair]:
 
 
 def _differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names whose values are not the same everywhere."""
-    names = dict.fromkeys(name for run in runs for name in run)
-    return [name for name in names if len({_cell(run.get(name)) for run in runs}) > 1]
+    """Names whose values differ. A run of which nothing is known differs in nothing."""
+    known = [run for run in runs if run]
+    names = dict.fromkeys(name for run in known for name in run)
+    return [name for name in names if len({_cell(run.get(name)) for run in known}) > 1]
 
 
 def _groups(runs: Sequence[Compared], key: str) -> list[list[str]]:

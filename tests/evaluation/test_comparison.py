@@ -61,8 +61,8 @@ def test_settings_that_differ_and_scores_with_intervals() -> None:
     assert table["model.lr"].tolist() == ["0.1", "0.01"]
     assert not {"model.channels", "trainer.max_epochs", "model"} & set(table)  # all alike
     assert not [name for name in table if name.startswith("trainer.logger")]
-    # Exactly: the binomial distribution of 40 tracks at 0.75.
-    assert table.loc["one", "test/track_accuracy"] == "0.750 (0.600 to 0.875)"
+    # Wilson's interval of 30 of 40.
+    assert table.loc["one", "test/track_accuracy"] == "0.750 (0.598 to 0.858)"
     assert table.loc["one", "test/track_accuracy_vote"].startswith("1.000")
     assert table.loc["one", "val/track_accuracy"] == "0.500"
     assert comparison.warnings == []
@@ -74,21 +74,36 @@ def test_settings_that_differ_and_scores_with_intervals() -> None:
     assert pair.p == pair.adjusted == pytest.approx(2 * 0.5**8)
 
 
+def test_results_without_settings_stand_beside_others() -> None:
+    folders = [write_run("one", 10, 0.1), write_run("two", 2, 0.1)]
+    results(5).save("fused")
+    runs = [run for folder in [*folders, "fused"] for run in load_runs_to_compare(folder)]
+    comparison = compare(runs)
+    assert [name for name in comparison.table if "/" not in name] == []
+    assert comparison.table.loc["fused", "test/track_accuracy"].startswith("0.875")
+    assert comparison.warnings == ["Not known of which data: fused."]
+    assert {pair.other: pair.reason for pair in comparison.pairs} == {"one": "", "fused": ""}
+
+
 def test_other_data_and_other_splits_are_flagged() -> None:
     folders = [
         write_run("one", 1, 0.1),
         write_run("two", 2, 0.1),
         write_run("other", 3, 0.1, "s2", TRACKS[20:]),
+        write_run("alike", 9, 0.1, "s2", TRACKS[20:]),
     ]
     runs = [run for folder in folders for run in load_runs_to_compare(folder)]
     comparison = compare(runs)
     assert comparison.warnings == [
-        "The splits differ: the same tracks are divided otherwise in other."
+        "The splits differ: the same tracks are divided otherwise in other, alike."
     ]
-    reasons = {pair.other: pair.reason for pair in comparison.pairs}
-    assert reasons["two"] == ""
-    assert "not tested" in reasons["other"]
-    assert "is in one only (20 such tracks)" in reasons["other"]
+    pairs = {pair.other: pair for pair in comparison.pairs}
+    assert pairs["two"].reason == ""
+    assert "not tested" in pairs["other"].reason
+    assert "is in one only (20 such tracks)" in pairs["other"].reason
+    # Those of the other split are tested among themselves.
+    assert pairs["alike"].best == "other"
+    assert pairs["alike"].p == pytest.approx(2 * 0.5**6)
     runs[1].data["tracks"] = "d2"
     assert "tracks or labels are not those of the others in two" in compare(runs).warnings[0]
 
