@@ -11,7 +11,7 @@ from mgc_segment_codes.sparse_coding import SparseCoding, lasso
 from sklearn.decomposition import sparse_encode
 
 from mgc.cli import main
-from mgc.data.ismir2004 import GENRES
+from mgc.data.ismir2004 import ISMIR2004
 from mgc.errors import MgcError
 from mgc.testing import MODEL_CHECKS, ModelCase
 
@@ -139,7 +139,7 @@ def write_gtzan(root):
 
 def write_ismir2004(root):
     """Twelve classical songs and three of every other genre, all by different artists."""
-    genres = [genre for genre in GENRES for _ in range(12 if genre == "classical" else 3)]
+    genres = [genre for genre in ISMIR2004.labels for _ in range(12 if genre == "classical" else 3)]
     rng = np.random.default_rng(0)
     for name in ("training", "development"):
         lines = ["class,artist,album,track,track number,file_path"]
