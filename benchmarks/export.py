@@ -84,6 +84,9 @@ def main(names: list[str]) -> None:
             continue
         torch.manual_seed(0)
         model = make().eval()
+        for parameter in model.parameters():
+            if not parameter.any():  # zero weights of a last layer would make all outputs equal
+                torch.nn.init.normal_(parameter)
         outputs: Outputs = "features" if isinstance(model, MFCC) else "probabilities"
         about = checkpoint.describe(model, None) | {"sample_rate": rate, "task": "multiclass"}
         about["clip_seconds"] = seconds or None

@@ -168,6 +168,8 @@ def export_graph(
                         f"{path}: not written, as the graph differs from the model by "
                         f"{found[0]:.1e}, more than {tolerance:g} (--tolerance)."
                     )
+        except OSError:
+            raise
         except MgcError as error:
             failure = error
         except Exception as error:  # of torch, ONNX and ONNX Runtime, of many classes
