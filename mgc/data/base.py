@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mgc.data import audio
@@ -377,8 +378,17 @@ class MusicDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             worker_init_fn=_start_worker,
             # Batch normalisation cannot learn from a single clip. Later epochs have it again.
-            drop_last=shuffle and len(sampler) > 1 and len(sampler) % self.batch_size == 1,
+            drop_last=shuffle
+            and len(sampler) > 1
+            and len(sampler) % self.batch_size == 1
+            and trainer is not None
+            and _normalises_batches(trainer.lightning_module),
         )
+
+
+def _normalises_batches(model: nn.Module) -> bool:
+    """Whether a model has batch normalisation; others may count on every clip of an epoch."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
 def _start_worker(worker: int) -> None:
