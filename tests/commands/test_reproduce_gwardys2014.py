@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from mgc.cli import main
+from mgc.commands.reproduce_gwardys2014 import describe_music
+from mgc.data.gtzan import GENRES
 from mgc.evaluation import crossval
 from mgc.evaluation.fold_run import run_fold
 from mgc.evaluation.fusion import align, load_run
@@ -56,6 +60,7 @@ def test_ends_in_the_two_tables(folds, tones, capsys, workdir):
     published = {(line[0][2:], line[1]) for line in lines}
     assert {("Original", "68"), ("Percussive", "65"), ("Percussive", "64")} <= published
     assert ("Original + harmonic + percussive", "78") in published
+    assert f"of its 1000 tracks, {tones} has 0 (by name and length) among 100." in tables
     systems = pd.read_csv("out/report/systems.csv").set_index("system")
     assert len(systems) == 14
     assert systems.loc["svm_all", "published"] == 0.78
@@ -87,6 +92,18 @@ def test_ends_in_the_two_tables(folds, tones, capsys, workdir):
     main(words)
     assert len(folds) == 3
     assert Path("out/original.parquet").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(("tracks", "compares"), [(100, True), (99, True), (98, False)])
+def test_tells_whether_the_music_is_that_of_the_paper(tracks, compares, tmp_path):
+    for genre in GENRES:
+        (tmp_path / "genres" / genre).mkdir(parents=True)
+        for track in range(tracks):
+            path = tmp_path / "genres" / genre / f"{genre}.{track:05}.wav"
+            soundfile.write(path, np.zeros(3000), 100)
+    said = describe_music(str(tmp_path))
+    assert f"{10 * tracks} " in said
+    assert ("do not compare" not in said) == compares
 
 
 @pytest.mark.parametrize("word", ["--model.component=harmonic", "--data.root=x"])
