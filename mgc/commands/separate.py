@@ -81,7 +81,8 @@ def separate(
             continue
         done += 1
     skipped = len(songs) - done - failures
-    print(f"Separated {done} songs into {out}." + (f" {skipped} were there." if skipped else ""))
+    there = f" {skipped} {'was' if skipped == 1 else 'were'} there." if skipped else ""
+    print(f"Separated {done} {'song' if done == 1 else 'songs'} into {out}.{there}")
     if failures:
         raise MgcError(f"{failures} of {len(songs)} files could not be read.")
 

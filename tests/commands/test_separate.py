@@ -68,7 +68,7 @@ def test_what_is_there_is_skipped_unless_asked_for(
     first = (out / "long.harmonic.wav").stat().st_mtime_ns
     (out / "more" / "short.percussive.wav").unlink()
     main(words)
-    assert capsys.readouterr().out.endswith(f"Separated 1 songs into {out}. 1 were there.\n")
+    assert capsys.readouterr().out.endswith(f"Separated 1 song into {out}. 1 was there.\n")
     assert (out / "more" / "short.percussive.wav").exists()
     assert (out / "long.harmonic.wav").stat().st_mtime_ns == first
     main([*words, "--overwrite"])
