@@ -25,7 +25,7 @@ def report_experiment(
         results: Folders of runs, cross-validations or fusions, or of their results; folders that
             mgc transfer wrote of one combination of layers, or folders with one of these a fold.
         out: Folder for the report.
-        paper: Published figures to set beside ours: senac2017, gwardys2014 or
+        paper: Published figures to set beside ours: senac2017, gwardys2014, zhang2015 or
             dieleman2011 (genre, artist or key: the classes tell).
         names: Names of the systems, separated by commas; by default those of the folders. A name
             that the paper has stands beside its figure.
