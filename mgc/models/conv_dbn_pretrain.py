@@ -129,6 +129,9 @@ class ConvDBNPretrain(LightningModule):
 
     def on_fit_start(self) -> None:
         """Warn where the joint layer is not going to learn."""
+        for metric in self.metrics.values():
+            # What a validation before left cannot be changed outside inference mode.
+            metric.reset()  # type: ignore[operator] # all of them are metrics
         epochs = self.trainer.max_epochs
         if epochs is not None and 0 <= epochs <= self.first_epochs:
             log.warning(

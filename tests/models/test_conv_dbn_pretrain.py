@@ -86,8 +86,9 @@ def test_layers_learn_one_after_the_other(msd, tmp_path, caplog):
 def test_reconstruction_gets_better(msd, tmp_path):
     module = data(msd)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    before = trainer.validate(make_model(), module, verbose=False)[0]
-    after = fit(tmp_path, make_model(first_epochs=9), module, max_epochs=4).callback_metrics
+    model = make_model(first_epochs=9)
+    before = trainer.validate(model, module, verbose=False)[0]
+    after = fit(tmp_path, model, module, max_epochs=4).callback_metrics
     assert after["val/chroma_error"] < 0.95 * before["val/chroma_error"]
     assert after["val/timbre_error"] < before["val/timbre_error"]
 
