@@ -19,7 +19,7 @@ from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.results import Results
 from mgc.run_record import read_record
-from mgc.writing import all_or_nothing
+from mgc.writing import all_or_nothing, replacing
 
 #: Options that a fold sets itself.
 RESERVED = ("data.fold", "data.folds", "data.seed", "seed_everything", "ckpt_path", "config")
@@ -84,8 +84,8 @@ class Experiment:
         else:
             name = re.sub(r"[^\w-]+", "-", folder.absolute().name)
             settings["group"] = f"{name}-{uuid4().hex[:6]}"
-            folder.mkdir(parents=True, exist_ok=True)
-            plan.write_text(json.dumps(settings, indent=1))
+            with replacing(plan) as partial:
+                partial.write_text(json.dumps(settings, indent=1))
         return cls(
             folder,
             config,
@@ -348,10 +348,15 @@ def summarise(results: Results, validation: Results) -> Summary:
     scores = pd.DataFrame(rows)
     lines = [
         f"{row.score}: {row.value:.3f} (95 % bootstrap interval over {row.tracks} tracks "
-        f"{row.low:.3f} to {row.high:.3f}); mean of {row.folds} folds {row.mean_of_folds:.3f} "
-        f"(over folds {row.folds_low:.3f} to {row.folds_high:.3f})"
+        f"{row.low:.3f} to {row.high:.3f})"
         for row in scores.itertuples()
     ]
+    if len(folds) > 1:  # one fold has no spread
+        lines = [
+            f"{line}; mean of {row.folds} folds {row.mean_of_folds:.3f} (over folds "
+            f"{row.folds_low:.3f} to {row.folds_high:.3f})"
+            for line, row in zip(lines, scores.itertuples(), strict=True)
+        ]
     if results.task == "multiclass":
         lines += ["", "Tracks by true class (rows) and decision, all folds:"]
         lines.append(confusion_matrix(results).to_string())

@@ -228,8 +228,8 @@ class Work:
         ):
             log.info("%s: of other settings or other files, so computed anew.", self.folder)
             shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        settings.write_text(self._settings())
+        with replacing(settings) as partial:
+            partial.write_text(self._settings())
 
     def part_path(self, part: int) -> Path:
         """File of a part."""

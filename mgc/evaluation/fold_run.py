@@ -23,6 +23,7 @@ from mgc.interruption import KeepLast
 from mgc.run import CONFIG, RECORD, run_folder
 from mgc.stopping import signals
 from mgc.tracking import set_wandb_run
+from mgc.writing import replacing
 
 #: Name of the checkpoint that an unfinished fold goes on from.
 LAST = "last_epoch.ckpt"
@@ -65,8 +66,8 @@ class Fold:
 
     def write(self) -> None:
         """Write ``fold.json``, for :func:`main`."""
-        Path(self.folder).mkdir(parents=True, exist_ok=True)
-        Path(self.folder, "fold.json").write_text(json.dumps(asdict(self), indent=1))
+        with replacing(Path(self.folder, "fold.json")) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=1))
 
     @classmethod
     def read(cls, folder: str) -> "Fold":

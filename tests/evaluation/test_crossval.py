@@ -127,6 +127,21 @@ def test_repeats_count_a_track_once(started: list[Instant], config: str) -> None
     assert tuple(summary.scores.loc[0, ["low", "high"]]) == pytest.approx((0.5, 1.0))
 
 
+def test_one_fold_has_no_spread_over_folds(
+    started: list[Instant], config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["crossval", "--config", config, "--folds", "4", "--out", "out"]
+    main([*words, "--test_folds", "1"])
+    assert len(started) == 1
+    out = capsys.readouterr().out
+    assert "over 3 tracks" in out
+    assert "nan" not in out
+    assert "of 1 folds" not in out
+    main(words)
+    assert len(started) == 4
+    assert "mean of 4 folds 0.750 (over folds " in capsys.readouterr().out
+
+
 def test_the_fingerprint_tells_splits_apart(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     run_folds(experiment)
