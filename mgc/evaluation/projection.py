@@ -80,8 +80,11 @@ def project(
         seed: Seed of the projection.
 
     Raises:
-        MgcError: If a table has no classes, other classes, none of the layers, or too few tracks.
+        MgcError: If a table has no classes, other classes, none of the layers, or too few tracks,
+            or the perplexity is not above 0.
     """
+    if not perplexity > 0:
+        raise MgcError(f"perplexity={perplexity:g}: must be greater than 0.")
     first = next(iter(tables.values()))
     points, measures = [], []
     for name, table in tables.items():
@@ -99,9 +102,14 @@ def project(
         if split is not None:
             rows = (table.tracks["split"] == split).to_numpy()
         values = np.concatenate([table.layers[layer] for layer in chosen], 1)[rows]
-        if len(values) <= NEIGHBOURS + 1:
+        if len(values) <= 2 * NEIGHBOURS:
             of = f" of the split {split}" if split else ""
-            raise MgcError(f"{name}: {len(values)} tracks{of} are too few for a picture.")
+            raise MgcError(
+                f"{name}: {len(values)} tracks{of} are too few for a picture: more than "
+                f"{2 * NEIGHBOURS} are needed."
+            )
+        if values.shape[1] < 2:
+            raise MgcError(f"{name}: one number a track makes no picture. Choose other layers.")
         if not np.isfinite(values).all():
             raise MgcError(f"{name}: holds values that are not finite. Extract the features anew.")
         values = StandardScaler().fit_transform(values)

@@ -52,6 +52,12 @@ def test_one_split(workdir):
     assert len(pd.read_csv("out/projection.csv")) == 15
 
 
+def test_the_fewest_tracks_that_make_a_picture(workdir):
+    write("f.parquet", 5, split=["test"] * 11 + ["train"] * 19)
+    project("f.parquet", "--split", "test")
+    assert len(pd.read_csv("out/projection.csv")) == 11
+
+
 def test_logged_to_wandb(workdir):
     from wandb_offline import read_run
 
@@ -70,12 +76,17 @@ def test_logged_to_wandb(workdir):
         (["one.parquet", "one.parquet"], "Give 2 different names"),
         (["one.parquet", "--layers", "conv9"], "one: has none of the layers conv9, but hidden"),
         (["one.parquet", "--split", "test"], "0 tracks of the split test are too few"),
+        (["few.parquet", "--split", "val"], "few: 10 tracks of the split val are too few"),
+        (["flat.parquet"], "flat: one number a track makes no picture"),
+        (["one.parquet", "--perplexity", "0"], "perplexity=0: must be greater than 0"),
         (["broken.parquet"], "broken: holds values that are not finite"),
     ],
 )
 def test_what_is_refused(workdir, capsys, words, match):
     write("one.parquet", 5)
     write("other.parquet", 5, labels=("a", "b"))
+    write("few.parquet", 5, split=["val", "train", "train"] * 10)
+    write("flat.parquet", 5, hidden=np.arange(30, dtype=np.float32)[:, None])
     write("broken.parquet", 5, hidden=np.full((30, 2), np.nan, np.float32))
     with pytest.raises(SystemExit):
         project(*words)
