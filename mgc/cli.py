@@ -104,6 +104,13 @@ COMMANDS = {
     "data synth": Command("mgc.commands.data_synth:synth", "Synthesise a small music data set"),
 }
 
+#: Why a place that the user names cannot be written to: the disk is full or read-only, the user has
+#: no right to, or a file is where a folder should be. Other errors of the system may be ours.
+REFUSALS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
+    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
+
 #: Set to anything, an error shows where it came from.
 TRACEBACK = "MGC_TRACEBACK"
 
@@ -143,8 +150,9 @@ def told_in_one_line(argv: list[str]) -> Iterator[None]:
             print(f"mgc: stopped by {stopped.name}.{hint}", file=sys.stderr)
         raise
     except (MgcError, ArgumentError, OSError) as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if os.environ.get(TRACEBACK) or (isinstance(error, OSError) and not full):
+        if os.environ.get(TRACEBACK) or (
+            isinstance(error, OSError) and error.errno not in REFUSALS
+        ):
             raise
         print(f"mgc: error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -245,8 +253,10 @@ def one_line(error: Exception) -> str:
         error: An error.
 
     Returns:
-        Its message without line breaks.
+        Its message without line breaks; of an error of the system, the file and the reason.
     """
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
     return " ".join(str(error).split())
 
 

@@ -1,8 +1,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 import mgc
 from mgc.cli import COMMANDS, TRAINING, main, run_function
@@ -108,6 +111,18 @@ def test_words_after_two_dashes_are_passed_on() -> None:
 
     run_function(command, "test", ["a.yaml", "--count", "2", "--", "--count", "3"])
     assert given == {"file": "a.yaml", "words": ("--count", "3"), "count": 2}
+
+
+def test_places_that_cannot_be_written_to(
+    capsys: pytest.CaptureFixture[str], workdir: Path
+) -> None:
+    soundfile.write("song.wav", np.zeros(8000), 8000)
+    Path("taken").touch()
+    told = fails(capsys, "plot", "components", "song.wav", "--out", "taken/components.png")
+    assert told == "mgc: error: taken: File exists.\n"
+    told = fails(capsys, "separate", "song.wav", "--out", "taken/more")
+    assert "taken" in told
+    assert "Not a directory" in told
 
 
 def test_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
