@@ -3,12 +3,19 @@
 Pretrains a convolutional deep belief network on all tracks of a made-up Million Song Dataset, in
 the layout of the real one, then trains the classifier on few labelled tracks, from the pretrained
 layers and from Gaussian weights of the same mean and variance, with several learning rates and
-seeds (each with a split of its own). Prints the accuracy of held-out tracks by epoch, as mean and
-standard deviation over seeds. The paper found faster convergence with pretraining.
+seeds (each with a split of its own). Prints the accuracy of validation tracks by epoch, as mean and
+standard deviation over seeds, and that of the test tracks of all seeds after the last epoch with
+its 95 % interval (Wilson). The paper found faster convergence with pretraining.
+
+Genres of the made-up dataset are courses of timbre over eight beats, from any beat on, and all of
+them have the mean 0. So a linear classifier of windows stays at chance, and so does a network
+without a first layer that knows such courses. The paper's learning rates suit a million tracks;
+with thousands the weights hardly leave zero, and from there fine-tuning does not either. So they
+are larger here.
 
 ``--root`` takes another copy, such as one of real files; 69 of them say next to nothing.
 
-Run: python benchmarks/conv_dbn_convergence.py [--tracks 3000] [--labelled 25] [--seeds 3]
+Run: python benchmarks/conv_dbn_convergence.py [--tracks 1500] [--labelled 75] [--seeds 3]
 """
 
 import argparse
@@ -22,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from scipy.stats import binomtest
 
 from mgc.data.msd import MSDGenre, MSDKey, MSDUnlabelled
 from mgc.models.conv_dbn import ConvDBN
@@ -67,15 +75,17 @@ def main() -> None:
     """Pretrain, train and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", help="a copy of the dataset; by default one is made up")
+    parser.add_argument("--store", help="its packed features; by default packed for this run")
     parser.add_argument("--task", choices=TASKS, default="genre")
-    parser.add_argument("--tracks", type=int, default=3000)
-    parser.add_argument("--labelled", type=int, default=25, help="tracks of each class")
+    parser.add_argument("--tracks", type=int, default=1500)
+    parser.add_argument("--beats", type=int, default=150, help="fewest; most: twice as many")
+    parser.add_argument("--labelled", type=int, default=75, help="tracks of each class")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.05, 0.005])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.05])
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--pretrain-epochs", type=int, nargs=2, default=[3, 3])
-    parser.add_argument("--pretrain-rates", type=float, nargs=2, default=[0.05, 0.005])
+    parser.add_argument("--pretrain-rates", type=float, nargs=2, default=[0.05, 0.05])
     parser.add_argument("--duplicates", default="msd_duplicates.txt")
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -88,10 +98,15 @@ def main() -> None:
             from generate_msd import generate_msd
 
             root = f"{folder}/msd"
-            generate_msd(root, options.tracks, artists=100, beats=60)
-        common = {"root": root, "duplicates": options.duplicates, "store": f"{folder}/beats"}
+            generate_msd(root, options.tracks, artists=100, beats=options.beats)
+        common = {
+            "root": root,
+            "duplicates": options.duplicates,
+            "store": options.store or f"{folder}/beats",
+        }
         task = TASKS[options.task]
-        task(**common).pack()
+        if not options.store:
+            task(**common).pack()
         paths = {}
         for seed in range(options.seeds):
             seed_everything(seed, verbose=False)
@@ -111,7 +126,7 @@ def main() -> None:
             trainer.save_checkpoint(paths[seed])
         for rate in options.rates:
             for start_from in ("pretrained", "matched"):
-                runs, tests = [], []
+                runs, right, tested = [], 0, 0
                 for seed, path in paths.items():
                     seed_everything(seed, verbose=False)
                     data = task(
@@ -124,12 +139,15 @@ def main() -> None:
                     history = History()
                     trainer = fit(model, data, options.epochs, folder, history)
                     runs.append(history.accuracy)
-                    tests.append(trainer.test(model, data, verbose=False)[0]["test/track_accuracy"])
+                    accuracy = trainer.test(model, data, verbose=False)[0]["test/track_accuracy"]
+                    tracks = int((data.tracks["split"] == "test").sum())
+                    right, tested = right + round(accuracy * tracks), tested + tracks
                 mean, spread = np.mean(runs, 0), np.std(runs, 0)
-                shown = [e for e in (1, 2, 3, 5, 10, 15, 20, 25, 30) if e <= options.epochs]
-                course = "  ".join(f"{e}: {mean[e - 1]:.3f}±{spread[e - 1]:.3f}" for e in shown)
-                print(f"lr {rate:g} {start_from:10}  {course}", flush=True)
-                print(f"    test {np.mean(tests):.3f}±{np.std(tests):.3f}", flush=True)
+                course = enumerate(zip(mean, spread, strict=True), 1)
+                told = "  ".join(f"{e}: {m:.3f}±{s:.3f}" for e, (m, s) in course)
+                print(f"lr {rate:g} {start_from:10}  {told}", flush=True)
+                low, high = binomtest(right, tested).proportion_ci(method="wilson")
+                print(f"    test {right / tested:.3f} ({low:.3f}..{high:.3f}), {tested} tracks")
 
 
 if __name__ == "__main__":

@@ -121,15 +121,16 @@ class ConvDBNNet(nn.Module):
         """Replace weights by Gaussian ones of the same mean and variance in each layer.
 
         The paper's start without pretraining (section 6). It says nothing of biases: those of the
-        hidden units become 0, as is usual where a network is not pretrained.
+        hidden units are drawn in the same way. Were they 0, the first layer's units would be on
+        half of the time in place of seldom, and so many active inputs saturate the joint layer.
         """
         generator = torch.Generator().manual_seed(_MATCHED_SEED)
         with torch.no_grad():
             for name in LAYERS:
                 rbm = self.machine(name)
-                noise = torch.randn(rbm.weight.shape, generator=generator).to(rbm.weight)
-                rbm.weight.copy_(rbm.weight.mean() + rbm.weight.std() * noise)
-                rbm.hidden_bias.zero_()
+                for learnt in (rbm.weight, rbm.hidden_bias):
+                    noise = torch.randn(learnt.shape, generator=generator).to(learnt)
+                    learnt.copy_(learnt.mean() + learnt.std(correction=0) * noise)
 
     def _pool(self, hidden: Tensor) -> Tensor:
         return F.max_pool1d(hidden, self.pooling)

@@ -131,12 +131,14 @@ def test_starts_from_noise_of_the_same_mean_and_variance(pretrained):
     model = make_model(weights=path, start="matched")
     model.load_initial_weights()
     for layer in LAYERS:
-        ours, learnt = model.net.machine(layer).weight.detach(), weights[f"{layer}.weight"]
-        assert not torch.equal(ours, learnt)
-        error = learnt.std() / learnt.numel() ** 0.5
-        assert abs(ours.mean() - learnt.mean()) < 4 * error
-        assert ours.std() == pytest.approx(learnt.std().item(), rel=0.2)
-        assert not model.net.machine(layer).hidden_bias.any()
+        for name in ("weight", "hidden_bias"):
+            ours = model.net.get_parameter(f"{layer}.{name}").detach()
+            learnt = weights[f"{layer}.{name}"]
+            assert not torch.equal(ours, learnt)
+            error = learnt.std() / learnt.numel() ** 0.5
+            assert abs(ours.mean() - learnt.mean()) < 4 * error
+            few = learnt.numel() < 10
+            assert ours.std() == pytest.approx(learnt.std().item(), rel=0.9 if few else 0.2)
     again = make_model(weights=path, start="matched")
     torch.rand(7)
     again.load_initial_weights()
