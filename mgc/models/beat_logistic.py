@@ -1,7 +1,7 @@
 """Logistic regression on windows of beats (Dieleman, Brakel and Schrauwen, 2011)."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from mgc.data.clips import Batch
 from mgc.data.msd_files import DIMENSIONS
 from mgc.errors import MgcError
-from mgc.models.base import MusicModel, readable
-
-#: Length of a window in beats: eight bars (section 5.2).
-WINDOW_BEATS = 32
+from mgc.features.beat_batches import within
+from mgc.models.base import readable
+from mgc.models.beat_windows import WINDOW_BEATS, WindowClassifier, average_posteriors
 
 
 class WindowedLogisticRegression(nn.Module):
@@ -83,13 +82,11 @@ class WindowedLogisticRegression(nn.Module):
             track, of shape (batch, windows).
         """
         x = (torch.cat([chroma, timbre], 2) - self.mean) / self.scale
-        beat = torch.arange(x.shape[1], device=x.device)
-        x = torch.where((beat < length[:, None])[:, :, None], x, 0.0)
+        x = torch.where(within(length, x.shape[1])[:, :, None], x, 0.0)
         x = F.pad(x, (0, 0, 0, max(0, self.window_beats - x.shape[1])))
         scores = self.conv(x.transpose(1, 2))
         windows = (length - self.window_beats + 1).clamp(min=1)
-        inside = torch.arange(scores.shape[2], device=x.device) < windows[:, None]
-        return scores.float().log_softmax(1), inside
+        return scores.float().log_softmax(1), within(windows, scores.shape[2])
 
 
 def sum_moments(batches: Iterable[Batch]) -> Tensor:
@@ -104,13 +101,12 @@ def sum_moments(batches: Iterable[Batch]) -> Tensor:
     moments = torch.zeros(3, 2 * DIMENSIONS, dtype=torch.float64)
     for batch in batches:
         x = torch.cat([batch["chroma"], batch["timbre"]], 2)
-        inside = torch.arange(x.shape[1]) < batch["length"][:, None]
-        beats = x[inside].double()
+        beats = x[within(batch["length"], x.shape[1])].double()
         moments += torch.stack([torch.ones_like(beats), beats, beats.square()]).sum(1)
     return moments
 
 
-class BeatLogistic(MusicModel):
+class BeatLogistic(WindowClassifier):
     """Logistic regression on windows of 32 beats of chroma and timbre.
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
@@ -122,7 +118,7 @@ class BeatLogistic(MusicModel):
     ``logits`` are the logarithm of, and what validation and test are measured on.
     """
 
-    kind: ClassVar[str] = "beats"
+    net: WindowedLogisticRegression
 
     def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
         """Initialize a new classifier.
@@ -134,29 +130,8 @@ class BeatLogistic(MusicModel):
         Raises:
             MgcError: If a setting is out of range, or the task is not to tell classes apart.
         """
-        super().__init__(**kwargs)
-        if self.task != "multiclass":
-            raise MgcError(f"task={self.task!r}: beat_logistic tells classes apart (multiclass).")
-        if window_beats < 1:
-            raise MgcError(f"window_beats={window_beats}: at least 1 is needed.")
+        super().__init__(window_beats, **kwargs)
         self.net = WindowedLogisticRegression(self.num_classes, window_beats)
-
-    def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> Tensor:
-        """Score whole tracks.
-
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats do not count.
-
-        Returns:
-            Logarithm of the windows' mean posteriors, of shape (batch, classes).
-        """
-        return average_posteriors(*self.net(chroma, timbre, length))
-
-    def logits(self, batch: Batch) -> Tensor:
-        """Score a batch of tracks (see :meth:`forward`)."""
-        return self(batch["chroma"], batch["timbre"], batch["length"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the mean cross-entropy of all windows of a batch that could be read."""
@@ -181,17 +156,3 @@ class BeatLogistic(MusicModel):
         moments = sum_moments(batches).to(self.device, torch.float32)
         # Each device has read its share of the data: the sums of all are those of the whole.
         self.net.set_statistics(self.trainer.strategy.reduce(moments, reduce_op="sum"))
-
-
-def average_posteriors(log_posteriors: Tensor, inside: Tensor) -> Tensor:
-    """Average the posteriors over the windows of each track.
-
-    Args:
-        log_posteriors: Log posteriors of shape (batch, classes, windows).
-        inside: Which windows lie within their track, of shape (batch, windows).
-
-    Returns:
-        Logarithm of the mean posteriors, of shape (batch, classes).
-    """
-    masked = log_posteriors.masked_fill(~inside[:, None], -torch.inf)
-    return masked.logsumexp(2) - inside.sum(1, keepdim=True).log()

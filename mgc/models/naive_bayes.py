@@ -1,7 +1,7 @@
 """Naive Bayes on windows of beats (Dieleman, Brakel and Schrauwen, 2011)."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from mgc.data.clips import Batch
 from mgc.data.msd_files import DIMENSIONS
-from mgc.errors import MgcError
 from mgc.features.beat_batches import repeat_short, within
-from mgc.models.base import MusicModel, readable
-from mgc.models.beat_logistic import WINDOW_BEATS, average_posteriors
+from mgc.models.base import readable
+from mgc.models.beat_windows import WINDOW_BEATS, WindowClassifier
 
 #: Share of the largest variance that is added to all, so that none is zero.
 SMOOTHING = 1e-9
@@ -116,7 +115,7 @@ class WindowedNaiveBayes(nn.Module):
         return torch.where(self.count.sum() > 0, variance.max(), 1.0)
 
 
-class NaiveBayes(MusicModel):
+class NaiveBayes(WindowClassifier):
     """Gaussian naive Bayes on windows of 32 beats of chroma and timbre.
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
@@ -130,7 +129,7 @@ class NaiveBayes(MusicModel):
     and several devices work as for any model; other optimizers do not.
     """
 
-    kind: ClassVar[str] = "beats"
+    net: WindowedNaiveBayes
 
     def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
         """Initialize a new classifier.
@@ -142,29 +141,8 @@ class NaiveBayes(MusicModel):
         Raises:
             MgcError: If a setting is out of range, or the task is not to tell classes apart.
         """
-        super().__init__(**kwargs)
-        if self.task != "multiclass":
-            raise MgcError(f"task={self.task!r}: naive_bayes tells classes apart (multiclass).")
-        if window_beats < 1:
-            raise MgcError(f"window_beats={window_beats}: at least 1 is needed.")
+        super().__init__(window_beats, **kwargs)
         self.net = WindowedNaiveBayes(self.num_classes, window_beats)
-
-    def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> Tensor:
-        """Score whole tracks.
-
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats do not count.
-
-        Returns:
-            Logarithm of the windows' mean posteriors, of shape (batch, classes).
-        """
-        return average_posteriors(*self.net(chroma, timbre, length))
-
-    def logits(self, batch: Batch) -> Tensor:
-        """Score a batch of tracks (see :meth:`forward`)."""
-        return self(batch["chroma"], batch["timbre"], batch["length"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Gather the statistics of a batch."""

@@ -1,0 +1,75 @@
+"""What classifiers of windows of beats have in common."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mgc.data.clips import Batch
+from mgc.errors import MgcError
+from mgc.models.base import MusicModel
+
+#: Length of a window in beats: eight bars (Dieleman, Brakel and Schrauwen, "Audio-based music
+#: classification with a pretrained convolutional network", ISMIR 2011, section 5.2).
+WINDOW_BEATS = 32
+
+
+class WindowClassifier(MusicModel):
+    """Classifies tracks by the mean of the posteriors of their windows of beats.
+
+    A model sets ``net``, a module that takes chroma, timbre and length and gives log posteriors of
+    shape (batch, classes, windows), and which windows lie within their track, of shape (batch,
+    windows).
+    """
+
+    kind: ClassVar[str] = "beats"
+    net: nn.Module
+
+    def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
+        """Initialize a new classifier.
+
+        Args:
+            window_beats: Length of a window in beats.
+            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
+
+        Raises:
+            MgcError: If a setting is out of range, or the task is not to tell classes apart.
+        """
+        super().__init__(**kwargs)
+        if self.task != "multiclass":
+            raise MgcError(
+                f"task={self.task!r}: {type(self).__name__} tells classes apart (multiclass)."
+            )
+        if window_beats < 1:
+            raise MgcError(f"window_beats={window_beats}: at least 1 is needed.")
+
+    def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> Tensor:
+        """Score whole tracks.
+
+        Args:
+            chroma: Chroma of shape (batch, beats, 12).
+            timbre: Timbre of shape (batch, beats, 12).
+            length: Length of each track in beats, of shape (batch,); later beats do not count.
+
+        Returns:
+            Logarithm of the windows' mean posteriors, of shape (batch, classes).
+        """
+        return average_posteriors(*self.net(chroma, timbre, length))
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Score a batch of tracks (see :meth:`forward`)."""
+        return self(batch["chroma"], batch["timbre"], batch["length"])
+
+
+def average_posteriors(log_posteriors: Tensor, inside: Tensor) -> Tensor:
+    """Average the posteriors over the windows of each track.
+
+    Args:
+        log_posteriors: Log posteriors of shape (batch, classes, windows).
+        inside: Which windows lie within their track, of shape (batch, windows).
+
+    Returns:
+        Logarithm of the mean posteriors, of shape (batch, classes).
+    """
+    masked = log_posteriors.masked_fill(~inside[:, None], -torch.inf)
+    return masked.logsumexp(2) - inside.sum(1, keepdim=True).log()
