@@ -16,13 +16,17 @@ from mgc.data.clips import Batch, keep_batch
 from mgc.errors import MgcError
 from mgc.evaluation.filters import plot_filters
 from mgc.models.conv_dbn import LAYERS, ConvDBNNet
-from mgc.models.conv_rbm import Divergence
+from mgc.models.conv_rbm import WEIGHT_STD, Divergence
 from mgc.run import run_folder
 
 log = logging.getLogger(__name__)
 
 #: What is measured of a step of contrastive divergence.
 MEASURES = ("error", "activation")
+
+#: Weights that have not grown to this many times their first size have hardly learnt: on made-up
+#: tracks, layers with less told nothing apart (benchmarks/conv_dbn_convergence.py).
+HARDLY_LEARNT = 2
 
 #: Most training tracks that the free energy of held-out tracks is compared with.
 COMPARED_TRACKS = 512
@@ -167,7 +171,7 @@ class ConvDBNPretrain(LightningModule):
                 parameter.grad = None
 
     def on_train_epoch_end(self) -> None:
-        """Show the filters of the layers that learned.
+        """Show the filters of the layers that learned, and warn if they have hardly done so.
 
         Raises:
             MgcError: If no track was long enough for them to learn anything.
@@ -183,6 +187,19 @@ class ConvDBNPretrain(LightningModule):
             )
         if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
             return
+        if self.current_epoch + 1 in (self.first_epochs, self.trainer.max_epochs):
+            for layer in self.learning():
+                spread = float(self.net.machine(layer).weight.detach().std())
+                if spread < HARDLY_LEARNT * WEIGHT_STD:
+                    log.warning(
+                        "%s: has hardly learnt: its weights have a standard deviation of %.3f, and "
+                        "began with %.3f. A classifier learns little from such a start. Raise %s, "
+                        "or take more epochs.",
+                        layer,
+                        spread,
+                        WEIGHT_STD,
+                        "lr_gaussian" if layer == "timbre" else "lr_binary",
+                    )
         for layer in self.learning():
             path = run_folder(self.trainer) / "filters" / f"{layer}_{self.current_epoch:03}.png"
             title = f"{layer}: filters after epoch {self.current_epoch}"

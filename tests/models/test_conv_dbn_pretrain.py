@@ -136,6 +136,13 @@ def test_a_classifier_starts_from_what_was_learnt(msd, tmp_path):
         assert torch.equal(classifier.net.state_dict()[name], value)
 
 
+def test_layers_that_hardly_learn_are_told(msd, tmp_path, caplog):
+    fit(tmp_path, make_model(lr_binary=0.5, lr_gaussian=0.0), data(msd), max_epochs=2)
+    hardly = {r.args[0]: r.args[-1] for r in caplog.records if "has hardly learnt" in r.message}
+    assert hardly["timbre"] == "lr_gaussian"
+    assert "chroma" not in hardly
+
+
 def test_the_gap_is_between_held_out_and_training_tracks(msd, tmp_path):
     module, model = data(msd), make_model(lr_binary=0.0, lr_gaussian=0.0)
     trainer = fit(tmp_path, model, module, max_epochs=1)
