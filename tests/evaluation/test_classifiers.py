@@ -112,5 +112,6 @@ def test_linear_models_are_those_of_scikit_learn():
 
 
 def test_an_unknown_classifier_is_refused():
-    with pytest.raises(MgcError, match=r"no classifier 'tree'.*Choose from svm, svm_rbf, knn, logistic"):
+    expected = r"no classifier 'tree'.*Choose from svm, svm_rbf, knn, logistic"
+    with pytest.raises(MgcError, match=expected):
         get_classifier("tree")
