@@ -133,6 +133,9 @@ class ConvDBNNet(nn.Module):
                     learnt.copy_(learnt.mean() + learnt.std(correction=0) * noise)
 
     def _pool(self, hidden: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            # In a graph, max_pool1d would be of one length only; everywhere else it is faster.
+            return F.max_pool2d(hidden, (1, self.pooling))
         return F.max_pool1d(hidden, self.pooling)
 
 
