@@ -12,6 +12,10 @@ Genres of the made-up dataset are courses of timbre over eight beats, from any b
 0: a linear classifier of windows stays at chance. The rates of pretraining are larger than the
 paper's, which are for a million tracks: with thousands, timbre is hardly learnt by them.
 
+With --pretrain-epochs 3 2 --epochs 8 and three seeds, validation accuracy was 0.86 after one epoch
+and 1.00 after two from pretrained layers, 0.06 and 1.00 after one and seven at random, and at
+chance (0.05) for all eight from matched noise.
+
 ``--root`` takes another copy, such as one of real files; 69 of them say next to nothing.
 
 Run: python benchmarks/conv_dbn_convergence.py [--tracks 1500] [--labelled 75] [--seeds 3]
