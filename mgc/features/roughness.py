@@ -112,7 +112,10 @@ def find_peaks(magnitude: Tensor, prominence: Tensor) -> Tensor:
     # below it and moves only when it must. At a peak that stands out, it was pushed up.
     both = torch.cat([magnitude, magnitude.flip(0)], 1)
     floor = both - prominence.repeat(2)
-    level = _follow(floor, both, torch.empty_like(both))
+    if torch.compiler.is_exporting():
+        level = _follow_in_graph(floor, both)
+    else:
+        level = _follow(floor, both, torch.empty_like(both))
     pushed, frames = level <= floor, magnitude.shape[1]
     return local & pushed[:, :frames] & pushed[:, frames:].flip(0)
 
@@ -142,6 +145,25 @@ def _follow(low: Tensor, high: Tensor, level: Tensor) -> Tensor:
         torch.clamp(level[1 : len(low) - 1 : 2], low[2::2], high[2::2], out=level[2::2])
     level[0] = high[0]
     return level
+
+
+def _follow_in_graph(low: Tensor, high: Tensor) -> Tensor:
+    """Level as of :func:`_follow`, without writing to parts of a tensor.
+
+    A graph copies the whole tensor for each such part.
+    """
+    rows = len(low)
+    if rows == 1:
+        return high
+    last_low, last_high = low[1::2], high[1::2]
+    first_low, first_high = low[: len(last_low) * 2 : 2], high[: len(last_high) * 2 : 2]
+    odd = _follow_in_graph(
+        first_low.clamp(last_low, last_high), first_high.clamp(last_low, last_high)
+    )
+    even = odd[: (rows - 1) // 2].clamp(low[2::2], high[2::2])
+    even = torch.cat([high[:1], even])
+    pairs = torch.stack([even[: len(odd)], odd], 1).flatten(0, 1)
+    return torch.cat([pairs, even[len(odd) :]])
 
 
 def _parabola(before: Tensor, peak: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:

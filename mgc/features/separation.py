@@ -187,6 +187,8 @@ def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
     """
     _check_length(length, "length")
     dim %= x.ndim
+    if torch.compiler.is_exporting():
+        return _median_filter_in_graph(x, length, dim)
     if x.ndim > 1 and not x.is_contiguous() and x.mT.is_contiguous():  # as torch.stft makes it
         swapped = {x.ndim - 1: x.ndim - 2, x.ndim - 2: x.ndim - 1}
         return median_filter(x.mT, length, swapped.get(dim, dim)).mT
@@ -209,6 +211,17 @@ def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
             # In two dimensions torch has a fast way to transpose.
             target[part].squeeze(0).copy_(medians[:, :size].squeeze(0))
     return result
+
+
+def _median_filter_in_graph(x: Tensor, length: int, dim: int) -> Tensor:
+    """Median filter of finite values that sorts each window; its graph is for any size."""
+    size, half = x.shape[dim], length // 2
+    index = torch.arange(-half, size + half, device=x.device) % (2 * size)
+    index = torch.minimum(index, 2 * size - 1 - index)
+    extended = x.movedim(dim, -1).index_select(-1, index)
+    place = torch.arange(size, device=x.device)[:, None] + torch.arange(length, device=x.device)
+    windows = extended.index_select(-1, place.flatten()).unflatten(-1, (size, length))
+    return windows.topk(half + 1, sorted=True).values[..., -1].movedim(-1, dim)
 
 
 #: Values that are filtered at a time, so that what is computed on the way (about ten times as much)
