@@ -37,7 +37,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mgc import registry
 from mgc.data.gtzan import GENRES, GTZAN
-from mgc.kernels import FastKernels
+from mgc.training.kernels import FastKernels
 
 RATE, SECONDS = 12000, 10.0
 #: Batches before the clock starts.

@@ -37,7 +37,7 @@ class Command:
     resumes: bool = False
 
 
-#: Lightning's own commands, all run by :mod:`mgc.training`.
+#: Lightning's own commands, all run by :mod:`mgc.training.cli`.
 TRAINING = {
     "fit": "Train a model: mgc fit --config configs/vgg_gtzan.yaml --data.root PATH",
     "validate": "Measure a checkpoint on the validation split",
@@ -173,7 +173,7 @@ def run(argv: list[str]) -> None:
     elif argv[0] in ("-V", "--version"):
         print(f"mgc {mgc.__version__}")
     elif argv[0] in TRAINING:
-        import_module("mgc.training").main(argv)
+        import_module("mgc.training.cli").main(argv)
     elif argv[1:] in (["-h"], ["--help"]) and _inner(argv[0]):
         print("\n".join(f"mgc {name}: {COMMANDS[name].help}" for name in _inner(argv[0])))
     else:

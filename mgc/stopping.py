@@ -2,7 +2,7 @@
 
 A command that is told to stop ends with the exit code 128 + signal, as shells report it, says so in
 one line and leaves nothing half-written. A fit first writes a checkpoint (see
-:mod:`mgc.interruption`), so there the signal is only noted until the fit gets to it.
+:mod:`mgc.training.interruption`), so there the signal is only noted until the fit gets to it.
 """
 
 import os

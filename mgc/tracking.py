@@ -18,8 +18,8 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mgc.errors import MgcError
-from mgc.run import RUNS
 from mgc.stopping import Stopped, signals
+from mgc.training.run import RUNS
 
 log = logging.getLogger(__name__)
 

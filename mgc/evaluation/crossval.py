@@ -18,7 +18,7 @@ from mgc.evaluation.fold_run import Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.results import Results
-from mgc.run_record import read_record
+from mgc.training.run_record import read_record
 from mgc.writing import all_or_nothing, replacing
 
 #: Options that a fold sets itself.

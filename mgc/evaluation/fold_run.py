@@ -15,14 +15,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mgc import training
 from mgc.cli import told_in_one_line
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
-from mgc.interruption import KeepLast
-from mgc.run import CONFIG, RECORD, run_folder
 from mgc.stopping import signals
 from mgc.tracking import set_wandb_run
+from mgc.training import cli as training
+from mgc.training.interruption import KeepLast
+from mgc.training.run import CONFIG, RECORD, run_folder
 from mgc.writing import replacing
 
 #: Name of the checkpoint that an unfinished fold goes on from.
@@ -104,7 +104,7 @@ class FoldCLI(training.MgcCLI):
 
         Args:
             fold: The fold.
-            **kwargs: Arguments of :class:`mgc.training.MgcCLI`.
+            **kwargs: Arguments of :class:`mgc.training.cli.MgcCLI`.
         """
         self.fold = fold
         super().__init__(**kwargs)

@@ -19,8 +19,8 @@ from mgc.errors import MgcError
 from mgc.evaluation.classes import per_class
 from mgc.evaluation.results import Results
 from mgc.evaluation.scores import measure
-from mgc.run import CONFIG
-from mgc.run_record import read_record
+from mgc.training.run import CONFIG
+from mgc.training.run_record import read_record
 
 log = logging.getLogger(__name__)
 

@@ -11,16 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mgc import training
 from mgc.cli import told_in_one_line
 from mgc.errors import MgcError
 from mgc.evaluation.fold_run import LAST
 from mgc.evaluation.sweep import RESULT, SweepRun
-from mgc.interruption import KeepLast
-from mgc.run import run_folder
-from mgc.run_record import read_record
 from mgc.stopping import signals
 from mgc.tracking import set_wandb_run
+from mgc.training import cli as training
+from mgc.training.interruption import KeepLast
+from mgc.training.run import run_folder
+from mgc.training.run_record import read_record
 from mgc.writing import replacing
 
 
@@ -32,7 +32,7 @@ class SweepCLI(training.MgcCLI):
 
         Args:
             run: The run.
-            **kwargs: Arguments of :class:`mgc.training.MgcCLI`.
+            **kwargs: Arguments of :class:`mgc.training.cli.MgcCLI`.
         """
         self.run = run
         super().__init__(**kwargs)

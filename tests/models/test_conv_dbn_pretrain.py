@@ -14,7 +14,7 @@ from mgc.data.msd import MSDKey, MSDUnlabelled
 from mgc.errors import MgcError
 from mgc.models.conv_dbn import LAYERS, ConvDBN
 from mgc.models.conv_dbn_pretrain import ConvDBNPretrain
-from mgc.reproducibility import SeedSteps
+from mgc.training.reproducibility import SeedSteps
 
 SMALL = {"maps": 6, "width": 3, "joint_width": 2, "pooling": 2}
 

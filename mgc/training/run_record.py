@@ -13,8 +13,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
-from mgc.provenance import claim, data_fingerprint, git_state, package_versions
-from mgc.run import RECORD, run_folder
+from mgc.training.provenance import claim, data_fingerprint, git_state, package_versions
+from mgc.training.run import RECORD, run_folder
 from mgc.writing import replacing
 
 
@@ -130,8 +130,9 @@ def describe_run(model: LightningModule, data: Any) -> dict[str, Any]:
 
     Returns:
         ``model`` and ``data`` (short names where they have one), ``task``, ``split``, ``fold``,
-        ``seed``, ``fingerprint`` of the data (see :func:`mgc.provenance.data_fingerprint`),
-        ``git`` state of the working folder and versions of ``packages``.
+        ``seed``, ``fingerprint`` of the data (see
+        :func:`mgc.training.provenance.data_fingerprint`), ``git`` state of the working folder and
+        versions of ``packages``.
     """
     claims = {"model": claim("model", type(model)), "data": claim("data", type(data))}
     tracks = getattr(data, "tracks", None)

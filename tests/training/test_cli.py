@@ -16,7 +16,7 @@ from mgc import checkpoint
 from mgc.cli import main
 from mgc.evaluation.results import Results
 
-THIRD_PARTY = Path(__file__).parent / "third_party"
+THIRD_PARTY = Path(__file__).parents[1] / "third_party"
 
 
 @pytest.fixture

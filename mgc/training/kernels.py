@@ -11,7 +11,8 @@ class FastKernels(Callback):
     the many small operations of a front end. Compiling takes a minute or so, once per shape of a
     batch, and did not pay on a CPU. Checkpoints are as without: same names, same shapes.
 
-    Example: --trainer.callbacks+=mgc.kernels.FastKernels --trainer.callbacks.mode=max-autotune
+    Example: --trainer.callbacks+=mgc.training.kernels.FastKernels
+    --trainer.callbacks.mode=max-autotune
     """
 
     def __init__(

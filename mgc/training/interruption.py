@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, distributed
 
 from mgc.data.loading import ResumableLoader
-from mgc.run import CONFIG, run_folder
 from mgc.stopping import REQUEUE, Stopped, signals
+from mgc.training.run import CONFIG, run_folder
 
 log = logging.getLogger(__name__)
 

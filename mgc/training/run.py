@@ -12,7 +12,8 @@ RUNS = "runs"
 #: Configuration of a fit, in its folder.
 CONFIG = "config.yaml"
 
-#: What a run is made of and what its best epoch was, in its folder (see :mod:`mgc.run_record`).
+#: What a run is made of and what its best epoch was, in its folder (see
+#: :mod:`mgc.training.run_record`).
 RECORD = "run.json"
 
 

@@ -17,13 +17,13 @@ from mgc.evaluation.fold_run import Fold, run_fold
 from mgc.evaluation.results import Results
 
 TWO = ["--trainer.strategy=ddp_fork", "--trainer.devices=2"]
-LAUNCH = Path(__file__).parents[1] / "scripts" / "launch"
+LAUNCH = Path(__file__).parents[2] / "scripts" / "launch"
 
 
 @pytest.fixture
 def fit(tones: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A fit of a model whose clips do not depend on one another: no batch normalisation."""
-    monkeypatch.syspath_prepend(Path(__file__).parent / "third_party")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "third_party")
     return [
         *("fit", "--data", "gtzan", f"--data.root={tones}", "--data.sample_rate=8000"),
         *("--data.clip_seconds=1", "--trainer.accelerator=cpu", "--trainer.max_epochs=2"),
@@ -87,7 +87,7 @@ def test_a_fold_of_a_cross_validation_on_two_devices(
 
 def test_the_script_for_torchrun(fit: list[str], workdir: Path) -> None:
     environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parent / "third_party"),
+        "PYTHONPATH": str(Path(__file__).parents[1] / "third_party"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DEVICES": "2",
         "RUN_ID": "job",
@@ -114,7 +114,8 @@ def test_the_requeue_signal_of_slurm(
 
 def test_fast_kernels_change_no_names(fit: list[str], workdir: Path) -> None:
     words = [*fit[:-2], "--model=vgg_tagger", "--model.channels=2", "--trainer.logger=false"]
-    words += ["--trainer.callbacks+=mgc.kernels.FastKernels", "--trainer.callbacks.backend=eager"]
+    words += ["--trainer.callbacks+=mgc.training.kernels.FastKernels"]
+    words += ["--trainer.callbacks.backend=eager"]
     main([*words, "--trainer.max_epochs=1", "--trainer.default_root_dir=run"])
     model = checkpoint.load(last("run"))
     assert not any("_orig_mod" in name for name in checkpoint.read(last("run"))["state_dict"])

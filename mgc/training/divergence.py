@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
-from mgc.interruption import KeepLast
+from mgc.training.interruption import KeepLast
 
 
 class StopOnDivergence(Callback):

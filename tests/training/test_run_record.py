@@ -10,9 +10,9 @@ import pytest
 from wandb_offline import read_run
 
 from mgc.cli import main
-from mgc.provenance import data_fingerprint, git_state, package_versions
 from mgc.registry import find
-from mgc.run_record import RecordRun
+from mgc.training.provenance import data_fingerprint, git_state, package_versions
+from mgc.training.run_record import RecordRun
 
 
 def tracks(**changes: list[str]) -> pd.DataFrame:
