@@ -58,10 +58,26 @@ def test_network_of_the_paper():
         "net.head.weight": (10, 300),
         "net.head.bias": (10,),
     }
-    (optimizer,) = [model.configure_optimizers()]
+    optimizer = model.configure_optimizers()
     assert type(optimizer) is torch.optim.SGD
-    group = optimizer.param_groups[0]
-    assert (group["lr"], group["weight_decay"], group["momentum"]) == (0.02, 1e-4, 0)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(shapes)
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["weight_decay"], group["momentum"]) == (0.02, 1e-4, 0)
+
+
+def test_tables_learn_at_a_rate_of_their_own():
+    moved = {}
+    for table_lr in (None, 2.0):
+        model = classifier(features="MEL", table_lr=table_lr).double()
+        before = {n: p.detach().clone() for n, p in model.net.named_parameters()}
+        words = {"MEL": torch.arange(16)[None]}
+        torch.nn.functional.cross_entropy(model.net(words), torch.tensor([3])).backward()
+        model.configure_optimizers().step()
+        moved[table_lr] = {n: p.detach() - before[n] for n, p in model.net.named_parameters()}
+    for name, step in moved[None].items():
+        factor = 100 if name.startswith("tables.") else 1
+        torch.testing.assert_close(moved[2.0][name], factor * step)
+    assert moved[2.0]["tables.MEL.weight"].abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -104,6 +120,7 @@ def test_frozen_tables_stay_the_centres(tones, tmp_path):
         trainer(tmp_path, enable_checkpointing=False).fit(model, data(tones))
         for name, table in model.net.tables.items():
             assert torch.equal(table.weight, model.words.centres(name)) is not learned
+        assert not model.untrained
 
 
 @pytest.mark.parametrize("features", ["MEL", "ALL"])

@@ -187,6 +187,7 @@ class SegmentCoder(MusicModel):
 
     def on_fit_start(self) -> None:
         """Fit the whitening, and what else comes before training, unless a checkpoint did."""
+        super().on_fit_start()
         if self.segments.fitted:
             return
         samples = sample_training_segments(self, self.segments, self.sample_size, self.sample_seed)

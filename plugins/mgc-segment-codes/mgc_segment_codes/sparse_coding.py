@@ -1,10 +1,12 @@
 """Sparse codes: vectors as sums of few atoms of a learned dictionary."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from sklearn.decomposition import MiniBatchDictionaryLearning
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from mgc.errors import MgcError
@@ -96,7 +98,12 @@ class SparseCoding(SegmentCoder):
                 fit_algorithm="cd",
                 random_state=self.sample_seed,
             )
-            found = learner.fit(vectors[: self.dictionary_segments].cpu().numpy()).components_
+            # In float32 the solver ends short of its tolerance, in all the steps that it may take.
+            some = vectors[: self.dictionary_segments].cpu().double().numpy()
+            with warnings.catch_warnings():
+                # Codes that are nearly there do for a step of the dictionary.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                found = learner.fit(some).components_
             atoms.copy_(torch.from_numpy(found))
 
     def signed_code(self, feature: str, vectors: Tensor) -> Tensor:
