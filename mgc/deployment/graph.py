@@ -179,6 +179,11 @@ def export_graph(
             return Exported(told, *found)
     if isinstance(failure, MgcError):
         raise failure
+    if format == "onnx" and any(p.dtype == torch.float64 for p in model.parameters()):
+        raise MgcError(
+            f"{type(model).__name__} cannot be exported to onnx: it computes in float64, which "
+            "PyTorch cannot translate. Use --format torch_export."
+        ) from failure
     raise MgcError(
         f"{type(model).__name__} cannot be exported to {format}: {_reason(failure)}"
     ) from failure

@@ -11,12 +11,15 @@ import soundfile
 import torch
 from generated_graph import save_graph
 from lightning.pytorch import LightningModule
+from torch import nn
 
 from mgc import checkpoint
 from mgc.cli import main
 from mgc.data.gtzan import GTZAN
 from mgc.deployment.graph import export_graph
 from mgc.errors import MgcError
+from mgc.models.conv_dbn import ConvDBN
+from mgc.models.naive_bayes import NaiveBayes
 from mgc.models.vgg import VGGTagger
 
 #: Runs a command where torch and all that needs it cannot be imported.
@@ -38,6 +41,17 @@ class Louder(LightningModule):
     def forward(self, audio):
         level = audio.square().mean(1, keepdim=True)
         return torch.cat([level, 0.01 - level], 1)
+
+
+class Convolution(Louder):
+    """Has many weights for its work."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(1, 10, 5000, stride=1000)
+
+    def forward(self, audio):
+        return self.conv(audio[:, None]).mean(2)
 
 
 class FirstHalfOnly(Louder):
@@ -166,6 +180,22 @@ def test_what_cannot_be_a_graph_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.pt2*"))
 
 
+def test_tracks_of_any_length(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = ConvDBN(num_classes=3, maps=2)
+    nn.init.normal_(model.head.weight)
+    done = export_graph(model, about(model), tmp_path / "dbn.onnx")
+    assert done.about["samples"] is None
+    assert {shape[1] for shape in done.checked} == {200, 266, 401, 150}
+
+
+def test_float64_is_refused(tmp_path: Path) -> None:
+    model = NaiveBayes(num_classes=3, window_beats=2)
+    with pytest.raises(MgcError, match="it computes in float64"):
+        export_graph(model, about(model), tmp_path / "bayes.onnx")
+    assert export_graph(model, about(model), tmp_path / "bayes.pt2", "torch_export")
+
+
 def test_features_are_outputs_by_name(tmp_path: Path) -> None:
     path = tmp_path / "mfcc.onnx"
     main(f"export --model mfcc --outputs features --clip_seconds 2 --out {path}".split())
@@ -175,7 +205,7 @@ def test_features_are_outputs_by_name(tmp_path: Path) -> None:
 
 
 def test_half_precision_halves_the_file(tmp_path: Path) -> None:
-    model = VGGTagger(num_classes=10, sample_rate=8000, channels=64)
+    model = Convolution()
     sizes = {}
     for precision in ("float32", "float16"):
         path = tmp_path / f"{precision}.pt2"
