@@ -233,3 +233,16 @@ def test_gradients_see_the_masks_as_constants(magnitude: np.ndarray) -> None:
 def test_settings_out_of_range(settings: dict, message: str) -> None:
     with pytest.raises(MgcError, match=message):
         HarmonicPercussive(**settings)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_graphs_hold_the_same_median(dim: int) -> None:
+    class Median(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return median_filter(x, 7, dim)
+
+    example = (torch.rand(2, 20, 30),)
+    sizes = ({0: torch.export.Dim.DYNAMIC, dim: torch.export.Dim.DYNAMIC},)
+    graph = torch.export.export(Median(), example, dynamic_shapes=sizes).module(check_guards=False)
+    x = torch.rand(3, *((4, 30) if dim == 1 else (20, 4)))
+    assert torch.equal(graph(x), median_filter(x, 7, dim))
