@@ -229,7 +229,10 @@ class ConvDBN(MusicModel):
                     f"{tuple(own[name].shape)}. Set maps, width and joint_width as in pretraining."
                 )
         self.net.load_state_dict(layers)
-        if found.get("epoch", 0) < found.get(checkpoint.HYPER, {}).get("first_epochs", 0):
+        # `epoch` itself counts one more in checkpoints that are written when an epoch is over.
+        progress = found.get("loops", {}).get("fit_loop", {}).get("epoch_progress", {})
+        epochs = progress.get("current", {}).get("started", 0)
+        if epochs <= found.get(checkpoint.HYPER, {}).get("first_epochs", 0):
             log.warning("%s: the joint layer has learnt nothing yet.", self.weights)
         if self.start == "matched":
             self.net.match()

@@ -208,11 +208,3 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, pretrained):
         make_model(weights=str(other)).load_initial_weights()
     with pytest.raises(MgcError, match="no such checkpoint"):
         make_model(weights="nowhere.ckpt").load_initial_weights()
-
-
-def test_layers_that_have_not_learnt_are_told(tmp_path, pretrained, caplog):
-    path = tmp_path / "half.ckpt"
-    found = torch.load(pretrained[0]) | {"epoch": 0, checkpoint.HYPER: {"first_epochs": 1}}
-    torch.save(found, path)
-    make_model(weights=str(path)).load_initial_weights()
-    assert "the joint layer has learnt nothing yet" in caplog.text

@@ -14,6 +14,7 @@ from mgc.data.msd import MSDKey, MSDUnlabelled
 from mgc.errors import MgcError
 from mgc.models.conv_dbn import LAYERS, ConvDBN
 from mgc.models.conv_dbn_pretrain import ConvDBNPretrain
+from mgc.training.interruption import KeepLast
 from mgc.training.reproducibility import SeedSteps
 
 SMALL = {"maps": 6, "width": 3, "joint_width": 2, "pooling": 2}
@@ -134,6 +135,15 @@ def test_a_classifier_starts_from_what_was_learnt(msd, tmp_path):
     classifier.load_initial_weights()
     for name, value in model.net.state_dict().items():
         assert torch.equal(classifier.net.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(("epochs", "learnt"), [(1, False), (2, True)])
+def test_a_joint_layer_that_has_not_learnt_is_told(msd, tmp_path, caplog, epochs, learnt):
+    keep = KeepLast(tmp_path / "last.ckpt")
+    fit(tmp_path, make_model(first_epochs=1), data(msd), callbacks=[keep], max_epochs=epochs)
+    caplog.clear()
+    ConvDBN(str(keep.path), num_classes=12, **SMALL).load_initial_weights()
+    assert ("the joint layer has learnt nothing yet" in caplog.text) is not learnt
 
 
 def test_layers_that_hardly_learn_are_told(msd, tmp_path, caplog):
