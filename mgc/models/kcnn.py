@@ -257,7 +257,7 @@ class KCNNClassifier(MusicModel):
         """Make the paper's optimizer: plain gradient descent with an L2 penalty."""
         tables = [p for p in self.net.tables.parameters() if p.requires_grad]
         rest = [p for n, p in self.named_parameters() if not n.startswith("net.tables.")]
-        groups = [{"params": rest}, {"params": tables, "lr": self.table_lr}]
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": tables, "lr": self.table_lr}]
         return torch.optim.SGD(groups, self.lr, weight_decay=self.weight_decay)
 
     def _segments(self, length: Tensor | None) -> Tensor | None:

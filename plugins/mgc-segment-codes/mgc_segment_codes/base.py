@@ -16,7 +16,7 @@ from mgc.features.audio_words import (
     share_fitted,
 )
 from mgc.features.frame_bands import FRAME_FEATURES
-from mgc.models.base import MusicModel
+from mgc.models.base import MusicModel, readable
 
 
 class SegmentCoder(MusicModel):
@@ -166,6 +166,7 @@ class SegmentCoder(MusicModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the objective of the codes and, apart from it, the loss of the linear layer."""
+        batch = readable(batch)
         vectors, length = self._vectors(batch)
         loss = self.loss(self.head(self.pool(vectors, length).detach()), batch["target"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["target"]))
