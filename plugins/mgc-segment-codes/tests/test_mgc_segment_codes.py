@@ -10,8 +10,8 @@ from mgc_segment_codes.dbn import DeepBeliefNet, Machine
 from mgc_segment_codes.sparse_coding import SparseCoding, lasso
 from sklearn.decomposition import sparse_encode
 
+from mgc import registry
 from mgc.cli import main
-from mgc.data.ismir2004 import ISMIR2004
 from mgc.errors import MgcError
 from mgc.testing import MODEL_CHECKS, ModelCase
 
@@ -139,7 +139,8 @@ def write_gtzan(root):
 
 def write_ismir2004(root):
     """Twelve classical songs and three of every other genre, all by different artists."""
-    genres = [genre for genre in ISMIR2004.labels for _ in range(12 if genre == "classical" else 3)]
+    labels = registry.load("data", "ismir2004").labels
+    genres = [genre for genre in labels for _ in range(12 if genre == "classical" else 3)]
     rng = np.random.default_rng(0)
     for name in ("training", "development"):
         lines = ["class,artist,album,track,track number,file_path"]
