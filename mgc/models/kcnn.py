@@ -20,6 +20,7 @@ from mgc.features.audio_words import (
 )
 from mgc.features.frame_bands import FRAME_FEATURES
 from mgc.features.k_max import k_max_pool
+from mgc.features.segment_cache import SegmentCache
 from mgc.models.base import MusicModel
 
 log = logging.getLogger(__name__)
@@ -194,6 +195,7 @@ class KCNNClassifier(MusicModel):
         self.sample_size = vectors_per_word * codebook_size
         self.codebook_seed = codebook_seed
         self.weight_decay = weight_decay
+        self.cache: SegmentCache | None = None
         self.table_lr = lr if table_lr is None else table_lr
 
     def forward(self, audio: Tensor, length: Tensor | None = None) -> Tensor:
@@ -229,11 +231,16 @@ class KCNNClassifier(MusicModel):
 
     def logits(self, batch: Batch) -> Tensor:
         """Score a batch of tracks of any lengths."""
-        return self(batch["audio"], batch.get("length"))
+        audio, length = batch["audio"], batch.get("length")
+        if self.cache is None:
+            return self(audio, length)
+        return self.net(self.cache(self.words, audio, length), self._segments(length))
 
     def on_fit_start(self) -> None:
         """Fit the codebooks, unless a checkpoint brought them."""
         super().on_fit_start()
+        # The codebooks stay as they are from here on, and so do the words of every track.
+        self.cache = SegmentCache()
         if self.words.segments.fitted:
             return
         sample = sample_training_segments(
@@ -252,6 +259,11 @@ class KCNNClassifier(MusicModel):
         with torch.no_grad():
             for name, table in self.net.tables.items():
                 table.weight.copy_(self.words.centres(name))  # type: ignore[operator] # a tensor
+
+    def on_fit_end(self) -> None:
+        """Forget the words of the tracks."""
+        super().on_fit_end()
+        self.cache = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the paper's optimizer: plain gradient descent with an L2 penalty."""

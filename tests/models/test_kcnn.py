@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -8,6 +9,7 @@ from mgc import checkpoint
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.features.audio_words import sample_training_segments
+from mgc.features.segment_cache import SegmentCache
 from mgc.models.kcnn import KCNN, KCNNClassifier
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -158,6 +160,30 @@ def test_padding_of_the_audio_does_not_count(tones, tmp_path):
     padded = torch.nn.functional.pad(audio, (0, 4000))
     length = torch.tensor([9000, 9000])
     torch.testing.assert_close(model(padded, length), model(audio))
+
+
+def test_words_are_computed_once_a_fit(tones, tmp_path, monkeypatch):
+    """Epochs from words in memory are the same as from audio."""
+    counts, models = [], []
+    for budget in (2**20, 0):
+        monkeypatch.setattr("mgc.models.kcnn.SegmentCache", partial(SegmentCache, budget))
+        model, calls = classifier(), []
+        model.words.segments.bands.register_forward_pre_hook(
+            lambda *_, calls=calls: calls.append(1)
+        )
+        module = data(tones)
+        fit = trainer(tmp_path, max_epochs=3, enable_checkpointing=False, num_sanity_val_steps=0)
+        fit.fit(model, module)
+        assert model.cache is None
+        counts.append(len(calls))
+        models.append(model)
+    tracks = [
+        len(loader.dataset) for loader in (module.train_dataloader(), module.val_dataloader())
+    ]
+    sampling = len(module.train_dataloader())
+    assert counts == [sampling + sum(tracks), sampling + 3 * sum(tracks)]
+    for name, value in models[0].state_dict().items():
+        torch.testing.assert_close(value, models[1].state_dict()[name], msg=name)
 
 
 class Sampling(KCNNClassifier):
