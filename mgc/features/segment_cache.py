@@ -54,7 +54,7 @@ class SegmentCache:
     def _find(
         self, compute: Callable[[Tensor], dict[str, Tensor]], audio: Tensor
     ) -> dict[str, Tensor]:
-        key = hashlib.sha256(audio.float().cpu().contiguous().numpy()).digest()
+        key = hashlib.sha256(audio.float().cpu().contiguous().numpy().data).digest()
         if key in self._kept:
             return self._kept[key]
         with torch.no_grad():
