@@ -16,6 +16,7 @@ from mgc.features.audio_words import (
     share_fitted,
 )
 from mgc.features.frame_bands import FRAME_FEATURES
+from mgc.features.segment_cache import SegmentCache
 from mgc.models.base import MusicModel, readable
 
 
@@ -61,6 +62,7 @@ class SegmentCoder(MusicModel):
         self.segments = SegmentVectors(self.sample_rate, names, segment_frames, components)
         self.sample_size = sample_size
         self.sample_seed = sample_seed
+        self.cache: SegmentCache | None = None
 
     def make_head(self, size: int) -> None:
         """Make the linear layer; a model's constructor calls this first.
@@ -189,6 +191,8 @@ class SegmentCoder(MusicModel):
     def on_fit_start(self) -> None:
         """Fit the whitening, and what else comes before training, unless a checkpoint did."""
         super().on_fit_start()
+        # The whitening stays as it is from here on, and so do the vectors of every track.
+        self.cache = SegmentCache()
         if self.segments.fitted:
             return
         samples = sample_training_segments(self, self.segments, self.sample_size, self.sample_seed)
@@ -199,8 +203,16 @@ class SegmentCoder(MusicModel):
             )
         share_fitted(self, self)
 
+    def on_fit_end(self) -> None:
+        """Forget the vectors of the tracks."""
+        super().on_fit_end()
+        self.cache = None
+
     def _vectors(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        return self.segments(batch["audio"]), batch.get("length")
+        audio, length = batch["audio"], batch.get("length")
+        if self.cache is None:
+            return self.segments(audio), length
+        return self.cache(self.segments, audio, length), length
 
     def _inside(self, values: Tensor, length: Tensor) -> Tensor:
         place = torch.arange(values.shape[1], device=values.device)
