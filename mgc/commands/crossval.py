@@ -1,4 +1,4 @@
-"""``mgc crossval``: train and test a model on every fold."""
+"""``mgc crossval``: train and test a model on every fold, or several times on one split."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,10 @@ def crossval(
     Each fold's checkpoint is chosen as the configuration says, by the validation fold, and then
     tested. Splits depend on the seed alone, so models that are given the same data have the same
     folds and `mgc fuse` can combine them. An interrupted cross-validation goes on where it stopped
-    when the same command is given again. Written to OUT: `test` and `validate` (results of all
+    when the same command is given again. With `--folds 1` the split is the one that the
+    configuration names (such as given or fault_filtered), one fit and one test per seed, and
+    `--repeats 10` is the mean of ten runs with its spread; its interval is over tracks, which
+    count once however often they are tested. Written to OUT: `test` and `validate` (results of all
     folds), folds.csv, summary.csv, confusion_matrix.csv and .png, per_class.csv. Where
     the folds go to W&B, so does the summary, as one more run of their group.
 
@@ -27,10 +30,14 @@ def crossval(
 
     Example: mgc crossval --config configs/vgg_gtzan.yaml --folds 10 --repeats 2 -- --data.root PATH
 
+    Example: mgc crossval --config configs/vgg_ismir2004.yaml --folds 1 --repeats 10 -- --data.root
+    PATH
+
     Args:
         overrides: Options of `mgc fit`, given after `--`.
         config: YAML file, as for `mgc fit`.
-        folds: Number of folds. Data sets that come with folds have their own number.
+        folds: Number of folds, 3 or more; data sets that come with folds have their own number. 1
+            is the split that the configuration names.
         repeats: How often to repeat it with another seed: 0, 1, 2 and so on.
         seeds: Seeds of the splits and of training, separated by commas, instead of repeats.
         test_folds: How many of the folds to train and test, from the first; by default all. 1 is a

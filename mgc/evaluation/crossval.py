@@ -21,11 +21,14 @@ from mgc.evaluation.results import Results
 from mgc.training.run_record import read_record
 from mgc.writing import all_or_nothing, replacing
 
-#: Options that a fold sets itself.
-RESERVED = ("data.fold", "data.folds", "data.seed", "seed_everything", "ckpt_path", "config")
+#: Options that a fold sets itself, and those that it sets where there are several.
+RESERVED = ("data.seed", "seed_everything", "ckpt_path", "config")
+OF_FOLDS = ("data.fold", "data.folds")
 
 #: Columns of the summary that are told to W&B besides the score itself.
-SHOWN = ("low", "high", "mean_of_folds", "folds_low", "folds_high", "folds", "tracks")
+SHOWN = (
+    "low", "high", "mean_of_folds", "folds_low", "folds_high", "folds_deviation", "folds", "tracks",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,21 @@ class Experiment:
             folder: Where everything goes; it is made.
             config: YAML file as for ``mgc fit``.
             overrides: Options of ``mgc fit`` that change the configuration.
-            folds: Number of folds of each seed.
+            folds: Number of folds of each seed; 1 is the split that the configuration names.
             seeds: Seeds of the splits and of training.
 
         Raises:
             MgcError: If a setting is wrong, or the folder holds a cross-validation of others.
         """
-        if folds < 3:
+        if folds < 3 and folds != 1:
             raise MgcError(
-                f"--folds {folds}: at least 3 are needed, for training, validation and test."
+                f"--folds {folds}: at least 3 are needed, for training, validation and test; or 1, "
+                "the split that the configuration names."
             )
+        reserved = RESERVED + (OF_FOLDS if folds > 1 else ())
         for word in overrides:
             name = word.partition("=")[0].removeprefix("--").replace(".init_args.", ".")
-            if name in RESERVED:
+            if name in reserved:
                 raise MgcError(f"--{name}: mgc crossval sets it itself. Leave it out.")
         try:
             text = Path(config).read_text()
@@ -203,7 +208,7 @@ def collect(experiment: Experiment) -> Summary:
         if test.task == "multiclass":
             counts = confusion_matrix(test)
             counts.to_csv(out / "confusion_matrix.csv", index_label="true class")
-            plot_confusion(counts, f"{folder.name}, all folds", out / "confusion_matrix.png")
+            plot_confusion(counts, f"{folder.name}, all tests", out / "confusion_matrix.png")
     return summary
 
 
@@ -341,6 +346,7 @@ def summarise(results: Results, validation: Results) -> Summary:
                 "mean_of_folds": float(by_fold[score].mean()),
                 "folds_low": fold_low,
                 "folds_high": fold_high,
+                "folds_deviation": float(by_fold[score].std()),
                 "folds": len(folds),
                 "tracks": results.tracks["track"].nunique(),
             }
@@ -351,13 +357,15 @@ def summarise(results: Results, validation: Results) -> Summary:
         f"{row.low:.3f} to {row.high:.3f})"
         for row in scores.itertuples()
     ]
+    parts = "folds" if results.source["folds"] > 1 else "runs"
     if len(folds) > 1:  # one fold has no spread
         lines = [
-            f"{line}; mean of {row.folds} folds {row.mean_of_folds:.3f} (over folds "
-            f"{row.folds_low:.3f} to {row.folds_high:.3f})"
+            f"{line}; mean of {row.folds} {parts} {row.mean_of_folds:.3f} (over {parts} "
+            f"{row.folds_low:.3f} to {row.folds_high:.3f}, standard deviation "
+            f"{row.folds_deviation:.3f})"
             for line, row in zip(lines, scores.itertuples(), strict=True)
         ]
     if results.task == "multiclass":
-        lines += ["", "Tracks by true class (rows) and decision, all folds:"]
+        lines += ["", f"Tracks by true class (rows) and decision, all {parts}:"]
         lines.append(confusion_matrix(results).to_string())
     return Summary(results, validation, folds, scores, "\n".join(lines))

@@ -42,7 +42,7 @@ class Fold:
         overrides: Options of ``mgc fit`` that change the configuration.
         seed: Seed of the split and of training.
         fold: Number of the test fold.
-        folds: Number of folds.
+        folds: Number of folds; 1 is the split that the configuration names.
         group: W&B group.
     """
 
@@ -58,6 +58,14 @@ class Fold:
     def name(self) -> str:
         """Name of the fold."""
         return f"seed {self.seed}, fold {self.fold}"
+
+    @property
+    def options(self) -> list[str]:
+        """Options of ``mgc fit`` that the fold sets itself."""
+        own = [f"--data.seed={self.seed}", f"--seed_everything={self.seed}"]
+        if self.folds > 1:
+            own += [f"--data.fold={self.fold}", f"--data.folds={self.folds}"]
+        return own
 
     @property
     def finished(self) -> bool:
@@ -110,9 +118,20 @@ class FoldCLI(training.MgcCLI):
         super().__init__(**kwargs)
 
     def before_instantiate_classes(self) -> None:
-        """Set the kind of split and name the W&B run, whatever the configuration says of them."""
+        """Set the kind of split and name the W&B run, whatever the configuration says of them.
+
+        Raises:
+            MgcError: If a single split is asked for, and the configuration's is one of folds.
+        """
         config = self.config[self.subcommand]
-        if not str(config.data.init_args.get("split")).startswith("fold"):
+        split = str(config.data.init_args.get("split"))
+        if self.fold.folds == 1 and split.startswith("fold"):
+            raise MgcError(
+                f"--folds 1 is the split of the configuration, which is {split}, one of several "
+                "folds. Set another (-- --data.split=stratified, or one that the data set comes "
+                "with), or ask for 3 or more --folds, of which --test_folds 1 tests one."
+            )
+        if self.fold.folds > 1 and not split.startswith("fold"):
             config.data.init_args["split"] = "fold"
         set_wandb_run(
             config.trainer.get("logger"),
@@ -173,8 +192,7 @@ def run_fold(fold: Fold) -> None:
     training.main(
         [
             *("fit", "--config", fold.config, *fold.overrides),
-            *(f"--data.fold={fold.fold}", f"--data.folds={fold.folds}"),
-            *(f"--data.seed={fold.seed}", f"--seed_everything={fold.seed}"),
+            *fold.options,
             f"--trainer.default_root_dir={fold.folder}",
             *([f"--ckpt_path={last}"] if last.is_file() else []),
         ],

@@ -14,11 +14,12 @@ import yaml
 from wandb_offline import read_run, records
 
 from mgc.cli import main
+from mgc.data.gtzan import GTZAN
 from mgc.data.splits import assign_folds, split_by_fold
 from mgc.errors import MgcError
 from mgc.evaluation import crossval, fold_run, processes
 from mgc.evaluation.crossval import Experiment, collect, run_folds, split_fingerprint
-from mgc.evaluation.fold_run import Fold
+from mgc.evaluation.fold_run import Fold, run_fold
 from mgc.evaluation.fusion import fit_weights, load_runs
 from mgc.evaluation.results import Results
 
@@ -53,9 +54,12 @@ class Instant:
     def wait(self) -> None:
         pass
 
-    def finish(self) -> int:
+    def divide(self) -> np.ndarray:
         assigned = assign_folds(TRACKS, self.fold.folds, self.fold.seed)
-        split = split_by_fold(assigned, self.fold.fold)
+        return split_by_fold(assigned, self.fold.fold)
+
+    def finish(self) -> int:
+        split = self.divide()
         for stage, name in (("test", "test"), ("validate", "val")):
             tracks = pd.DataFrame({"track": TRACKS[split == name], "split": name, "label": "a"})
             number = tracks["track"].str[1:].astype(int)
@@ -140,6 +144,34 @@ def test_one_fold_has_no_spread_over_folds(
     main(words)
     assert len(started) == 4
     assert "mean of 4 folds 0.750 (over folds " in capsys.readouterr().out
+
+
+def test_runs_on_a_given_split_count_a_track_once(
+    started: list[Instant],
+    config: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = np.repeat(["train", "val", "test"], 4)
+    monkeypatch.setattr(Instant, "divide", lambda process: given)
+    main(["crossval", "--config", config, "--folds=1", "--repeats=3", "--out=out"])
+    assert [process.fold.seed for process in started] == [0, 1, 2]
+    assert [process.fold.options for process in started] == [
+        [f"--data.seed={seed}", f"--seed_everything={seed}"] for seed in range(3)
+    ]
+    scores = pd.read_csv("out/summary.csv", index_col="score").loc["accuracy"]
+    assert (scores["tracks"], scores["folds"], scores["folds_deviation"]) == (4, 3, 0)
+    # Four tracks of which one is wrong, whatever the number of runs.
+    assert (scores["value"], scores["low"], scores["high"]) == pytest.approx((0.75, 0.25, 1.0))
+    said = capsys.readouterr().out
+    assert "mean of 3 runs 0.750 (over runs 0.750 to 0.750, standard deviation 0.000)" in said
+    assert "all runs" in said
+
+
+def test_folds_of_a_data_set_may_be_set_for_a_single_split(config: str) -> None:
+    plan(config, 1, (0,), "--data.folds=5")
+    with pytest.raises(MgcError, match=r"--data\.folds: mgc crossval sets it itself"):
+        plan(config, 3, (0,), "--data.folds=5")
 
 
 def test_the_fingerprint_tells_splits_apart(started: list[Instant], config: str) -> None:
@@ -325,6 +357,21 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Forked.kill_once_saved = None
     yield
     Forked.kill_once_saved = None
+
+
+def test_a_single_split_is_that_of_the_configuration(
+    command: Callable[[str], list[str]], forked: None, tones: Path
+) -> None:
+    words = [*command("given"), "--data.split=stratified", "--trainer.max_epochs=1"]
+    words[words.index("--folds=3")] = "--folds=1"
+    words.insert(words.index("--"), "--seeds=2")
+    main(words)
+    data = GTZAN(str(tones), split="stratified", seed=2)
+    data.setup("test")
+    tested = data.tracks["track"][data.tracks["split"] == "test"]
+    assert sorted(Results.load("given/test").tracks["track"]) == sorted(tested)
+    with pytest.raises(MgcError, match="which is fold, one of several folds"):
+        run_fold(Fold("out", "vgg.yaml", ("--data.split=fold",), 0, 0, 1, "g"))
 
 
 def test_a_killed_cross_validation_goes_on(
