@@ -1,13 +1,9 @@
 """``mgc plot components``: spectrograms of a song's harmonic and percussive components."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mgc.errors import MgcError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.figure import Figure
 
 
 def plot_components(
@@ -57,6 +53,7 @@ def plot_components(
     import torch
 
     from mgc.data import audio
+    from mgc.evaluation.component_plot import draw_components
     from mgc.features.separation import HarmonicPercussive
     from mgc.writing import replacing
 
@@ -114,54 +111,3 @@ def plot_components(
     with replacing(out) as partial:
         figure.savefig(partial, dpi=120, format=form)
     print(f"Written to {out}")
-
-
-def draw_components(
-    decibels: "dict[str, np.ndarray]",
-    *,
-    title: str,
-    sample_rate: int,
-    hop_length: int,
-    start: float,
-    f_min: float,
-    f_max: float,
-    scale: str,
-    top_db: float,
-) -> "Figure":
-    """Draw spectrograms below each other, with one colour bar.
-
-    Args:
-        decibels: Spectrograms of shape (bins, frames) by name, in dB.
-        title: Title of the picture.
-        sample_rate: Rate of the audio in Hz.
-        hop_length: Distance between two frames in samples.
-        start: Time of the first frame in seconds.
-        f_min: Lower end of the frequency axis in Hz.
-        f_max: Upper end of the frequency axis in Hz.
-        scale: ``linear`` or ``log``.
-        top_db: Range of the colours below 0 dB.
-    """
-    import numpy as np
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
-
-    bins, frames = next(iter(decibels.values())).shape
-    # Points are areas, with the frame's time and the bin's frequency in their middle.
-    time = start + (np.arange(frames + 1) - 0.5) * hop_length / sample_rate
-    frequency = ((np.arange(bins + 1) - 0.5) * sample_rate / (2 * (bins - 1))).clip(0)
-    figure = Figure(figsize=(10, 2.6 * len(decibels) + 0.6), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(len(decibels), sharex=True, sharey=True))
-    for axes, (name, values) in zip(panels, decibels.items(), strict=True):
-        mesh = axes.pcolormesh(
-            time, frequency, values, vmin=-top_db, vmax=0, cmap="magma", rasterized=True
-        )
-        axes.set_title(name, loc="left", fontsize=10)
-        axes.set_yscale(scale)
-        axes.set_ylim(f_min, f_max)
-        axes.set_xlim(start, start + (frames - 1) * hop_length / sample_rate)
-        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.set_ylabel("frequency (Hz)")
-    panels[-1].set_xlabel("time (s)")
-    figure.colorbar(mesh, ax=panels, label="level (dB, 0 is the song's maximum)", pad=0.01)
-    figure.suptitle(title, fontsize=11)
-    return figure

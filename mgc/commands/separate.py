@@ -2,24 +2,18 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import soundfile
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from mgc.data import audio
 from mgc.errors import MgcError
-from mgc.features.separation import HarmonicPercussive, check_overlap, separate_audio
+from mgc.features.separation import HarmonicPercussive
+from mgc.features.song_separation import SongSeparation
 from mgc.writing import replacing
-
-#: Length of the part of a file that is separated at a time, in seconds.
-PART_SECONDS = 60
 
 
 def separate(
@@ -65,7 +59,7 @@ def separate(
     separation = HarmonicPercussive(
         harmonic_length, percussive_length, power, margin_harmonic, margin_percussive
     )
-    parts = Parts(separation, n_fft, hop_length, device)
+    separate_song = SongSeparation(separation, n_fft, hop_length, device)
     names = ["harmonic", "percussive"] + ["residual"] * separation.has_residual
     songs = _find_songs(files, Path(out))
     done = failures = 0
@@ -74,7 +68,7 @@ def separate(
         if not overwrite and all(path.exists() for path in targets):
             continue
         try:
-            _separate_file(song, targets, parts)
+            _separate_file(song, targets, separate_song)
         except audio.AudioError as error:
             failures += 1
             print(f"mgc: {error}", file=sys.stderr)
@@ -85,69 +79,6 @@ def separate(
     print(f"Separated {done} {'song' if done == 1 else 'songs'} into {out}.{there}")
     if failures:
         raise MgcError(f"{failures} of {len(songs)} files could not be read.")
-
-
-class Parts:
-    """Separation of a song of any length, a part at a time.
-
-    A part is separated with so much of the song around it that its components are those of the
-    whole song, to rounding.
-    """
-
-    def __init__(
-        self, separation: HarmonicPercussive, n_fft: int, hop_length: int, device: str
-    ) -> None:
-        """Initialize a new separation.
-
-        Args:
-            separation: How to separate a spectrogram.
-            n_fft: Length of a frame in samples.
-            hop_length: Distance between two frames in samples.
-            device: Where to compute.
-
-        Raises:
-            MgcError: If the frames do not overlap enough.
-        """
-        check_overlap(n_fft, hop_length)
-        self.separation, self.n_fft, self.hop_length = separation, n_fft, hop_length
-        self.device = device
-        # Of a cut-out, frames near its ends see its ends; their neighbours within the filter see
-        # those frames, and samples within a frame see the neighbours.
-        self.margin = (separation.harmonic_length // 2 + 2 * -(-n_fft // hop_length)) * hop_length
-
-    def __call__(self, path: Path, info: audio.AudioInfo) -> Iterator[list[np.ndarray]]:
-        """Separate a song.
-
-        Args:
-            path: Audio file.
-            info: What its header says.
-
-        Yields:
-            Harmonic, percussive and residual waveform of shape (samples, channels), for one part of
-            the song after the other.
-
-        Raises:
-            AudioError: If the file is broken.
-        """
-        length = max(1, PART_SECONDS * info.sample_rate // self.hop_length) * self.hop_length
-        for start in range(0, info.frames, length):
-            first = max(0, start - self.margin)
-            samples = start + length + self.margin - first
-            components = separate_audio(
-                self._read(path, info, first, samples),
-                self.separation,
-                self.n_fft,
-                self.hop_length,
-            )
-            inner = slice(start - first, start - first + length)
-            yield [component[:, inner].T.cpu().numpy() for component in components]
-
-    def _read(self, path: Path, info: audio.AudioInfo, first: int, samples: int) -> Tensor:
-        channels = [
-            audio.read(path, info.sample_rate, first, samples, channel)
-            for channel in range(info.channels)
-        ]
-        return torch.from_numpy(np.stack(channels)).to(self.device)
 
 
 def _find_songs(files: list[str], out: Path) -> dict[Path, Path]:
@@ -170,7 +101,7 @@ def _find_songs(files: list[str], out: Path) -> dict[Path, Path]:
     return songs
 
 
-def _separate_file(song: Path, targets: list[Path], parts: Parts) -> None:
+def _separate_file(song: Path, targets: list[Path], separate_song: SongSeparation) -> None:
     """Write the components of a song, all or none."""
     info = audio.probe(song)
     # A WAV file's header cannot tell a length of 4 GiB.
@@ -189,6 +120,6 @@ def _separate_file(song: Path, targets: list[Path], parts: Parts) -> None:
             )
             for target in targets
         ]
-        for components in parts(song, info):
+        for components in separate_song(song, info):
             for file, component in zip(opened, components, strict=False):
                 file.write(component)

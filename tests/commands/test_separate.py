@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from mgc.cli import main
-from mgc.commands import separate as command
+from mgc.features import song_separation
 from mgc.features.separation import HarmonicPercussive, separate_audio
 
 RATE = 8000
@@ -50,7 +50,7 @@ def test_a_song_in_parts_is_the_whole_song(
 ) -> None:
     settings = ["--n-fft=512", "--hop-length=100", "--margin-harmonic=2", "--harmonic-length=9"]
     main(["separate", str(songs / "long.wav"), "--out", str(tmp_path / "whole"), *settings])
-    monkeypatch.setattr(command, "PART_SECONDS", seconds)
+    monkeypatch.setattr(song_separation, "PART_SECONDS", seconds)
     main(["separate", str(songs / "long.wav"), "--out", str(tmp_path / "parts"), *settings])
     kinds = ("harmonic", "percussive", "residual")
     parts = components(tmp_path / "parts", "long", *kinds)

@@ -1,0 +1,77 @@
+"""Harmonic-percussive separation of audio files of any length, in bounded memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mgc.data import audio
+from mgc.features.separation import HarmonicPercussive, check_overlap, separate_audio
+
+#: Length of the part of a file that is separated at a time, in seconds.
+PART_SECONDS = 60
+
+
+class SongSeparation:
+    """Separation of a song of any length, a part at a time.
+
+    A part is separated with so much of the song around it that its components are those of the
+    whole song, to rounding.
+    """
+
+    def __init__(
+        self, separation: HarmonicPercussive, n_fft: int, hop_length: int, device: str
+    ) -> None:
+        """Initialize a new separation.
+
+        Args:
+            separation: How to separate a spectrogram.
+            n_fft: Length of a frame in samples.
+            hop_length: Distance between two frames in samples.
+            device: Where to compute.
+
+        Raises:
+            MgcError: If the frames do not overlap enough.
+        """
+        check_overlap(n_fft, hop_length)
+        self.separation, self.n_fft, self.hop_length = separation, n_fft, hop_length
+        self.device = device
+        # Of a cut-out, frames near its ends see its ends; their neighbours within the filter see
+        # those frames, and samples within a frame see the neighbours.
+        self.margin = (separation.harmonic_length // 2 + 2 * -(-n_fft // hop_length)) * hop_length
+
+    def __call__(self, path: Path, info: audio.AudioInfo) -> Iterator[list[np.ndarray]]:
+        """Separate a song.
+
+        Args:
+            path: Audio file.
+            info: What its header says.
+
+        Yields:
+            Harmonic, percussive and residual waveform of shape (samples, channels), for one part of
+            the song after the other.
+
+        Raises:
+            AudioError: If the file is broken.
+        """
+        length = max(1, PART_SECONDS * info.sample_rate // self.hop_length) * self.hop_length
+        for start in range(0, info.frames, length):
+            first = max(0, start - self.margin)
+            samples = start + length + self.margin - first
+            components = separate_audio(
+                self._read(path, info, first, samples),
+                self.separation,
+                self.n_fft,
+                self.hop_length,
+            )
+            inner = slice(start - first, start - first + length)
+            yield [component[:, inner].T.cpu().numpy() for component in components]
+
+    def _read(self, path: Path, info: audio.AudioInfo, first: int, samples: int) -> Tensor:
+        channels = [
+            audio.read(path, info.sample_rate, first, samples, channel)
+            for channel in range(info.channels)
+        ]
+        return torch.from_numpy(np.stack(channels)).to(self.device)
