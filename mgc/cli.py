@@ -88,6 +88,11 @@ COMMANDS = {
         "mgc.commands.reproduce_gwardys2014:reproduce_gwardys2014",
         "Networks and SVMs on three components of GTZAN, beside the paper's tables",
     ),
+    "reproduce zhang2015": Command(
+        "mgc.commands.reproduce_zhang2015:reproduce_zhang2015",
+        "KCNN and its competitors on audio words, beside the paper's tables",
+        resumes=True,
+    ),
     "report projection": Command(
         "mgc.commands.report_projection:report_projection", "Features in the plane, by genre"
     ),

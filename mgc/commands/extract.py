@@ -122,7 +122,7 @@ def extract(
         _refuse_other(ckpt, "clip_seconds", "s", clip_seconds, seconds)
         resampling = resampling or about.get("resampling", "fast")
         as_trained = {name: about[name] for name in ("channel", "short") if name in about}
-        source |= {"model": about["class_path"], "checkpoint": ckpt, "sha256": _sha256(ckpt)}
+        source |= {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest_of(ckpt)}
     else:
         rate, seconds = sample_rate or SAMPLE_RATE, clip_seconds or CLIP_SECONDS
         resampling = resampling or "best"
@@ -178,6 +178,19 @@ def extract(
         ", ".join(chosen),
         out,
     )
+
+
+def digest_of(path: str) -> str:
+    """Digest of a file, by which a table of features knows its checkpoint.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Hexadecimal SHA-256.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_model(name: str, sample_rate: int, args: dict[str, Any], seed: int) -> "LightningModule":
@@ -266,8 +279,3 @@ def _refuse_other(ckpt: str, name: str, unit: str, given: float | None, trained:
             f"{name}={given:g} {unit}, but {ckpt} was trained with {trained:g} {unit}. "
             f"Leave --{name} out."
         )
-
-
-def _sha256(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

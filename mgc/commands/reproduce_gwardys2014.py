@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgc.commands.reproducing import describe_music, refuse_own, say
 from mgc.errors import MgcError
 
 if TYPE_CHECKING:
@@ -81,20 +82,18 @@ def reproduce_gwardys2014(
     from mgc.evaluation.fusion import load_runs
     from mgc.writing import replacing
 
-    for word in overrides:
-        if word.partition("=")[0] in ("--data.root", "--model.component"):
-            raise MgcError(f"{word}: mgc reproduce gwardys2014 sets it itself. Leave it out.")
+    refuse_own(overrides, ("data.root", "model.component"), "gwardys2014")
     folder = Path(out)
     for component in COMPONENTS:
         words = [f"--data.root={root}", f"--model.component={component}", *overrides]
         place = str(folder / f"finetuned_{component}")
-        _say("crossval", config=config, folds=FOLDS, test_folds=test_folds, out=place, rest=words)
+        say("crossval", config=config, folds=FOLDS, test_folds=test_folds, out=place, rest=words)
         crossval(*words, config=config, folds=FOLDS, test_folds=test_folds, out=place, jobs=jobs)
     for component in COMPONENTS:
         trained = folder / f"finetuned_{component}"
         features, place = str(folder / f"{component}.parquet"), str(folder / f"svm_{component}")
         options = extract_options(trained)
-        _say("extract", root, out=features, **options)
+        say("extract", root, out=features, **options)
         extract([root], out=features, **options)
         fitting: dict[str, Any] = {
             "out": place,
@@ -105,11 +104,11 @@ def reproduce_gwardys2014(
             # Two fits a fold: starting processes takes longer.
             "jobs": 1,
         }
-        _say("transfer", features, **fitting)
+        say("transfer", features, **fitting)
         transfer([features], **fitting)
     for system, merge, parts, options in merges():
         runs, place = [str(folder / f"{system}_{part}") for part in parts], f"{system}_{merge}"
-        _say("fuse", *runs, out=str(folder / place), **options)
+        say("fuse", *runs, out=str(folder / place), **options)
         fuse(runs, out=str(folder / place), **options)
     systems = [f"{system}_{row}" for system in TITLES for row in ROWS]
     report = make_report(load_runs([folder / name for name in systems], systems), "gwardys2014")
@@ -161,44 +160,6 @@ def extract_options(trained: Path) -> dict[str, Any]:
     }
 
 
-def describe_music(root: str) -> str:
-    """Tell whether figures stand beside the paper's that are of other music.
-
-    Tracks count as GTZAN's that have the name and the length of one of its files. Copies of the
-    collection lack a track or two.
-
-    Args:
-        root: Folder with tracks in GTZAN's layout.
-
-    Returns:
-        A paragraph.
-
-    Raises:
-        MgcError: If there is no folder of a genre.
-    """
-    from mgc.data import audio
-    from mgc.data.gtzan import GENRES, GTZAN, TRACKS_PER_GENRE
-
-    data = GTZAN(root)
-    catalogue = data.read_catalogue()
-    expected, (shortest, longest) = data.expected_tracks(), data.expected_seconds
-    count = sum(
-        not isinstance(info, audio.AudioError)
-        and track in expected
-        and shortest <= info.seconds <= longest
-        for track, info in zip(
-            catalogue["track"], audio.probe_all(catalogue["path"].to_numpy()), strict=True
-        )
-    )
-    whole = len(GENRES) * TRACKS_PER_GENRE
-    if count >= (1 - data.max_broken) * whole:
-        return f"Ours are of {root}: {count} of the {whole} tracks of GTZAN, by name and length."
-    return (
-        f"**Ours do not compare with the paper's**, which are of GTZAN: of its {whole} tracks, "
-        f"{root} has {count} (by name and length) among {len(catalogue)}."
-    )
-
-
 def merges() -> list[tuple[str, str, list[str], dict[str, Any]]]:
     """List the fusions: the system, the name, the components, and options of ``mgc fuse``."""
     from mgc.evaluation.published.gwardys2014 import WEIGHTS
@@ -238,16 +199,3 @@ def table(systems: "pd.DataFrame", system: str) -> str:
     tracks = systems["tracks"].max()
     lines += ["", f"{tracks} test tracks of ours, 100 of the paper.", ""]
     return "\n".join(lines)
-
-
-def _say(command: str, *words: str, rest: list[str] | None = None, **options: Any) -> None:
-    """Show a command as one would type it."""
-    import shlex
-
-    typed = ["mgc", command, *words]
-    for name, value in options.items():
-        nested = value.items() if isinstance(value, dict) else None
-        for key, inner in [(f"{name}.{k}", v) for k, v in nested] if nested else [(name, value)]:
-            if inner is not None:
-                typed.append(f"--{key}" if inner is True else f"--{key}={inner}")
-    print("$", shlex.join(typed + (["--", *rest] if rest else [])), flush=True)

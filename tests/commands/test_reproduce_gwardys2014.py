@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from mgc.cli import main
-from mgc.commands.reproduce_gwardys2014 import describe_music
+from mgc.commands.reproducing import describe_music
 from mgc.data.gtzan import GENRES
 from mgc.evaluation import crossval
 from mgc.evaluation.fold_run import run_fold
