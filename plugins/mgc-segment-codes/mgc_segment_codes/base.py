@@ -115,6 +115,18 @@ class SegmentCoder(MusicModel):
         """
         raise NotImplementedError
 
+    def measures(self, feature: str, vectors: Tensor) -> dict[str, Tensor]:
+        """What else of a feature is logged of held-out tracks, as ``val/<feature>_<name>``.
+
+        Args:
+            feature: Name of the feature.
+            vectors: Whitened vectors of shape (segments, dimensions).
+
+        Returns:
+            Scalars by name.
+        """
+        return {}
+
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
         """Learn what is learned before the first epoch; called on the first device alone.
 
@@ -168,24 +180,47 @@ class SegmentCoder(MusicModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the objective of the codes and, apart from it, the loss of the linear layer."""
-        batch = readable(batch)
-        vectors, length = self._vectors(batch)
-        loss = self.loss(self.head(self.pool(vectors, length).detach()), batch["target"])
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["target"]))
-        for name, inside in self._inside_only(vectors, length).items():
-            objective = self.objective(name, inside)
+        loss, vectors = self.linear_loss(readable(batch))
+        for name, x in vectors.items():
+            objective = self.objective(name, x) if len(x) else None
             if objective is not None:
-                self.log(f"train/objective_{name}", objective, batch_size=len(inside))
+                self.log(f"train/objective_{name}", objective, batch_size=len(x))
                 loss = loss + objective
         return loss
 
+    def linear_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute what the linear layer learns from.
+
+        Args:
+            batch: Training tracks that could be read.
+
+        Returns:
+            Loss of the linear layer, and whitened vectors of all segments of the tracks, of shape
+            (segments, dimensions), by feature.
+        """
+        if not len(batch["target"]):
+            # Nothing to learn, but other devices wait for gradients.
+            zeros = [0 * p.sum() for p in self.parameters() if p.requires_grad]
+            nothing = {
+                name: torch.zeros(0, width, device=self.device)
+                for name, width in self.segments.dimensions.items()
+            }
+            return torch.stack(zeros).sum(), nothing
+        vectors, length = self._vectors(batch)
+        loss = self.loss(self.head(self.pool(vectors, length).detach()), batch["target"])
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["target"]))
+        return loss, self._inside_only(vectors, length)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch, and log ``val/error``, the mean squared error of the codes."""
+        """Score a batch, and log ``val/error``, the mean squared error, and what else there is."""
         vectors, length = self._vectors(batch)
         inside = self._inside_only(vectors, length)
         error = torch.stack([self.error(name, x) for name, x in inside.items()]).mean()
         count = len(next(iter(inside.values())))
         self.log("val/error", error, batch_size=count, sync_dist=True)
+        for name, x in inside.items():
+            for measure, value in self.measures(name, x).items():
+                self.log(f"val/{name}_{measure}", value, batch_size=count, sync_dist=True)
         return {"logits": self.head(self.pool(vectors, length))}
 
     def on_fit_start(self) -> None:

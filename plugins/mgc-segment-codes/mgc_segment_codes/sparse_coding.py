@@ -60,7 +60,7 @@ class SparseCoding(SegmentCoder):
         alpha: float = 1.0,
         dictionary_segments: int = 16384,
         passes: int = 4,
-        steps: int = 50,
+        steps: int = 100,
         **kwargs: Any,
     ) -> None:
         """Initialize a new model.
