@@ -21,7 +21,8 @@ def report_projection(
     Writes projection.png, projection.csv (place of every track) and measures.csv: how far the
     picture can be trusted, and the share of a track's five nearest others that are of its genre,
     which says in a number what the picture shows. Tracks that a network was trained on lie apart
-    by genre more than others: --split test shows those that it has not seen.
+    by genre more than others: test tracks have an outline and a share of their own
+    (same_class_of_test), and --split test shows them alone.
 
     Example: mgc report projection kcnn.parquet sparse_coding.parquet --out report --split test
 

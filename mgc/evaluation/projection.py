@@ -19,8 +19,11 @@ from mgc.writing import all_or_nothing
 
 Method = Literal["tsne", "umap"]
 
-#: Neighbours that the measures of a projection look at.
+#: Neighbours that the measures of a projection look at, at most.
 NEIGHBOURS = 5
+
+#: Split whose tracks have an outline.
+TEST = "test"
 
 #: Shapes of the dots, so that more classes than colours can be told apart, and in grey, too.
 MARKERS = "osD^vP"
@@ -35,8 +38,11 @@ class Projection:
             ``label``, ``x``, ``y``.
         measures: A row per table: ``tracks``, ``width`` (numbers of a track), ``trustworthiness``
             (share of neighbours in the picture that are near in the features; 0 to 1, Venna and
-            Kaski 2001), ``same_class`` and ``same_class_in_picture`` (share of a track's five
-            nearest others that are of its class, by features and in the picture).
+            Kaski 2001), ``neighbours`` (how many the following look at: five, or all that a track
+            of the smallest class has in it), ``same_class`` and ``same_class_in_picture`` (share of
+            a track's nearest others that are of its class, by features and in the picture), and
+            ``same_class_of_test`` (the same by features, of test tracks alone, whose neighbours may
+            be of any split; nothing where there are none).
         figure: The picture.
     """
 
@@ -117,15 +123,20 @@ def project(
         tracks = table.tracks.loc[rows, ["track", "split", "label"]]
         points.append(tracks.assign(x=place[:, 0], y=place[:, 1]))
         points[-1].insert(0, "features", name)
-        label = tracks["label"].to_numpy()
+        label, test = tracks["label"].to_numpy(), (tracks["split"] == TEST).to_numpy()
+        # With more, even classes far apart would not reach 1.
+        near = int(np.clip(tracks["label"].value_counts().min() - 1, 1, NEIGHBOURS))
+        same = _same_class(values, label, near)
         measures.append(
             {
                 "features": name,
                 "tracks": len(values),
                 "width": values.shape[1],
                 "trustworthiness": trustworthiness(values, place, n_neighbors=NEIGHBOURS),
-                "same_class": _same_class(values, label),
-                "same_class_in_picture": _same_class(place, label),
+                "neighbours": near,
+                "same_class": same.mean(),
+                "same_class_of_test": same[test].mean() if test.any() else np.nan,
+                "same_class_in_picture": _same_class(place, label, near).mean(),
             }
         )
     table_of_points = pd.concat(points, ignore_index=True)
@@ -137,33 +148,40 @@ def project(
 def plot_projection(points: pd.DataFrame, measures: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Draw tables of features side by side, up to three in a row.
 
+    Test tracks have an outline, where there are others beside them.
+
     Args:
         points: See :class:`Projection`.
         measures: See :class:`Projection`.
         labels: Names of the classes.
     """
-    columns = min(3, len(measures))
-    rows = -(-len(measures) // columns)
+    rows = -(-len(measures) // 3)
+    columns = -(-len(measures) // rows)
     figure = Figure(figsize=(5.2 * columns, 5 * rows + 0.9), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     colours = colormaps["tab10" if len(labels) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     for axis, measure in zip(axes, measures.itertuples(), strict=False):
         shown = points[points["features"] == measure.features]
         size = np.clip(6000 / len(shown), 4, 36)
+        outlined = shown["split"] == TEST
+        if outlined.all():
+            outlined = ~outlined
         for number, label in enumerate(labels):
-            of_class = shown[shown["label"] == label]
+            of_class = shown["label"] == label
             axis.scatter(
-                of_class["x"],
-                of_class["y"],
+                shown.loc[of_class, "x"],
+                shown.loc[of_class, "y"],
                 s=size,
                 color=colours[number % len(colours)],
                 marker=MARKERS[number % len(MARKERS)],
+                edgecolors="black",
                 alpha=0.8,
-                linewidths=0,
+                linewidths=outlined[of_class] * np.sqrt(size) / 5,
             )
+        of_test = f", of test tracks {measure.same_class_of_test:.0%}" if outlined.any() else ""
         axis.set_title(
-            f"{measure.features}\n{measure.tracks} tracks, "
-            f"{measure.same_class:.0%} of neighbours of the same class",
+            f"{measure.features}: {measure.tracks} tracks\n"
+            f"nearest {measure.neighbours} of the same class: {measure.same_class:.0%}{of_test}",
             fontsize=10,
         )
         # Distances have no unit, and axes no meaning.
@@ -175,8 +193,13 @@ def plot_projection(points: pd.DataFrame, measures: pd.DataFrame, labels: Sequen
         axes[0].scatter([], [], color=colours[i % len(colours)], marker=MARKERS[i % len(MARKERS)])
         for i in range(len(labels))
     ]
+    names = [*labels]
+    if set(points["split"].dropna()) > {TEST}:
+        handles.append(axes[0].scatter([], [], facecolors="none", edgecolors="black", marker="o"))
+        names.append("test track")
+    lines = -(-len(names) // (4 * columns))
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(len(labels), 4 * columns),
+        handles, names, loc="outside lower center", ncols=-(-len(names) // lines),
         frameon=False, fontsize=9,
     )  # fmt: skip
     return figure
@@ -195,7 +218,7 @@ def _plane(values: np.ndarray, method: Method, perplexity: float, seed: int) -> 
     return UMAP(n_neighbors=max(2, round(near)), random_state=seed, n_jobs=1).fit_transform(values)
 
 
-def _same_class(values: np.ndarray, label: np.ndarray) -> float:
-    """Share of the nearest neighbours of a track that are of its class."""
-    near = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(values).kneighbors(return_distance=False)
-    return float((label[near] == label[:, None]).mean())
+def _same_class(values: np.ndarray, label: np.ndarray, number: int) -> np.ndarray:
+    """Share of the nearest neighbours of each track that are of its class."""
+    near = NearestNeighbors(n_neighbors=number).fit(values).kneighbors(return_distance=False)
+    return (label[near] == label[:, None]).mean(1)

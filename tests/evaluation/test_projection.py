@@ -1,10 +1,13 @@
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.preprocessing import StandardScaler
 
 from mgc.cli import main
+from mgc.evaluation.projection import project as make_projection
 from mgc.evaluation.tables import FeatureTable
 
 
@@ -52,6 +55,45 @@ def test_one_split(workdir):
     assert len(pd.read_csv("out/projection.csv")) == 15
 
 
+def test_share_of_test_tracks(workdir):
+    """A network that has learnt its training tracks by heart puts others in wrong places."""
+    split = np.array((["train"] * 8 + ["test"] * 2) * 3)
+    place = np.repeat(np.arange(3), 10)
+    place[split == "test"] = (place[split == "test"] + 1) % 3
+    noise = np.random.default_rng(0).normal(size=(30, 6))
+    write("f.parquet", 0, split=split, hidden=(noise + 12 * place[:, None]).astype(np.float32))
+    project("f.parquet")
+    (measures,) = pd.read_csv("out/measures.csv").to_dict("records")
+    assert measures["same_class"] > 0.5
+    assert measures["same_class_of_test"] < 0.25
+    write("none.parquet", 5)
+    assert make_projection({"none": FeatureTable.load("none.parquet")}).measures[
+        "same_class_of_test"
+    ].isna().all()  # fmt: skip
+
+
+def test_neighbours_of_small_classes(workdir):
+    """With four tracks a class, three others can be of a track's class."""
+    write("f.parquet", 12, split=(["test"] * 4 + ["train"] * 6) * 3)
+    project("f.parquet", "--split", "test")
+    (measures,) = pd.read_csv("out/measures.csv").to_dict("records")
+    assert measures["neighbours"] == 3
+    assert measures["same_class"] == measures["same_class_of_test"] == 1
+
+
+def test_only_test_tracks_among_others_have_an_outline(workdir):
+    write("f.parquet", 5, split=["test", "train"] * 15)
+    table = FeatureTable.load("f.parquet")
+
+    def outlines(split):
+        axis = make_projection({"f": table}, split=split).figure.axes[0]
+        drawn = [dots for dots in axis.collections if len(dots.get_offsets())]
+        return np.concatenate([dots.get_linewidths() for dots in drawn]) > 0
+
+    assert outlines(None).tolist().count(True) == 15
+    assert not outlines("test").any()
+
+
 def test_the_fewest_tracks_that_make_a_picture(workdir):
     write("f.parquet", 5, split=["test"] * 11 + ["train"] * 19)
     project("f.parquet", "--split", "test")
@@ -92,6 +134,25 @@ def test_what_is_refused(workdir, capsys, words, match):
         project(*words)
     assert match in capsys.readouterr().err
     assert not (workdir / "out").exists()
+
+
+def test_umap(workdir, monkeypatch):
+    """A third of the tracks at most are neighbours, and the seed is passed on."""
+    asked = {}
+
+    class UMAP:
+        def __init__(self, **settings):
+            asked.update(settings)
+
+        def fit_transform(self, values):
+            return values[:, :2]
+
+    write("f.parquet", 5)
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
+    project("f.parquet", "--method", "umap", "--seed", "3")
+    assert asked == {"n_neighbors": 10, "random_state": 3, "n_jobs": 1}
+    values = StandardScaler().fit_transform(FeatureTable.load("f.parquet").layers["hidden"])
+    np.testing.assert_allclose(pd.read_csv("out/projection.csv")["x"], values[:, 0], rtol=1e-5)
 
 
 def test_umap_is_optional(workdir, capsys, monkeypatch):
