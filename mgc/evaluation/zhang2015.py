@@ -80,7 +80,7 @@ def table(cells: Mapping[Cell, Results], data: str) -> str:
     for row in ROWS.values():
         words = []
         for feature in FEATURES:
-            words.append(f"{published(data)[row.system, feature]:.1f}")
+            words.append(f"{published(data)[row.system, feature]:.2f}")
             results = cells.get((row.system, feature))
             if results is None:
                 words.append("")

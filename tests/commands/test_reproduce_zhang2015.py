@@ -94,7 +94,7 @@ def test_ends_in_the_table(folds, no_plugin, tones, capsys):
     assert tables.strip() in said
     assert f"of its 1000 tracks, {tones} has 0 (by name and length) among 100." in tables
     assert "(split fold, 1 of 3 folds), 1 run." in tables
-    assert figures("DBN + SVM")[:2] == ["63.2", ""]
+    assert figures("DBN + SVM")[:2] == ["63.20", ""]
     accuracy = {
         system: Results.load(folder).tracks.eval("label == decision").mean()
         for system, folder in (
@@ -143,7 +143,7 @@ def test_given_split_in_several_runs(folds, tmp_path):
     assert "(split given), 2 runs." in tables
     assert "Standard deviation of our runs" in tables
     assert "of its 1458 tracks" in tables
-    assert figures("KCNN (k = 5) + SVM")[0] == "78.3"
+    assert figures("KCNN (k = 5) + SVM")[0] == "78.29"
     assert "(" in figures("KCNN (k = 5) + SVM")[1]
     assert figures("KCNN (k = 5) ULT")[1] == ""
 

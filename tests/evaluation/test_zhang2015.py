@@ -31,11 +31,11 @@ def test_figures_stand_beside_the_papers():
     text = table(cells, "gtzan")
     assert cells_of(text, "%")[1:4] == ["MEL, paper", "MEL, ours", "SFM, paper"]
     row = cells_of(text, "KCNN (k = 5)")
-    assert row[1] == "75.3"
+    assert row[1] == "75.30"
     assert row[2].startswith("70.0 (6")
-    assert row[3:] == ["50.9", "", "42.3", "", "77.6", ""]
-    assert cells_of(text, "DBN + SVM")[-2:] == ["60.9", "100.0 (100.0 to 100.0)"]
-    assert cells_of(table({}, "ismir2004"), "KCNN (k = 5) + SVM")[-2:] == ["79.7", ""]
+    assert row[3:] == ["50.90", "", "42.30", "", "77.60", ""]
+    assert cells_of(text, "DBN + SVM")[-2:] == ["60.90", "100.0 (100.0 to 100.0)"]
+    assert cells_of(table({}, "ismir2004"), "KCNN (k = 5) + SVM")[-2:] == ["79.68", ""]
     assert len(text.splitlines()) == 2 + 7
 
 
