@@ -1,6 +1,8 @@
 """``mgc reproduce zhang2015``: all rows and columns of the tables of Zhang et al. (2015)."""
 
 import inspect
+import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -135,7 +137,7 @@ def reproduce_zhang2015(
 
     def write() -> "tuple[str, dict[Cell, Results]]":
         cells = read_cells(folder)
-        text = describe(cells, data, music)
+        text = describe(cells, data, f"{changes(folder)}{music}")
         with replacing(folder / "tables.md") as partial:
             partial.write_text(text)
         return text, cells
@@ -330,6 +332,27 @@ def read_cells(folder: Path) -> "dict[Cell, Results]":
             if results is not None:
                 cells[row.system, feature] = results
     return cells
+
+
+def changes(folder: Path) -> str:
+    """Tell which options changed the configurations.
+
+    Args:
+        folder: Folder of the reproduction.
+
+    Returns:
+        A paragraph and an empty line; nothing if none did.
+    """
+    networks: dict[str, dict[str, None]] = {}
+    for plan in sorted(folder.glob("*/crossval.json")):
+        _root, _feature, *given = json.loads(plan.read_text())["overrides"]
+        if given:
+            network = plan.parent.name.rpartition("_")[0]
+            networks.setdefault(shlex.join(given), {})[network] = None
+    if not networks:
+        return ""
+    lines = [f"`{words}` ({', '.join(names)})" for words, names in networks.items()]
+    return f"Configurations were changed: {'; '.join(lines)}.\n\n"
 
 
 def _machines(folder: Path, trained: "Results") -> "Results | None":

@@ -47,7 +47,7 @@ def describe(cells: Mapping[Cell, Results], data: str, music: str) -> str:
     Args:
         cells: Results by system and feature; those that are missing leave gaps.
         data: Name of the data set.
-        music: What the tracks are, a paragraph.
+        music: What the tracks are, in paragraphs.
 
     Returns:
         Markdown.
