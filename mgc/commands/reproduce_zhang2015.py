@@ -343,12 +343,20 @@ def changes(folder: Path) -> str:
     Returns:
         A paragraph and an empty line; nothing if none did.
     """
-    networks: dict[str, dict[str, None]] = {}
-    for plan in sorted(folder.glob("*/crossval.json")):
-        _root, _feature, *given = json.loads(plan.read_text())["overrides"]
-        if given:
-            network = plan.parent.name.rpartition("_")[0]
-            networks.setdefault(shlex.join(given), {})[network] = None
+    from mgc.evaluation.published.zhang2015 import FEATURES
+    from mgc.evaluation.zhang2015 import ROWS
+
+    networks: dict[str, list[str]] = {}
+    for network in dict.fromkeys(row.network for row in ROWS.values()):
+        plans = [folder / f"{network}_{feature}" / "crossval.json" for feature in FEATURES]
+        given = {
+            # After the root and the feature.
+            shlex.join(json.loads(plan.read_text())["overrides"][2:])
+            for plan in plans
+            if plan.is_file()
+        }
+        for words in sorted(given - {""}):
+            networks.setdefault(words, []).append(network)
     if not networks:
         return ""
     lines = [f"`{words}` ({', '.join(names)})" for words, names in networks.items()]
