@@ -102,7 +102,7 @@ def reproduce_zhang2015(
     from mgc.commands.crossval import crossval
     from mgc.evaluation.experiment_report import make_report
     from mgc.evaluation.fusion import Run
-    from mgc.evaluation.published.zhang2015 import FEATURES
+    from mgc.evaluation.published.zhang2015 import FEATURES, TASKS
     from mgc.evaluation.zhang2015 import ROWS, describe
     from mgc.writing import replacing
 
@@ -125,8 +125,11 @@ def reproduce_zhang2015(
         if not path.is_file():
             option = "competitors" if network in COMPETITORS else "configs"
             raise MgcError(f"{path}: not there. Give the folder with it: --{option} FOLDER.")
-    music = describe_music(root, data)
     folder = Path(out or f"runs/zhang2015/{data}")
+    for results in read_cells(folder).values():
+        if set(results.labels) != set(TASKS[data].GENRES):
+            raise MgcError(f"{folder} holds results of other genres: choose another --out.")
+    music = describe_music(root, data)
     settings: dict[str, Any] = {
         "folds": FOLDS[data] if folds is None else folds,
         "test_folds": test_folds,

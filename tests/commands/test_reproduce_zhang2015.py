@@ -9,8 +9,9 @@ from layouts import write_ismir2004
 
 from mgc import registry
 from mgc.cli import main
-from mgc.commands.reproduce_zhang2015 import COMPETITORS, options_of
+from mgc.commands.reproduce_zhang2015 import COMPETITORS, options_of, reproduce_zhang2015
 from mgc.data.gtzan import GTZAN
+from mgc.errors import MgcError
 from mgc.evaluation import crossval
 from mgc.evaluation.fold_run import run_fold
 from mgc.evaluation.fusion import load_run
@@ -148,6 +149,8 @@ def test_given_split_in_several_runs(folds, tmp_path):
     assert figures("KCNN (k = 5) + SVM")[0] == "78.29"
     assert "(" in figures("KCNN (k = 5) + SVM")[1]
     assert figures("KCNN (k = 5) ULT")[1] == ""
+    with pytest.raises(MgcError, match="out holds results of other genres"):
+        reproduce_zhang2015(root=str(root), configs=str(CONFIGS), out="out")
 
 
 def test_settings_of_a_model_go_where_there_are_any(install, monkeypatch, capsys):
