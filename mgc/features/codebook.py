@@ -4,16 +4,36 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mgc.errors import MgcError
 
-#: Vectors whose distances to all centres are computed at a time: 32 MB for 500 centres, about what
-#: a cache holds.
-CHUNK = 16384
+#: Distances that are computed at a time: what a processor's cache holds, and what keeps a GPU busy.
+CPU_SCORES = 2**20
+GPU_SCORES = 2**26
+
+#: Vectors that are summed in single precision before they are added in double precision.
+SUMMED = 2**16
 
 #: Vectors for each centre that the first centres are drawn from.
 SEEDING = 32
+
+#: Vectors for each centre in the samples that are clustered before all vectors are.
+SAMPLES = (64, 256)
+
+#: Gain of a step, as a share of the inertia, below which a sample is done, and its most steps.
+SAMPLE_TOLERANCE = 1e-3
+SAMPLE_STEPS = 30
+
+#: Most rounds of splitting and merging in a sample.
+ROUNDS = 8
+
+#: Steps of 2-means in which a cluster is split.
+SPLIT_STEPS = 5
+
+#: Largest share of a centre's last move that is added to the next one.
+MOMENTUM = 0.7
 
 
 @dataclass
@@ -39,23 +59,36 @@ def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
     Returns:
         Indices of shape (...); of equally near centres the first.
     """
-    return _scores(vectors, centres).argmax(-1)
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    # Largest for the nearest centre: v·c - |c|²/2.
+    scores = torch.addmm(-centres.square().sum(-1) / 2, flat, centres.T)
+    return scores.argmax(-1).view(vectors.shape[:-1])
 
 
 @torch.no_grad()
 def fit_codebook(
     vectors: Tensor, size: int, seed: int = 0, iterations: int = 100, tolerance: float = 1e-4
 ) -> Codebook:
-    """Cluster vectors by Lloyd's algorithm, started by k-means++.
+    """Cluster vectors by k-means: most of the work on samples, the last steps on all vectors.
 
-    The first centres are chosen among 32 vectors a centre, every step uses all vectors. A centre
-    that loses all its vectors moves to the vector that is farthest from its own.
+    The first centres are chosen by k-means++ among 32 vectors a centre. A sample of 64 vectors a
+    centre, then one of 256, is clustered by Lloyd's algorithm; clusters are split and merged where
+    that lowers the inertia, and it goes on, until nothing is left to gain. So Lloyd's algorithm on
+    all vectors starts near its end, and in a better optimum than it finds by itself. Steps have
+    momentum; one that makes things worse is taken back. A centre that loses all its vectors moves
+    to the vector that is farthest from its own.
+
+    Beside the vectors, memory holds a sample and, for each vector, two numbers.
+
+    Source: splitting and merging as in Kaukoranta, Fränti and Nevalainen, "Iterative
+    split-and-merge algorithm for vector quantization codebook generation", Optical Engineering 37
+    (10), 1998.
 
     Args:
         vectors: Of shape (vectors, width), float32.
         size: Number of centres.
-        seed: Seed of the first centres.
-        iterations: Largest number of steps.
+        seed: Seed of the samples and the first centres.
+        iterations: Largest number of steps on all vectors.
         tolerance: Stop when a step lowers the inertia by less than this share of it.
 
     Returns:
@@ -65,72 +98,197 @@ def fit_codebook(
         MgcError: If there are fewer vectors than centres.
     """
     if len(vectors) < size:
-        raise MgcError(
-            f"{len(vectors)} vectors to make {size} audio words of: use more or longer training "
-            "tracks, or a smaller codebook_size."
-        )
-    squares = vectors.square().sum(-1)
-    centres = _first_centres(vectors, size, seed)
-    labels, distances = _assign(vectors, squares, centres)
-    inertia = float(distances.double().mean())
-    for _ in range(iterations):
-        centres = _means(vectors, labels, distances, centres)
-        labels, distances = _assign(vectors, squares, centres)
-        before, inertia = inertia, float(distances.double().mean())
-        if before - inertia <= tolerance * before:
+        raise MgcError(too_few(len(vectors), size))
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(vectors), generator=generator)[: SAMPLES[-1] * size]
+    sample = vectors[order.to(vectors.device)]
+    centres = _first_centres(sample[: SEEDING * size], size, generator)
+    for each in SAMPLES:
+        some = _Vectors(sample[: each * size])
+        for _ in range(ROUNDS):
+            centres = _lloyd(some, centres, SAMPLE_STEPS, SAMPLE_TOLERANCE).centres
+            swapped = _split_and_merge(some, centres, generator)
+            if swapped is None:
+                break
+            centres = swapped
+        if each * size >= len(vectors):
             break
-    return Codebook(centres, inertia)
+    return _lloyd(_Vectors(vectors), centres, iterations, tolerance)
 
 
-def _scores(vectors: Tensor, centres: Tensor) -> Tensor:
-    """What is largest for the nearest centre: v·c - |c|²/2."""
-    return torch.addmm(
-        -centres.square().sum(-1) / 2, vectors.reshape(-1, vectors.shape[-1]), centres.T
-    ).view(*vectors.shape[:-1], len(centres))
+@dataclass
+class _Clusters:
+    """Vectors shared out among the nearest centres.
+
+    Attributes:
+        labels: Nearest centre of each vector.
+        counts: Vectors of each centre.
+        means: Their means in double precision, of shape (centres, width). The place of a centre
+            that has none is the vector farthest from its own centre.
+        inertia: Mean squared distance to the nearest centre.
+    """
+
+    labels: Tensor
+    counts: Tensor
+    means: Tensor
+    inertia: float
 
 
-def _assign(vectors: Tensor, squares: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest centre of each vector and its squared distance."""
-    labels = torch.empty(len(vectors), dtype=torch.long, device=vectors.device)
-    distances = torch.empty_like(squares)
-    for start in range(0, len(vectors), CHUNK):
-        part = slice(start, start + CHUNK)
-        best, labels[part] = _scores(vectors[part], centres).max(-1)
-        distances[part] = (squares[part] - 2 * best).clamp(min=0)
-    return labels, distances
+class _Vectors:
+    """Vectors that are clustered."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+        self.squares = torch.cat([part.square().sum(-1) for part in values.split(SUMMED)])
+
+    def cluster(self, centres: Tensor) -> _Clusters:
+        """Share the vectors out among centres."""
+        at_a_time = CPU_SCORES if centres.device.type == "cpu" else GPU_SCORES
+        rows = max(1, at_a_time // len(centres))
+        scores = centres.new_empty(min(rows, len(self.values)), len(centres))
+        best = torch.empty_like(self.squares)
+        labels = torch.empty_like(self.squares, dtype=torch.long)
+        offset = -centres.square().sum(-1) / 2
+        for start in range(0, len(self.values), rows):
+            part = slice(start, start + rows)
+            values = self.values[part]
+            score = torch.addmm(offset, values, centres.T, out=scores[: len(values)])
+            torch.max(score, 1, out=(best[part], labels[part]))
+        distances = best.mul_(-2).add_(self.squares).clamp_(min=0)
+        means, counts = self.means(labels, len(centres))
+        lost = counts == 0
+        if lost.any():
+            means[lost] = self.values[distances.topk(int(lost.sum())).indices].double()
+        return _Clusters(labels, counts, means, float(distances.mean(dtype=torch.float64)))
+
+    def means(self, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Means of the vectors of each label in double precision, and how many they are."""
+        counts = torch.bincount(labels, minlength=size)
+        sums = self.values.new_zeros((size, self.values.shape[1]), dtype=torch.float64)
+        for values, some in zip(self.values.split(SUMMED), labels.split(SUMMED), strict=True):
+            # In order of the labels, so that nothing depends on which thread adds first.
+            ends = torch.bincount(some, minlength=size).cumsum(0)
+            begins = F.pad(ends[:-1], (1, 0))
+            sums += F.embedding_bag(some.argsort(stable=True), values, begins, mode="sum")
+        return sums / counts.clamp(min=1)[:, None], counts
+
+    def halves(self, clusters: _Clusters, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Split each cluster in two by 2-means.
+
+        Returns:
+            Means of the halves in double precision, of shape (centres, 2, width), and by how much
+            each split lowers the sum of squared distances.
+        """
+        size, width = clusters.means.shape
+        across = torch.randn(size, width, generator=generator).to(self.values.device)
+        middle = (across * clusters.means).sum(-1).float()
+        for _ in range(SPLIT_STEPS):
+            side = [
+                (values * across[label]).sum(-1) > middle[label]
+                for values, label in zip(
+                    self.values.split(SUMMED), clusters.labels.split(SUMMED), strict=True
+                )
+            ]
+            means, counts = self.means(2 * clusters.labels + torch.cat(side), 2 * size)
+            means, counts = means.view(size, 2, width), counts.view(size, 2)
+            across = (means[:, 1] - means[:, 0]).float()
+            middle = ((means[:, 1].square() - means[:, 0].square()).sum(-1) / 2).float()
+        shares = counts.prod(-1) / counts.sum(-1).clamp(min=1)
+        return means, shares * (means[:, 1] - means[:, 0]).square().sum(-1)
 
 
-def _means(vectors: Tensor, labels: Tensor, distances: Tensor, centres: Tensor) -> Tensor:
-    """Mean of the vectors of each centre."""
-    counts = torch.bincount(labels, minlength=len(centres))
-    # In double precision the order in which a GPU adds makes no difference.
-    sums = torch.zeros(centres.shape, dtype=torch.float64, device=vectors.device)
-    for start in range(0, len(vectors), CHUNK):
-        part = slice(start, start + CHUNK)
-        sums.index_add_(0, labels[part], vectors[part].double())
-    means = (sums / counts.clamp(min=1)[:, None]).to(vectors.dtype)
-    lost = counts == 0
-    if lost.any():
-        means[lost] = vectors[distances.topk(int(lost.sum())).indices]
-    return means
+def too_few(vectors: int, size: int) -> str:
+    """What to say where there are fewer vectors than words."""
+    return (
+        f"{vectors} vectors to make {size} audio words of: use more or longer training tracks, or "
+        "a smaller codebook_size."
+    )
 
 
-def _first_centres(vectors: Tensor, size: int, seed: int) -> Tensor:
+def _lloyd(vectors: _Vectors, centres: Tensor, steps: int, tolerance: float) -> Codebook:
+    """Lloyd's algorithm with momentum (Nesterov's, as far as the steps go well)."""
+    found = vectors.cluster(centres)
+    best = Codebook(centres, found.inertia)
+    means = before = found.means
+    age = 0
+    for _ in range(steps):
+        momentum = min(MOMENTUM, age / (age + 3))
+        centres = (means + momentum * (means - before)).to(centres.dtype)
+        found = vectors.cluster(centres)
+        gain = best.inertia - found.inertia
+        if gain < 0 and age:
+            # A plain step from the best centres cannot make things worse.
+            before, age = means, 0
+            continue
+        if gain > 0:
+            best = Codebook(centres, found.inertia)
+        if gain <= tolerance * best.inertia:
+            break
+        before, means = means, found.means
+        # What jumped to a far vector has no direction.
+        before = torch.where(found.counts[:, None] > 0, before, means)
+        age += 1
+    return best
+
+
+def _split_and_merge(
+    vectors: _Vectors, centres: Tensor, generator: torch.Generator
+) -> Tensor | None:
+    """Merge pairs of clusters and split others, where the gain is larger than the loss.
+
+    Gain and loss are those with the labels as they are, so that the inertia falls at least by their
+    difference.
+
+    Returns:
+        New centres, or nothing if there is nothing to gain.
+    """
+    clusters = vectors.cluster(centres)
+    means, counts = clusters.means, clusters.counts.double()
+    halves, gain = vectors.halves(clusters, generator)
+    # Ward's distance: by how much merging raises the sum of squared distances.
+    loss = torch.cdist(means, means).square()
+    loss *= counts[:, None] * counts / (counts[:, None] + counts).clamp(min=1)
+    loss.fill_diagonal_(math.inf)
+    least, partner = loss.min(1)
+    pairs = least.argsort(stable=True).tolist()
+    splits = gain.argsort(descending=True, stable=True).tolist()
+    least, partner, gain = least.cpu(), partner.tolist(), gain.cpu()
+    new, used = means.clone(), set()
+    for one in pairs:
+        other = partner[one]
+        if one in used or other in used:
+            continue
+        used |= {one, other}
+        while splits and splits[0] in used:
+            splits.pop(0)
+        if not splits or gain[splits[0]] <= least[one]:
+            break
+        split = splits.pop(0)
+        used.add(split)
+        weights = counts[[one, other], None]
+        new[one] = (weights * means[[one, other]]).sum(0) / weights.sum().clamp(min=1)
+        new[split], new[other] = halves[split]
+    return None if torch.equal(new, means) else new.to(centres.dtype)
+
+
+def _first_centres(vectors: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Draw centres far from one another (Arthur and Vassilvitskii, k-means++, SODA 2007).
 
     Greedy, as in scikit-learn: of a few vectors drawn each time, the one that serves best.
+
+    Args:
+        vectors: In random order.
+        size: Number of centres.
+        generator: Draws.
     """
-    generator = torch.Generator().manual_seed(seed)
-    some = torch.randperm(len(vectors), generator=generator)[: SEEDING * size]
-    vectors = vectors[some.to(vectors.device)]
     squares = vectors.square().sum(-1)
-    # The sample is in random order already.
     chosen = torch.zeros(size, dtype=torch.long, device=vectors.device)
     distances = _distances(vectors, squares, chosen[:1])[:, 0]
-    draws = torch.rand(size, 2 + int(math.log(size)), generator=generator, dtype=torch.float64)
-    for place, draw in enumerate(draws.to(vectors.device)[1:], 1):
-        total = distances.double().cumsum(0)
-        candidates = torch.searchsorted(total, draw * total[-1]).clamp(max=len(vectors) - 1)
+    for place in range(1, size):
+        # The smallest of exponential waiting times: a draw with the distances as probabilities
+        # that has no running sum, which a GPU does not add in the same order every time.
+        waiting = torch.empty(len(vectors)).exponential_(generator=generator).to(vectors.device)
+        candidates = (distances / waiting).topk(min(2 + int(math.log(size)), len(vectors))).indices
         nearer = _distances(vectors, squares, candidates).minimum(distances[:, None])
         best = nearer.sum(0).argmin()
         chosen[place], distances = candidates[best], nearer[:, best]
