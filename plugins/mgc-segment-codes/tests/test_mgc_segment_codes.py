@@ -160,6 +160,17 @@ def test_both_layers_learn():
         assert after[f"free_energy_gap_{layer}"].abs() < 0.01
 
 
+def test_units_of_a_wide_layer_vary():
+    """With all of the variance as noise, many units share what there is, each a little."""
+    spread = {}
+    for noise in (None, 1.0):
+        model = make_net(layers=1, units=96, **({} if noise is None else {"noise": noise}))
+        train_net(model, 15)
+        spread[noise] = model.measures("MEL", whitened().flatten(0, 1))["spread_1"].item()
+    assert spread[None] > 0.15
+    assert spread[None] > 1.5 * spread[1.0]
+
+
 def test_unexplained_is_a_share_of_the_variance():
     """A machine without weights gives back its bias."""
     model, vectors = make_net(layers=1), 3 + 2 * torch.randn(4000, 6)
