@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mgc.data.clips import Batch, random_numbers
 from mgc.errors import MgcError
-from mgc.features.codebook import fit_codebook, nearest_centre
+from mgc.features.codebook import check_enough, fit_codebook, nearest_centre
 from mgc.features.frame_bands import FRAME_FEATURES, FrameBands
 from mgc.features.precision import Float32Module
 
@@ -300,7 +300,7 @@ class SegmentSample:
 
 @torch.no_grad()
 def sample_training_segments(
-    module: LightningModule, segments: SegmentVectors, size: int, seed: int = 0
+    module: LightningModule, segments: SegmentVectors, size: int, seed: int = 0, words: int = 1
 ) -> dict[str, Tensor]:
     """Take a random sample of the segments of the training tracks, in one pass over them.
 
@@ -313,12 +313,14 @@ def sample_training_segments(
         segments: Computes the values.
         size: Largest number of segments.
         seed: Seed of the sample.
+        words: Size of the codebooks that the sample is for, the fewest segments that do.
 
     Returns:
         Joined values of shape (segments, width), by feature, on the CPU.
 
     Raises:
-        MgcError: If there is no data module, or it gives no audio.
+        MgcError: If there is no data module, or too few segments in its training tracks. All
+            devices raise it, so that none waits for another one.
     """
     data = module.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it
     if data is None:
@@ -340,7 +342,18 @@ def sample_training_segments(
             (place < segments.num_segments(length).numpy()[:, None])
             & (batch["track"].numpy()[:, None] >= 0),
         )
-    return _gather(module, *sample.result(), size)
+    keys, values = sample.result()
+    if not len(keys):
+        values = {name: torch.zeros(0, width) for name, width in segments.widths.items()}
+    values = _gather(module, keys, values, size)
+    count = len(next(iter(values.values())))
+    if not count:
+        raise MgcError(
+            "The training tracks have no segment to fit audio words on: none of them could be read "
+            "(mgc data verify tells why)."
+        )
+    check_enough(count, words)
+    return values
 
 
 def share_fitted(module: LightningModule, fitted: nn.Module) -> None:
@@ -376,13 +389,17 @@ def _gather(
     )
     everyone = exchanged.cpu().numpy()
     chosen = np.unique(everyone[everyone < last])[:size]
-    rows = np.flatnonzero(keys <= chosen[-1])
-    counts = [(row <= chosen[-1]).sum() for row in everyone]
-    order = np.unique(np.concatenate([r[r <= chosen[-1]] for r in everyone]), return_index=True)[1]
+    # Every device exchanges values, also one that has none.
+    taken = [np.isin(row, chosen) for row in everyone]
+    counts = [int(some.sum()) for some in taken]
+    rows = torch.from_numpy(np.flatnonzero(np.isin(keys, chosen)))
+    order = np.unique(
+        np.concatenate([k[some] for k, some in zip(everyone, taken, strict=True)]),
+        return_index=True,
+    )[1]
     joined: dict[str, Tensor] = {}
     for name, mine in values.items():
-        padding = (0, 0, 0, int(max(counts)) - len(rows))
-        part = F.pad(mine[torch.from_numpy(rows)], padding).to(module.device)
+        part = F.pad(mine[rows], (0, 0, 0, max(counts) - len(rows))).to(module.device)
         parts: Tensor = module.all_gather(part)  # type: ignore[assignment] # of one tensor
         whole = torch.cat([x[:n] for x, n in zip(parts.cpu(), counts, strict=True)])
         joined[name] = whole[torch.from_numpy(order)]

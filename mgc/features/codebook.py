@@ -65,6 +65,23 @@ def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
     return scores.argmax(-1).view(vectors.shape[:-1])
 
 
+def check_enough(vectors: int, size: int) -> None:
+    """Check that there are as many vectors as words.
+
+    Args:
+        vectors: Number of vectors.
+        size: Number of words.
+
+    Raises:
+        MgcError: If there are fewer.
+    """
+    if vectors < size:
+        raise MgcError(
+            f"{vectors} vectors to make {size} audio words of: use more or longer training "
+            "tracks, or a smaller codebook_size."
+        )
+
+
 @torch.no_grad()
 def fit_codebook(
     vectors: Tensor, size: int, seed: int = 0, iterations: int = 100, tolerance: float = 1e-4
@@ -97,8 +114,7 @@ def fit_codebook(
     Raises:
         MgcError: If there are fewer vectors than centres.
     """
-    if len(vectors) < size:
-        raise MgcError(too_few(len(vectors), size))
+    check_enough(len(vectors), size)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(vectors), generator=generator)[: SAMPLES[-1] * size]
     sample = vectors[order.to(vectors.device)]
@@ -197,14 +213,6 @@ class _Vectors:
         return means, shares * (means[:, 1] - means[:, 0]).square().sum(-1)
 
 
-def too_few(vectors: int, size: int) -> str:
-    """What to say where there are fewer vectors than words."""
-    return (
-        f"{vectors} vectors to make {size} audio words of: use more or longer training tracks, or "
-        "a smaller codebook_size."
-    )
-
-
 def _lloyd(vectors: _Vectors, centres: Tensor, steps: int, tolerance: float) -> Codebook:
     """Lloyd's algorithm with momentum (Nesterov's, as far as the steps go well)."""
     found = vectors.cluster(centres)
@@ -249,11 +257,12 @@ def _split_and_merge(
     loss = torch.cdist(means, means).square()
     loss *= counts[:, None] * counts / (counts[:, None] + counts).clamp(min=1)
     loss.fill_diagonal_(math.inf)
-    least, partner = loss.min(1)
+    least, nearest = loss.min(1)
     pairs = least.argsort(stable=True).tolist()
     splits = gain.argsort(descending=True, stable=True).tolist()
-    least, partner, gain = least.cpu(), partner.tolist(), gain.cpu()
-    new, used = means.clone(), set()
+    losses, partner, gains = least.tolist(), nearest.tolist(), gain.tolist()
+    new = means.clone()
+    used: set[int] = set()
     for one in pairs:
         other = partner[one]
         if one in used or other in used:
@@ -261,7 +270,7 @@ def _split_and_merge(
         used |= {one, other}
         while splits and splits[0] in used:
             splits.pop(0)
-        if not splits or gain[splits[0]] <= least[one]:
+        if not splits or gains[splits[0]] <= losses[one]:
             break
         split = splits.pop(0)
         used.add(split)

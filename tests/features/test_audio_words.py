@@ -1,9 +1,18 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from mgc.errors import MgcError
-from mgc.features.audio_words import AudioWords, SegmentSample, SegmentVectors
+from mgc.features.audio_words import (
+    AudioWords,
+    SegmentSample,
+    SegmentVectors,
+    sample_training_segments,
+)
 
 
 def audio(batch=4, seconds=2.0, seed=0):
@@ -121,6 +130,76 @@ def test_memory_of_a_sample_is_bounded():
         sample.add(values, np.full(shape, track), np.arange(40)[None], np.ones(shape, bool))
         assert sum(len(keys) for keys, _ in sample._pieces) <= 125
     assert len(sample.result()[0]) == 100
+
+
+def batch(*tracks):
+    """Clips of the tracks; those below 0 could not be read."""
+    clips = torch.stack([audio(1, seed=max(track, 0))[0] for track in tracks])
+    zeros = torch.zeros(len(tracks), dtype=torch.long)
+    return {"audio": clips, "track": torch.tensor(tracks), "start": zeros}
+
+
+def sample_on_devices(*loaders, words=1, size=25):
+    """What each device gets, or the error that it raises.
+
+    Devices are threads. One that does not take part in an exchange, or one too many, makes the
+    others time out.
+    """
+    barrier = threading.Barrier(len(loaders), timeout=20)
+    slots = [None] * len(loaders)
+
+    def device(rank):
+        def all_gather(tensor):
+            slots[rank] = tensor
+            barrier.wait()
+            everyone = torch.stack(slots)
+            barrier.wait()
+            return everyone
+
+        data = SimpleNamespace(train_dataloader=lambda: loaders[rank])
+        trainer = SimpleNamespace(datamodule=data, limit_train_batches=1.0, world_size=len(loaders))
+        module = SimpleNamespace(trainer=trainer, device=torch.device("cpu"), all_gather=all_gather)
+        segments = SegmentVectors(features=["SFM", "MEL"])
+        try:
+            return sample_training_segments(module, segments, size, words=words)
+        except MgcError as error:
+            barrier.wait()  # all devices end here, or none
+            return str(error)
+
+    with ThreadPoolExecutor(len(loaders)) as pool:
+        return list(pool.map(device, range(len(loaders))))
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        ([batch(0, 1)], [batch(2, 3)]),
+        ([batch(0, 1), batch(2)], [batch(3, 0)]),
+        ([batch(0, 1, 2, 3)], [batch(-1)]),
+        ([batch(-1, -1)], [batch(3, 1), batch(2, 0)], []),
+    ],
+    ids=["halves", "one track twice", "nothing readable", "nothing at all"],
+)
+def test_devices_get_the_sample_of_one(shares):
+    (expected,) = sample_on_devices([batch(0, 1, 2, 3)])
+    for found in sample_on_devices(*shares):
+        assert {name: len(x) for name, x in found.items()} == {"SFM": 25, "MEL": 25}
+        for name, values in found.items():
+            torch.testing.assert_close(values, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("shares", "match"),
+    [
+        (([batch(0)], [batch(-1)]), "10 vectors to make 11 audio words of"),
+        (([batch(-1)], [batch(-1)]), "no segment to fit audio words on"),
+        (([],), "no segment to fit audio words on"),
+    ],
+)
+def test_all_devices_tell_of_too_few_segments(shares, match):
+    errors = sample_on_devices(*shares, words=11)
+    assert len(set(errors)) == 1
+    assert match in errors[0]
 
 
 @pytest.mark.parametrize(
