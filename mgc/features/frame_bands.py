@@ -53,28 +53,36 @@ def quarter_octave_bands(sample_rate: float, frame_length: int) -> list[tuple[in
     return bands
 
 
-def spectral_flatness(power: Tensor) -> Tensor:
-    """Geometric over arithmetic mean of powers.
+def spectral_flatness(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
+    """Geometric over arithmetic mean of the powers in bands.
 
     Args:
         power: Powers above 0, of shape (..., bins).
+        bands: First bin and last bin of each band.
 
     Returns:
-        Values from 0 (one bin) to 1 (all bins alike), of shape (...).
+        Values from 0 (one bin) to 1 (all bins alike), of shape (..., bands).
     """
-    return power.log().mean(-1).exp() / power.mean(-1)
+    # Bands overlap: the logarithm is taken once.
+    log = power.log()
+    return torch.stack(
+        [log[..., a : b + 1].mean(-1).exp() / power[..., a : b + 1].mean(-1) for a, b in bands], -1
+    )
 
 
-def spectral_crest(power: Tensor) -> Tensor:
-    """Peak amplitude over root-mean-square amplitude.
+def spectral_crest(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
+    """Peak amplitude over root-mean-square amplitude in bands.
 
     Args:
         power: Powers above 0, of shape (..., bins).
+        bands: First bin and last bin of each band.
 
     Returns:
-        Values from 1 (all bins alike) to the root of the number of bins (one bin), of shape (...).
+        Values from 1 (all bins alike) to the root of the number of bins (one bin), of shape
+        (..., bands).
     """
-    return (power.amax(-1) / power.mean(-1)).sqrt()
+    inside = [power[..., a : b + 1] for a, b in bands]
+    return torch.stack([(x.amax(-1) / x.mean(-1)).sqrt() for x in inside], -1)
 
 
 class FrameBands(Float32Module):
@@ -147,15 +155,21 @@ class FrameBands(Float32Module):
             MgcError: If the shape is wrong or the clips are shorter than a frame.
         """
         with torch.autocast(audio.device.type, enabled=False):
-            power = self.spectrum(clean_audio(audio, self.frame_length)) * self.scale
-            values = {}
-            if "MEL" in self.features:
-                values["MEL"] = 10 * (power @ self.mel_basis).clamp(min=MIN_POWER).log10()
-            if len(values) < len(self.features):
-                power = power.clamp(min=MIN_POWER)
-                measures = {"SFM": spectral_flatness, "SCF": spectral_crest}
-                for name in self.features:
-                    if name in measures:
-                        bands = [measures[name](power[..., a : b + 1]) for a, b in self.bands]
-                        values[name] = torch.stack(bands, -1)
-            return {name: values[name] for name in self.features}
+            audio = clean_audio(audio, self.frame_length)
+            if audio.device.type != "cpu" or torch.compiler.is_compiling():
+                return self._measure(audio)
+            # What one clip needs stays in the cache: half the time of the whole batch at once.
+            clips = [self._measure(clip) for clip in audio.split(1)]
+            return {name: torch.cat([clip[name] for clip in clips]) for name in self.features}
+
+    def _measure(self, audio: Tensor) -> dict[str, Tensor]:
+        power = self.spectrum(audio) * self.scale
+        values = {}
+        if "MEL" in self.features:
+            values["MEL"] = 10 * (power @ self.mel_basis).clamp(min=MIN_POWER).log10()
+        power = power.clamp(min=MIN_POWER)
+        if "SFM" in self.features:
+            values["SFM"] = spectral_flatness(power, self.bands)
+        if "SCF" in self.features:
+            values["SCF"] = spectral_crest(power, self.bands)
+        return {name: values[name] for name in self.features}
