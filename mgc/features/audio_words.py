@@ -212,6 +212,10 @@ class AudioWords(Float32Module):
     def fit(self, samples: Mapping[str, Tensor], seed: int = 0) -> dict[str, float]:
         """Fit the whitening and the codebooks.
 
+        Memory is that of the samples, whose size does not depend on the number of tracks (see
+        :class:`SegmentSample`), and, for one feature at a time, of its whitened vectors: 4 MB for
+        256 words of 256 vectors of 16 numbers, for a million tracks as for a hundred.
+
         Args:
             samples: Joined values of training segments, of shape (segments, width), by feature
                 (see :func:`sample_training_segments`).

@@ -95,7 +95,8 @@ def fit_codebook(
     momentum; one that makes things worse is taken back. A centre that loses all its vectors moves
     to the vector that is farthest from its own.
 
-    Beside the vectors, memory holds a sample and, for each vector, two numbers.
+    Memory beside the vectors: 24 bytes a vector, a sample of 256 vectors a centre, and distances of
+    a few thousand vectors.
 
     Source: splitting and merging as in Kaukoranta, Fränti and Nevalainen, "Iterative
     split-and-merge algorithm for vector quantization codebook generation", Optical Engineering 37
