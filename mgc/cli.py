@@ -62,7 +62,7 @@ COMMANDS = {
         "mgc.commands.extract:extract", "Features of every layer of a model", resumes=True
     ),
     "transfer": Command(
-        "mgc.commands.transfer:transfer", "What features are worth for another task"
+        "mgc.commands.transfer:transfer", "What features are worth for another task", resumes=True
     ),
     "crossval": Command("mgc.commands.crossval:crossval", "Cross-validate a model", resumes=True),
     "sweep": Command("mgc.commands.sweep:sweep", "Train with many settings", resumes=True),
@@ -71,7 +71,9 @@ COMMANDS = {
     ),
     "fuse": Command("mgc.commands.fuse:fuse", "Combine what several models said"),
     "separate": Command(
-        "mgc.commands.separate:separate", "Harmonic and percussive waveforms of songs"
+        "mgc.commands.separate:separate",
+        "Harmonic and percussive waveforms of songs",
+        resumes=True,
     ),
     "plot components": Command(
         "mgc.commands.plot_components:plot_components",
@@ -87,6 +89,7 @@ COMMANDS = {
     "reproduce gwardys2014": Command(
         "mgc.commands.reproduce_gwardys2014:reproduce_gwardys2014",
         "Networks and SVMs on three components of GTZAN, beside the paper's tables",
+        resumes=True,
     ),
     "reproduce zhang2015": Command(
         "mgc.commands.reproduce_zhang2015:reproduce_zhang2015",

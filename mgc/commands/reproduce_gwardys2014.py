@@ -157,6 +157,8 @@ def extract_options(trained: Path) -> dict[str, Any]:
         "clip_seconds": data["clip_seconds"],
         "hop_seconds": data["hop_seconds"],
         "resampling": "fast",
+        # Several would start this command once more for each.
+        "devices": 1,
     }
 
 
