@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgc.features.audio_words import AudioWords, SegmentVectors
