@@ -244,7 +244,7 @@ class KCNNClassifier(MusicModel):
         if self.words.segments.fitted:
             return
         sample = sample_training_segments(
-            self, self.words.segments, self.sample_size, self.codebook_seed
+            self, self.words.segments, self.sample_size, self.codebook_seed, self.words.size
         )
         if self.trainer.is_global_zero:
             inertia = self.words.fit(sample, self.codebook_seed)
