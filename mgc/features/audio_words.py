@@ -147,7 +147,7 @@ class SegmentVectors(Float32Module):
         for name, values in samples.items():
             mean = values.mean(0, dtype=torch.float64)
             covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-            for part in values.split(65536):
+            for part in values.split(4096):
                 centred = part.double() - mean
                 covariance += (centred.T @ centred).cpu() / len(values)
             variance, axes = torch.linalg.eigh(covariance)
@@ -245,8 +245,9 @@ class SegmentSample:
     the segments with the smallest numbers stay. So the sample is the same in whatever order, in
     whatever batches and on however many devices the segments come.
 
-    Memory: at most 1.25 × ``size`` × width floats. For the three features (656 numbers a segment)
-    and 256 words of 256 vectors that is 0.22 GB, for a hundred tracks as for a million.
+    Memory: at most 1.25 × ``size`` × width floats, and somewhat more than that again for a moment,
+    while segments are left out. For the three features (656 numbers a segment) and 256 words of 256
+    vectors that is 0.22 GB and for a moment 0.5 GB, for a hundred tracks as for a million.
     """
 
     def __init__(self, size: int, seed: int = 0) -> None:
@@ -258,7 +259,6 @@ class SegmentSample:
         """
         self.size = size
         self.seed = seed
-        self.keys = np.empty(0, np.int64)
         self._pieces: list[tuple[np.ndarray, dict[str, Tensor]]] = []
         self._limit = np.iinfo(np.int64).max
 
@@ -286,7 +286,7 @@ class SegmentSample:
     def result(self) -> tuple[np.ndarray, dict[str, Tensor]]:
         """Random numbers of the segments in the sample, which rise, and their values."""
         self._prune()
-        return self._pieces[0] if self._pieces else (self.keys, {})
+        return self._pieces[0] if self._pieces else (np.empty(0, np.int64), {})
 
     def _prune(self) -> None:
         if not self._pieces:
@@ -368,7 +368,8 @@ def share_fitted(module: LightningModule, fitted: nn.Module) -> None:
         fitted: Module with the constants.
     """
     for buffer in fitted.buffers():
-        buffer.copy_(module.trainer.strategy.broadcast(buffer))
+        # From the CPU: others would unpack a tensor of the first GPU on that very GPU.
+        buffer.copy_(module.trainer.strategy.broadcast(buffer.cpu()))
 
 
 def _limit(loader: Iterable[Batch], limit: int | float | None) -> int | None:

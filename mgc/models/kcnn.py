@@ -169,13 +169,15 @@ class KCNNClassifier(MusicModel):
             k: Largest values of a unit that are kept, in their order (table 1).
             hidden: Units of the hidden layer, the song representation (table 1).
             learn_tables: Whether the lookup tables are learned; if not, they stay the cluster
-                centres (``ULT`` in the paper).
+                centres (``ULT`` in the paper), and ``table_lr`` has no effect.
             vectors_per_word: Random training segments for each word that the codebooks are fitted
                 on.
             codebook_seed: Seed of those segments and of k-means.
-            weight_decay: λ of the penalty λ/2‖θ‖² (table 1).
-            lr: Learning rate (table 1), unless the configuration has an ``optimizer`` section.
-            table_lr: Learning rate of the lookup tables; by default ``lr``, as in the paper.
+            weight_decay: λ of the penalty λ/2‖θ‖² (table 1), of tables, weights and biases. It and
+                ``lr`` hold unless the configuration has an ``optimizer`` section.
+            lr: Learning rate (table 1).
+            table_lr: Learning rate of the lookup tables; by default ``lr``, as in the paper. It
+                does not go with an ``optimizer`` section.
             **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
 
         Raises:
@@ -186,6 +188,10 @@ class KCNNClassifier(MusicModel):
             raise MgcError(f"features={features!r}: choose MEL, SFM, SCF or ALL.")
         if vectors_per_word < 1:
             raise MgcError(f"vectors_per_word={vectors_per_word}: at least 1 is needed.")
+        rates = {"weight_decay": weight_decay, "lr": lr, "table_lr": table_lr}
+        for name, value in rates.items():
+            if value is not None and not value >= 0:
+                raise MgcError(f"{name}={value}: must be at least 0.")
         names = FRAME_FEATURES if features == "ALL" else (features,)
         self.words = AudioWords(
             SegmentVectors(self.sample_rate, names, segment_frames, components), codebook_size
@@ -196,7 +202,7 @@ class KCNNClassifier(MusicModel):
         self.codebook_seed = codebook_seed
         self.weight_decay = weight_decay
         self.cache: SegmentCache | None = None
-        self.table_lr = lr if table_lr is None else table_lr
+        self.table_lr = table_lr
 
     def forward(self, audio: Tensor, length: Tensor | None = None) -> Tensor:
         """Score tracks.
@@ -237,7 +243,18 @@ class KCNNClassifier(MusicModel):
         return self.net(self.cache(self.words, audio, length), self._segments(length))
 
     def on_fit_start(self) -> None:
-        """Fit the codebooks, unless a checkpoint brought them."""
+        """Fit the codebooks, unless a checkpoint brought them.
+
+        Raises:
+            MgcError: If there are too few training segments, or an ``optimizer`` section beside
+                ``table_lr``.
+        """
+        # An optimizer section takes the place of the method.
+        if self.table_lr is not None and "configure_optimizers" in vars(self):
+            raise MgcError(
+                f"table_lr={self.table_lr} is ignored with an optimizer section: leave one of them "
+                "out."
+            )
         super().on_fit_start()
         # The codebooks stay as they are from here on, and so do the words of every track.
         self.cache = SegmentCache()
@@ -269,7 +286,8 @@ class KCNNClassifier(MusicModel):
         """Make the paper's optimizer: plain gradient descent with an L2 penalty."""
         tables = [p for p in self.net.tables.parameters() if p.requires_grad]
         rest = [p for n, p in self.named_parameters() if not n.startswith("net.tables.")]
-        groups: list[dict[str, Any]] = [{"params": rest}, {"params": tables, "lr": self.table_lr}]
+        table_lr = self.lr if self.table_lr is None else self.table_lr
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": tables, "lr": table_lr}]
         return torch.optim.SGD(groups, self.lr, weight_decay=self.weight_decay)
 
     def _segments(self, length: Tensor | None) -> Tensor | None:

@@ -11,6 +11,7 @@ from mgc.errors import MgcError
 from mgc.features.audio_words import sample_training_segments
 from mgc.features.segment_cache import SegmentCache
 from mgc.models.kcnn import KCNN, KCNNClassifier
+from mgc.training import cli
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -231,11 +232,22 @@ def test_two_devices_share_the_codebook_of_one(tones, tmp_path):
         ({"window": 4}, "window=4: an odd number"),
         ({"k": 0}, "k=0: at least 1"),
         ({"vectors_per_word": 0}, "vectors_per_word=0"),
+        ({"weight_decay": -1e-4}, "weight_decay=-0.0001: must be at least 0"),
+        ({"table_lr": -2.0}, r"table_lr=-2\.0: must be at least 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, match):
     with pytest.raises(MgcError, match=match):
         classifier(**settings)
+
+
+def test_a_rate_of_the_tables_does_not_go_with_an_optimizer_section(tones, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = f"fit --config {CONFIGS / 'kcnn_gtzan.yaml'} --data.root {tones}"
+    words += " --model.table_lr 2 --optimizer AdamW --data.split stratified --data.num_workers 0"
+    words += " --trainer.logger=false --trainer.accelerator=cpu"
+    with pytest.raises(MgcError, match=r"table_lr=2\.0 is ignored with an optimizer section"):
+        cli.main(words.split())
 
 
 def test_too_few_tracks_for_the_codebook(tones, tmp_path):
