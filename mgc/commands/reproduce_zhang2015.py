@@ -31,7 +31,8 @@ PLUGIN = "plugins/mgc-segment-codes"
 #: Section 4.1: ten balanced folds; the given split of ISMIR 2004.
 FOLDS = {"gtzan": 10, "ismir2004": 1}
 
-#: Settings of the data that `mgc extract` has options of its own for, or that only training uses.
+#: Settings of the data that `mgc extract` has options of its own for or takes from the checkpoint,
+#: or that only training uses.
 ELSEWHERE = (
     "root", "sample_rate", "clip_seconds", "hop_seconds", "clips_per_track", "batch_size",
     "num_workers",
@@ -62,9 +63,10 @@ def reproduce_zhang2015(
     checkpoint, and go to `mgc transfer`, which chooses the settings of an RBF kernel on the fold's
     validation tracks. Each command is shown before it runs. Interrupted, it goes on where it
     stopped when the same command is given again; other features, systems, --test_folds or
-    --repeats of the same OUT are added to the same table. Written to OUT: a folder for each row
-    and feature; tables.md, after each of them, with the paper's table beside ours, and whether the
-    order of its rows is found again; and in the end report with confusion matrices by feature.
+    --repeats of the same OUT are added to the same table, while other tracks or splits are refused.
+    Written to OUT: a folder for each row and feature; tables.md, after each of them, with the
+    paper's table beside ours, and whether the order of its rows is found again; and in the end
+    report with confusion matrices by feature.
 
     The rows of sparse coding, the autoencoder and the deep belief net need the plugin
     mgc-segment-codes. Words after `--` are options of `mgc fit` for every network; settings of a
@@ -129,13 +131,14 @@ def reproduce_zhang2015(
     for results in read_cells(folder).values():
         if set(results.labels) != set(TASKS[data].GENRES):
             raise MgcError(f"{folder} holds results of other genres: choose another --out.")
-    music = describe_music(root, data)
     settings: dict[str, Any] = {
         "folds": FOLDS[data] if folds is None else folds,
         "test_folds": test_folds,
         "repeats": repeats,
         "jobs": jobs,
     }
+    refuse_other_splits(folder, root, settings["folds"], overrides)
+    music = describe_music(root, data)
     words = options_of(networks, overrides)
 
     def write() -> "tuple[str, dict[Cell, Results]]":
@@ -199,14 +202,9 @@ def options_of(networks: Sequence[str], overrides: Sequence[str]) -> dict[str, l
         The options of each network: settings of a model only where the model has them, unless none
         has, which training then tells.
     """
-    options: list[list[str]] = []
-    for word in overrides:
-        if word.startswith("--") or not options:
-            options.append([])
-        options[-1].append(word)
     models = {network: COMPETITORS.get(network, "kcnn") for network in networks}
     given: dict[str, list[str]] = {network: [] for network in networks}
-    for option in options:
+    for option in _options(overrides):
         name = option[0].partition("=")[0].replace(".init_args.", ".")
         taking = [network for network in networks if _takes(models[network], name)]
         if taking and len(taking) < len(models):
@@ -215,6 +213,36 @@ def options_of(networks: Sequence[str], overrides: Sequence[str]) -> dict[str, l
         for network in taking or networks:
             given[network] += option
     return given
+
+
+def refuse_other_splits(folder: Path, root: str, folds: int, overrides: Sequence[str]) -> None:
+    """Refuse a folder whose figures are of other tracks or splits.
+
+    Differences between rows of different tests say nothing of the rows.
+
+    Args:
+        folder: Folder of the reproduction.
+        root: Folder with the data set.
+        folds: Number of folds.
+        overrides: Options of ``mgc fit``.
+
+    Raises:
+        MgcError: If a network there was tested on others.
+    """
+    asked = {"root": root, "folds": folds, "split": _split(overrides)}
+    for tests in sorted(folder.glob("*/test/tracks.parquet")):
+        plan = json.loads((tests.parents[1] / "crossval.json").read_text())
+        words = plan["overrides"]
+        # The root is the first of them.
+        there = {
+            "root": words[0].partition("=")[2], "folds": plan["folds"], "split": _split(words)
+        }  # fmt: skip
+        for name, value in asked.items():
+            if there[name] != value:
+                raise MgcError(
+                    f"{tests.parents[1]} has another {name} ({there[name]}, not {value}): figures "
+                    "of other tests do not belong in one table. Choose another --out."
+                )
 
 
 def fit_machines(trained: Path, out: Path, root: str, data: str) -> None:
@@ -367,7 +395,7 @@ def changes(folder: Path) -> str:
 
 
 def _machines(folder: Path, trained: "Results") -> "Results | None":
-    """Decisions of the machines of all folds; nothing if one is missing."""
+    """Decisions of the machines of all folds; nothing if one is missing or of another network."""
     import pandas as pd
 
     from mgc.evaluation.results import transferred
@@ -375,11 +403,9 @@ def _machines(folder: Path, trained: "Results") -> "Results | None":
     parts = []
     for seed, fold, checkpoint in tested(trained):
         place = folder / f"seed{seed}_fold{fold}"
-        if not (place / "predictions.parquet").is_file():
+        if not is_fitted(place, checkpoint):
             return None
         part = transferred(place)
-        if part.source["checkpoint"] != checkpoint:
-            return None
         parts.append(part)
         for rows in (part.clips, part.tracks):
             rows["seed"], rows["fold"] = seed, fold
@@ -397,6 +423,26 @@ def _choose(option: str, text: str, known: Sequence[str]) -> list[str]:
     for word in sorted(words - set(known)):
         raise MgcError(f"--{option} {text}: {word!r} is none of {', '.join(known)}.")
     return [name for name in known if name in words]
+
+
+def _options(words: Sequence[str]) -> list[list[str]]:
+    """Divide words into options, each with its values."""
+    options: list[list[str]] = []
+    for word in words:
+        if word.startswith("--") or not options:
+            options.append([])
+        options[-1].append(word)
+    return options
+
+
+def _split(words: Sequence[str]) -> str:
+    """Find the split that options name."""
+    split = "that of the configuration"
+    for first, *values in _options(words):
+        name, _, value = first.replace(".init_args.", ".").partition("=")
+        if name == "--data.split":
+            split = value or " ".join(values)
+    return split
 
 
 def _takes(model: str, option: str) -> bool:

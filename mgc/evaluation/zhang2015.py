@@ -153,7 +153,8 @@ def order(cells: Mapping[Cell, Results], data: str) -> str:
         "the same pairs (over all, where ours has none). Intervals are paired bootstrap intervals "
         "over the tracks tested in all of them, each of 95 % by itself; they say nothing of other "
         "runs (--repeats). Confirmed: the interval lies above 0; contradicted: below 0; open: it "
-        "contains 0."
+        "contains 0. Support vector machines are fitted on training and validation tracks, after "
+        "the latter have chosen their settings; networks learn from the training tracks alone."
     )
     return "\n".join([*lines, "", note])
 

@@ -1,5 +1,6 @@
 """The whole experiment at tiny size, its folds in this process."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,13 +10,21 @@ from layouts import write_ismir2004
 
 from mgc import registry
 from mgc.cli import main
-from mgc.commands.reproduce_zhang2015 import COMPETITORS, options_of, reproduce_zhang2015
+from mgc.commands.extract import digest_of
+from mgc.commands.reproduce_zhang2015 import (
+    COMPETITORS,
+    is_fitted,
+    options_of,
+    refuse_other_splits,
+    reproduce_zhang2015,
+)
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.evaluation import crossval
 from mgc.evaluation.fold_run import run_fold
 from mgc.evaluation.fusion import load_run
 from mgc.evaluation.results import Results
+from mgc.parquet import write_parquet
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -167,6 +176,40 @@ class Codes(L.LightningModule):
     assert "--model.table_lr: no setting of sparse_coding, and left out" in capsys.readouterr().out
     # A mistake goes to all, so that training tells.
     assert options_of(["kcnn"], ["--model.tabel_lr=2"]) == {"kcnn": ["--model.tabel_lr=2"]}
+
+
+def test_figures_of_other_tracks_or_splits_do_not_come_into_the_table(tmp_path):
+    trained = tmp_path / "kcnn_MEL"
+    words = ["--data.root=music", "--model.features=MEL", "--data.split", "fault_filtered"]
+    (trained / "test").mkdir(parents=True)
+    (trained / "crossval.json").write_text(json.dumps({"folds": 1, "overrides": words}))
+    split = ["--trainer.max_epochs", "2", "--data.init_args.split=fault_filtered"]
+    # Nothing was tested yet.
+    refuse_other_splits(tmp_path, "other", 1, split)
+    (trained / "test" / "tracks.parquet").touch()
+    refuse_other_splits(tmp_path, "music", 1, split)
+    with pytest.raises(MgcError, match=r"kcnn_MEL has another root \(music, not other\)"):
+        refuse_other_splits(tmp_path, "other", 1, split)
+    with pytest.raises(MgcError, match=r"another folds \(1, not 10\)"):
+        refuse_other_splits(tmp_path, "music", 10, split)
+    with pytest.raises(MgcError, match=r"another split .*not that of the configuration"):
+        refuse_other_splits(tmp_path, "music", 1, split[:2])
+
+
+def test_a_machine_is_of_one_checkpoint(tmp_path):
+    checkpoint = tmp_path / "best.ckpt"
+    checkpoint.write_bytes(b"weights")
+    place = tmp_path / "seed0_fold0"
+    assert not is_fitted(place, str(checkpoint))
+    source = {"checkpoint": str(checkpoint), "sha256": digest_of(str(checkpoint))}
+    write_parquet(pd.DataFrame({"track": ["a"]}), place / "predictions.parquet", {"source": source})
+    assert is_fitted(place, str(checkpoint))
+    assert not is_fitted(place, "other.ckpt")
+    checkpoint.write_bytes(b"other weights")
+    assert not is_fitted(place, str(checkpoint))
+    # Results outlive the checkpoints that they are of.
+    checkpoint.unlink()
+    assert is_fitted(place, str(checkpoint))
 
 
 @pytest.mark.parametrize(
