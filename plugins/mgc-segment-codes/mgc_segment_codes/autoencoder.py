@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mgc.errors import MgcError
 from mgc_segment_codes.base import SegmentCoder
 
 
@@ -23,8 +24,13 @@ class Autoencoder(SegmentCoder):
             units: Units of the hidden layer of each feature.
             corruption: Share of the inputs zeroed in training.
             **kwargs: Arguments of :class:`mgc_segment_codes.base.SegmentCoder`.
+
+        Raises:
+            MgcError: If a setting is out of range.
         """
         super().__init__(**kwargs)
+        if not 0 <= corruption < 1:
+            raise MgcError(f"corruption={corruption}: must be at least 0 and below 1.")
         self.make_head(units)
         widths = self.segments.dimensions
         self.encoders = nn.ModuleDict({n: nn.Linear(w, units) for n, w in widths.items()})

@@ -58,6 +58,10 @@ class SegmentCoder(MusicModel):
         super().__init__(**kwargs)
         if features not in (*FRAME_FEATURES, "ALL"):
             raise MgcError(f"features={features!r}: choose MEL, SFM, SCF or ALL.")
+        if sample_size < 1:
+            raise MgcError(f"sample_size={sample_size}: at least 1 is needed.")
+        if sample_seed < 0:
+            raise MgcError(f"sample_seed={sample_seed}: at least 0 is needed.")
         names = FRAME_FEATURES if features == "ALL" else (features,)
         self.segments = SegmentVectors(self.sample_rate, names, segment_frames, components)
         self.sample_size = sample_size
@@ -160,7 +164,7 @@ class SegmentCoder(MusicModel):
         Returns:
             ``codes`` of shape (batch, size × features).
         """
-        return {"codes": self.pool(self.segments(audio), length)}
+        return {"codes": self.pool(self._cast(self.segments(audio)), length)}
 
     def forward(self, audio: Tensor, length: Tensor | None = None) -> Tensor:
         """Score tracks by the linear layer.
@@ -246,8 +250,12 @@ class SegmentCoder(MusicModel):
     def _vectors(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
         audio, length = batch["audio"], batch.get("length")
         if self.cache is None:
-            return self.segments(audio), length
-        return self.cache(self.segments, audio, length), length
+            return self._cast(self.segments(audio)), length
+        return self._cast(self.cache(self.segments, audio, length)), length
+
+    def _cast(self, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give vectors the type of the weights, where a trainer casts whole models."""
+        return {name: x.to(self.head.weight.dtype) for name, x in vectors.items()}
 
     def _inside(self, values: Tensor, length: Tensor) -> Tensor:
         place = torch.arange(values.shape[1], device=values.device)

@@ -80,8 +80,10 @@ class SparseCoding(SegmentCoder):
         """
         super().__init__(**kwargs)
         self.make_head(atoms)
-        if alpha <= 0:
+        if not alpha > 0:
             raise MgcError(f"alpha={alpha}: must be greater than 0.")
+        if min(dictionary_segments, passes, steps) < 1:
+            raise MgcError("dictionary_segments, passes and steps: at least 1 is needed.")
         self.alpha = alpha
         self.dictionary_segments = dictionary_segments
         self.passes = passes
@@ -111,8 +113,11 @@ class SparseCoding(SegmentCoder):
     def signed_code(self, feature: str, vectors: Tensor) -> Tensor:
         """Code vectors; what gives them back has signs."""
         atoms = self.get_buffer(f"atoms_{feature}")
+        # Steps as small as the last ones are lost in half precision.
+        dtype = torch.promote_types(vectors.dtype, torch.float32)
         with torch.autocast(vectors.device.type, enabled=False):
-            return lasso(vectors, atoms.to(vectors.dtype), self.alpha, self.steps)
+            codes = lasso(vectors.to(dtype), atoms.to(dtype), self.alpha, self.steps)
+        return codes.to(vectors.dtype)
 
     def code(self, feature: str, vectors: Tensor) -> Tensor:
         """Magnitudes of the codes (see :meth:`SegmentCoder.code`)."""

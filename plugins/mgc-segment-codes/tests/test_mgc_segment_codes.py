@@ -275,10 +275,39 @@ def test_padding_does_not_count_and_labels_do_not_reach_the_codes():
     assert model.head.weight.grad is not None
 
 
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    root = tmp_path_factory.mktemp("music")
+    write_gtzan(root)
+    return registry.load("data", "gtzan")(
+        str(root), sample_rate=8000, clip_seconds=2.0, short="keep", batch_size=8
+    )
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_models_that_a_trainer_casts_learn(model, music):
+    """Segments keep their precision, and codes take the type of the weights."""
+    coder = model(num_classes=10, sample_rate=8000, components=4, **SMALL[model])
+    trainer = Trainer(
+        precision="bf16-true", max_epochs=1, accelerator="cpu", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(coder, music)
+    assert coder.segments.get_buffer("whitening_MEL").dtype == torch.float32
+    codes = coder.features(0.1 * torch.randn(2, 16000))["codes"]
+    assert codes.dtype == coder.head.weight.dtype == torch.bfloat16
+    assert codes.isfinite().all()
+    assert codes.ne(0).any()
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [
         (lambda: make_wrong(SparseCoding, alpha=0), "alpha=0"),
+        (lambda: make_wrong(SparseCoding, steps=0), "dictionary_segments, passes and steps"),
+        (lambda: make_wrong(SparseCoding, sample_size=0), "sample_size=0: at least 1"),
+        (lambda: make_wrong(SparseCoding, sample_seed=-1), "sample_seed=-1: at least 0"),
+        (lambda: make_wrong(Autoencoder, corruption=1.5), "corruption=1.5: must be at least 0"),
         (lambda: make_wrong(Autoencoder, features="mel"), "choose MEL, SFM, SCF or ALL"),
         (lambda: make_wrong(DeepBeliefNet, layers=0), "layers, layer_epochs and mini_batch"),
         (lambda: make_wrong(DeepBeliefNet, noise=0), "noise=0: must be greater than 0"),
