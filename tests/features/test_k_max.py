@@ -36,6 +36,18 @@ def test_ties_at_the_threshold_keep_the_earlier():
     assert k_max_pool(torch.tensor([[[2.0, 5.0, 2.0]]]), 2).tolist() == [[[2, 5]]]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    """Values as low as the type has them are kept, and what pads is not."""
+    values = torch.randn(3, 4, 30, generator=torch.Generator().manual_seed(0)).to(dtype)
+    values[0, :, :28] = torch.finfo(dtype).min
+    lengths = torch.tensor([29, 30, 4])
+    expected = loop(values.double().numpy(), 5, lengths.tolist())
+    pooled = k_max_pool(values, 5, lengths)
+    assert pooled.dtype == dtype
+    assert torch.equal(pooled.double(), torch.from_numpy(expected))
+
+
 def test_padding_is_never_kept():
     values = torch.tensor([[[-3.0, -1.0, -2.0, 9.0, 9.0]]])
     assert k_max_pool(values, 2, torch.tensor([3])).tolist() == [[[-1, -2]]]

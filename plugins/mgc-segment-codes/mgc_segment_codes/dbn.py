@@ -1,5 +1,6 @@
 """Stacked restricted Boltzmann machines."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.models.base import readable
 from mgc_segment_codes.base import SegmentCoder
+
+log = logging.getLogger(__name__)
 
 #: Standard deviation of the first weights (Hinton 2010, section 8).
 WEIGHT_STD = 0.01
@@ -175,6 +178,18 @@ class DeepBeliefNet(SegmentCoder):
         )
         for name, width in self.segments.dimensions.items():
             self.register_buffer(f"compared_{name}", torch.zeros(COMPARED, width))
+
+    def on_fit_start(self) -> None:
+        """Fit the whitening, and tell if training ends before the topmost machine learns."""
+        super().on_fit_start()
+        begins, epochs = (len(self.rates) - 1) * self.layer_epochs, self.trainer.max_epochs
+        if epochs is not None and 0 <= epochs <= begins and self.trainer.is_global_zero:
+            log.warning(
+                "segment_dbn: training ends after %d epochs; the topmost layer, which gives the "
+                "codes, learns from epoch %d on. Raise trainer.max_epochs or lower layer_epochs.",
+                epochs,
+                begins + 1,
+            )
 
     def learning(self) -> int:
         """Number, from 0, of the machine that learns in this epoch."""

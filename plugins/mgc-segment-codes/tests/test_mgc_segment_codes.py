@@ -204,6 +204,16 @@ def test_machines_learn_one_after_the_other():
     assert moved == [[True, False]] * 2 + [[False, True]] * 2
 
 
+def test_a_layer_that_will_not_learn_is_told(caplog):
+    with caplog.at_level("WARNING", "mgc_segment_codes"):
+        train_net(make_net(layer_epochs=1), 2)
+        assert not caplog.records
+        train_net(make_net(layer_epochs=2), 2)
+    (record,) = caplog.records
+    assert "ends after 2 epochs" in record.getMessage()
+    assert "from epoch 3 on" in record.getMessage()
+
+
 def test_a_resumed_net_ends_like_an_unbroken_one(tmp_path):
     """In the last epoch of a machine, with the momentum that it had."""
     whole = make_net()
