@@ -230,8 +230,9 @@ def refuse_other_splits(folder: Path, root: str, folds: int, overrides: Sequence
         MgcError: If a network there was tested on others.
     """
     asked = {"root": root, "folds": folds, "split": _split(overrides)}
-    for tests in sorted(folder.glob("*/test/tracks.parquet")):
-        plan = json.loads((tests.parents[1] / "crossval.json").read_text())
+    for _, trained, plan in _plans(folder):
+        if not (trained / "test" / "tracks.parquet").is_file():
+            continue
         words = plan["overrides"]
         # The root is the first of them.
         there = {
@@ -240,7 +241,7 @@ def refuse_other_splits(folder: Path, root: str, folds: int, overrides: Sequence
         for name, value in asked.items():
             if there[name] != value:
                 raise MgcError(
-                    f"{tests.parents[1]} has another {name} ({there[name]}, not {value}): figures "
+                    f"{trained} has another {name} ({there[name]}, not {value}): figures "
                     "of other tests do not belong in one table. Choose another --out."
                 )
 
@@ -374,24 +375,29 @@ def changes(folder: Path) -> str:
     Returns:
         A paragraph and an empty line; nothing if none did.
     """
-    from mgc.evaluation.published.zhang2015 import FEATURES
-    from mgc.evaluation.zhang2015 import ROWS
-
     networks: dict[str, list[str]] = {}
-    for network in dict.fromkeys(row.network for row in ROWS.values()):
-        plans = [folder / f"{network}_{feature}" / "crossval.json" for feature in FEATURES]
-        given = {
-            # After the root and the feature.
-            shlex.join(json.loads(plan.read_text())["overrides"][2:])
-            for plan in plans
-            if plan.is_file()
-        }
-        for words in sorted(given - {""}):
-            networks.setdefault(words, []).append(network)
+    for network, _, plan in _plans(folder):
+        # After the root and the feature.
+        words = shlex.join(plan["overrides"][2:])
+        if words and network not in networks.setdefault(words, []):
+            networks[words].append(network)
     if not networks:
         return ""
     lines = [f"`{words}` ({', '.join(names)})" for words, names in networks.items()]
     return f"Configurations were changed: {'; '.join(lines)}.\n\n"
+
+
+def _plans(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """List the cross-validations of a reproduction: network, folder, what was asked for."""
+    from mgc.evaluation.published.zhang2015 import FEATURES
+    from mgc.evaluation.zhang2015 import ROWS
+
+    for network in dict.fromkeys(row.network for row in ROWS.values()):
+        for feature in FEATURES:
+            trained = folder / f"{network}_{feature}"
+            plan = trained / "crossval.json"
+            if plan.is_file():
+                yield network, trained, json.loads(plan.read_text())
 
 
 def _machines(folder: Path, trained: "Results") -> "Results | None":
