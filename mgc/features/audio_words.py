@@ -14,6 +14,7 @@ from mgc.errors import MgcError
 from mgc.features.codebook import check_enough, fit_codebook, nearest_centre
 from mgc.features.frame_bands import FRAME_FEATURES, FrameBands
 from mgc.features.precision import Float32Module
+from mgc.stopping import signals
 
 #: Frames of a segment and numbers kept of it for each feature. The paper gives neither.
 SEGMENT_FRAMES = 8
@@ -325,6 +326,7 @@ def sample_training_segments(
     Raises:
         MgcError: If there is no data module, or too few segments in its training tracks. All
             devices raise it, so that none waits for another one.
+        Stopped: If the process was told to stop, on one device.
     """
     data = module.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it
     if data is None:
@@ -346,6 +348,9 @@ def sample_training_segments(
             (place < segments.num_segments(length).numpy()[:, None])
             & (batch["track"].numpy()[:, None] >= 0),
         )
+        if module.trainer.world_size == 1:
+            # A fit stops between its batches, which may be an hour away. There is nothing to keep.
+            signals.act()
     keys, values = sample.result()
     if not len(keys):
         values = {name: torch.zeros(0, width) for name, width in segments.widths.items()}

@@ -1,3 +1,4 @@
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from mgc.features.audio_words import (
     SegmentVectors,
     sample_training_segments,
 )
+from mgc.stopping import Stopped, signals
 
 
 def audio(batch=4, seconds=2.0, seed=0):
@@ -200,6 +202,21 @@ def test_all_devices_tell_of_too_few_segments(shares, match):
     errors = sample_on_devices(*shares, words=11)
     assert len(set(errors)) == 1
     assert match in errors[0]
+
+
+def test_sampling_stops_when_told_to(monkeypatch):
+    """Signals wait for a fit's batches, of which there are none yet."""
+    read = []
+
+    def tracks():
+        for track in range(3):
+            read.append(track)
+            monkeypatch.setattr(signals, "received", signal.SIGTERM if track else None)
+            yield batch(track)
+
+    with pytest.raises(Stopped):
+        sample_on_devices(tracks())
+    assert read == [0, 1]
 
 
 @pytest.mark.parametrize(
