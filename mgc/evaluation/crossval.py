@@ -1,25 +1,23 @@
 """Cross-validation: a fit and a test per fold, and what they say together."""
 
 import hashlib
-import json
-import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pandas as pd
 
 from mgc.errors import MgcError
 from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
-from mgc.evaluation.fold_run import Fold
+from mgc.evaluation.fold_run import LAST, STAGES, Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
+from mgc.evaluation.plan_file import keep_plan
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.results import Results
 from mgc.training.run_record import read_record
-from mgc.writing import all_or_nothing, replacing
+from mgc.writing import all_or_nothing
 
 #: Options that a fold sets itself, and those that it sets where there are several.
 RESERVED = ("data.seed", "seed_everything", "ckpt_path", "config")
@@ -76,21 +74,9 @@ class Experiment:
         except OSError as error:
             raise MgcError(f"{config}: {error.strerror}.") from error
         settings: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
-        plan = folder / "crossval.json"
-        if plan.is_file():
-            known = json.loads(plan.read_text())
-            for name, value in settings.items():
-                if known[name] != value:
-                    raise MgcError(
-                        f"{folder} holds a cross-validation with another value of {name}: choose "
-                        "another --out, or remove it."
-                    )
-            settings = known
-        else:
-            name = re.sub(r"[^\w-]+", "-", folder.absolute().name)
-            settings["group"] = f"{name}-{uuid4().hex[:6]}"
-            with replacing(plan) as partial:
-                partial.write_text(json.dumps(settings, indent=1))
+        patterns = (f"seed*/fold*/{name}" for name in (LAST, *STAGES))
+        begun = any(next(folder.glob(pattern), None) for pattern in patterns)
+        settings = keep_plan(folder / "crossval.json", settings, "cross-validation", begun)
         return cls(
             folder,
             config,

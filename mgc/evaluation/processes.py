@@ -67,7 +67,7 @@ def run_parts(
     free = [_environment(devices, jobs, job) for job in range(jobs)]
     running: dict[subprocess.Popen[bytes], tuple[P, dict[str, str]]] = {}
     go_on = True
-    with _locked(folder) as lock:
+    with locked(folder) as lock:
         try:
             while running or (pending and go_on):
                 while pending and free and go_on:
@@ -137,8 +137,18 @@ def last_words(part: Part) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Keep the folder to this process and the parts that it starts, which may outlive it."""
+def locked(folder: Path) -> Iterator[int]:
+    """Keep a folder to this process and the parts that it starts, which may outlive it.
+
+    Args:
+        folder: Folder of an experiment.
+
+    Yields:
+        File descriptor that the parts hold on to.
+
+    Raises:
+        MgcError: If another process is at it.
+    """
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,18 +1,17 @@
 """Sweeps without W&B's server: a fit for each setting, in one W&B group, and which was best."""
 
 import json
-import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pandas as pd
 
 from mgc.errors import MgcError
+from mgc.evaluation.plan_file import keep_plan
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.sweep_space import Settings, Sweep, config_paths
 from mgc.writing import replacing
@@ -118,21 +117,8 @@ class Plan:
             "overrides": list(overrides),
             "seed": seed,
         }
-        plan = folder / "sweep.json"
-        if plan.is_file():
-            known = json.loads(plan.read_text())
-            for name, value in said.items():
-                if known[name] != value:
-                    raise MgcError(
-                        f"{folder} holds a sweep with another value of {name}: choose another "
-                        "--out, or remove it."
-                    )
-            said = known
-        else:
-            name = re.sub(r"[^\w-]+", "-", folder.absolute().name)
-            said["group"] = f"{name}-{uuid4().hex[:6]}"
-            with replacing(plan) as partial:
-                partial.write_text(json.dumps(said, indent=1))
+        begun = any(next(folder.glob(f"run*/{name}"), None) for name in ("*.ckpt", RESULT))
+        said = keep_plan(folder / "sweep.json", said, "sweep", begun)
         runs = (
             SweepRun(
                 str((folder / f"run{number}").absolute()),

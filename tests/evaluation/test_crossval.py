@@ -19,7 +19,7 @@ from mgc.data.splits import assign_folds, split_by_fold
 from mgc.errors import MgcError
 from mgc.evaluation import crossval, fold_run, processes
 from mgc.evaluation.crossval import Experiment, collect, run_folds, split_fingerprint
-from mgc.evaluation.fold_run import Fold, run_fold
+from mgc.evaluation.fold_run import LAST, Fold, run_fold
 from mgc.evaluation.fusion import fit_weights, load_runs
 from mgc.evaluation.results import Results
 
@@ -221,7 +221,9 @@ def test_finished_folds_are_kept(started: list[Instant], config: str) -> None:
 
 
 def test_other_settings_need_another_folder(config: str) -> None:
-    plan(config)
+    unfinished = Path(plan(config).folds[0].folder, LAST)
+    unfinished.parent.mkdir(parents=True)
+    unfinished.touch()
     with pytest.raises(MgcError, match="out holds a cross-validation with another value of folds"):
         plan(config, 4)
     with pytest.raises(MgcError, match="another value of overrides"):
@@ -229,6 +231,19 @@ def test_other_settings_need_another_folder(config: str) -> None:
     Path(config).write_text("model: mfcc\n")
     with pytest.raises(MgcError, match="another value of configuration"):
         plan(config)
+
+
+def test_a_first_attempt_that_came_to_nothing_can_be_mended(config: str) -> None:
+    first = plan(config, 3, (0,), "--model.lr=-1").folds[0]
+    second = plan(config, 4).folds[0]
+    assert second.folds == 4
+    assert second.group != first.group
+    with (
+        processes.locked(Path("out")),  # its first epoch may be on
+        pytest.raises(MgcError, match="out: another process is at it"),
+    ):
+        plan(config)
+    assert plan(config, 4).folds[0] == second
 
 
 def test_a_failed_fold_is_named(
@@ -247,7 +262,7 @@ def test_a_failed_fold_is_named(
 def test_two_at_once_are_refused(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     with (
-        processes._locked(experiment.folder),
+        processes.locked(experiment.folder),
         pytest.raises(MgcError, match="out: another process is at it"),
     ):
         run_folds(experiment)

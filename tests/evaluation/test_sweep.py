@@ -103,6 +103,8 @@ def test_another_sweep_is_not_mixed_in(started: list[int]) -> None:
     write_sweep()
     assert len(plan(2).runs) == 2
     assert len(plan().runs) == 3  # made longer
+    assert plan(overrides=("--model.dropout=0",)).runs[0].words[-1] == "--model.dropout=0"
+    run_sweep(plan())
     with pytest.raises(MgcError, match="another value of overrides"):
         plan(overrides=("--model.dropout=0",))
     Path("net.yaml").write_text("model: mfcc\n")
