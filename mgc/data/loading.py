@@ -1,7 +1,11 @@
 """Loaders that go on in the middle of an epoch."""
 
+import functools
+import os
 import signal
 from collections.abc import Iterator
+from multiprocessing import active_children
+from multiprocessing.util import Finalize
 
 from torch.utils.data import DataLoader
 
@@ -32,6 +36,8 @@ class ResumableLoader(DataLoader[Batch]):
         Raises:
             MgcError: If the epoch was broken off with other settings.
         """
+        if self.num_workers:
+            end_readers_at_exit()
         restored, self._restored = self._restored, None
         self._given = 0
         if not isinstance(self.sampler, EpochSampler):  # Lightning replaces it to overfit batches
@@ -87,3 +93,23 @@ def leave_signals_to_parent() -> None:
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_readers_at_exit() -> None:
+    """See to it that processes that read clips end with this one.
+
+    A run that is stopped may leave some, and they do not hear the SIGTERM with which Python would
+    end them, and then wait for them for ever.
+    """
+    _end_readers_of(os.getpid())
+
+
+@functools.cache  # once in each process: a fork has a cache, but none of the finalizers
+def _end_readers_of(process: int) -> None:
+    Finalize(None, _end_readers, exitpriority=0)
+
+
+def _end_readers() -> None:
+    for child in active_children():
+        if child.daemon:
+            child.kill()

@@ -1,9 +1,13 @@
 """Fits that are interrupted end like unbroken ones, and lose no good checkpoint."""
 
+import os
 import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import interrupting
 import pytest
 import torch
 
@@ -106,6 +110,18 @@ def test_with_workers_and_accumulated_gradients(fit: list[str], workdir: Path) -
     assert progress["current"]["processed"] == 4
     main([*fit, folder("broken"), f"--ckpt_path={last('broken')}"])
     assert_equal_states(last("unbroken"), last("broken"))
+
+
+def test_no_reader_keeps_a_stopped_program_from_ending(fit: list[str], workdir: Path) -> None:
+    """Readers do not hear the signal by which Python ends processes that are left."""
+    kill = callback("Kill", epoch=0, batch=0, hook="validation")
+    program = [sys.executable, "-m", "mgc", *fit, "--data.num_workers=1", *kill]
+    folders = os.pathsep.join([str(Path(interrupting.__file__).parent), *sys.path])
+    done = subprocess.run(
+        program, env=os.environ | {"PYTHONPATH": folders}, capture_output=True, timeout=200
+    )
+    assert b"Stopped by SIGTERM while validating" in done.stdout
+    assert done.returncode == 128 + signal.SIGTERM
 
 
 def test_two_devices_stop_after_the_same_batch(fit: list[str], workdir: Path) -> None:
