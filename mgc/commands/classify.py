@@ -60,11 +60,17 @@ def classify(
     # What checkpoints of earlier versions do not say was always so.
     channel, short = about.get("channel"), about.get("short", "repeat")
     resampling = about.get("resampling", "fast")
+    shortest = about.get("shortest") or 0
     failures = 0
     for file in tqdm(files, unit="song", disable=not sys.stderr.isatty() or len(files) == 1):
         outputs = []
         try:
             for clips in _batches(file, rate, clip, hop, batch_size, channel, short, resampling):
+                if clips.shape[1] < shortest:
+                    raise audio.AudioError(
+                        f"{file}: lasts {clips.shape[1] / rate:.2f} s, but {ckpt} needs "
+                        f"{shortest / rate:.2f} s. Use the checkpoint."
+                    )
                 outputs.append(score(clips))
         except audio.AudioError as error:
             failures += 1
@@ -75,7 +81,7 @@ def classify(
         starts = np.arange(len(values)) * hop / rate
         _tell(file, values, starts, labels, top, over_time, format)
     if failures:
-        raise MgcError(f"{failures} of {len(files)} files could not be read.")
+        raise MgcError(f"{failures} of {len(files)} files could not be classified.")
 
 
 def _load(path: str, device: str) -> tuple[Scorer, dict[str, Any]]:

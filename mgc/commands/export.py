@@ -86,10 +86,15 @@ def export(
         "%s: %.1f MB, clips of %s. Largest difference from the model: %.1e (compared: %s).",
         out,
         Path(out).stat().st_size / 1e6,
-        f"{length} samples, no others" if length else "any length",
+        f"{length} samples, no others" if length else _lengths(done.about),
         done.difference,
         shapes,
     )
+
+
+def _lengths(about: dict[str, Any]) -> str:
+    shortest = about["shortest"]
+    return f"{shortest / about['sample_rate']:.2f} s and more" if shortest else "any length"
 
 
 def _check_installed() -> None:

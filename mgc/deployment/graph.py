@@ -168,6 +168,9 @@ def export_graph(
                         f"{path}: not written, as the graph differs from the model by "
                         f"{found[0]:.1e}, more than {tolerance:g} (--tolerance)."
                     )
+                if variable and kind == "audio":
+                    told["shortest"] = shortest_clip(run, whole, size, rate, tolerance)
+                    _write(program, partial, format, INPUTS[kind], told)
         except OSError:
             raise
         except MgcError as error:
@@ -201,7 +204,8 @@ def describe_graph(
         outputs: Names of the outputs.
 
     Returns:
-        The same with ``model`` (its short name, or None), ``outputs`` and ``samples``.
+        The same with ``model`` (its short name, or None), ``outputs``, ``samples`` and, where clips
+        may have any length, ``shortest``, the least number of samples.
     """
     names = (
         name
@@ -209,7 +213,8 @@ def describe_graph(
         for claim in claims
         if claim.value.replace(":", ".") == about["class_path"]
     )
-    return about | {"model": next(names, None), "outputs": outputs, "samples": samples}
+    told = {"model": next(names, None), "outputs": outputs, "samples": samples, "shortest": None}
+    return about | told
 
 
 def compare(
@@ -256,6 +261,38 @@ def compare(
             largest = max(largest, float(np.abs(one - other).max()) / scale)
         shapes.append(inputs[0].shape)
     return largest, shapes
+
+
+def shortest_clip(
+    run: Callable[..., Arrays], module: nn.Module, size: int, rate: int, tolerance: float
+) -> int:
+    """Find a length from which on a graph and a model agree, of a few that are tried.
+
+    A graph is recorded from clips of the usual length. What a model does only with much shorter
+    ones, such as padding up to a first window, is not in it.
+
+    Args:
+        run: Runs the graph.
+        module: The model.
+        size: Length of a clip in samples.
+        rate: Rate of the audio in Hz.
+        tolerance: Largest difference.
+
+    Returns:
+        Length in samples, at most three quarters of a clip.
+    """
+    longest = size - size // 4
+    for length in (rate // part for part in (20, 4, 2, 1)):
+        if length >= longest:
+            break
+        try:
+            difference, _ = compare(run, module, "audio", length, rate, variable=False)
+        except Exception:  # of torch, ONNX Runtime and ours: one of both takes none so short
+            log.debug("No clips of %d samples", length, exc_info=True)
+            continue
+        if difference <= tolerance:
+            return length
+    return longest
 
 
 def example_inputs(kind: str, batch: int, size: int, rate: int) -> Arrays:

@@ -92,4 +92,4 @@ def test_a_broken_file_does_not_stop_the_others(
     out, err = capsys.readouterr()
     assert out.startswith(song)
     assert "broken.mp3: " in err
-    assert "1 of 2 files could not be read" in err
+    assert "1 of 2 files could not be classified" in err

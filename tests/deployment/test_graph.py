@@ -19,6 +19,7 @@ from mgc.data.gtzan import GTZAN
 from mgc.deployment.graph import export_graph
 from mgc.errors import MgcError
 from mgc.models.conv_dbn import ConvDBN
+from mgc.models.kcnn import KCNNClassifier
 from mgc.models.naive_bayes import NaiveBayes
 from mgc.models.vgg import VGGTagger
 
@@ -52,6 +53,15 @@ class Convolution(Louder):
 
     def forward(self, audio):
         return self.conv(audio[:, None]).mean(2)
+
+
+class PadsShortClips(Louder):
+    """Does with clips of less than 1000 samples what a graph of longer ones does not know."""
+
+    def forward(self, audio):
+        if audio.shape[1] < 1000:
+            audio = nn.functional.pad(audio, (0, 1000 - audio.shape[1]), value=0.1)
+        return super().forward(audio.unfold(1, 1000, 500).amax(1))
 
 
 class FirstHalfOnly(Louder):
@@ -187,6 +197,40 @@ def test_tracks_of_any_length(tmp_path: Path) -> None:
     done = export_graph(model, about(model), tmp_path / "dbn.onnx")
     assert done.about["samples"] is None
     assert {shape[1] for shape in done.checked} == {200, 266, 401, 150}
+
+
+def test_clips_that_are_too_short_for_a_graph_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, path = PadsShortClips(), tmp_path / "model.onnx"
+    done = export_graph(model, about(model, task="multiclass", short="keep"), path)
+    assert done.about["shortest"] == 2000
+    for name, samples in (("short", 900), ("long", 2500)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(samples, 0.1), 8000)
+    with pytest.raises(SystemExit, match="2"):
+        main(
+            [
+                "classify",
+                *(str(tmp_path / f"{n}.wav") for n in ("short", "long")),
+                "--ckpt",
+                str(path),
+            ]
+        )
+    out, err = capsys.readouterr()
+    assert "long.wav" in out
+    assert "short.wav: lasts 0.11 s, but" in err
+    assert "needs 0.25 s. Use the checkpoint." in err
+
+
+def test_songs_of_fewer_words_than_are_pooled(tmp_path: Path) -> None:
+    """KCNN keeps the 5 largest of each unit; a twentieth of a second has a single word."""
+    torch.manual_seed(0)
+    model = KCNNClassifier("MEL", codebook_size=4, num_classes=3)
+    model.words.fit({"MEL": torch.randn(50, model.words.segments.widths["MEL"])})
+    nn.init.normal_(model.net.hidden.weight, std=0.1)
+    settings = {"sample_rate": 22050, "clip_seconds": 2.0, "task": "multiclass"}
+    done = export_graph(model, about(model, **settings), tmp_path / "kcnn.onnx")
+    assert done.about["shortest"] == 22050 // 20
 
 
 def test_float64_is_refused(tmp_path: Path) -> None:
