@@ -128,7 +128,9 @@ def about(cells: Mapping[Cell, Results]) -> str:
     if spread:
         lines.append(
             f"Standard deviation of our runs: {100 * sum(spread) / len(spread):.1f} points in the "
-            f"mean of the figures, {100 * max(spread):.1f} at most."
+            f"mean of the figures, {100 * max(spread):.1f} at most; runs differ in the networks' "
+            "first weights and the order of tracks, while codebooks and dictionaries keep their "
+            "seed."
         )
     return " ".join(lines)
 
@@ -201,9 +203,10 @@ def _finding(finding: Finding, data: str) -> str:
     """A line of the table of claims."""
     claim, pairs = finding.claim, finding.pairs
     theirs = f"{published_difference(pairs or claim.pairs, published(data)):+.1f}"
-    ours = [""] * 4 + ["not run"]
+    ours = [""] * 4 + ["no test tracks in common" if pairs else "not run"]
     if finding.tracks:
         low, high = (100 * end for end in finding.interval)
+        verdict = finding.verdict + (" so far" if len(pairs) < len(claim.pairs) else "")
         ours = [f"{100 * finding.difference:+.1f}", f"{low:+.1f} to {high:+.1f}"]
-        ours += [str(finding.tracks), f"{len(pairs)} of {len(claim.pairs)}", finding.verdict]
+        ours += [str(finding.tracks), f"{len(pairs)} of {len(claim.pairs)}", verdict]
     return f"| {' | '.join([claim.title, theirs, *ours])} |"

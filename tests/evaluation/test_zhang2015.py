@@ -67,10 +67,10 @@ def test_order_of_rows_in_words():
     text = describe(cells, "gtzan", "Some music.")
     frozen = cells_of(text, "learned over frozen lookup tables")
     assert frozen[1:3] == ["+13.5", "+20.0"]
-    assert frozen[4:] == ["100", "1 of 4", "confirmed"]
-    assert cells_of(text, "KCNN + SVM over KCNN")[-1] == "contradicted"
+    assert frozen[4:] == ["100", "1 of 4", "confirmed so far"]
+    assert cells_of(text, "KCNN + SVM over KCNN")[-1] == "contradicted so far"
     assert cells_of(text, "KCNN + SVM over autoencoder + SVM")[2:] == [
-        *["+0.0", "+0.0 to +0.0", "100", "1 of 4", "open"]
+        *["+0.0", "+0.0 to +0.0", "100", "1 of 4", "open so far"]
     ]
     # What is not there: the paper's mean over all columns.
     missing = cells_of(text, "k = 5 over k = 1, both with SVM")
