@@ -1,9 +1,7 @@
 """``mgc extract``: features of music, for transfer learning and other uses."""
 
-import hashlib
 import inspect
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mgc.errors import MgcError
@@ -111,6 +109,7 @@ def extract(
 
     from mgc import checkpoint
     from mgc.evaluation.extraction import choose_layers, extract_features, probe_layers
+    from mgc.evaluation.tables import digest_of
 
     source: dict[str, Any] = {"precision": precision}
     if ckpt:
@@ -178,19 +177,6 @@ def extract(
         ", ".join(chosen),
         out,
     )
-
-
-def digest_of(path: str) -> str:
-    """Digest of a file, by which a table of features knows its checkpoint.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Hexadecimal SHA-256.
-    """
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_model(name: str, sample_rate: int, args: dict[str, Any], seed: int) -> "LightningModule":

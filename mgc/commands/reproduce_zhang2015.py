@@ -1,10 +1,7 @@
 """``mgc reproduce zhang2015``: all rows and columns of the tables of Zhang et al. (2015)."""
 
 import inspect
-import json
-import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,6 +103,7 @@ def reproduce_zhang2015(
     from mgc.evaluation.fusion import Run
     from mgc.evaluation.published.zhang2015 import FEATURES, TASKS
     from mgc.evaluation.zhang2015 import ROWS, describe
+    from mgc.evaluation.zhang2015_folder import changes, read_cells
     from mgc.writing import replacing
 
     refuse_own(overrides, ("data.root", "model.features"), "zhang2015")
@@ -165,7 +163,9 @@ def reproduce_zhang2015(
             if column == feature
         ]
         if runs:
-            make_report(runs, "zhang2015").save(folder / "report" / feature)
+            report = make_report(runs, "zhang2015")
+            report.text = f"{music}\n\n{report.text}"
+            report.save(folder / "report" / feature)
     print(text)
     print(f"Written to {folder}")
 
@@ -229,8 +229,10 @@ def refuse_other_splits(folder: Path, root: str, folds: int, overrides: Sequence
     Raises:
         MgcError: If a network there was tested on others.
     """
+    from mgc.evaluation.zhang2015_folder import plans
+
     asked = {"root": root, "folds": folds, "split": _split(overrides)}
-    for _, trained, plan in _plans(folder):
+    for _, _, trained, plan in plans(folder):
         if not (trained / "test" / "tracks.parquet").is_file():
             continue
         words = plan["overrides"]
@@ -262,6 +264,7 @@ def fit_machines(trained: Path, out: Path, root: str, data: str) -> None:
     from mgc.commands.extract import extract
     from mgc.commands.transfer import transfer
     from mgc.evaluation.results import Results
+    from mgc.evaluation.zhang2015_folder import is_fitted, tested
 
     for seed, fold, checkpoint in tested(Results.load(trained / "test")):
         place = out / f"seed{seed}_fold{fold}"
@@ -275,32 +278,6 @@ def fit_machines(trained: Path, out: Path, root: str, data: str) -> None:
         fitting: dict[str, Any] = {"out": str(place), "classifier": CLASSIFIER, "jobs": 1}
         say("transfer", features, **fitting)
         transfer([features], **fitting)
-
-
-def tested(results: "Results") -> Iterator[tuple[int, int, str]]:
-    """List the fits of a cross-validation: seed, number of the test fold, checkpoint."""
-    fits = results.tracks[["seed", "fold"]].drop_duplicates().astype(int)
-    for seed, fold in fits.itertuples(index=False):
-        yield seed, fold, results.source["checkpoints"][f"seed {seed}, fold {fold}"]
-
-
-def is_fitted(place: Path, checkpoint: str) -> bool:
-    """Tell whether the machine of a fold is there, and of this checkpoint.
-
-    Args:
-        place: Folder that ``mgc transfer`` wrote.
-        checkpoint: Checkpoint of the fold, which may be gone once the machine is there.
-    """
-    from mgc.commands.extract import digest_of
-    from mgc.parquet import read_parquet
-
-    path = place / "predictions.parquet"
-    if not path.is_file():
-        return False
-    source = read_parquet(path)[1]["source"]
-    if source["checkpoint"] != checkpoint:
-        return False
-    return not Path(checkpoint).is_file() or source["sha256"] == digest_of(checkpoint)
 
 
 def extract_options(fold: Path, data: str) -> dict[str, Any]:
@@ -337,90 +314,6 @@ def extract_options(fold: Path, data: str) -> dict[str, Any]:
         # Several would start this command once more for each.
         "devices": 1,
     }
-
-
-def read_cells(folder: Path) -> "dict[Cell, Results]":
-    """Read what there is of the table.
-
-    Args:
-        folder: Folder of the reproduction.
-
-    Returns:
-        Results by system and feature, of those that are finished.
-    """
-    from mgc.evaluation.published.zhang2015 import FEATURES
-    from mgc.evaluation.results import Results
-    from mgc.evaluation.zhang2015 import ROWS
-
-    cells: dict[Cell, Results] = {}
-    for feature in FEATURES:
-        for row in ROWS.values():
-            trained = folder / f"{row.network}_{feature}"
-            if not (trained / "test" / "tracks.parquet").is_file():
-                continue
-            results: Results | None = Results.load(trained / "test")
-            if row.svm and results is not None:
-                results = _machines(folder / f"svm_{row.network}_{feature}", results)
-            if results is not None:
-                cells[row.system, feature] = results
-    return cells
-
-
-def changes(folder: Path) -> str:
-    """Tell which options changed the configurations.
-
-    Args:
-        folder: Folder of the reproduction.
-
-    Returns:
-        A paragraph and an empty line; nothing if none did.
-    """
-    networks: dict[str, list[str]] = {}
-    for network, _, plan in _plans(folder):
-        # After the root and the feature.
-        words = shlex.join(plan["overrides"][2:])
-        if words and network not in networks.setdefault(words, []):
-            networks[words].append(network)
-    if not networks:
-        return ""
-    lines = [f"`{words}` ({', '.join(names)})" for words, names in networks.items()]
-    return f"Configurations were changed: {'; '.join(lines)}.\n\n"
-
-
-def _plans(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """List the cross-validations of a reproduction: network, folder, what was asked for."""
-    from mgc.evaluation.published.zhang2015 import FEATURES
-    from mgc.evaluation.zhang2015 import ROWS
-
-    for network in dict.fromkeys(row.network for row in ROWS.values()):
-        for feature in FEATURES:
-            trained = folder / f"{network}_{feature}"
-            plan = trained / "crossval.json"
-            if plan.is_file():
-                yield network, trained, json.loads(plan.read_text())
-
-
-def _machines(folder: Path, trained: "Results") -> "Results | None":
-    """Decisions of the machines of all folds; nothing if one is missing or of another network."""
-    import pandas as pd
-
-    from mgc.evaluation.results import transferred
-
-    parts = []
-    for seed, fold, checkpoint in tested(trained):
-        place = folder / f"seed{seed}_fold{fold}"
-        if not is_fitted(place, checkpoint):
-            return None
-        part = transferred(place)
-        parts.append(part)
-        for rows in (part.clips, part.tracks):
-            rows["seed"], rows["fold"] = seed, fold
-    return replace(
-        parts[0],
-        clips=pd.concat([part.clips for part in parts], ignore_index=True),
-        tracks=pd.concat([part.tracks for part in parts], ignore_index=True),
-        source=trained.source,
-    )
 
 
 def _choose(option: str, text: str, known: Sequence[str]) -> list[str]:

@@ -123,7 +123,7 @@ def about(cells: Mapping[Cell, Results]) -> str:
     lines = [
         f"Ours, {len(cells)} of {whole} figures: {described}. "
         "In parentheses 95 % bootstrap intervals over tracks. The paper's are means of ten runs, "
-        "without intervals."
+        "without intervals. ULT: lookup tables that stay the cluster centres."
     ]
     if spread:
         lines.append(
@@ -146,7 +146,7 @@ def order(cells: Mapping[Cell, Results], data: str) -> str:
         Markdown.
     """
     lines = [
-        "| claim | paper | ours | 95 % interval | tracks | pairs | |",
+        "| claim | paper | ours | 95 % interval | tracks | pairs | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [_finding(judge(claim, cells), data) for claim in claims()]

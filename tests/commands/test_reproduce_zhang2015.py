@@ -10,10 +10,8 @@ from layouts import write_ismir2004
 
 from mgc import registry
 from mgc.cli import main
-from mgc.commands.extract import digest_of
 from mgc.commands.reproduce_zhang2015 import (
     COMPETITORS,
-    is_fitted,
     options_of,
     refuse_other_splits,
     reproduce_zhang2015,
@@ -24,6 +22,8 @@ from mgc.evaluation import crossval
 from mgc.evaluation.fold_run import run_fold
 from mgc.evaluation.fusion import load_run
 from mgc.evaluation.results import Results
+from mgc.evaluation.tables import digest_of
+from mgc.evaluation.zhang2015_folder import is_fitted
 from mgc.parquet import write_parquet
 
 CONFIGS = Path(__file__).parents[2] / "configs"
