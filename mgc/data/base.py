@@ -349,7 +349,7 @@ class MusicDataModule(LightningDataModule):
         if share > self.max_broken:
             raise MgcError(
                 f"{self.root}: {len(self.broken)} of {len(catalogue)} tracks cannot be read "
-                f"({share:.1%}, max_broken={self.max_broken:.1%}), the first: "
+                f"({share:.2%}, max_broken={self.max_broken:.2%}), the first: "
                 f"{next(iter(self.broken.values()))}. Mend or remove them, or raise max_broken."
             )
         tracks = catalogue[~catalogue["track"].isin(list(self.broken))].reset_index(drop=True)

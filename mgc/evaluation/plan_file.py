@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,9 @@ from uuid import uuid4
 from mgc.errors import MgcError
 from mgc.evaluation.processes import locked
 from mgc.writing import replacing
+
+#: Longest value that an error shows.
+SHOWN = 300
 
 
 def keep_plan(path: Path, settings: dict[str, Any], kind: str, begun: bool) -> dict[str, Any]:
@@ -35,13 +39,20 @@ def keep_plan(path: Path, settings: dict[str, Any], kind: str, begun: bool) -> d
     if not other:
         return known
     if begun:
+        name = other[0]
         raise MgcError(
-            f"{path.parent} holds a {kind} with another value of {other[0]}: choose another --out, "
-            "or remove it."
+            f"{path.parent} holds a {kind} with another value of {name}"
+            f"{_both(known.get(name), settings[name])}: choose another --out, or remove it."
         )
     # A fit of the other one may be in its first epoch.
     with locked(path.parent):
         return _write(path, settings)
+
+
+def _both(before: Any, now: Any) -> str:
+    """Show two values, if they are short enough to tell something."""
+    one, other = (shlex.join(x) if isinstance(x, list) else str(x) for x in (before, now))
+    return "" if max(len(one), len(other)) > SHOWN else f" ({one or 'none'}; now {other or 'none'})"
 
 
 def _write(path: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -224,9 +224,11 @@ def test_other_settings_need_another_folder(config: str) -> None:
     unfinished = Path(plan(config).folds[0].folder, LAST)
     unfinished.parent.mkdir(parents=True)
     unfinished.touch()
-    with pytest.raises(MgcError, match="out holds a cross-validation with another value of folds"):
+    with pytest.raises(
+        MgcError, match=r"out holds a cross-validation with another value of folds \(3; now 4\)"
+    ):
         plan(config, 4)
-    with pytest.raises(MgcError, match="another value of overrides"):
+    with pytest.raises(MgcError, match=r"value of overrides \(none; now --model.lr=1\): choose"):
         plan(config, 3, (0,), "--model.lr=1")
     Path(config).write_text("model: mfcc\n")
     with pytest.raises(MgcError, match="another value of configuration"):
