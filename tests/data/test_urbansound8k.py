@@ -45,7 +45,7 @@ def test_a_partial_copy_is_told_in_one_line(tmp_path):
     write_urbansound8k(tmp_path)
     for path in (tmp_path / "audio" / "fold3").iterdir():
         path.unlink()
-    with pytest.raises(MgcError, match=r"2 of 20 tracks cannot be read \(10\.0%.*: missing"):
+    with pytest.raises(MgcError, match=r"2 of 20 tracks cannot be read \(10\.00%.*: missing"):
         UrbanSound8K(root=str(tmp_path)).setup()
     data = UrbanSound8K(root=str(tmp_path), max_broken=0.1)
     data.setup()
