@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from mgc.errors import MgcError
@@ -97,6 +98,8 @@ def extract(
     """
     # The hardware that it did not find, and advertising.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    # Lightning 2.6 calls a function that torch 2.12 calls deprecated.
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     if (ckpt is None) == (model is None):
         raise MgcError("Give a checkpoint (--ckpt FILE) or the name of a model (--model NAME).")
     if ckpt and model_args:
