@@ -191,6 +191,10 @@ class DeepBeliefNet(SegmentCoder):
                 begins + 1,
             )
 
+    def stack(self, feature: str) -> list[Machine]:
+        """Machines of a feature, the lowest first."""
+        return [m for m in self.stacks[feature].children() if isinstance(m, Machine)]
+
     def learning(self) -> int:
         """Number, from 0, of the machine that learns in this epoch."""
         return min(self.current_epoch // self.layer_epochs, len(self.rates) - 1)
@@ -203,21 +207,21 @@ class DeepBeliefNet(SegmentCoder):
 
     def code(self, feature: str, vectors: Tensor) -> Tensor:
         """Probabilities of the topmost hidden units (see :meth:`SegmentCoder.code`)."""
-        for machine in self.stacks[feature]:
+        for machine in self.stack(feature):
             vectors = machine.up(vectors)
         return vectors
 
     def error(self, feature: str, vectors: Tensor) -> Tensor:
         """Error of the vectors given back from the top (see :meth:`SegmentCoder.error`)."""
         given_back = self.code(feature, vectors)
-        for machine in reversed(self.stacks[feature]):
+        for machine in reversed(self.stack(feature)):
             given_back = machine.down(given_back)
         return (given_back - vectors).square().mean()
 
     def measures(self, feature: str, vectors: Tensor) -> dict[str, Tensor]:
         """What is measured of each machine (see :meth:`SegmentCoder.measures`)."""
         found, compared = {}, self.get_buffer(f"compared_{feature}")
-        for number, machine in enumerate(self.stacks[feature], 1):
+        for number, machine in enumerate(self.stack(feature), 1):
             hidden = machine.up(vectors)
             error = (machine.down(hidden) - vectors).square().mean()
             variance = vectors.var(0, correction=0).mean()
@@ -236,10 +240,10 @@ class DeepBeliefNet(SegmentCoder):
         """
         loss, vectors = self.linear_loss(readable(batch))
         layer = self.learning()
-        machines = {name: stack[layer] for name, stack in self.stacks.items()}
+        machines = {name: self.stack(name)[layer] for name in self.stacks}
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            for name, stack in self.stacks.items():
-                for machine in stack[:layer]:
+            for name in self.stacks:
+                for machine in self.stack(name)[:layer]:
                     vectors[name] = machine.up(vectors[name])
         *optimizers, linear = self._own_optimizers()
         first = self.current_epoch == layer * self.layer_epochs
@@ -268,7 +272,9 @@ class DeepBeliefNet(SegmentCoder):
         Apart, so that a machine that does not learn is not moved by momentum.
         """
         layers = [
-            torch.optim.SGD([p for s in self.stacks.values() for p in s[layer].parameters()], rate)
+            torch.optim.SGD(
+                [p for name in self.stacks for p in self.stack(name)[layer].parameters()], rate
+            )
             for layer, rate in enumerate(self.rates)
         ]
         return [*layers, torch.optim.Adam(self.head.parameters(), self.lr)]
