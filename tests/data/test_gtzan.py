@@ -95,7 +95,9 @@ def test_broken_files_are_left_out_and_counted(
     root = shutil.copytree(tones, tmp_path / "copy")
     for number in (2, 3, 4):
         (root / "genres" / "jazz" / f"jazz.{number:05}.wav").write_bytes(b"\x01\x02" * 4000)
-    with pytest.raises(MgcError, match=r"3 of 100 tracks cannot be read \(3\.00%.*jazz\.00002\.wav"):
+    with pytest.raises(
+        MgcError, match=r"3 of 100 tracks cannot be read \(3\.00%.*jazz\.00002\.wav"
+    ):
         GTZAN(str(root), sample_rate=8000).setup()
     caplog.clear()
     module = GTZAN(str(root), sample_rate=8000, max_broken=0.05)
