@@ -159,7 +159,7 @@ def test_given_split_in_several_runs(folds, tmp_path):
     assert "(" in figures("KCNN (k = 5) + SVM")[1]
     assert figures("KCNN (k = 5) ULT")[1] == ""
     with pytest.raises(MgcError, match="out holds results of other genres"):
-        reproduce_zhang2015(root=str(root), configs=str(CONFIGS), out="out")
+        reproduce_zhang2015(root=str(root), systems="kcnn", configs=str(CONFIGS), out="out")
 
 
 def test_settings_of_a_model_go_where_there_are_any(install, monkeypatch, capsys):
