@@ -142,8 +142,8 @@ def train_net(model, epochs, resume=None, callbacks=()):
         for x in whitened().split(4)
     ]
     trainer = Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[SeedBatches(), *callbacks],
+        max_epochs=epochs, accelerator="cpu", callbacks=[SeedBatches(), *callbacks], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(model, DataLoader(batches, batch_size=None), ckpt_path=resume)
     return trainer
