@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mgc import registry
 from mgc.commands.reproducing import describe_music, refuse_own, say
 from mgc.errors import MgcError
+from mgc.evaluation.overrides import divide_options, option_name
 
 if TYPE_CHECKING:
     from mgc.evaluation.results import Results
@@ -154,8 +155,7 @@ def reproduce_zhang2015(
             crossval(*rest, config=str(path), out=str(place), **settings)
             if network in with_machine:
                 fit_machines(place, folder / f"svm_{network}_{feature}", root, data)
-            write()
-    text, cells = write()
+            text, cells = write()
     for feature in FEATURES:
         runs = [
             Run(f"{system} {column}", results)
@@ -204,12 +204,12 @@ def options_of(networks: Sequence[str], overrides: Sequence[str]) -> dict[str, l
     """
     models = {network: COMPETITORS.get(network, "kcnn") for network in networks}
     given: dict[str, list[str]] = {network: [] for network in networks}
-    for option in _options(overrides):
-        name = option[0].partition("=")[0].replace(".init_args.", ".")
+    for option in divide_options(overrides):
+        name = option_name(option[0])
         taking = [network for network in networks if _takes(models[network], name)]
         if taking and len(taking) < len(models):
             others = [network for network in networks if network not in taking]
-            print(f"{name}: no setting of {', '.join(others)}, and left out there.", flush=True)
+            print(f"--{name}: no setting of {', '.join(others)}, and left out there.", flush=True)
         for network in taking or networks:
             given[network] += option
     return given
@@ -324,29 +324,18 @@ def _choose(option: str, text: str, known: Sequence[str]) -> list[str]:
     return [name for name in known if name in words]
 
 
-def _options(words: Sequence[str]) -> list[list[str]]:
-    """Divide words into options, each with its values."""
-    options: list[list[str]] = []
-    for word in words:
-        if word.startswith("--") or not options:
-            options.append([])
-        options[-1].append(word)
-    return options
-
-
 def _split(words: Sequence[str]) -> str:
     """Find the split that options name."""
     split = "that of the configuration"
-    for first, *values in _options(words):
-        name, _, value = first.replace(".init_args.", ".").partition("=")
-        if name == "--data.split":
-            split = value or " ".join(values)
+    for first, *values in divide_options(words):
+        if option_name(first) == "data.split":
+            split = first.partition("=")[2] or " ".join(values)
     return split
 
 
 def _takes(model: str, option: str) -> bool:
     """Tell whether an option of ``mgc fit`` is one that a model can take."""
-    section, _, name = option.removeprefix("--").partition(".")
+    section, _, name = option.partition(".")
     if section != "model" or not name:
         return True
     setting = name.partition(".")[0]

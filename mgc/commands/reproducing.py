@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mgc.errors import MgcError
+from mgc.evaluation.overrides import option_name
 
 if TYPE_CHECKING:
     from mgc.data.base import AudioDataModule
@@ -40,9 +41,10 @@ def refuse_own(overrides: Iterable[str], own: Sequence[str], paper: str) -> None
         MgcError: If one of them is given.
     """
     for word in overrides:
-        name = word.partition("=")[0]
-        if name.removeprefix("--").replace(".init_args.", ".") in own:
-            raise MgcError(f"{name}: mgc reproduce {paper} sets it itself. Leave it out.")
+        if option_name(word) in own:
+            raise MgcError(
+                f"{word.partition('=')[0]}: mgc reproduce {paper} sets it itself. Leave it out."
+            )
 
 
 def describe_music(root: str, data: str = "gtzan") -> str:

@@ -37,7 +37,7 @@ class ResumableLoader(DataLoader[Batch]):
             MgcError: If the epoch was broken off with other settings.
         """
         if self.num_workers:
-            end_readers_at_exit()
+            end_readers_at_exit(os.getpid())
         restored, self._restored = self._restored, None
         self._given = 0
         if not isinstance(self.sampler, EpochSampler):  # Lightning replaces it to overfit batches
@@ -95,17 +95,16 @@ def leave_signals_to_parent() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def end_readers_at_exit() -> None:
+@functools.cache  # once in each process: a fork has the cache, but none of the finalizers
+def end_readers_at_exit(process: int) -> None:
     """See to it that processes that read clips end with this one.
 
     A run that is stopped may leave some, and they do not hear the SIGTERM with which Python would
     end them, and then wait for them for ever.
+
+    Args:
+        process: Number of this process.
     """
-    _end_readers_of(os.getpid())
-
-
-@functools.cache  # once in each process: a fork has a cache, but none of the finalizers
-def _end_readers_of(process: int) -> None:
     Finalize(None, _end_readers, exitpriority=0)
 
 

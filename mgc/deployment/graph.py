@@ -159,8 +159,9 @@ def export_graph(
         told = describe_graph(model, about, None if variable else size, names or [outputs])
         try:
             program = _trace(module, given, variable)
+            write = _translate(program, format, INPUTS[kind], told["outputs"])
             with replacing(path) as partial:
-                _write(program, partial, format, INPUTS[kind], told)
+                write(partial, told)
                 run = _read(partial, format)
                 found = compare(run, whole, kind, size, rate, variable)
                 if found[0] > tolerance:
@@ -170,7 +171,7 @@ def export_graph(
                     )
                 if variable and kind == "audio":
                     told["shortest"] = shortest_clip(run, whole, size, rate, tolerance)
-                    _write(program, partial, format, INPUTS[kind], told)
+                    write(partial, told)
         except OSError:
             raise
         except MgcError as error:
@@ -335,18 +336,17 @@ def _trace(module: nn.Module, inputs: Arrays, variable: bool) -> ExportedProgram
         )
 
 
-def _write(
-    program: ExportedProgram,
-    path: Path,
-    format: Format,
-    inputs: Sequence[str],
-    about: dict[str, Any],
-) -> None:
-    text = json.dumps(about)
+def _translate(
+    program: ExportedProgram, format: Format, inputs: Sequence[str], outputs: Sequence[str]
+) -> Callable[[Path, dict[str, Any]], None]:
+    """Put a program into a format; gives what writes it with a description of it."""
     if format == "torch_export":
-        with path.open("wb") as file, _quiet():
-            torch.export.save(program, file, extra_files={DESCRIPTION: text})
-        return
+
+        def archive(path: Path, about: dict[str, Any]) -> None:
+            with path.open("wb") as file, _quiet():
+                torch.export.save(program, file, extra_files={DESCRIPTION: json.dumps(about)})
+
+        return archive
     from mgc.deployment.dft import TRANSLATIONS
 
     with _quiet():
@@ -354,15 +354,20 @@ def _write(
             program,
             dynamo=True,
             input_names=list(inputs),
-            output_names=about["outputs"],
+            output_names=list(outputs),
             custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
-        if converted is None:
-            raise MgcError("PyTorch gave no graph.")
-        _free_names(converted.model.graph)
-        converted.model.metadata_props[KEY] = text
-        converted.save(path, external_data=False)
+    if converted is None:
+        raise MgcError("PyTorch gave no graph.")
+    _free_names(converted.model.graph)
+
+    def write(path: Path, about: dict[str, Any]) -> None:
+        converted.model.metadata_props[KEY] = json.dumps(about)
+        with _quiet():
+            converted.save(path, external_data=False)
+
+    return write
 
 
 def _free_names(graph: Any) -> None:

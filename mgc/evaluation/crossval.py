@@ -13,6 +13,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fold_run import LAST, STAGES, Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
+from mgc.evaluation.overrides import option_name
 from mgc.evaluation.plan_file import keep_plan
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.results import Results
@@ -66,7 +67,7 @@ class Experiment:
             )
         reserved = RESERVED + (OF_FOLDS if folds > 1 else ())
         for word in overrides:
-            name = word.partition("=")[0].removeprefix("--").replace(".init_args.", ".")
+            name = option_name(word)
             if name in reserved:
                 raise MgcError(f"--{name}: mgc crossval sets it itself. Leave it out.")
         try:

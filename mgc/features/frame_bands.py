@@ -172,7 +172,8 @@ class FrameBands(Float32Module):
         values = {}
         if "MEL" in self.features:
             values["MEL"] = 10 * (power @ self.mel_basis).clamp(min=MIN_POWER).log10()
-        power = power.clamp(min=MIN_POWER)
+        if len(values) < len(self.features):
+            power = power.clamp(min=MIN_POWER)
         if "SFM" in self.features:
             values["SFM"] = spectral_flatness(power, self.bands)
         if "SCF" in self.features:

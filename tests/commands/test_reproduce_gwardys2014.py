@@ -10,8 +10,6 @@ import soundfile
 from mgc.cli import main
 from mgc.commands.reproducing import describe_music
 from mgc.data.gtzan import GENRES
-from mgc.evaluation import crossval
-from mgc.evaluation.fold_run import run_fold
 from mgc.evaluation.fusion import align, load_run
 
 CONFIG = Path(__file__).parents[2] / "configs" / "timm_finetune_gtzan.yaml"
@@ -25,36 +23,15 @@ OVERRIDES = """
 """
 
 
-class Finished:
-    """Stands in for the process of a fold."""
-
-    returncode = 0
-
-    def poll(self):
-        return 0
-
-
-@pytest.fixture
-def folds(monkeypatch):
-    """Names of the folds that were trained."""
-    trained = []
-
-    def start(fold, environment, lock):
-        Path(fold.folder).mkdir(parents=True)
-        Path(fold.folder, "log.txt").touch()
-        run_fold(fold)
-        trained.append(Path(fold.folder).parents[1].name)
-        return Finished()
-
-    monkeypatch.setattr(crossval, "start", start)
-    return trained
-
-
 def test_ends_in_the_two_tables(folds, tones, capsys, workdir):
     words = ["reproduce", "gwardys2014", "--root", str(tones), "--config", str(CONFIG)]
     words += ["--out", "out", "--", *OVERRIDES.split()]
     main(words)
-    assert folds == ["finetuned_original", "finetuned_harmonic", "finetuned_percussive"]
+    assert [Path(fold.folder).parents[1].name for fold in folds] == [
+        "finetuned_original",
+        "finetuned_harmonic",
+        "finetuned_percussive",
+    ]
     tables = Path("out/tables.md").read_text()
     lines = [line.split(" | ") for line in tables.splitlines() if line.startswith("| ")]
     published = {(line[0][2:], line[1]) for line in lines}

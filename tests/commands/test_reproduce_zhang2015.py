@@ -18,8 +18,6 @@ from mgc.commands.reproduce_zhang2015 import (
 )
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
-from mgc.evaluation import crossval
-from mgc.evaluation.fold_run import run_fold
 from mgc.evaluation.fusion import load_run
 from mgc.evaluation.results import Results
 from mgc.evaluation.tables import digest_of
@@ -35,31 +33,6 @@ OVERRIDES = """
     --trainer.max_epochs 1 --trainer.limit_train_batches 2 --trainer.logger false
     --trainer.accelerator cpu --trainer.enable_progress_bar false
 """
-
-
-class Finished:
-    """Stands in for the process of a fold."""
-
-    returncode = 0
-
-    def poll(self):
-        return 0
-
-
-@pytest.fixture
-def folds(monkeypatch):
-    """The folds that were trained."""
-    trained = []
-
-    def start(fold, environment, lock):
-        Path(fold.folder).mkdir(parents=True)
-        Path(fold.folder, "log.txt").touch()
-        run_fold(fold)
-        trained.append(fold)
-        return Finished()
-
-    monkeypatch.setattr(crossval, "start", start)
-    return trained
 
 
 @pytest.fixture
