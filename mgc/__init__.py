@@ -2,4 +2,7 @@
 
 from importlib.metadata import version
 
-__version__ = version("mgc")
+#: Name of the distribution. The name mgc belongs to another project on the package index.
+DISTRIBUTION = "mgc-lightning"
+
+__version__ = version(DISTRIBUTION)

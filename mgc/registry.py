@@ -17,6 +17,10 @@ from mgc.errors import MgcError
 GROUPS = {"model": "mgc.models", "data": "mgc.data"}
 
 
+#: Names by which plugins require mgc: the distribution's, and the one that it had before.
+NAMES = (mgc.DISTRIBUTION, "mgc")
+
+
 class RegistryError(MgcError):
     """A short name cannot be turned into a class."""
 
@@ -87,7 +91,7 @@ def load_claim(kind: str, entry_point: EntryPoint) -> type:
         raise RegistryError(
             f"{where} needs mgc{needed}, but this is mgc {mgc.__version__}. Install a version of "
             f"{entry_point.dist.name if entry_point.dist else 'it'} made for this mgc, or "
-            f"mgc{needed}."
+            f"{mgc.DISTRIBUTION}{needed}."
         )
     try:
         component = entry_point.load()
@@ -119,7 +123,7 @@ def mgc_versions(dist: Distribution | None) -> str:
         except InvalidRequirement:
             continue  # not what mgc has to complain about
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if canonicalize_name(requirement.name) == "mgc" and applies:
+        if canonicalize_name(requirement.name) in NAMES and applies:
             return ",".join(sorted(map(str, requirement.specifier), reverse=True))  # >=0.1,<0.2
     return ""
 

@@ -55,7 +55,9 @@ def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     main(["list"])
     lines = capsys.readouterr().out.splitlines()
-    assert [f"mgc {mgc.__version__}" in line for line in lines if "vgg_tagger" in line] == [True]
+    assert [
+        f"{mgc.DISTRIBUTION} {mgc.__version__}" in line for line in lines if "vgg_tagger" in line
+    ] == [True]
     assert any("gtzan " in line and line.startswith("data") for line in lines)
 
 

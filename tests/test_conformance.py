@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import registered
 
+import mgc
 from mgc import registry
 from mgc.testing import DATA_CHECKS, MODEL_CHECKS, DataCase, ModelCase
 
 
 def cases(kind, settings, checks):
     for name, claims in registry.find(kind).items():
-        if claims[0].dist.name != "mgc":
+        if claims[0].dist.name != mgc.DISTRIBUTION:
             continue  # a package of somebody else, with tests of its own
         for check in settings.get(name, {}).get("checks", checks):
             yield pytest.param(name, check, id=f"{name}-{check.__name__.removeprefix('check_')}")

@@ -29,7 +29,7 @@ def test_they_install_and_are_found(tmp_path: Path) -> None:
         "from mgc import registry\n"
         "for kind in registry.GROUPS:\n"
         "    for name, (claim, *_) in registry.find(kind).items():\n"
-        "        if claim.dist.name != 'mgc':\n"
+        "        if claim.dist.name != 'mgc-lightning':\n"
         "            print(claim.dist.name, registry.load_claim(kind, claim).__module__)"
     )
     done = subprocess.run(

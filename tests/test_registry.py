@@ -79,7 +79,7 @@ def test_a_package_for_other_versions_of_mgc(install: Callable[..., None]) -> No
         class_path("model", "late")
     assert str(caught.value) == (
         f"The model 'late' from late_one 1.0 needs mgc>=0.8,<0.9, but this is mgc "
-        f"{mgc.__version__}. Install a version of late_one made for this mgc, or mgc>=0.8,<0.9."
+        f"{mgc.__version__}. Install a version of late_one made for this mgc, or mgc-lightning>=0.8,<0.9."
     )
     assert class_path("model", "vgg_tagger") == "mgc.models.vgg.VGGTagger"
 
@@ -117,5 +117,5 @@ def test_a_package_that_ends_the_process(install: Callable[..., None]) -> None:
 def test_packages_are_found_without_importing_them(install: Callable[..., None]) -> None:
     install("lazy_two", "raise SystemExit", requires="mgc>=0.1", lazy="lazy_two:Net")
     assert mgc_versions(packages()["lazy_two 1.0"]) == ">=0.1"
-    assert mgc_versions(packages()[f"mgc {mgc.__version__}"]) == ""
+    assert mgc_versions(packages()[f"{mgc.DISTRIBUTION} {mgc.__version__}"]) == ""
     assert "lazy_two" not in sys.modules

@@ -76,7 +76,7 @@ def unmet(dist: Distribution) -> Iterator[str]:
             yield f"its requirement {text!r} cannot be understood"
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if requirement.name == "mgc" or not applies:
+        if requirement.name in registry.NAMES or not applies:
             continue
         try:
             found = version(requirement.name)

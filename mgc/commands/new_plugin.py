@@ -73,11 +73,11 @@ def mgc_requirement() -> str:
     """Name the versions of mgc that share the public API of this one.
 
     Returns:
-        A requirement, such as ``mgc>=0.1,<0.2``.
+        A requirement, such as ``mgc-lightning>=0.1,<0.2``.
     """
     major, minor = map(int, mgc.__version__.split(".")[:2])
     following = f"0.{minor + 1}" if major == 0 else f"{major + 1}"
-    return f"mgc>={major}.{minor},<{following}"
+    return f"{mgc.DISTRIBUTION}>={major}.{minor},<{following}"
 
 
 def _spellings(example: tuple[str, ...], words: list[str]) -> dict[str, str]:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import mgc
 from mgc import registry
 
 #: Packages whose version may change what a run gives.
-PACKAGES = ("mgc", "torch", "lightning", "torchaudio", "timm", "numpy", "wandb")
+PACKAGES = ("torch", "lightning", "torchaudio", "timm", "numpy", "wandb")
 
 #: Seconds that git may take; on a slow network disk it is not worth more.
 PATIENCE = 10
@@ -60,7 +61,8 @@ def package_versions(*claims: EntryPoint | None) -> dict[str, str]:
         Versions by name of the package.
     """
     brought = {claim.dist.name: claim.dist.version for claim in claims if claim and claim.dist}
-    versions = {}
+    brought.pop(mgc.DISTRIBUTION, None)
+    versions = {"mgc": mgc.__version__}
     for name in PACKAGES:
         try:
             versions[name] = version(name)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import mgc
 from mgc import registry
 from mgc.commands.data_prepare import prepare
 from mgc.data.download import Source
@@ -62,7 +63,12 @@ def test_what_is_not_served_is_described(
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, points in registry.find("data").items() if points[0].dist.name == "mgc"]
+    "name",
+    [
+        name
+        for name, points in registry.find("data").items()
+        if points[0].dist.name == mgc.DISTRIBUTION
+    ],
 )
 def test_sources_are_complete(name: str) -> None:
     for source in registry.load("data", name).sources:

@@ -64,7 +64,10 @@ def test_nothing_of_the_example_is_left(kind: str, workdir: Path) -> None:
         (["9lives"], "'9lives' cannot name a package"),
         (["class"], "'class' cannot name a package"),
         (["a/b"], "'a/b' cannot name a package"),
-        (["vgg-tagger"], f"There is a model 'vgg_tagger' already, from mgc {mgc.__version__}"),
+        (
+            ["vgg-tagger"],
+            f"There is a model 'vgg_tagger' already, from {mgc.DISTRIBUTION} {mgc.__version__}",
+        ),
         (["gtzan", "--kind", "data"], "There is a data 'gtzan' already"),
         (["numpy"], "There is a module 'numpy' already"),
         (["there"], "there is there already"),
@@ -82,6 +85,9 @@ def test_names_that_cannot_be(
 
 
 def test_versions_that_share_an_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    for version, expected in (("0.3.1", "mgc>=0.3,<0.4"), ("2.5.0", "mgc>=2.5,<3")):
+    for version, expected in (
+        ("0.3.1", "mgc-lightning>=0.3,<0.4"),
+        ("2.5.0", "mgc-lightning>=2.5,<3"),
+    ):
         monkeypatch.setattr(mgc, "__version__", version)
         assert mgc_requirement() == expected
