@@ -37,5 +37,11 @@ $(VENV)/installed: pyproject.toml $(LOCK)
 	$(BIN)/python -m compileall -q mgc
 	touch $@
 
+# Renews every version of the lock within pyproject.toml's bounds and prints those that moved.
+lock: install
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file $(LOCK)
+	@git diff --unified=0 $(LOCK) | sed -n -E 's/ *\\?$$//; s/^([-+])([a-z0-9].*)/\1 \2/p' | grep . || echo "No version moved."
+
 clean:
 	rm -rf $(VENV) data/synthetic

@@ -79,7 +79,8 @@ def test_a_package_for_other_versions_of_mgc(install: Callable[..., None]) -> No
         class_path("model", "late")
     assert str(caught.value) == (
         f"The model 'late' from late_one 1.0 needs mgc>=0.8,<0.9, but this is mgc "
-        f"{mgc.__version__}. Install a version of late_one made for this mgc, or mgc-lightning>=0.8,<0.9."
+        f"{mgc.__version__}. Install a version of late_one made for this mgc, or "
+        "mgc-lightning>=0.8,<0.9."
     )
     assert class_path("model", "vgg_tagger") == "mgc.models.vgg.VGGTagger"
 
