@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 import mgc
 from mgc import registry
-from mgc.description import checked
+from mgc.core.description import checked
 from mgc.errors import MgcError
 
 #: Where a checkpoint keeps its description.

@@ -17,8 +17,8 @@ from importlib import import_module
 from typing import Any, get_args, get_origin
 
 import mgc
+from mgc.core.stopping import Stopped, signals
 from mgc.errors import MgcError
-from mgc.stopping import Stopped, signals
 
 
 @dataclass(frozen=True)

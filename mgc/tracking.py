@@ -17,8 +17,8 @@ import pandas as pd
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mgc.core.stopping import Stopped, signals
 from mgc.errors import MgcError
-from mgc.stopping import Stopped, signals
 from mgc.training.run import RUNS
 
 log = logging.getLogger(__name__)

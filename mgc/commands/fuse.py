@@ -32,8 +32,8 @@ def fuse(
     Raises:
         MgcError: If the runs do not belong together or the settings do not fit.
     """
+    from mgc.core.writing import all_or_nothing
     from mgc.evaluation.fusion import compare_runs, fuse_runs, load_runs, parse_weights
-    from mgc.writing import all_or_nothing
 
     loaded = load_runs(runs)
     given = parse_weights(weights, len(loaded), method, fitted=fit_weights is not None)

@@ -78,9 +78,9 @@ def reproduce_gwardys2014(
     from mgc.commands.extract import extract
     from mgc.commands.fuse import fuse
     from mgc.commands.transfer import transfer
+    from mgc.core.writing import replacing
     from mgc.evaluation.experiment_report import make_report
     from mgc.evaluation.fusion import load_runs
-    from mgc.writing import replacing
 
     refuse_own(overrides, ("data.root", "model.component"), "gwardys2014")
     folder = Path(out)

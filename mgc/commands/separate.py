@@ -9,11 +9,11 @@ from typing import Literal
 import soundfile
 from tqdm import tqdm
 
+from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.errors import MgcError
 from mgc.features.separation import HarmonicPercussive
 from mgc.features.song_separation import SongSeparation
-from mgc.writing import replacing
 
 
 def separate(

@@ -31,11 +31,11 @@ from joblib import Parallel, delayed
 from pyarrow import csv
 from tqdm import tqdm
 
+from mgc.core.parquet import META_KEY
+from mgc.core.writing import replacing
 from mgc.data.msd_files import DIMENSIONS, find_tracks, read_track
 from mgc.errors import MgcError
 from mgc.features.beats import beat_align, normalise_timbre
-from mgc.parquet import META_KEY
-from mgc.writing import replacing
 
 VERSION = 1
 PART_TRACKS = 1000  # some 20 MB of features, a few seconds of work

@@ -17,10 +17,10 @@ from joblib import Parallel, cpu_count, delayed
 from scipy import fft
 from tqdm import tqdm
 
+from mgc.core.writing import replacing
 from mgc.data.composition import GENRES, compose
 from mgc.data.instruments import VOICES, drum, play, vary
 from mgc.errors import MgcError
-from mgc.writing import replacing
 
 VERSION = 1  # of the sound: raise it when the same arguments give other samples
 SETTINGS = "synthesis.json"

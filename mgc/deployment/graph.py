@@ -18,12 +18,12 @@ from torch.export import Dim, ExportedProgram
 from torch.func import functional_call
 
 from mgc import registry
+from mgc.core.writing import replacing
 from mgc.data.msd_files import DIMENSIONS
 from mgc.deployment.onnx_model import KEY, OnnxModel
 from mgc.errors import MgcError
 from mgc.evaluation.scores import probabilities
 from mgc.task import Task
-from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ import yaml
 from scipy.stats import binomtest
 
 from mgc import registry
+from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.fusion import align, check_alike, load_run, mcnemar
 from mgc.evaluation.intervals import MEASURE, gain, interval, overall
 from mgc.evaluation.results import Results
 from mgc.training.run import CONFIG, RECORD
-from mgc.writing import all_or_nothing
 
 #: Settings that say where things go and what is shown, not what is done.
 ASIDE = (

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fold_run import LAST, STAGES, Fold
@@ -18,7 +19,6 @@ from mgc.evaluation.plan_file import keep_plan
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.results import Results
 from mgc.training.run_record import read_record
-from mgc.writing import all_or_nothing
 
 #: Options that a fold sets itself, and those that it sets where there are several.
 RESERVED = ("data.seed", "seed_everything", "ckpt_path", "config")

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fusion import Run
 from mgc.evaluation.intervals import MEASURE, interval, overall
 from mgc.evaluation.plots import BESIDE, BLOCKS, PUBLISHED
 from mgc.evaluation.results import Results
-from mgc.writing import all_or_nothing
 
 #: Figures of a paper: a module of :mod:`mgc.evaluation.published`, or one of its tasks.
 Published = ModuleType | SimpleNamespace

@@ -25,15 +25,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import mgc
+from mgc.core.launching import errors_of_processes
+from mgc.core.parquet import read_parquet
+from mgc.core.stopping import signals
+from mgc.core.writing import replacing
 from mgc.data.audio import Resampling
 from mgc.data.base import AudioDataModule
 from mgc.data.clips import Batch, ClipDataset, FileReader, keep_batch
 from mgc.errors import MgcError
 from mgc.evaluation.tables import FeatureTable
-from mgc.launching import errors_of_processes
-from mgc.parquet import read_parquet
-from mgc.stopping import signals
-from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 from matplotlib.figure import Figure
 
-from mgc.writing import replacing
+from mgc.core.writing import replacing
 
 #: Most filters in a picture.
 SHOWN = 100

@@ -16,14 +16,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mgc.cli import told_in_one_line
+from mgc.core.stopping import signals
+from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
-from mgc.stopping import signals
 from mgc.tracking import set_wandb_run
 from mgc.training import cli as training
 from mgc.training.interruption import KeepLast
 from mgc.training.run import CONFIG, RECORD, run_folder
-from mgc.writing import replacing
 
 #: Name of the checkpoint that an unfinished fold goes on from.
 LAST = "last_epoch.ckpt"

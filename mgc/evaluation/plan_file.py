@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.processes import locked
-from mgc.writing import replacing
 
 #: Longest value that an error shows.
 SHOWN = 300

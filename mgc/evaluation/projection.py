@@ -13,9 +13,9 @@ from sklearn.manifold import TSNE, trustworthiness
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.tables import FeatureTable
-from mgc.writing import all_or_nothing
 
 Method = Literal["tsne", "umap"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.plan_file import keep_plan
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.sweep_space import Settings, Sweep, config_paths
-from mgc.writing import replacing
 
 #: What a run came to, in its folder.
 RESULT = "result.json"

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from mgc.cli import told_in_one_line
+from mgc.core.stopping import signals
+from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.fold_run import LAST
 from mgc.evaluation.sweep import RESULT, SweepRun
-from mgc.stopping import signals
 from mgc.tracking import set_wandb_run
 from mgc.training import cli as training
 from mgc.training.interruption import KeepLast
 from mgc.training.run import run_folder
 from mgc.training.run_record import read_record
-from mgc.writing import replacing
 
 
 class SweepCLI(training.MgcCLI):

@@ -37,13 +37,13 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
+from mgc.core.parquet import read_parquet, write_parquet
+from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.classifiers import Decision, Setting, get_classifier
 from mgc.evaluation.folds import Evaluation, Fit, Plan
 from mgc.evaluation.tables import FeatureTable
-from mgc.parquet import read_parquet, write_parquet
 from mgc.task import Task
-from mgc.writing import replacing
 
 METRICS: dict[str, str] = {
     "multiclass": "accuracy",

@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
+from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.plots import compare_classes, rank_combinations
 from mgc.evaluation.published import choi2017
 from mgc.evaluation.transfer import Transfer
-from mgc.writing import replacing
 
 BUILT_IN = {"choi2017": choi2017.SCORES}
 

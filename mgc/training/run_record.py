@@ -13,9 +13,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
+from mgc.core.writing import replacing
 from mgc.training.provenance import claim, data_fingerprint, git_state, package_versions
 from mgc.training.run import RECORD, run_folder
-from mgc.writing import replacing
 
 
 class RecordRun(Callback):

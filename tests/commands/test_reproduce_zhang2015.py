@@ -16,13 +16,13 @@ from mgc.commands.reproduce_zhang2015 import (
     refuse_other_splits,
     reproduce_zhang2015,
 )
+from mgc.core.parquet import write_parquet
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.evaluation.fusion import load_run
 from mgc.evaluation.results import Results
 from mgc.evaluation.tables import digest_of
 from mgc.evaluation.zhang2015_folder import is_fitted
-from mgc.parquet import write_parquet
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

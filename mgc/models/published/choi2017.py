@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from mgc import checkpoint
+from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.data.msd_tagging import MSDTagging
 from mgc.errors import MgcError
 from mgc.features.spectrogram import LogMelSpectrogram
 from mgc.models.vgg import VGGBlock, VGGTagger
-from mgc.writing import replacing
 
 SAMPLE_RATE = 12000
 CLIP_SECONDS = 29.0

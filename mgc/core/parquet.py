@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.writing import replacing
 
 META_KEY = b"mgc"
 

@@ -8,8 +8,8 @@ from typing import TypeVar, cast
 from lightning.pytorch import Trainer
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
+from mgc.core.stopping import Stopped, signals
 from mgc.errors import MgcError
-from mgc.stopping import Stopped, signals
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ import soundfile
 
 from mgc import cli
 from mgc.cli import main
+from mgc.core.stopping import Signals, Stopped
+from mgc.core.writing import replacing
 from mgc.evaluation.extraction import PartWriter
 from mgc.evaluation.tables import FeatureTable
-from mgc.stopping import Signals, Stopped
-from mgc.writing import replacing
 
 
 def send(signum: int) -> None:
@@ -74,7 +74,7 @@ def test_a_deferred_signal_is_noted_and_an_impatient_one_is_not(
         send(signal.SIGINT)
         send(signal.SIGINT)  # the same Ctrl-C, passed on by a parent
         assert signals.received == signal.SIGINT
-        monkeypatch.setattr("mgc.stopping.IMPATIENCE", -1.0)
+        monkeypatch.setattr("mgc.core.stopping.IMPATIENCE", -1.0)
         with pytest.raises(Stopped):
             send(signal.SIGINT)
 
