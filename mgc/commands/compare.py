@@ -53,7 +53,7 @@ def _from_wandb(project: str) -> "list[Compared]":
 
     from mgc.errors import MgcError
     from mgc.evaluation.comparison import from_wandb
-    from mgc.tracking import logged_in_to_wandb
+    from mgc.runs.tracking import logged_in_to_wandb
 
     where = f"{project}: no such folder, and as a project of W&B: "
     if not logged_in_to_wandb():

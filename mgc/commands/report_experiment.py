@@ -42,7 +42,7 @@ def report_experiment(
     report = make_report(load_runs(results, given), paper)
     report.save(out)
     if wandb:
-        from mgc.tracking import log_results
+        from mgc.runs.tracking import log_results
 
         tables = {"systems": report.systems, "classes": report.classes.reset_index()}
         pictures = sorted(Path(out).glob("*.png"))

@@ -63,7 +63,7 @@ def report_projection(
     )
     projection.save(out)
     if wandb:
-        from mgc.tracking import log_results
+        from mgc.runs.tracking import log_results
 
         log_results(
             f"projection {', '.join(called)}",

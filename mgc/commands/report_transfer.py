@@ -48,7 +48,7 @@ def report_transfer(
     )
     report.save(out)
     if wandb:
-        from mgc.tracking import log_results
+        from mgc.runs.tracking import log_results
 
         plots = [Path(out, f"{name}.png") for name in report.plots]
         log_results(f"transfer {names[0]}", "report", project, {"transfer": report.table}, plots)

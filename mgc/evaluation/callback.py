@@ -13,7 +13,7 @@ from torch import Tensor
 from mgc.data.clips import Batch
 from mgc.evaluation.results import Results, make_results
 from mgc.evaluation.scores import ClipScores, majority_vote, mean_by_track, measure, probabilities
-from mgc.training.run import run_folder
+from mgc.runs.folder import run_folder
 
 log = logging.getLogger(__name__)
 

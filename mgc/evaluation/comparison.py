@@ -19,7 +19,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.fusion import align, check_alike, load_run, mcnemar
 from mgc.evaluation.intervals import MEASURE, gain, interval, overall
 from mgc.evaluation.results import Results
-from mgc.training.run import CONFIG, RECORD
+from mgc.runs.folder import CONFIG, RECORD
 
 #: Settings that say where things go and what is shown, not what is done.
 ASIDE = (
@@ -70,7 +70,7 @@ class Compared:
         name: Its name.
         settings: Settings by name, ``model.lr`` and the like.
         scores: Scores by name, ``test/track_accuracy`` and the like.
-        data: ``tracks`` and ``split``, as :func:`mgc.training.provenance.data_fingerprint` gives
+        data: ``tracks`` and ``split``, as :func:`mgc.runs.provenance.data_fingerprint` gives
             them.
         about: What else is known: ``model``, ``data``, ``split``, ``commit``, ``best epoch``.
         results: What it said of the test tracks, where that is there.

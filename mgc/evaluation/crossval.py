@@ -215,7 +215,7 @@ def log_summary(experiment: Experiment, summary: Summary) -> None:
     record = read_record(Path(last.folder))
     if "wandb" not in record:
         return
-    from mgc.tracking import log_results
+    from mgc.runs.tracking import log_results
 
     where = record["wandb"]
     about = record["fit"] | {"fold": None, "seed": None}

@@ -20,10 +20,10 @@ from mgc.core.stopping import signals
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
-from mgc.tracking import set_wandb_run
+from mgc.runs.folder import CONFIG, RECORD, run_folder
+from mgc.runs.tracking import set_wandb_run
 from mgc.training import cli as training
 from mgc.training.interruption import KeepLast
-from mgc.training.run import CONFIG, RECORD, run_folder
 
 #: Name of the checkpoint that an unfinished fold goes on from.
 LAST = "last_epoch.ckpt"

@@ -19,7 +19,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.classes import per_class
 from mgc.evaluation.results import Results
 from mgc.evaluation.scores import measure
-from mgc.training.run import CONFIG
+from mgc.runs.folder import CONFIG
 from mgc.training.run_record import read_record
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.fold_run import LAST
 from mgc.evaluation.sweep import RESULT, SweepRun
-from mgc.tracking import set_wandb_run
+from mgc.runs.folder import run_folder
+from mgc.runs.tracking import set_wandb_run
 from mgc.training import cli as training
 from mgc.training.interruption import KeepLast
-from mgc.training.run import run_folder
 from mgc.training.run_record import read_record
 
 

@@ -17,7 +17,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.filters import plot_filters
 from mgc.models.conv_dbn import LAYERS, ConvDBNNet
 from mgc.models.conv_rbm import WEIGHT_STD, Divergence
-from mgc.training.run import run_folder
+from mgc.runs.folder import run_folder
 
 log = logging.getLogger(__name__)
 

@@ -39,13 +39,13 @@ from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.run_report import TestReport
 from mgc.models.adapt import complete
 from mgc.registry import GROUPS, RegistryError
-from mgc.tracking import EndWandbRun, one_wandb_run, stage_beside_runs, use_wandb_offline
+from mgc.runs.folder import CONFIG, RUNS, run_folder
+from mgc.runs.tracking import EndWandbRun, one_wandb_run, stage_beside_runs, use_wandb_offline
 from mgc.training.batches import TellStep
 from mgc.training.checkpoint_io import AtomicCheckpointIO
 from mgc.training.divergence import StopOnDivergence
 from mgc.training.interruption import KeepLast
 from mgc.training.reproducibility import SeedSteps
-from mgc.training.run import CONFIG, RUNS, run_folder
 from mgc.training.run_record import RecordRun
 
 log = logging.getLogger(__name__)

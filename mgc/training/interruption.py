@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 
 from mgc.core.stopping import REQUEUE, Stopped, signals
 from mgc.data.loading import ResumableLoader
-from mgc.training.run import CONFIG, run_folder
+from mgc.runs.folder import CONFIG, run_folder
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
 from mgc.core.writing import replacing
-from mgc.training.provenance import claim, data_fingerprint, git_state, package_versions
-from mgc.training.run import RECORD, run_folder
+from mgc.runs.folder import RECORD, run_folder
+from mgc.runs.provenance import claim, data_fingerprint, git_state, package_versions
 
 
 class RecordRun(Callback):
@@ -131,7 +131,7 @@ def describe_run(model: LightningModule, data: Any) -> dict[str, Any]:
     Returns:
         ``model`` and ``data`` (short names where they have one), ``task``, ``split``, ``fold``,
         ``seed``, ``fingerprint`` of the data (see
-        :func:`mgc.training.provenance.data_fingerprint`), ``git`` state of the working folder and
+        :func:`mgc.runs.provenance.data_fingerprint`), ``git`` state of the working folder and
         versions of ``packages``.
     """
     claims = {"model": claim("model", type(model)), "data": claim("data", type(data))}

@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mgc.core.stopping import Stopped, signals
 from mgc.errors import MgcError
-from mgc.training.run import RUNS
+from mgc.runs.folder import RUNS
 
 log = logging.getLogger(__name__)
 
