@@ -1,7 +1,7 @@
 """Sounds of the synthetic music: pitched voices from wavetables, and percussion.
 
 To change how an instrument sounds, or to add one, edit :data:`VOICES` or :data:`KITS`; genres
-name them in :mod:`mgc.data.composition`.
+name them in :mod:`mgc.synthesis.composition`.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Songs of the synthetic music: what each genre plays, and how a song is drawn from it.
 
 To change a genre, edit its entry in :data:`GENRES`. Rhythms are written in sixteenths, harmony in
-Roman numerals; sounds are in :mod:`mgc.data.instruments`.
+Roman numerals; sounds are in :mod:`mgc.synthesis.instruments`.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mgc.data.instruments import KITS, VOICES, Note, Stroke
+from mgc.synthesis.instruments import KITS, VOICES, Note, Stroke
 
 # How often one ingredient of a song (rhythm section, harmony, tempo, a part) comes from any genre.
 ATYPICAL = 0.06
@@ -26,7 +26,7 @@ class Genre:
         harmony: Chords, one a bar, or two joined by a comma.
         scales: Of the melody; keys of :data:`SCALES`.
         drums: Keys of :data:`DRUMS`.
-        kits: Keys of :data:`mgc.data.instruments.KITS`.
+        kits: Keys of :data:`mgc.synthesis.instruments.KITS`.
         bass: Sound and pattern of the bass, joined by a slash; keys of ``VOICES``, :data:`BASS`.
         chords: Sound and pattern of the accompaniment; keys of ``VOICES``, :data:`CHORDS`.
         leads: Sound and manner of the melody; keys of ``VOICES``, :data:`MANNERS`.

@@ -11,11 +11,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mgc.data import synthesis
-from mgc.data.composition import BASS, CHORDS, DRUMS, GENRES, MANNERS, SCALES, compose, parse_chord
-from mgc.data.instruments import KITS, VOICES, Note, play
-from mgc.data.synthesis import render, synthesise
 from mgc.errors import MgcError
+from mgc.synthesis import data_set as synthesis
+from mgc.synthesis.composition import (
+    BASS,
+    CHORDS,
+    DRUMS,
+    GENRES,
+    MANNERS,
+    SCALES,
+    compose,
+    parse_chord,
+)
+from mgc.synthesis.data_set import render, synthesise
+from mgc.synthesis.instruments import KITS, VOICES, Note, play
 
 GTZAN_GENRES = ["blues", "classical", "country", "disco", "hiphop"]
 GTZAN_GENRES += ["jazz", "metal", "pop", "reggae", "rock"]
@@ -196,7 +205,7 @@ def test_killed_synthesis_leaves_only_whole_tracks_and_continues(data_set, tmp_p
     script = f"""
 import os, sys
 from pathlib import Path
-from mgc.data.synthesis import synthesise
+from mgc.synthesis.data_set import synthesise
 assert "torch" not in sys.modules  # synthesis must not wait for its import
 write_bytes = Path.write_bytes
 def die(path, content):

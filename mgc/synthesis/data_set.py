@@ -3,7 +3,7 @@
 It lets everything be tried without a data set. Genres differ as they do in music (tempo, rhythm,
 harmony, timbre, percussion), with overlap: any ingredient of a song may come from another genre,
 and level, room, tone colour and noise are drawn alike for all. Genres are described in
-:mod:`mgc.data.composition`, sounds in :mod:`mgc.data.instruments`.
+:mod:`mgc.synthesis.composition`, sounds in :mod:`mgc.synthesis.instruments`.
 """
 
 import io
@@ -18,9 +18,9 @@ from scipy import fft
 from tqdm import tqdm
 
 from mgc.core.writing import replacing
-from mgc.data.composition import GENRES, compose
-from mgc.data.instruments import VOICES, drum, play, vary
 from mgc.errors import MgcError
+from mgc.synthesis.composition import GENRES, compose
+from mgc.synthesis.instruments import VOICES, drum, play, vary
 
 VERSION = 1  # of the sound: raise it when the same arguments give other samples
 SETTINGS = "synthesis.json"
@@ -102,7 +102,7 @@ def render(genre: str, number: int, seconds: float, sample_rate: int, seed: int)
     """Compose and play one track.
 
     Args:
-        genre: Key of :data:`mgc.data.composition.GENRES`.
+        genre: Key of :data:`mgc.synthesis.composition.GENRES`.
         number: Number of the track in its genre.
         seconds: Length.
         sample_rate: In Hz.
