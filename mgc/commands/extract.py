@@ -236,7 +236,7 @@ def open_data(
     """
     from mgc import registry
     from mgc.data.base import AudioDataModule
-    from mgc.data.files import AudioFiles
+    from mgc.data.unlabelled import AudioFiles
 
     if name is None:
         data: AudioDataModule = AudioFiles(audio, **settings, **args)

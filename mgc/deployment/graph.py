@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from mgc import registry
 from mgc.core.writing import replacing
-from mgc.data.msd_files import DIMENSIONS
+from mgc.data.msd.files import DIMENSIONS
 from mgc.deployment.onnx_model import KEY, OnnxModel
 from mgc.errors import MgcError
 from mgc.evaluation.scores import probabilities

@@ -7,7 +7,7 @@ best on validation tracks. There are three tasks; the classes of a report tell w
 
 from types import SimpleNamespace
 
-from mgc.data.msd_catalogue import GENRES, KEYS, artist_labels
+from mgc.data.msd.catalogue import GENRES, KEYS, artist_labels
 
 #: Accuracy in %, by system, for genre, artist and key; the paper gives no intervals.
 _TABLE: dict[str, tuple[float, float, float]] = {

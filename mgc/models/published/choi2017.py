@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from mgc import checkpoint
 from mgc.core.writing import replacing
 from mgc.data import audio
-from mgc.data.msd_tagging import MSDTagging
+from mgc.data.msd.tagging import MSDTagging
 from mgc.errors import MgcError
 from mgc.features.spectrogram import LogMelSpectrogram
 from mgc.models.vgg import VGGBlock, VGGTagger

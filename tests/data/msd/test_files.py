@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from generate_msd import generate_msd
 
-from mgc.data.msd_files import find_tracks, read_track
+from mgc.data.msd.files import find_tracks, read_track
 from mgc.errors import MgcError
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from generate_msd import generate_msd, seven_digital, tags_of
 
-from mgc.data.beat_store import pack
-from mgc.data.msd_tagging import TAGS, MSDTagging
+from mgc.data.msd.beat_store import pack
+from mgc.data.msd.tagging import TAGS, MSDTagging
 from mgc.errors import MgcError
 
 SETTINGS = {"clip_seconds": 1.0, "batch_size": 4}

@@ -6,7 +6,7 @@ A store is a folder with
   timbre, normalised per track; to be memory-mapped. The dataset gives chroma with three decimals
   and float16 keeps three, at half the size of float32.
 * ``index.parquet``: a row per track, in the order of track ids: where its beats lie (``offset``,
-  ``beats``), and its metadata (the attributes of :class:`mgc.data.msd_files.MsdTrack`)
+  ``beats``), and its metadata (the attributes of :class:`mgc.data.msd.files.MsdTrack`)
 * ``broken.csv``: the files that could not be read, and why
 
 Packing goes by parts of a thousand tracks in ``parts/``. A part that is written is not written
@@ -33,9 +33,9 @@ from tqdm import tqdm
 
 from mgc.core.parquet import META_KEY
 from mgc.core.writing import replacing
-from mgc.data.msd_files import DIMENSIONS, find_tracks, read_track
+from mgc.data.msd.beats import beat_align, normalise_timbre
+from mgc.data.msd.files import DIMENSIONS, find_tracks, read_track
 from mgc.errors import MgcError
-from mgc.features.beats import beat_align, normalise_timbre
 
 VERSION = 1
 PART_TRACKS = 1000  # some 20 MB of features, a few seconds of work

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mgc.data.msd_files import find_tracks, read_track
-from mgc.features.beats import beat_align, normalise_timbre
+from mgc.data.msd.beats import beat_align, normalise_timbre
+from mgc.data.msd.files import find_tracks, read_track
 
 #            0.0   0.4   0.97      1.5   1.97      2.4                   4.9
 SEGMENTS = [0.00, 0.40, 0.97, 1.50, 1.97, 2.40, 4.90]

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from generate_msd import generate_msd
 
-from mgc.data import beat_store
-from mgc.data.beat_store import BeatStore, merge, pack
-from mgc.data.msd_files import find_tracks, read_track
+from mgc.data.msd import beat_store
+from mgc.data.msd.beat_store import BeatStore, merge, pack
+from mgc.data.msd.beats import beat_align, normalise_timbre
+from mgc.data.msd.files import find_tracks, read_track
 from mgc.errors import MgcError
-from mgc.features.beats import beat_align, normalise_timbre
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from joblib import cpu_count
 from torch.utils.data import Dataset
 
 from mgc.data.base import MusicDataModule, Packed
-from mgc.data.beat_store import BROKEN, FEATURES, INDEX, BeatStore, pack
 from mgc.data.clips import Batch, Key, split_keys
-from mgc.data.msd_catalogue import (
+from mgc.data.msd.beat_store import BROKEN, FEATURES, INDEX, BeatStore, pack
+from mgc.data.msd.catalogue import (
     GENRES,
     KEYS,
     TAGTRAUM_GENRES,
@@ -28,7 +28,7 @@ from mgc.data.msd_catalogue import (
     select_keys,
     select_tagtraum,
 )
-from mgc.data.msd_files import DIMENSIONS
+from mgc.data.msd.files import DIMENSIONS
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.data.verification import Problem, Progress
 from mgc.errors import MgcError
@@ -261,8 +261,8 @@ class MSDGenre(MSDBeats):
 
     The tags belong to artists: with ``stratified`` and ``fold``, as in the paper, a network can
     score by telling artists apart. ``artist`` keeps an artist's tracks on one side. For the
-    selection see :func:`mgc.data.msd_catalogue.select_genres` and
-    :func:`mgc.data.msd_catalogue.select_tagtraum`.
+    selection see :func:`mgc.data.msd.catalogue.select_genres` and
+    :func:`mgc.data.msd.catalogue.select_tagtraum`.
     """
 
     splits = ("stratified", "fold", "artist")

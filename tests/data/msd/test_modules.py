@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from sklearn.linear_model import LogisticRegression
 
 from mgc.data.msd import MSDArtist, MSDGenre, MSDKey, MSDUnlabelled
-from mgc.data.msd_catalogue import GENRES, KEYS, TAGTRAUM_GENRES, read_duplicates
+from mgc.data.msd.catalogue import GENRES, KEYS, TAGTRAUM_GENRES, read_duplicates
 from mgc.data.verification import Problem
 from mgc.errors import MgcError
 from mgc.models.base import MusicModel

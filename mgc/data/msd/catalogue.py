@@ -2,7 +2,7 @@
 
 The tasks are those of Dieleman, Brakel and Schrauwen, "Audio-based music classification with a
 pretrained convolutional network" (ISMIR 2011), section 4. A selection is drawn from the rows of a
-store's index (:mod:`mgc.data.beat_store`), does not depend on their order, and gives those rows
+store's index (:mod:`mgc.data.msd.beat_store`), does not depend on their order, and gives those rows
 with a ``label``.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mgc.data.msd_files import TRACK_ID
+from mgc.data.msd.files import TRACK_ID
 from mgc.errors import MgcError
 
 #: The 20 genres of section 4, in the paper's order.

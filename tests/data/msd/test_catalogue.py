@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from generate_msd import generate_msd, tags_of
 
-from mgc.data.msd_catalogue import (
+from mgc.data.msd.catalogue import (
     GENRES,
     KEYS,
     TAGS,
