@@ -54,7 +54,7 @@ def plot_components(
 
     from mgc.core.writing import replacing
     from mgc.data import audio
-    from mgc.evaluation.component_plot import draw_components
+    from mgc.features.component_plot import draw_components
     from mgc.features.separation import HarmonicPercussive
 
     separation = HarmonicPercussive(

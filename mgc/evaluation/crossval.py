@@ -11,10 +11,10 @@ import pandas as pd
 
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fold_run import LAST, STAGES, Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
 from mgc.evaluation.overrides import option_name
+from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.plan_file import keep_plan
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.results import Results

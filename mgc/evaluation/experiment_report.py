@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fusion import Run
 from mgc.evaluation.intervals import MEASURE, interval, overall
+from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.plots import BESIDE, BLOCKS, PUBLISHED
 from mgc.evaluation.results import Results
 

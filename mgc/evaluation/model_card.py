@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from mgc import checkpoint, registry
 from mgc.errors import MgcError
-from mgc.evaluation.classes import per_class
+from mgc.evaluation.per_class import per_class
 from mgc.evaluation.results import Results
 from mgc.evaluation.scores import measure
 from mgc.runs.folder import CONFIG

@@ -16,7 +16,7 @@ from mgc import checkpoint
 from mgc.cli import main
 from mgc.data.msd.tagging import TAGS
 from mgc.features.spectrogram import LogMelSpectrogram
-from mgc.models.published import choi2017
+from mgc.models import choi2017_weights as choi2017
 from mgc.models.vgg import POOLING
 
 CHANNELS = 32
