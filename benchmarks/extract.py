@@ -22,7 +22,7 @@ import soundfile
 import torch
 
 from mgc.commands.extract import PRECISION, make_model, open_data
-from mgc.evaluation.extraction import extract_features
+from mgc.transfer.extraction import extract_features
 
 RATE, SECONDS = 12000, 29.0
 

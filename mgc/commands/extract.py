@@ -111,8 +111,8 @@ def extract(
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
     from mgc import checkpoint
-    from mgc.evaluation.extraction import choose_layers, extract_features, probe_layers
-    from mgc.evaluation.tables import digest_of
+    from mgc.transfer.extraction import choose_layers, extract_features, probe_layers
+    from mgc.transfer.feature_table import digest_of
 
     source: dict[str, Any] = {"precision": precision}
     if ckpt:

@@ -34,8 +34,8 @@ def report_transfer(
         MgcError: If results are missing or do not belong together.
     """
     from mgc.errors import MgcError
-    from mgc.evaluation.transfer import Transfer
-    from mgc.evaluation.transfer_report import make_report
+    from mgc.transfer.experiment import Transfer
+    from mgc.transfer.report import make_report
 
     names = [Path(folder).name for folder in results]
     if not names or len(set(names)) < len(names):

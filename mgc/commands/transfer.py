@@ -61,10 +61,10 @@ def transfer(
         MgcError: If the tables or the settings do not fit together.
     """
     from mgc.errors import MgcError
-    from mgc.evaluation.combinations import load_tables, parse_combinations
-    from mgc.evaluation.folds import make_plan, plan_like
     from mgc.evaluation.results import Results
-    from mgc.evaluation.transfer import METRICS, Progress, run_transfer
+    from mgc.transfer.combinations import load_tables, parse_combinations
+    from mgc.transfer.experiment import METRICS, Progress, run_transfer
+    from mgc.transfer.folds import make_plan, plan_like
 
     table = load_tables(features)
     chosen = parse_combinations(layers, list(table.layers), with_each=with_each)
@@ -95,7 +95,7 @@ def transfer(
     result = run_transfer(table, chosen, plan, classifier=classifier, jobs=jobs, progress=progress)
     result.save(out)
     if probabilities:
-        from mgc.evaluation.transfer_results import fold_results
+        from mgc.transfer.probabilities import fold_results
 
         tested, validated = fold_results(table, next(iter(chosen.values())), plan, result, jobs)
         tested.save(Path(out, "test"))

@@ -16,8 +16,8 @@ from mgc.errors import MgcError
 from mgc.evaluation.fusion import Run
 from mgc.evaluation.intervals import MEASURE, interval, overall
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
-from mgc.evaluation.plots import BESIDE, BLOCKS, PUBLISHED
 from mgc.evaluation.results import Results
+from mgc.transfer.plots import BESIDE, BLOCKS, PUBLISHED
 
 #: Figures of a paper: a module of :mod:`mgc.evaluation.published`, or one of its tasks.
 Published = ModuleType | SimpleNamespace

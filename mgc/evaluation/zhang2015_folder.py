@@ -13,8 +13,8 @@ from mgc.core.parquet import read_parquet
 from mgc.evaluation.published.zhang2015 import FEATURES
 from mgc.evaluation.results import Results, transferred
 from mgc.evaluation.row_order import Cell
-from mgc.evaluation.tables import digest_of
 from mgc.evaluation.zhang2015 import ROWS
+from mgc.transfer.feature_table import digest_of
 
 
 def read_cells(folder: Path) -> dict[Cell, Results]:

@@ -21,8 +21,8 @@ from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.evaluation.fusion import load_run
 from mgc.evaluation.results import Results
-from mgc.evaluation.tables import digest_of
 from mgc.evaluation.zhang2015_folder import is_fitted
+from mgc.transfer.feature_table import digest_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

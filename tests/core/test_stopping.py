@@ -13,8 +13,8 @@ from mgc import cli
 from mgc.cli import main
 from mgc.core.stopping import Signals, Stopped
 from mgc.core.writing import replacing
-from mgc.evaluation.extraction import PartWriter
-from mgc.evaluation.tables import FeatureTable
+from mgc.transfer.extraction import PartWriter
+from mgc.transfer.feature_table import FeatureTable
 
 
 def send(signum: int) -> None:

@@ -12,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.evaluation.plots import compare_classes, rank_combinations
 from mgc.evaluation.published import choi2017
-from mgc.evaluation.transfer import Transfer
+from mgc.transfer.experiment import Transfer
+from mgc.transfer.plots import compare_classes, rank_combinations
 
 BUILT_IN = {"choi2017": choi2017.SCORES}
 

@@ -3,8 +3,8 @@ import pytest
 from sklearn.svm import SVR
 
 from mgc.errors import MgcError
-from mgc.evaluation import linear_svr
-from mgc.evaluation.linear_svr import LinearSVR
+from mgc.transfer import linear_svr
+from mgc.transfer.linear_svr import LinearSVR
 
 
 def data(tracks=80, width=6, noise=0.3, seed=0):

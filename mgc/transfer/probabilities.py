@@ -9,11 +9,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 import mgc
 from mgc.errors import MgcError
-from mgc.evaluation.classifiers import Setting, calibrated_probabilities, get_classifier
-from mgc.evaluation.folds import Evaluation, Plan
 from mgc.evaluation.results import Results
-from mgc.evaluation.tables import FeatureTable
-from mgc.evaluation.transfer import Transfer, prepare_features
+from mgc.transfer.classifiers import Setting, calibrated_probabilities, get_classifier
+from mgc.transfer.experiment import Transfer, prepare_features
+from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.folds import Evaluation, Plan
 
 
 def fold_results(
@@ -28,7 +28,7 @@ def fold_results(
     Settings are those that the nested protocol chose. Tracks of a test fold are decided on by a fit
     on all other tracks, those of its validation fold by a fit without either, so that weights of a
     fusion can be fitted to them. Probabilities of support vector machines are calibrated (see
-    :func:`mgc.evaluation.classifiers.calibrated_probabilities`).
+    :func:`mgc.transfer.classifiers.calibrated_probabilities`).
 
     Args:
         table: Features and targets.

@@ -6,7 +6,7 @@ from test_transfer import run
 
 from mgc.commands.report_transfer import report_transfer
 from mgc.errors import MgcError
-from mgc.evaluation.transfer_report import make_report, read_published, scores_by_class
+from mgc.transfer.report import make_report, read_published, scores_by_class
 
 
 @pytest.fixture(scope="module")

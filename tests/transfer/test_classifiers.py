@@ -6,7 +6,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.svm import SVC, SVR
 
 from mgc.errors import MgcError
-from mgc.evaluation.classifiers import get_classifier
+from mgc.transfer.classifiers import get_classifier
 
 TRAIN, TEST = np.arange(60) % 4 > 0, np.arange(60) % 4 == 0
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mgc.errors import MgcError
-from mgc.evaluation.tables import FeatureTable
+from mgc.transfer.feature_table import FeatureTable
 
 MAX_BLOCKS = 9  # more cannot be named by one digit each
 

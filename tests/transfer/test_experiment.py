@@ -9,10 +9,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mgc.errors import MgcError
-from mgc.evaluation.combinations import parse_combinations
-from mgc.evaluation.folds import make_plan
-from mgc.evaluation.tables import FeatureTable
-from mgc.evaluation.transfer import Progress, Transfer, run_transfer, score
+from mgc.transfer.combinations import parse_combinations
+from mgc.transfer.experiment import Progress, Transfer, run_transfer, score
+from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.folds import make_plan
 
 
 def run(table, layers="all", progress=None, classifier="svm", jobs=1, **options):

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.tables import FeatureTable
+from mgc.transfer.feature_table import FeatureTable
 
 Method = Literal["tsne", "umap"]
 

@@ -1,7 +1,7 @@
 """The transfer experiment: which layers serve a task, judged by a simple classifier.
 
 Every combination of layers is fitted with every setting of a classifier's grid, each with and
-without standardisation, and two protocols read the scores (see :mod:`mgc.evaluation.folds`):
+without standardisation, and two protocols read the scores (see :mod:`mgc.transfer.folds`):
 
 * ``paper``: the best mean score over the test folds of features as they are. It is optimistic:
   the test folds choose the settings. The text of Choi et al. (2017) also lists standardisation,
@@ -40,10 +40,10 @@ from tqdm import tqdm
 from mgc.core.parquet import read_parquet, write_parquet
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.evaluation.classifiers import Decision, Setting, get_classifier
-from mgc.evaluation.folds import Evaluation, Fit, Plan
-from mgc.evaluation.tables import FeatureTable
 from mgc.task import Task
+from mgc.transfer.classifiers import Decision, Setting, get_classifier
+from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.folds import Evaluation, Fit, Plan
 
 METRICS: dict[str, str] = {
     "multiclass": "accuracy",
@@ -156,7 +156,7 @@ def run_transfer(
     Args:
         table: Features and targets.
         combinations: Names of the layers of each combination.
-        plan: Folds, from :func:`mgc.evaluation.folds.make_plan`.
+        plan: Folds, from :func:`mgc.transfer.folds.make_plan`.
         classifier: ``svm``, ``knn`` or ``logistic``.
         jobs: Processes; -1 is one per core. The results do not depend on it.
         progress: Scores of finished fits.

@@ -33,7 +33,7 @@ from mgc.data.audio import Resampling
 from mgc.data.base import AudioDataModule
 from mgc.data.clips import Batch, ClipDataset, FileReader, keep_batch
 from mgc.errors import MgcError
-from mgc.evaluation.tables import FeatureTable
+from mgc.transfer.feature_table import FeatureTable
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from sklearn.metrics import log_loss
 
 from mgc.cli import main
 from mgc.errors import MgcError
-from mgc.evaluation.classifiers import calibrated_probabilities
-from mgc.evaluation.folds import plan_like
 from mgc.evaluation.fusion import fit_weights, fuse_runs, load_runs
 from mgc.evaluation.results import Results
+from mgc.transfer.classifiers import calibrated_probabilities
+from mgc.transfer.folds import plan_like
 
 SETTING = {"kernel": "rbf", "gamma": 0.1, "C": 2.0}
 

@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import SVC, SVR
 
 from mgc.errors import MgcError
-from mgc.evaluation.linear_svr import LinearSVR
 from mgc.task import Task
+from mgc.transfer.linear_svr import LinearSVR
 
 Setting = dict[str, Any]
 
@@ -82,7 +82,7 @@ class SupportVectorMachine:
     """Support vector machine with a linear or a radial kernel.
 
     Tags and quantities are fitted one by one. A linear regression goes to
-    :class:`~mgc.evaluation.linear_svr.LinearSVR`, everything else to libsvm on ready kernels.
+    :class:`~mgc.transfer.linear_svr.LinearSVR`, everything else to libsvm on ready kernels.
 
     Source: Choi et al. (2017), section 4.1, for the grid; gamma None is one over the number of
     features.

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mgc.evaluation.tables import FeatureTable
+from mgc.transfer.feature_table import FeatureTable
 
 
 def tracks_table(count, **columns):

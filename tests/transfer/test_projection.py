@@ -7,8 +7,8 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from mgc.cli import main
-from mgc.evaluation.projection import project as make_projection
-from mgc.evaluation.tables import FeatureTable
+from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.projection import project as make_projection
 
 
 def write(path, apart, labels=("jazz", "pop", "rock"), split=None, seed=0, **layers):

@@ -3,7 +3,7 @@ import pytest
 from generated_tables import genre_table
 
 from mgc.errors import MgcError
-from mgc.evaluation.combinations import load_tables, name_combination, parse_combinations
+from mgc.transfer.combinations import load_tables, name_combination, parse_combinations
 
 LAYERS = ["block1", "block2", "block3", "block4", "block5", "mfcc"]
 

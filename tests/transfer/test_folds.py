@@ -4,7 +4,7 @@ from generated_tables import tracks_table
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from mgc.errors import MgcError
-from mgc.evaluation.folds import make_plan
+from mgc.transfer.folds import make_plan
 
 LABELS = ("rock", "jazz", "folk")
 CLASSES = np.arange(60) // 20
