@@ -35,8 +35,8 @@ def report_experiment(
     Raises:
         MgcError: If results are missing or of different tasks.
     """
-    from mgc.evaluation.experiment_report import make_report
     from mgc.evaluation.fusion import load_runs
+    from mgc.reports.experiment import make_report
 
     given = [name.strip() for name in names.split(",") if name]
     report = make_report(load_runs(results, given), paper)

@@ -79,8 +79,8 @@ def reproduce_gwardys2014(
     from mgc.commands.fuse import fuse
     from mgc.commands.transfer import transfer
     from mgc.core.writing import replacing
-    from mgc.evaluation.experiment_report import make_report
     from mgc.evaluation.fusion import load_runs
+    from mgc.reports.experiment import make_report
 
     refuse_own(overrides, ("data.root", "model.component"), "gwardys2014")
     folder = Path(out)
@@ -184,7 +184,7 @@ def table(systems: "pd.DataFrame", system: str) -> str:
     """Lay out one of the paper's tables with our figures beside.
 
     Args:
-        systems: See :class:`mgc.evaluation.experiment_report.Report`.
+        systems: See :class:`mgc.reports.experiment.Report`.
         system: ``finetuned`` or ``svm``.
 
     Returns:

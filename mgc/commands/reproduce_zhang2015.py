@@ -101,11 +101,11 @@ def reproduce_zhang2015(
     """
     from mgc.commands.crossval import crossval
     from mgc.core.writing import replacing
-    from mgc.evaluation.experiment_report import make_report
     from mgc.evaluation.fusion import Run
     from mgc.evaluation.published.zhang2015 import FEATURES, TASKS
     from mgc.evaluation.zhang2015 import ROWS, describe
     from mgc.evaluation.zhang2015_folder import changes, read_cells
+    from mgc.reports.experiment import make_report
 
     refuse_own(overrides, ("data.root", "model.features"), "zhang2015")
     columns = _choose("features", features, FEATURES)

@@ -12,9 +12,9 @@ from scipy.stats import binomtest
 from mgc import checkpoint
 from mgc.cli import main
 from mgc.data.gtzan import GTZAN
-from mgc.evaluation.model_card import measure_with_intervals, model_card
 from mgc.evaluation.results import Results
 from mgc.models.vgg import VGGTagger
+from mgc.reports.model_card import measure_with_intervals, model_card
 
 
 def results(labels: tuple[str, ...], ckpt: str = "elsewhere/best.ckpt") -> Results:

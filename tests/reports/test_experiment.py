@@ -11,10 +11,10 @@ from mgc.core.parquet import write_parquet
 from mgc.data import ismir2004
 from mgc.data.gtzan import GENRES
 from mgc.errors import MgcError
-from mgc.evaluation.experiment_report import join_cells, make_report
 from mgc.evaluation.fusion import Run, load_runs
 from mgc.evaluation.published import dieleman2011, gwardys2014, senac2017, zhang2015
 from mgc.evaluation.results import Results
+from mgc.reports.experiment import join_cells, make_report
 
 
 def system(name: str, wrong: int, labels: tuple[str, ...] = GENRES) -> Run:

@@ -12,7 +12,8 @@ import yaml
 
 from mgc.cli import main
 from mgc.errors import MgcError
-from mgc.evaluation.comparison import (
+from mgc.evaluation.results import Results
+from mgc.reports.comparison import (
     Compared,
     Pair,
     compare,
@@ -22,8 +23,7 @@ from mgc.evaluation.comparison import (
     markdown_table,
     paired_tests,
 )
-from mgc.evaluation.comparison import _adjust as adjust
-from mgc.evaluation.results import Results
+from mgc.reports.comparison import _adjust as adjust
 
 TRACKS = [f"t{i:02}" for i in range(40)]
 
