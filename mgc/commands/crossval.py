@@ -50,7 +50,7 @@ def crossval(
         MgcError: If settings are wrong, the folder holds another cross-validation, or a fold fails.
     """
     from mgc.errors import MgcError
-    from mgc.evaluation.crossval import Experiment, collect, log_summary, run_folds
+    from mgc.experiments.crossval import Experiment, collect, log_summary, run_folds
 
     try:
         numbers = [int(word) for word in seeds.split(",")] if seeds else list(range(repeats))

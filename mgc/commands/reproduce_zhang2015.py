@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mgc import registry
 from mgc.commands.reproducing import describe_music, refuse_own, say
 from mgc.errors import MgcError
-from mgc.evaluation.overrides import divide_options, option_name
+from mgc.experiments.overrides import divide_options, option_name
 
 if TYPE_CHECKING:
     from mgc.evaluation.results import Results

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mgc.errors import MgcError
-from mgc.evaluation.overrides import option_name
+from mgc.experiments.overrides import option_name
 
 if TYPE_CHECKING:
     from mgc.data.base import AudioDataModule

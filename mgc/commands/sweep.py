@@ -40,7 +40,7 @@ def sweep(
     """
     from mgc.core.writing import replacing
     from mgc.errors import MgcError
-    from mgc.evaluation.sweep import Plan, run_sweep, table_of
+    from mgc.experiments.sweep import Plan, run_sweep, table_of
 
     if count is not None and count < 1:
         raise MgcError(f"--count {count}: at least 1 is needed.")

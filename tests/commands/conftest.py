@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mgc.evaluation import crossval
-from mgc.evaluation.fold_run import run_fold
+from mgc.experiments import crossval
+from mgc.experiments.fold_run import run_fold
 
 
 class Finished:

@@ -11,13 +11,13 @@ import pandas as pd
 
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.fold_run import LAST, STAGES, Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
-from mgc.evaluation.overrides import option_name
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
-from mgc.evaluation.plan_file import keep_plan
-from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.results import Results
+from mgc.experiments.fold_run import LAST, STAGES, Fold
+from mgc.experiments.overrides import option_name
+from mgc.experiments.plan_file import keep_plan
+from mgc.experiments.processes import LOG, last_words, run_parts, start_module
 from mgc.training.run_record import read_record
 
 #: Options that a fold sets itself, and those that it sets where there are several.
@@ -160,7 +160,7 @@ def start(fold: Fold, environment: dict[str, str], lock: int) -> "subprocess.Pop
         The process.
     """
     fold.write()
-    return start_module("mgc.evaluation.fold_run", fold.folder, environment, lock)
+    return start_module("mgc.experiments.fold_run", fold.folder, environment, lock)
 
 
 def collect(experiment: Experiment) -> Summary:

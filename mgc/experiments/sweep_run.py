@@ -1,6 +1,6 @@
 """One run of a sweep, in a process of its own.
 
-``python -m mgc.evaluation.sweep_run FOLDER`` reads what to do from the folder and writes there what
+``python -m mgc.experiments.sweep_run FOLDER`` reads what to do from the folder and writes there what
 it came to.
 """
 
@@ -15,8 +15,8 @@ from mgc.cli import told_in_one_line
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.evaluation.fold_run import LAST
-from mgc.evaluation.sweep import RESULT, SweepRun
+from mgc.experiments.fold_run import LAST
+from mgc.experiments.sweep import RESULT, SweepRun
 from mgc.runs.folder import run_folder
 from mgc.runs.tracking import set_wandb_run
 from mgc.training import cli as training

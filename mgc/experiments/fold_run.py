@@ -1,6 +1,6 @@
 """One fold of a cross-validation, in a process of its own: fit, validation, test.
 
-``python -m mgc.evaluation.fold_run FOLDER`` reads what to do from ``fold.json`` in the folder and
+``python -m mgc.experiments.fold_run FOLDER`` reads what to do from ``fold.json`` in the folder and
 writes the results of the best checkpoint there, ``validate`` and ``test``.
 """
 

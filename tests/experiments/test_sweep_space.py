@@ -10,7 +10,7 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mgc.errors import MgcError
-from mgc.evaluation.sweep_space import Sweep, config_paths, draw
+from mgc.experiments.sweep_space import Sweep, config_paths, draw
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COMMAND = ["mgc", "fit", "--config", "a.yaml", "${args}"]

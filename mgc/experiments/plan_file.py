@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.evaluation.processes import locked
+from mgc.experiments.processes import locked
 
 #: Longest value that an error shows.
 SHOWN = 300

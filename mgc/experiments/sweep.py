@@ -12,9 +12,9 @@ import pandas as pd
 
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.evaluation.plan_file import keep_plan
-from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
-from mgc.evaluation.sweep_space import Settings, Sweep, config_paths
+from mgc.experiments.plan_file import keep_plan
+from mgc.experiments.processes import LOG, last_words, run_parts, start_module
+from mgc.experiments.sweep_space import Settings, Sweep, config_paths
 
 #: What a run came to, in its folder.
 RESULT = "result.json"
@@ -98,7 +98,7 @@ class Plan:
             folder: Where everything goes; it is made.
             path: File with the sweep.
             overrides: Options of ``mgc fit`` that follow those of the sweep.
-            count: Number of runs, see :meth:`mgc.evaluation.sweep_space.Sweep.settings`.
+            count: Number of runs, see :meth:`mgc.experiments.sweep_space.Sweep.settings`.
             seed: Seed of random settings.
 
         Raises:
@@ -178,7 +178,7 @@ def start(run: SweepRun, environment: dict[str, str], lock: int) -> "subprocess.
         The process.
     """
     run.write()
-    return start_module("mgc.evaluation.sweep_run", run.folder, environment, lock)
+    return start_module("mgc.experiments.sweep_run", run.folder, environment, lock)
 
 
 def table_of(plan: Plan) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from wandb_offline import read_run
 
 from mgc.cli import main
 from mgc.errors import MgcError
-from mgc.evaluation import processes, sweep
-from mgc.evaluation.sweep import Plan, SweepRun, run_sweep, table_of
+from mgc.experiments import processes, sweep
+from mgc.experiments.sweep import Plan, SweepRun, run_sweep, table_of
 
 METRIC = "val/track_accuracy"
 
