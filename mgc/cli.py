@@ -87,12 +87,12 @@ COMMANDS = {
         "mgc.commands.report_transfer:report_transfer", "Tables and plots of transfer experiments"
     ),
     "reproduce gwardys2014": Command(
-        "mgc.commands.reproduce_gwardys2014:reproduce_gwardys2014",
+        "mgc.papers.gwardys2014.reproduce:reproduce_gwardys2014",
         "Networks and SVMs on three components of GTZAN, beside the paper's tables",
         resumes=True,
     ),
     "reproduce zhang2015": Command(
-        "mgc.commands.reproduce_zhang2015:reproduce_zhang2015",
+        "mgc.papers.zhang2015.reproduce:reproduce_zhang2015",
         "KCNN and its competitors on audio words, beside the paper's tables",
         resumes=True,
     ),

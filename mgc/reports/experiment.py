@@ -19,7 +19,7 @@ from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.transfer.plots import BESIDE, BLOCKS, PUBLISHED
 
-#: Figures of a paper: a module of :mod:`mgc.evaluation.published`, or one of its tasks.
+#: Figures of a paper: a module of :mod:`mgc.papers`, or one of its tasks.
 Published = ModuleType | SimpleNamespace
 
 #: What is shown of each class.
@@ -71,7 +71,7 @@ def make_report(runs: Sequence[Run], paper: str | None = None) -> Report:
 
     Args:
         runs: Systems that were tested on the same task.
-        paper: Published figures to set beside ours: a module of :mod:`mgc.evaluation.published`.
+        paper: Published figures to set beside ours: a module of :mod:`mgc.papers`.
 
     Raises:
         MgcError: If the systems are of different tasks, or the paper is about another one.
@@ -202,7 +202,7 @@ PAPER = " (paper)"
 
 def _read_published(paper: str, results: Results) -> Published:
     """Find the figures of a paper for the classes of the results."""
-    module = import_module(f"mgc.evaluation.published.{paper}")
+    module = import_module(f"mgc.papers.{paper}")
     tasks: list[Published] = list(getattr(module, "TASKS", {"": module}).values())
     for task in tasks:
         if results.task == "multiclass" and set(results.labels) == set(task.GENRES):

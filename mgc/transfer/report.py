@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.evaluation.published import choi2017
+from mgc.papers import choi2017
 from mgc.transfer.experiment import Transfer
 from mgc.transfer.plots import compare_classes, rank_combinations
 

@@ -12,8 +12,8 @@ from mgc.data import ismir2004
 from mgc.data.gtzan import GENRES
 from mgc.errors import MgcError
 from mgc.evaluation.fusion import Run, load_runs
-from mgc.evaluation.published import dieleman2011, gwardys2014, senac2017, zhang2015
 from mgc.evaluation.results import Results
+from mgc.papers import dieleman2011, gwardys2014, senac2017, zhang2015
 from mgc.reports.experiment import join_cells, make_report
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mgc import registry
-from mgc.commands.reproducing import describe_music, refuse_own, say
 from mgc.errors import MgcError
 from mgc.experiments.overrides import divide_options, option_name
+from mgc.papers.reproducing import describe_music, refuse_own, say
 
 if TYPE_CHECKING:
     from mgc.evaluation.results import Results
-    from mgc.evaluation.row_order import Cell
-    from mgc.evaluation.zhang2015 import Row
+    from mgc.papers.claims import Cell
+    from mgc.papers.zhang2015.tables import Row
 
 Data = Literal["gtzan", "ismir2004"]
 
@@ -102,9 +102,9 @@ def reproduce_zhang2015(
     from mgc.commands.crossval import crossval
     from mgc.core.writing import replacing
     from mgc.evaluation.fusion import Run
-    from mgc.evaluation.published.zhang2015 import FEATURES, TASKS
-    from mgc.evaluation.zhang2015 import ROWS, describe
-    from mgc.evaluation.zhang2015_folder import changes, read_cells
+    from mgc.papers.zhang2015 import FEATURES, TASKS
+    from mgc.papers.zhang2015.folder import changes, read_cells
+    from mgc.papers.zhang2015.tables import ROWS, describe
     from mgc.reports.experiment import make_report
 
     refuse_own(overrides, ("data.root", "model.features"), "zhang2015")
@@ -229,7 +229,7 @@ def refuse_other_splits(folder: Path, root: str, folds: int, overrides: Sequence
     Raises:
         MgcError: If a network there was tested on others.
     """
-    from mgc.evaluation.zhang2015_folder import plans
+    from mgc.papers.zhang2015.folder import plans
 
     asked = {"root": root, "folds": folds, "split": _split(overrides)}
     for _, _, trained, plan in plans(folder):
@@ -264,7 +264,7 @@ def fit_machines(trained: Path, out: Path, root: str, data: str) -> None:
     from mgc.commands.extract import extract
     from mgc.commands.transfer import transfer
     from mgc.evaluation.results import Results
-    from mgc.evaluation.zhang2015_folder import is_fitted, tested
+    from mgc.papers.zhang2015.folder import is_fitted, tested
 
     for seed, fold, checkpoint in tested(Results.load(trained / "test")):
         place = out / f"seed{seed}_fold{fold}"

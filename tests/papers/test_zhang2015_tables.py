@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgc.evaluation.published.zhang2015 import FEATURES
 from mgc.evaluation.results import Results
-from mgc.evaluation.row_order import published_difference
-from mgc.evaluation.zhang2015 import ROWS, about, claims, describe, published, table
+from mgc.papers.claims import published_difference
+from mgc.papers.zhang2015 import FEATURES
+from mgc.papers.zhang2015.tables import ROWS, about, claims, describe, published, table
 
 GIVEN = {"folds": 1, "split": "given"}
 

@@ -10,18 +10,18 @@ from layouts import write_ismir2004
 
 from mgc import registry
 from mgc.cli import main
-from mgc.commands.reproduce_zhang2015 import (
-    COMPETITORS,
-    options_of,
-    refuse_other_splits,
-    reproduce_zhang2015,
-)
 from mgc.core.parquet import write_parquet
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.evaluation.fusion import load_run
 from mgc.evaluation.results import Results
-from mgc.evaluation.zhang2015_folder import is_fitted
+from mgc.papers.zhang2015.folder import is_fitted
+from mgc.papers.zhang2015.reproduce import (
+    COMPETITORS,
+    options_of,
+    refuse_other_splits,
+    reproduce_zhang2015,
+)
 from mgc.transfer.feature_table import digest_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"

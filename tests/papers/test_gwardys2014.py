@@ -8,9 +8,9 @@ import pytest
 import soundfile
 
 from mgc.cli import main
-from mgc.commands.reproducing import describe_music
 from mgc.data.gtzan import GENRES
 from mgc.evaluation.fusion import align, load_run
+from mgc.papers.reproducing import describe_music
 
 CONFIG = Path(__file__).parents[2] / "configs" / "timm_finetune_gtzan.yaml"
 

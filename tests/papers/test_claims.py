@@ -4,7 +4,7 @@ import pytest
 
 from mgc.evaluation.intervals import gain
 from mgc.evaluation.results import Results
-from mgc.evaluation.row_order import Claim, judge, published_difference
+from mgc.papers.claims import Claim, judge, published_difference
 
 
 def results(right, tracks=None, seed=0):

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from mgc.core.parquet import read_parquet
-from mgc.evaluation.published.zhang2015 import FEATURES
 from mgc.evaluation.results import Results, transferred
-from mgc.evaluation.row_order import Cell
-from mgc.evaluation.zhang2015 import ROWS
+from mgc.papers.claims import Cell
+from mgc.papers.zhang2015 import FEATURES
+from mgc.papers.zhang2015.tables import ROWS
 from mgc.transfer.feature_table import digest_of
 
 

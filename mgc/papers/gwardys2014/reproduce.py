@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgc.commands.reproducing import describe_music, refuse_own, say
 from mgc.errors import MgcError
+from mgc.papers.reproducing import describe_music, refuse_own, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,7 +164,7 @@ def extract_options(trained: Path) -> dict[str, Any]:
 
 def merges() -> list[tuple[str, str, list[str], dict[str, Any]]]:
     """List the fusions: the system, the name, the components, and options of ``mgc fuse``."""
-    from mgc.evaluation.published.gwardys2014 import WEIGHTS
+    from mgc.papers.gwardys2014 import WEIGHTS
 
     found: list[tuple[str, str, list[str], dict[str, Any]]] = []
     for system, weights in WEIGHTS.items():

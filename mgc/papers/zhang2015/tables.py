@@ -6,9 +6,9 @@ from statistics import stdev
 from typing import NamedTuple
 
 from mgc.evaluation.intervals import correct, interval, overall
-from mgc.evaluation.published.zhang2015 import FEATURES, TASKS
 from mgc.evaluation.results import Results
-from mgc.evaluation.row_order import Cell, Claim, Finding, judge, published_difference
+from mgc.papers.claims import Cell, Claim, Finding, judge, published_difference
+from mgc.papers.zhang2015 import FEATURES, TASKS
 
 
 class Row(NamedTuple):
