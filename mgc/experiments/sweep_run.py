@@ -1,7 +1,7 @@
 """One run of a sweep, in a process of its own.
 
-``python -m mgc.experiments.sweep_run FOLDER`` reads what to do from the folder and writes there what
-it came to.
+``python -m mgc.experiments.sweep_run FOLDER`` reads what to do from the folder and
+writes there what it came to.
 """
 
 import json

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from generated_tables import genre_table, mood_table
 from matplotlib import image
-from test_transfer import run
+from test_experiment import run
 
 from mgc.commands.report_transfer import report_transfer
 from mgc.errors import MgcError
