@@ -23,9 +23,10 @@ class TrackEvaluation(Callback):
 
     Works for any LightningModule: steps may return ``{"logits": …}``; for one that does not, the
     model itself is called with the batch's audio. A model with a method ``split_loss(logits,
-    target)`` also gets its loss over the whole split, ``val/loss``. Metrics of clips (``val/accuracy``) and of
-    tracks (``val/track_accuracy``, by mean probability; ``val/track_accuracy_vote``, by majority)
-    are computed once over the whole split, each clip counted once on any number of devices.
+    target)`` also gets its loss over the whole split, ``val/loss``. Metrics of clips
+    (``val/accuracy``) and of tracks (``val/track_accuracy``, by mean probability;
+    ``val/track_accuracy_vote``, by majority) are computed once over the whole split, each clip
+    counted once on any number of devices.
 
     After a validation outside a fit, a test or a prediction, ``results`` holds the tables that were
     written.

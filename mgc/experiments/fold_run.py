@@ -15,8 +15,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mgc.cli import told_in_one_line
 from mgc.core.stopping import signals
+from mgc.core.terminal import RESUME, told_in_one_line
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
@@ -210,7 +210,7 @@ def main(folder: str) -> None:
         SystemExit: As :func:`mgc.cli.main` tells.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    with told_in_one_line(["crossval"]), signals.handled():
+    with told_in_one_line(RESUME), signals.handled():
         run_fold(Fold.read(folder))
 
 

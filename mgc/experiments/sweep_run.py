@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mgc.cli import told_in_one_line
 from mgc.core.stopping import signals
+from mgc.core.terminal import RESUME, told_in_one_line
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.experiments.fold_run import LAST
@@ -112,7 +112,7 @@ def main(folder: str) -> None:
         SystemExit: As :func:`mgc.cli.main` tells.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    with told_in_one_line(["sweep"]), signals.handled():
+    with told_in_one_line(RESUME), signals.handled():
         run_one(SweepRun.read(folder))
 
 
