@@ -33,7 +33,8 @@ def fuse(
         MgcError: If the runs do not belong together or the settings do not fit.
     """
     from mgc.core.writing import all_or_nothing
-    from mgc.evaluation.fusion import compare_runs, fuse_runs, load_runs, parse_weights
+    from mgc.evaluation.fusion import compare_runs, fuse_runs, parse_weights
+    from mgc.evaluation.tested_runs import load_runs
 
     loaded = load_runs(runs)
     given = parse_weights(weights, len(loaded), method, fitted=fit_weights is not None)

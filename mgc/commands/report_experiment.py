@@ -35,7 +35,7 @@ def report_experiment(
     Raises:
         MgcError: If results are missing or of different tasks.
     """
-    from mgc.evaluation.fusion import load_runs
+    from mgc.evaluation.tested_runs import load_runs
     from mgc.reports.experiment import make_report
 
     given = [name.strip() for name in names.split(",") if name]

@@ -16,9 +16,10 @@ from scipy.stats import binomtest
 from mgc import registry
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.fusion import align, check_alike, load_run, mcnemar
 from mgc.evaluation.intervals import MEASURE, gain, interval, overall
+from mgc.evaluation.paired import align, check_alike, mcnemar
 from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import load_run
 from mgc.runs.folder import CONFIG, RECORD
 
 #: Settings that say where things go and what is shown, not what is done.

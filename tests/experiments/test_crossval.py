@@ -17,8 +17,9 @@ from mgc.cli import main
 from mgc.data.gtzan import GTZAN
 from mgc.data.splits import assign_folds, split_by_fold
 from mgc.errors import MgcError
-from mgc.evaluation.fusion import fit_weights, load_runs
+from mgc.evaluation.fusion import fit_weights
 from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import load_runs
 from mgc.experiments import crossval, fold_run, processes
 from mgc.experiments.crossval import Experiment, collect, run_folds, split_fingerprint
 from mgc.experiments.fold_run import LAST, Fold, run_fold

@@ -9,7 +9,8 @@ import soundfile
 
 from mgc.cli import main
 from mgc.data.gtzan import GENRES
-from mgc.evaluation.fusion import align, load_run
+from mgc.evaluation.paired import align
+from mgc.evaluation.tested_runs import load_run
 from mgc.papers.reproducing import describe_music
 
 CONFIG = Path(__file__).parents[2] / "configs" / "timm_finetune_gtzan.yaml"

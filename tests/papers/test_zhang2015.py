@@ -13,8 +13,8 @@ from mgc.cli import main
 from mgc.core.parquet import write_parquet
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
-from mgc.evaluation.fusion import load_run
 from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import load_run
 from mgc.papers.zhang2015.folder import is_fitted
 from mgc.papers.zhang2015.reproduce import (
     COMPETITORS,

@@ -11,8 +11,8 @@ from mgc.core.parquet import write_parquet
 from mgc.data import ismir2004
 from mgc.data.gtzan import GENRES
 from mgc.errors import MgcError
-from mgc.evaluation.fusion import Run, load_runs
 from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import Run, load_runs
 from mgc.papers import dieleman2011, gwardys2014, senac2017, zhang2015
 from mgc.reports.experiment import join_cells, make_report
 

@@ -6,8 +6,9 @@ from sklearn.metrics import log_loss
 
 from mgc.cli import main
 from mgc.errors import MgcError
-from mgc.evaluation.fusion import fit_weights, fuse_runs, load_runs
+from mgc.evaluation.fusion import fit_weights, fuse_runs
 from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import load_runs
 from mgc.transfer.classifiers import calibrated_probabilities
 from mgc.transfer.folds import plan_like
 

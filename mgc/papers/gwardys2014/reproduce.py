@@ -79,7 +79,7 @@ def reproduce_gwardys2014(
     from mgc.commands.fuse import fuse
     from mgc.commands.transfer import transfer
     from mgc.core.writing import replacing
-    from mgc.evaluation.fusion import load_runs
+    from mgc.evaluation.tested_runs import load_runs
     from mgc.reports.experiment import make_report
 
     refuse_own(overrides, ("data.root", "model.component"), "gwardys2014")

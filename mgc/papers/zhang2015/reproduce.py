@@ -101,7 +101,7 @@ def reproduce_zhang2015(
     """
     from mgc.commands.crossval import crossval
     from mgc.core.writing import replacing
-    from mgc.evaluation.fusion import Run
+    from mgc.evaluation.tested_runs import Run
     from mgc.papers.zhang2015 import FEATURES, TASKS
     from mgc.papers.zhang2015.folder import changes, read_cells
     from mgc.papers.zhang2015.tables import ROWS, describe
