@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
+from mgc.evaluation.colours import BESIDE, BLOCKS, PUBLISHED
 from mgc.evaluation.intervals import MEASURE, interval, overall
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Run
-from mgc.transfer.plots import BESIDE, BLOCKS, PUBLISHED
 
 #: Figures of a paper: a module of :mod:`mgc.papers`, or one of its tasks.
 Published = ModuleType | SimpleNamespace

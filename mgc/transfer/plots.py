@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-BLOCKS, OTHERS, BESIDE, NESTED, PUBLISHED = "#4c78a8", "#b279a2", "#b8b8b8", "#111111", "#e45756"
+from mgc.evaluation.colours import BESIDE, BLOCKS, NESTED, OTHERS, PUBLISHED
 
 
 def rank_combinations(
