@@ -13,18 +13,21 @@ import logging
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 import mgc
+from mgc import checkpoint
 from mgc.core.launching import errors_of_processes
 from mgc.core.parquet import read_parquet
 from mgc.core.stopping import signals
@@ -33,7 +36,8 @@ from mgc.data.audio import Resampling
 from mgc.data.base import AudioDataModule
 from mgc.data.clips import Batch, ClipDataset, FileReader, keep_batch
 from mgc.errors import MgcError
-from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.feature_table import FeatureTable, digest_of
+from mgc.transfer.inputs import make_model, open_data
 
 log = logging.getLogger(__name__)
 
@@ -443,3 +447,131 @@ def _trainer(share: WorkShare) -> Trainer:
     if share.trainer is None:
         raise RuntimeError("used without a trainer")
     return share.trainer
+
+
+#: Setting of Choi et al. (2017), used where no checkpoint gives another: rate in Hz, length in s.
+SAMPLE_RATE = 12000
+
+
+CLIP_SECONDS = 29.0
+
+
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def _refuse_other(ckpt: str, name: str, unit: str, given: float | None, trained: float) -> None:
+    if given is not None and abs(given - trained) > 1e-6 * trained:
+        raise MgcError(
+            f"{name}={given:g} {unit}, but {ckpt} was trained with {trained:g} {unit}. "
+            f"Leave --{name} out."
+        )
+
+
+def extract_audio(
+    audio: list[str],
+    out: str,
+    ckpt: str | None = None,
+    model: str | None = None,
+    model_args: dict[str, Any] | None = None,
+    seed: int = 0,
+    data: str | None = None,
+    data_args: dict[str, Any] | None = None,
+    layers: str = "all",
+    sample_rate: int | None = None,
+    clip_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    resampling: Literal["fast", "best"] | None = None,
+    per_clip: bool = False,
+    keep_split: bool = False,
+    batch_size: int | None = None,
+    num_workers: int = 0,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: Literal["32", "bf16", "16"] = "32",
+) -> None:
+    """Compute the features of music with a trained or a random model, and write their table.
+
+    Arguments are those of ``mgc extract``.
+
+    Raises:
+        MgcError: If settings contradict each other, or nothing can be read.
+    """
+    # The hardware that it did not find, and advertising.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    # Lightning 2.6 calls a function that torch 2.12 calls deprecated.
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
+    if (ckpt is None) == (model is None):
+        raise MgcError("Give a checkpoint (--ckpt FILE) or the name of a model (--model NAME).")
+    if ckpt and model_args:
+        raise MgcError("--model_args belong to --model; a checkpoint holds its own.")
+    if (data_args or keep_split) and not data:
+        raise MgcError("--data_args and --keep_split belong to --data: name the data set.")
+
+    source: dict[str, Any] = {"precision": precision}
+    if ckpt:
+        network, about = checkpoint.read_model(ckpt)
+        if not about["clip_seconds"]:
+            raise MgcError(f"{ckpt}: the model does not take audio.")
+        rate, seconds = about["sample_rate"], about["clip_seconds"]
+        _refuse_other(ckpt, "sample_rate", "Hz", sample_rate, rate)
+        _refuse_other(ckpt, "clip_seconds", "s", clip_seconds, seconds)
+        resampling = resampling or about.get("resampling", "fast")
+        as_trained = {name: about[name] for name in ("channel", "short") if name in about}
+        source |= {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest_of(ckpt)}
+    else:
+        rate, seconds = sample_rate or SAMPLE_RATE, clip_seconds or CLIP_SECONDS
+        resampling = resampling or "best"
+        as_trained = {}
+        network = make_model(str(model), rate, model_args or {}, seed)
+        kind = type(network)
+        source |= {
+            "model": f"{kind.__module__}.{kind.__qualname__}",
+            "checkpoint": None,
+            "model_args": model_args or {},
+            "seed": seed,
+        }
+    widths = probe_layers(network, round(seconds * rate))
+    chosen = choose_layers(layers, widths)
+    if batch_size is None:
+        on_cpu = accelerator == "cpu" or (
+            accelerator == "auto" and not torch.accelerator.is_available()
+        )
+        batch_size = max(1, int(30 / seconds)) if on_cpu else 32
+    settings = {
+        "sample_rate": rate,
+        "clip_seconds": seconds,
+        "hop_seconds": hop_seconds,
+        "batch_size": batch_size,
+        "num_workers": num_workers,
+    }
+    tracks = open_data(audio, data, as_trained | (data_args or {}), settings)
+    broken = extract_features(
+        network,
+        chosen,
+        tracks,
+        out,
+        source,
+        resampling,
+        per_clip,
+        keep_split,
+        {
+            "accelerator": accelerator,
+            "devices": int(devices) if str(devices).isdecimal() else devices,
+            "num_nodes": num_nodes,
+            "strategy": strategy,
+            "precision": PRECISION[precision],
+        },
+    )
+    if getattr(rank_zero_only, "rank", 0):
+        return  # one process speaks for all
+    width = sum(widths[name] for name in chosen)
+    log.info(
+        "%d tracks, %d could not be read; %d numbers each, of %s: %s",
+        (~tracks.tracks["track"].isin(list(broken))).sum(),
+        len(broken),
+        width,
+        ", ".join(chosen),
+        out,
+    )
