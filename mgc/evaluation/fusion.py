@@ -6,16 +6,18 @@ products of the likelihoods of a track are those of Gwardys and Grzywczak (2014)
 
 from collections.abc import Sequence
 from itertools import combinations
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import minimize
 
+from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, Interval, fold_names, gain, interval, overall
 from mgc.evaluation.paired import TRACK_KEY, align, check_alike, mcnemar
 from mgc.evaluation.results import Results
-from mgc.evaluation.tested_runs import Run
+from mgc.evaluation.tested_runs import Run, load_runs
 
 Method = Literal["fusion1", "fusion2", "weighted", "product"]
 
@@ -24,6 +26,38 @@ BY_CLIP = ("fusion1", "fusion2")
 
 #: Smallest probability that a logarithm is taken of.
 FLOOR = 1e-12
+
+
+def fuse_folders(
+    runs: Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
+    method: Method,
+    weights: str = "",
+    fit_weights: Literal["validation"] | None = None,
+) -> str:
+    """Combine the results of runs, and write the fused results and ``fusion.md``.
+
+    Args:
+        runs: Folders of runs, see :func:`mgc.evaluation.tested_runs.load_runs`.
+        out: Folder for the fused results.
+        method: How to combine them.
+        weights: See :func:`parse_weights`.
+        fit_weights: Whether to fit the weights to the validation tracks.
+
+    Returns:
+        The text of ``fusion.md``, see :func:`compare_runs`.
+
+    Raises:
+        MgcError: If the runs do not belong together or the settings do not fit.
+    """
+    loaded = load_runs(runs)
+    given = parse_weights(weights, len(loaded), method, fitted=fit_weights is not None)
+    fused = fuse_runs(loaded, method, given, fit=fit_weights is not None)
+    text = compare_runs(loaded, fused)
+    fused.save(out)
+    with all_or_nothing(out) as folder:
+        (folder / "fusion.md").write_text(text)
+    return text
 
 
 def parse_weights(text: str, runs: int, method: Method, fitted: bool) -> np.ndarray | None:
