@@ -3,7 +3,7 @@
 import hashlib
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,48 @@ class Summary:
     folds: pd.DataFrame
     scores: pd.DataFrame
     text: str
+
+
+def cross_validate(
+    config: str,
+    out: Path,
+    overrides: Sequence[str] = (),
+    folds: int = 10,
+    seeds: Sequence[int] = (0,),
+    test_folds: int | None = None,
+    jobs: int | None = None,
+) -> Summary:
+    """Train and test a model on every fold, write the results and print a summary.
+
+    Args:
+        config: YAML file as for ``mgc fit``.
+        out: Folder for the results; it is made.
+        overrides: Options of ``mgc fit`` that change the configuration.
+        folds: Number of folds of each seed; 1 is the split that the configuration names.
+        seeds: Seeds of the splits and of training.
+        test_folds: How many of the folds to train and test, from the first; by default all.
+        jobs: Folds at a time; by default one per GPU, and one where there is none.
+
+    Returns:
+        What all folds say together.
+
+    Raises:
+        MgcError: If settings are wrong, the folder holds another cross-validation, or a fold fails.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise MgcError("Give --repeats of 1 or more, or different --seeds such as 0,1,2.")
+    count = folds if test_folds is None else test_folds
+    if not 1 <= count <= folds:
+        raise MgcError(f"--test_folds {count}: give 1 to {folds}, the number of folds.")
+    experiment = Experiment.prepare(out, config, list(overrides), folds, seeds)
+    chosen = tuple(fold for fold in experiment.folds if fold.fold < count)
+    experiment = replace(experiment, folds=chosen)
+    run_folds(experiment, jobs)
+    summary = collect(experiment)
+    print(summary.text)
+    print(f"Written to {out}")
+    log_summary(experiment, summary)
+    return summary
 
 
 def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
