@@ -36,10 +36,11 @@ def report_experiment(
         MgcError: If results are missing or of different tasks.
     """
     from mgc.evaluation.tested_runs import load_runs
+    from mgc.papers import load_paper
     from mgc.reports.experiment import make_report
 
     given = [name.strip() for name in names.split(",") if name]
-    report = make_report(load_runs(results, given), paper)
+    report = make_report(load_runs(results, given), load_paper(paper) if paper else None)
     report.save(out)
     if wandb:
         from mgc.runs.tracking import log_results

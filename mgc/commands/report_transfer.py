@@ -34,6 +34,7 @@ def report_transfer(
         MgcError: If results are missing or do not belong together.
     """
     from mgc.errors import MgcError
+    from mgc.papers import choi2017
     from mgc.transfer.experiment import Transfer
     from mgc.transfer.report import make_report
 
@@ -43,6 +44,7 @@ def report_transfer(
     report = make_report(
         {name: Transfer.load(folder) for name, folder in zip(names, results, strict=True)},
         published=published,
+        built_in={"choi2017": choi2017.SCORES},
         tasks=[name.strip() for name in tasks.split(",") if name],
         compare=[name.strip() for name in compare.split(",") if name],
     )

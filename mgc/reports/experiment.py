@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from os import PathLike
 from types import ModuleType, SimpleNamespace
 
@@ -19,7 +18,7 @@ from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Run
 
-#: Figures of a paper: a module of :mod:`mgc.papers`, or one of its tasks.
+#: Figures of a paper: a module such as :mod:`mgc.papers.senac2017`, or one of its tasks.
 Published = ModuleType | SimpleNamespace
 
 #: What is shown of each class.
@@ -66,12 +65,12 @@ class Report:
             (out / "experiment.md").write_text(self.text)
 
 
-def make_report(runs: Sequence[Run], paper: str | None = None) -> Report:
+def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> Report:
     """Make the report.
 
     Args:
         runs: Systems that were tested on the same task.
-        paper: Published figures to set beside ours: a module of :mod:`mgc.papers`.
+        paper: Published figures to set beside ours: a module such as :mod:`mgc.papers.senac2017`.
 
     Raises:
         MgcError: If the systems are of different tasks, or the paper is about another one.
@@ -200,18 +199,21 @@ def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
 PAPER = " (paper)"
 
 
-def _read_published(paper: str, results: Results) -> Published:
+def _read_published(paper: ModuleType, results: Results) -> Published:
     """Find the figures of a paper for the classes of the results."""
-    module = import_module(f"mgc.papers.{paper}")
-    tasks: list[Published] = list(getattr(module, "TASKS", {"": module}).values())
+    tasks: list[Published] = list(getattr(paper, "TASKS", {"": paper}).values())
     for task in tasks:
         if results.task == "multiclass" and set(results.labels) == set(task.GENRES):
             return task
     classes = "; or ".join(", ".join(task.GENRES) for task in tasks)
     raise MgcError(
-        f"--paper {paper} is about the classes {classes}; these results are about others. "
+        f"--paper {_name(paper)} is about the classes {classes}; these results are about others. "
         "Leave it out."
     )
+
+
+def _name(paper: ModuleType) -> str:
+    return paper.__name__.rpartition(".")[2]
 
 
 def _vote(run: Run) -> Run:
@@ -253,7 +255,7 @@ def _percent(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _markdown(
-    report: Report, runs: Sequence[Run], paper: str | None, published: Published | None
+    report: Report, runs: Sequence[Run], paper: ModuleType | None, published: Published | None
 ) -> str:
     results = runs[0].test
     lines = ["# Experiment", "", "Intervals are 95 % bootstrap intervals over tracks.", ""]
@@ -267,9 +269,9 @@ def _markdown(
         lines[2] += f" {', '.join(voted)}: by majority everywhere, as in the paper."
     lines += [_table(report.systems.set_index("system")), ""]
     lines += ["![scores of the systems](systems.png)", ""]
-    if published:
+    if paper and published:
         known = ", ".join(published.ACCURACY)
-        lines += [f"Published figures are those of {paper} ({known}).", ""]
+        lines += [f"Published figures are those of {_name(paper)} ({known}).", ""]
     lines += [f"## {CLASS_MEASURE[results.task].capitalize()} by class", ""]
     lines += [_table(report.classes), "", "![scores of the classes](classes.png)", ""]
     if report.confusion:

@@ -1,7 +1,7 @@
 """Report of a transfer experiment: tables and plots, beside baselines and published scores."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from sklearn.metrics import roc_auc_score
 
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.papers import choi2017
 from mgc.transfer.experiment import Transfer
 from mgc.transfer.plots import compare_classes, rank_combinations
 
-BUILT_IN = {"choi2017": choi2017.SCORES}
+#: Published scores by paper, task and combination of layers.
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 @dataclass
@@ -49,14 +49,20 @@ class Report:
                 figure.savefig(path, dpi=150, format="png")
 
 
-def read_published(published: str, tasks: Sequence[str], targets: Sequence[str]) -> pd.DataFrame:
+def read_published(
+    published: str,
+    tasks: Sequence[str],
+    targets: Sequence[str],
+    built_in: Scores | None = None,
+) -> pd.DataFrame:
     """Published scores of the targets.
 
     Args:
-        published: ``choi2017`` for the figures printed in that paper, or a CSV file with columns
-            ``task``, ``layers`` and ``score``.
+        published: Name of a paper in ``built_in``, or a CSV file with columns ``task``, ``layers``
+            and ``score``.
         tasks: Names of the tasks in the file, one per target; may be empty where it has one task.
         targets: Targets of the results.
+        built_in: Scores by paper, task and combination of layers.
 
     Returns:
         ``target``, ``layers`` and ``published``, the layers in this project's order.
@@ -64,9 +70,10 @@ def read_published(published: str, tasks: Sequence[str], targets: Sequence[str])
     Raises:
         MgcError: If the file does not exist, has other columns, or lacks a task.
     """
-    if published in BUILT_IN:
+    built_in = built_in or {}
+    if published in built_in:
         rows = [
-            (task, *row) for task, row_of in BUILT_IN[published].items() for row in row_of.items()
+            (task, *row) for task, row_of in built_in[published].items() for row in row_of.items()
         ]
         scores = pd.DataFrame(rows, columns=["task", "layers", "score"])
     elif Path(published).is_file():
@@ -79,7 +86,7 @@ def read_published(published: str, tasks: Sequence[str], targets: Sequence[str])
     else:
         raise MgcError(
             f"--published {published} is no file, and the built-in figures are "
-            f"{', '.join(BUILT_IN)}."
+            f"{', '.join(built_in)}."
         )
     known = list(dict.fromkeys(scores["task"]))
     if not tasks and len(known) == len(targets) == 1:
@@ -107,6 +114,7 @@ def make_report(
     published: str | None = None,
     tasks: Sequence[str] = (),
     compare: Sequence[str] = (),
+    built_in: Scores | None = None,
 ) -> Report:
     """Make the report.
 
@@ -115,6 +123,7 @@ def make_report(
         published: See :func:`read_published`.
         tasks: See :func:`read_published`.
         compare: Two combinations to compare class by class; may be empty.
+        built_in: See :func:`read_published`.
 
     Raises:
         MgcError: If the results are of different tasks, or lack a combination.
@@ -131,7 +140,7 @@ def make_report(
     targets = list(dict.fromkeys(table["target"]))
     best: dict[str, float] = {}
     if published is not None:
-        reference = read_published(published, tasks, targets)
+        reference = read_published(published, tasks, targets, built_in)
         unnamed = reference[reference["layers"] == "best"]
         best = dict(zip(unnamed["target"], unnamed["published"], strict=True))
         table = table.merge(reference, "left", on=["target", "layers"])

@@ -31,7 +31,7 @@ def system(name: str, wrong: int, labels: tuple[str, ...] = GENRES) -> Run:
 
 
 def test_published_figures_stand_beside_ours() -> None:
-    report = make_report([system("FUSION2", 2), system("mine", 5)], "senac2017")
+    report = make_report([system("FUSION2", 2), system("mine", 5)], senac2017)
     fusion, mine = report.systems.to_dict("records")
     assert fusion["accuracy"] == 0.8
     assert (fusion["published"], fusion["published_half"]) == (0.91, pytest.approx(0.012))
@@ -46,7 +46,7 @@ def test_published_figures_stand_beside_ours() -> None:
 
 
 def test_systems_of_the_paper_that_vote_are_measured_by_votes() -> None:
-    (row,) = make_report([system("net_STFT", 2)], "senac2017").systems.to_dict("records")
+    (row,) = make_report([system("net_STFT", 2)], senac2017).systems.to_dict("records")
     assert row["accuracy"] == row["accuracy_vote"] == 1.0
     (row,) = make_report([system("net_STFT", 2)]).systems.to_dict("records")
     assert row["accuracy"] == 0.8
@@ -67,7 +67,7 @@ def test_the_paper_s_own_triples() -> None:
         {name: pd.DataFrame(rows, genres, genres) for name, rows in senac2017.CONFUSION.items()}
     )
     assert cells.loc["rock", "country"] == "(4, 9, 2)"
-    assert "(87, 100, 98)" in make_report([system("one", 1)], "senac2017").text
+    assert "(87, 100, 98)" in make_report([system("one", 1)], senac2017).text
 
 
 def test_printed_figures_are_consistent() -> None:
@@ -82,7 +82,7 @@ def test_printed_figures_are_consistent() -> None:
 @pytest.mark.parametrize(("task", "percent"), [("genre", 29.12), ("artist", 35.74), ("key", 83.84)])
 def test_the_classes_tell_which_task_of_a_paper_it_is(task: str, percent: float) -> None:
     labels = dieleman2011.TASKS[task].GENRES
-    (row,) = make_report([system("pretrained_30", 2, labels)], "dieleman2011").systems.to_dict(
+    (row,) = make_report([system("pretrained_30", 2, labels)], dieleman2011).systems.to_dict(
         "records"
     )
     assert row["published"] == pytest.approx(percent / 100)
@@ -132,7 +132,7 @@ def test_what_does_not_belong_together() -> None:
     with pytest.raises(MgcError, match="two and one differ in their labels"):
         make_report([system("one", 1), system("two", 1, ("a", "b"))])
     with pytest.raises(MgcError, match="--paper senac2017 is about the classes blues"):
-        make_report([system("two", 1, ("a", "b"))], "senac2017")
+        make_report([system("two", 1, ("a", "b"))], senac2017)
 
 
 def transfer_results(folder: Path, wrong: int, layers: str = "hidden", fold: int = 0) -> None:
@@ -161,7 +161,7 @@ def test_an_svm_on_features_stands_beside_networks(workdir: Path) -> None:
 
 def test_published_figures_of_both_data_sets() -> None:
     labels = ismir2004.GENRES
-    (row,) = make_report([system("KCNN (k = 5) ULT SFM", 1, labels)], "zhang2015").systems.to_dict(
+    (row,) = make_report([system("KCNN (k = 5) ULT SFM", 1, labels)], zhang2015).systems.to_dict(
         "records"
     )
     assert row["published"] == 0.5392

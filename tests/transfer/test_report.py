@@ -6,7 +6,10 @@ from test_experiment import run
 
 from mgc.commands.report_transfer import report_transfer
 from mgc.errors import MgcError
+from mgc.papers import choi2017
 from mgc.transfer.report import make_report, read_published, scores_by_class
+
+BUILT_IN = {"choi2017": choi2017.SCORES}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,9 @@ def test_other_results_stand_beside_the_first(genres, random_weights):
 
 
 def test_figures_printed_in_the_paper_are_built_in(genres):
-    report = make_report({"ours": genres}, published="choi2017", tasks=["jamendo"])
+    report = make_report(
+        {"ours": genres}, published="choi2017", tasks=["jamendo"], built_in=BUILT_IN
+    )
     assert "Best published score: 0.972." in report.text
     assert report.table.set_index("layers").loc["mfcc", "published"] == 0.917
 
@@ -107,7 +112,7 @@ def test_bad_input_is_told(genres, tmp_path):
     with pytest.raises(MgcError, match=r"nowhere\.csv is no file, and the built-in .* choi2017"):
         read_published("nowhere.csv", [], ["label"])
     with pytest.raises(MgcError, match=r"say with --tasks .*extended_ballroom, gtzan,"):
-        read_published("choi2017", [], ["label"])
+        read_published("choi2017", [], ["label"], BUILT_IN)
     bad = tmp_path / "bad.csv"
     bad.write_text("task,layers\n")
     with pytest.raises(MgcError, match="has no column 'score'"):

@@ -74,13 +74,14 @@ def reproduce_gwardys2014(
     Raises:
         MgcError: If settings are wrong, or an experiment fails.
     """
-    from mgc.commands.crossval import crossval
-    from mgc.commands.extract import extract
-    from mgc.commands.fuse import fuse
-    from mgc.commands.transfer import transfer
     from mgc.core.writing import replacing
+    from mgc.evaluation.fusion import fuse_folders
     from mgc.evaluation.tested_runs import load_runs
+    from mgc.experiments.crossval import cross_validate
+    from mgc.papers import gwardys2014
     from mgc.reports.experiment import make_report
+    from mgc.transfer.extraction import extract_audio
+    from mgc.transfer.files import transfer_tables
 
     refuse_own(overrides, ("data.root", "model.component"), "gwardys2014")
     folder = Path(out)
@@ -88,13 +89,13 @@ def reproduce_gwardys2014(
         words = [f"--data.root={root}", f"--model.component={component}", *overrides]
         place = str(folder / f"finetuned_{component}")
         say("crossval", config=config, folds=FOLDS, test_folds=test_folds, out=place, rest=words)
-        crossval(*words, config=config, folds=FOLDS, test_folds=test_folds, out=place, jobs=jobs)
+        cross_validate(config, Path(place), words, FOLDS, [0], test_folds, jobs)
     for component in COMPONENTS:
         trained = folder / f"finetuned_{component}"
         features, place = str(folder / f"{component}.parquet"), str(folder / f"svm_{component}")
         options = extract_options(trained)
         say("extract", root, out=features, **options)
-        extract([root], out=features, **options)
+        extract_audio([root], out=features, **options)
         fitting: dict[str, Any] = {
             "out": place,
             "layers": "penultimate",
@@ -105,13 +106,15 @@ def reproduce_gwardys2014(
             "jobs": 1,
         }
         say("transfer", features, **fitting)
-        transfer([features], **fitting)
+        _, text = transfer_tables([features], **fitting)
+        print(text)
     for system, merge, parts, options in merges():
         runs, place = [str(folder / f"{system}_{part}") for part in parts], f"{system}_{merge}"
         say("fuse", *runs, out=str(folder / place), **options)
-        fuse(runs, out=str(folder / place), **options)
+        print(fuse_folders(runs, folder / place, **options))
+        print(f"Written to {folder / place}")
     systems = [f"{system}_{row}" for system in TITLES for row in ROWS]
-    report = make_report(load_runs([folder / name for name in systems], systems), "gwardys2014")
+    report = make_report(load_runs([folder / name for name in systems], systems), gwardys2014)
     report.save(folder / "report")
     tables = [table(report.systems, system) for system in TITLES]
     text = "\n".join([*tables, describe_music(root), ""])

@@ -99,9 +99,10 @@ def reproduce_zhang2015(
     Raises:
         MgcError: If settings are wrong, or an experiment fails.
     """
-    from mgc.commands.crossval import crossval
     from mgc.core.writing import replacing
     from mgc.evaluation.tested_runs import Run
+    from mgc.experiments.crossval import cross_validate
+    from mgc.papers import zhang2015
     from mgc.papers.zhang2015 import FEATURES, TASKS
     from mgc.papers.zhang2015.folder import changes, read_cells
     from mgc.papers.zhang2015.tables import ROWS, describe
@@ -130,13 +131,14 @@ def reproduce_zhang2015(
     for results in read_cells(folder).values():
         if set(results.labels) != set(TASKS[data].GENRES):
             raise MgcError(f"{folder} holds results of other genres: choose another --out.")
+    count = FOLDS[data] if folds is None else folds
     settings: dict[str, Any] = {
-        "folds": FOLDS[data] if folds is None else folds,
+        "folds": count,
         "test_folds": test_folds,
         "repeats": repeats,
         "jobs": jobs,
     }
-    refuse_other_splits(folder, root, settings["folds"], overrides)
+    refuse_other_splits(folder, root, count, overrides)
     music = describe_music(root, data)
     words = options_of(networks, overrides)
 
@@ -152,7 +154,7 @@ def reproduce_zhang2015(
             place = folder / f"{network}_{feature}"
             rest = [f"--data.root={root}", f"--model.features={feature}", *words[network]]
             say("crossval", config=path, out=place, rest=rest, **settings)
-            crossval(*rest, config=str(path), out=str(place), **settings)
+            cross_validate(str(path), place, rest, count, list(range(repeats)), test_folds, jobs)
             if network in with_machine:
                 fit_machines(place, folder / f"svm_{network}_{feature}", root, data)
             text, cells = write()
@@ -163,7 +165,7 @@ def reproduce_zhang2015(
             if column == feature
         ]
         if runs:
-            report = make_report(runs, "zhang2015")
+            report = make_report(runs, zhang2015)
             report.text = f"{music}\n\n{report.text}"
             report.save(folder / "report" / feature)
     print(text)
@@ -261,10 +263,10 @@ def fit_machines(trained: Path, out: Path, root: str, data: str) -> None:
     Raises:
         MgcError: If a configuration or a checkpoint is not there.
     """
-    from mgc.commands.extract import extract
-    from mgc.commands.transfer import transfer
     from mgc.evaluation.results import Results
     from mgc.papers.zhang2015.folder import is_fitted, tested
+    from mgc.transfer.extraction import extract_audio
+    from mgc.transfer.files import transfer_tables
 
     for seed, fold, checkpoint in tested(Results.load(trained / "test")):
         place = out / f"seed{seed}_fold{fold}"
@@ -273,11 +275,12 @@ def fit_machines(trained: Path, out: Path, root: str, data: str) -> None:
         features = str(place / "features.parquet")
         options = extract_options(trained / f"seed{seed}" / f"fold{fold}", data)
         say("extract", root, ckpt=checkpoint, out=features, **options)
-        extract([root], ckpt=checkpoint, out=features, **options)
+        extract_audio([root], ckpt=checkpoint, out=features, **options)
         # Two fits a fold: starting processes takes longer.
         fitting: dict[str, Any] = {"out": str(place), "classifier": CLASSIFIER, "jobs": 1}
         say("transfer", features, **fitting)
-        transfer([features], **fitting)
+        _, text = transfer_tables([features], **fitting)
+        print(text)
 
 
 def extract_options(fold: Path, data: str) -> dict[str, Any]:
