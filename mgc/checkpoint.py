@@ -1,5 +1,6 @@
 """Checkpoints that say what they are."""
 
+import hashlib
 import pickle
 import re
 import sys
@@ -246,3 +247,16 @@ def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningMod
             "package of the model."
         )
     return found
+
+
+def digest_of(path: str) -> str:
+    """Digest of a file, by which a table of features knows its checkpoint.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Hexadecimal SHA-256.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

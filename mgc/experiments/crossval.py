@@ -18,7 +18,7 @@ from mgc.experiments.fold_run import LAST, STAGES, Fold
 from mgc.experiments.overrides import option_name
 from mgc.experiments.plan_file import keep_plan
 from mgc.experiments.processes import LOG, last_words, run_parts, start_module
-from mgc.training.run_record import read_record
+from mgc.runs.record import read_record
 
 #: Options that a fold sets itself, and those that it sets where there are several.
 RESERVED = ("data.seed", "seed_everything", "ckpt_path", "config")

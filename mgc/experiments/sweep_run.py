@@ -18,10 +18,10 @@ from mgc.errors import MgcError
 from mgc.experiments.fold_run import LAST
 from mgc.experiments.sweep import RESULT, SweepRun
 from mgc.runs.folder import run_folder
+from mgc.runs.record import read_record
 from mgc.runs.tracking import set_wandb_run
 from mgc.training import cli as training
 from mgc.training.interruption import KeepLast
-from mgc.training.run_record import read_record
 
 
 class SweepCLI(training.MgcCLI):

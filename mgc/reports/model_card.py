@@ -20,7 +20,7 @@ from mgc.evaluation.per_class import per_class
 from mgc.evaluation.results import Results
 from mgc.evaluation.scores import measure
 from mgc.runs.folder import CONFIG
-from mgc.training.run_record import read_record
+from mgc.runs.record import read_record
 
 log = logging.getLogger(__name__)
 

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 
 import mgc
 from mgc import checkpoint
+from mgc.checkpoint import digest_of
 from mgc.core.launching import errors_of_processes
 from mgc.core.parquet import read_parquet
 from mgc.core.stopping import signals
@@ -36,7 +37,7 @@ from mgc.data.audio import Resampling
 from mgc.data.base import AudioDataModule
 from mgc.data.clips import Batch, ClipDataset, FileReader, keep_batch
 from mgc.errors import MgcError
-from mgc.transfer.feature_table import FeatureTable, digest_of
+from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.inputs import make_model, open_data
 
 log = logging.getLogger(__name__)

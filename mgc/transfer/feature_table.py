@@ -15,10 +15,8 @@ The file's metadata holds, as JSON under the key ``mgc``, the task, the labels, 
 layer and where the features come from.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,16 +105,3 @@ class FeatureTable:
             layers[name] = frame[columns].to_numpy(np.float32)
             frame = frame.drop(columns=columns)
         return cls(frame, layers, meta["task"], tuple(meta["labels"]), meta["source"])
-
-
-def digest_of(path: str) -> str:
-    """Digest of a file, by which a table of features knows its checkpoint.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Hexadecimal SHA-256.
-    """
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ import pytest
 from layouts import write_ismir2004
 
 from mgc import registry
+from mgc.checkpoint import digest_of
 from mgc.cli import main
 from mgc.core.parquet import write_parquet
 from mgc.data.gtzan import GTZAN
@@ -22,7 +23,6 @@ from mgc.papers.zhang2015.reproduce import (
     refuse_other_splits,
     reproduce_zhang2015,
 )
-from mgc.transfer.feature_table import digest_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from mgc.checkpoint import digest_of
 from mgc.core.parquet import read_parquet
 from mgc.evaluation.results import Results, transferred
 from mgc.papers.claims import Cell
 from mgc.papers.zhang2015 import FEATURES
 from mgc.papers.zhang2015.tables import ROWS
-from mgc.transfer.feature_table import digest_of
 
 
 def read_cells(folder: Path) -> dict[Cell, Results]:
