@@ -233,13 +233,12 @@ def _is_plain(value: Any) -> bool:
 
 def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningModule]:
     module, _, name = class_path.rpartition(".")
-    for claims in registry.find("model").values():
-        for entry_point in claims:
-            if entry_point.value.replace(":", ".") == class_path:
-                try:
-                    return registry.load_claim("model", entry_point)
-                except MgcError as error:
-                    raise MgcError(f"{path}: its model cannot be used: {error}") from error
+    entry_point = registry.entry_point_of(class_path)
+    if entry_point:
+        try:
+            return registry.load_claim("model", entry_point)
+        except MgcError as error:
+            raise MgcError(f"{path}: its model cannot be used: {error}") from error
     found = getattr(sys.modules.get(module), name, None)
     if not (isinstance(found, type) and issubclass(found, LightningModule)):
         raise MgcError(

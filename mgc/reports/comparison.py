@@ -272,7 +272,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
         if name in ASIDE:
             return
         if isinstance(value, Mapping) and "class_path" in value:
-            flat[name] = _short(value["class_path"])
+            flat[name] = registry.name_of(value["class_path"])
             for key, inner in (value.get("init_args") or {}).items():
                 add(f"{name}.{key}", inner)
         elif isinstance(value, Mapping):
@@ -514,13 +514,3 @@ def _cell(value: Any) -> str:
     if value is None:
         return NOTHING
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _short(class_path: str) -> str:
-    """Short name of a class, if it is registered."""
-    claims = (
-        claim for kind in registry.GROUPS for same in registry.find(kind).values() for claim in same
-    )
-    path = class_path.rpartition(".")
-    colon = f"{path[0]}:{path[2]}"
-    return next((claim.name for claim in claims if claim.value == colon), class_path)

@@ -158,10 +158,9 @@ def _read_results(
 
 def _component(kind: str, class_path: str | None) -> tuple[str, str]:
     """Short name and documentation of a model or data set, as far as it is installed."""
-    for name, claims in registry.find(kind).items():
-        for claim in claims:
-            if claim.value.replace(":", ".") == class_path:
-                return name, inspect.getdoc(registry.load_claim(kind, claim)) or ""
+    claim = registry.entry_point_of(class_path or "")
+    if claim:
+        return claim.name, inspect.getdoc(registry.load_claim(kind, claim)) or ""
     return (class_path or "data that is not stated").rpartition(".")[2], ""
 
 

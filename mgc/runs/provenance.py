@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 import mgc
-from mgc import registry
 
 #: Packages whose version may change what a run gives.
 PACKAGES = ("torch", "lightning", "torchaudio", "timm", "numpy", "wandb")
@@ -34,21 +33,6 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return None
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "dirty": changes != ""}
-
-
-def claim(kind: str, component: type) -> EntryPoint | None:
-    """Find the entry point that names a class.
-
-    Args:
-        kind: ``model`` or ``data``.
-        component: A class.
-
-    Returns:
-        The entry point, which has a short name and a package; nothing if none names the class.
-    """
-    path = f"{component.__module__}:{component.__qualname__}"
-    claims = (claim for same in registry.find(kind).values() for claim in same)
-    return next((claim for claim in claims if claim.value == path), None)
 
 
 def package_versions(*claims: EntryPoint | None) -> dict[str, str]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 
+from mgc import registry
 from mgc.runs.folder import RECORD
-from mgc.runs.provenance import claim, data_fingerprint, git_state, package_versions
+from mgc.runs.provenance import data_fingerprint, git_state, package_versions
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -39,7 +40,10 @@ def describe_run(model: LightningModule, data: Any) -> dict[str, Any]:
         :func:`mgc.runs.provenance.data_fingerprint`), ``git`` state of the working folder and
         versions of ``packages``.
     """
-    claims = {"model": claim("model", type(model)), "data": claim("data", type(data))}
+    claims = {
+        kind: registry.entry_point_of(f"{type(part).__module__}.{type(part).__qualname__}")
+        for kind, part in (("model", model), ("data", data))
+    }
     tracks = getattr(data, "tracks", None)
     split = getattr(data, "split", None)
     return {
