@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.synthesis.composition import GENRES, compose
+from mgc.synthesis.composition import compose
+from mgc.synthesis.genres import GENRES
 from mgc.synthesis.instruments import VOICES, drum, play, vary
 
 VERSION = 1  # of the sound: raise it when the same arguments give other samples

@@ -13,17 +13,9 @@ from sklearn.preprocessing import StandardScaler
 
 from mgc.errors import MgcError
 from mgc.synthesis import data_set as synthesis
-from mgc.synthesis.composition import (
-    BASS,
-    CHORDS,
-    DRUMS,
-    GENRES,
-    MANNERS,
-    SCALES,
-    compose,
-    parse_chord,
-)
+from mgc.synthesis.composition import compose, parse_chord
 from mgc.synthesis.data_set import render, synthesise
+from mgc.synthesis.genres import BASS, CHORDS, DRUMS, GENRES, MANNERS, SCALES
 from mgc.synthesis.instruments import KITS, VOICES, Note, play
 
 GTZAN_GENRES = ["blues", "classical", "country", "disco", "hiphop"]
