@@ -12,7 +12,6 @@ from torch import Tensor
 from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.features.separation import HarmonicPercussive, check_overlap, separate_audio
-from mgc.features.song_separation import SongSeparation
 
 #: Length of the part of a file that is separated at a time, in seconds.
 PART_SECONDS = 60

@@ -118,7 +118,7 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
     """Draw a song.
 
     Args:
-        genre: Key of :data:`GENRES`.
+        genre: Key of :data:`mgc.synthesis.genres.GENRES`.
         seconds: Length of the track.
         rng: Source of all choices.
     """

@@ -103,7 +103,7 @@ def render(genre: str, number: int, seconds: float, sample_rate: int, seed: int)
     """Compose and play one track.
 
     Args:
-        genre: Key of :data:`mgc.synthesis.composition.GENRES`.
+        genre: Key of :data:`mgc.synthesis.genres.GENRES`.
         number: Number of the track in its genre.
         seconds: Length.
         sample_rate: In Hz.
