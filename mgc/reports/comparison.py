@@ -14,6 +14,7 @@ import yaml
 from scipy.stats import binomtest
 
 from mgc import registry
+from mgc.core.markdown import markdown_table
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, gain, interval, overall
@@ -341,26 +342,6 @@ def paired_tests(runs: Sequence[Compared]) -> list[Pair]:
         if reasons:
             pairs.append(Pair(groups[0][0], name, reason=f"not tested: {reasons[0]}"))
     return _adjust(pairs)
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """Write a table whose columns are aligned, for people and for Markdown.
-
-    Args:
-        frame: Table of text.
-    """
-    rows = [["", *map(str, frame.columns)]]
-    rows += [
-        [str(name), *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)
-    ]
-    rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    widths = [max(3, width) for width in widths]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    )
 
 
 def _load(path: Path, name: str) -> Compared:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mgc.core.markdown import scores_table
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.colours import BESIDE, BLOCKS, PUBLISHED
@@ -267,45 +268,33 @@ def _markdown(
     voted = [run.name for run in runs if published and run.name in published.VOTED]
     if voted:
         lines[2] += f" {', '.join(voted)}: by majority everywhere, as in the paper."
-    lines += [_table(report.systems.set_index("system")), ""]
+    lines += [scores_table(report.systems.set_index("system")), ""]
     lines += ["![scores of the systems](systems.png)", ""]
     if paper and published:
         known = ", ".join(published.ACCURACY)
         lines += [f"Published figures are those of {_name(paper)} ({known}).", ""]
     lines += [f"## {CLASS_MEASURE[results.task].capitalize()} by class", ""]
-    lines += [_table(report.classes), "", "![scores of the classes](classes.png)", ""]
+    lines += [scores_table(report.classes), "", "![scores of the classes](classes.png)", ""]
     if report.confusion:
         lines += ["## Confusion", ""]
     if report.cells is not None:
         names = ", ".join(report.confusion)
-        lines += [f"In % of the true class (rows): ({names}).", "", _table(report.cells), ""]
+        lines += [f"In % of the true class (rows): ({names}).", "", scores_table(report.cells), ""]
     for name, counts in report.confusion.items():
         if report.cells is None:
-            lines += ["Tracks by true class (rows) and decision:", "", _table(counts), ""]
+            lines += ["Tracks by true class (rows) and decision:", "", scores_table(counts), ""]
         lines += [f"![confusion matrix of {name}](confusion_{_file(name)}.png)", ""]
     matrices = getattr(published, "CONFUSION", None)
     if matrices:
         genres = list(published.GENRES)  # type: ignore[union-attr] # it has matrices
         shares = {name: pd.DataFrame(m, genres, genres) for name, m in matrices.items()}
-        lines += [f"### As published: ({', '.join(shares)})", "", _table(join_cells(shares)), ""]
+        lines += [
+            f"### As published: ({', '.join(shares)})",
+            "",
+            scores_table(join_cells(shares)),
+            "",
+        ]
     return "\n".join(lines)
-
-
-def _table(frame: pd.DataFrame) -> str:
-    """A table in Markdown."""
-    head = [str(frame.index.name or ""), *map(str, frame.columns)]
-    rows = [head, ["---"] * len(head)]
-    rows += [
-        [str(name), *map(_cell, row)]
-        for name, row in zip(frame.index, frame.to_numpy(object), strict=True)
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.3f}"
-    return str(value)
 
 
 def _file(name: str) -> str:

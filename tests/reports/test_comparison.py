@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mgc.cli import main
+from mgc.core.markdown import markdown_table
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.reports.comparison import (
@@ -20,7 +21,6 @@ from mgc.reports.comparison import (
     flatten,
     from_wandb,
     load_runs_to_compare,
-    markdown_table,
     paired_tests,
 )
 from mgc.reports.comparison import _adjust as adjust
