@@ -31,6 +31,7 @@ import mgc
 from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
 from mgc.core.launching import errors_of_processes
+from mgc.core.lightning_internals import KeepConfiguration
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
 from mgc.data.base import MusicDataModule
@@ -124,7 +125,7 @@ class Parser(LightningArgumentParser):
         raise MgcError(_reason(message)) from ex
 
 
-class MgcCLI(LightningCLI):
+class MgcCLI(KeepConfiguration, LightningCLI):
     """LightningCLI that takes short names and tells the model about the data."""
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -148,13 +149,6 @@ class MgcCLI(LightningCLI):
         for path in _values(args, "--config", "-c"):
             _check_yaml(path)
         self.config = parser.parse_args(expand_arguments(args))
-
-    def _parse_ckpt_path(self) -> None:
-        """Keep the configuration as given.
-
-        Lightning 2.6 replaces the whole model section, even its class, by the hyperparameters of
-        ``--ckpt_path``, in silence (Lightning pull request 21455).
-        """
 
     def before_instantiate_classes(self) -> None:
         """Check what can be checked before anything is built."""
