@@ -13,6 +13,7 @@ from mgc.checkpoint import DescribeCheckpoint, describe, read_model, remember_in
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.models.vgg import VGGTagger
+from mgc.reports.model_card import model_card
 
 
 @pytest.fixture
@@ -52,6 +53,13 @@ def test_load_needs_the_file_alone(trained: Path) -> None:
     assert isinstance(model, VGGTagger)
     assert not model.training
     assert model.hparams["channels"] == 4
+
+
+def test_a_checkpoint_of_data_that_has_moved_since(trained: Path, tmp_path: Path) -> None:
+    about = checkpoint.description(trained) | {"data": "mgc.data.msd_tagging.MSDTagging"}
+    old = changed(trained, tmp_path / "old.ckpt", **{checkpoint.KEY: about})
+    assert isinstance(checkpoint.load(old), VGGTagger)
+    assert "# vgg_tagger on msd_tagging" in model_card(old)
 
 
 def test_truncated_and_missing_files(trained: Path, tmp_path: Path) -> None:

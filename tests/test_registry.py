@@ -1,16 +1,52 @@
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 
 import mgc
-from mgc.registry import RegistryError, class_path, find, fits, mgc_versions, packages
+from mgc.registry import (
+    RegistryError,
+    class_path,
+    entry_point_of,
+    find,
+    fits,
+    mgc_versions,
+    name_of,
+    packages,
+)
 
 
 def test_found_but_not_imported(install: Callable[..., None]) -> None:
     install("lazy_one", "raise SystemExit", lazy="lazy_one:Net")
     assert "lazy" in find("model")
     assert "lazy_one" not in sys.modules
+
+
+def test_short_names_of_classes(install: Callable[..., None]) -> None:
+    assert name_of("mgc.models.vgg.VGGTagger") == "vgg_tagger"
+    assert name_of("elsewhere.models.VGGTagger") == "elsewhere.models.VGGTagger"
+    # Registered by the path of its package, defined in a module of it.
+    assert name_of("mgc.data.msd.modules.MSDGenre") == name_of("mgc.data.msd.MSDGenre")
+    assert name_of("mgc.data.msd.MSDGenre") == "msd_genre"
+    install("good_one", "", good="good_one:Net")
+    claim = entry_point_of("good_one.Net")
+    assert claim is not None
+    assert claim.name == "good"
+
+
+def test_paths_of_earlier_versions() -> None:
+    from mgc.data.msd import MSDTagging
+    from mgc.data.msd.beats import beat_align, normalise_timbre
+
+    for path, now in (
+        ("mgc.data.msd_tagging.MSDTagging", MSDTagging),
+        ("mgc.features.beats.beat_align", beat_align),
+        ("mgc.features.beats.normalise_timbre", normalise_timbre),
+    ):
+        module, _, name = path.rpartition(".")
+        assert getattr(import_module(module), name) is now
+    assert name_of("mgc.data.msd_tagging.MSDTagging") == "msd_tagging"
 
 
 def test_class_path(install: Callable[..., None]) -> None:
