@@ -21,8 +21,8 @@ import numpy as np
 import soundfile
 import torch
 
-from mgc.commands.extract import PRECISION, make_model, open_data
-from mgc.evaluation.extraction import extract_features
+from mgc.transfer.extraction import PRECISION, extract_features
+from mgc.transfer.inputs import make_model, open_data
 
 RATE, SECONDS = 12000, 29.0
 

@@ -23,8 +23,8 @@ import torch
 from torchaudio.functional import resample
 
 from mgc.data.gtzan import GTZAN
-from mgc.data.synthesis import synthesise
 from mgc.models.vgg import VGGTagger
+from mgc.synthesis.data_set import synthesise
 
 SAMPLE_RATE = 12_000
 SECONDS = 3.0

@@ -18,9 +18,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mgc.data.beat_store import BeatStore, pack
-from mgc.data.msd_files import find_tracks, read_track
-from mgc.features.beats import beat_align, normalise_timbre
+from mgc.data.msd.beat_store import BeatStore, pack
+from mgc.data.msd.beats import beat_align, normalise_timbre
+from mgc.data.msd.files import find_tracks, read_track
 
 LIMIT = 100.0
 MILLION = 1_000_000

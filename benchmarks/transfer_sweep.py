@@ -24,11 +24,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
-from mgc.evaluation.classifiers import SupportVectorMachine, squared_distances
-from mgc.evaluation.combinations import load_tables, parse_combinations
-from mgc.evaluation.folds import make_plan
-from mgc.evaluation.tables import FeatureTable
-from mgc.evaluation.transfer import run_transfer
+from mgc.transfer.classifiers import SupportVectorMachine, squared_distances
+from mgc.transfer.combinations import load_tables, parse_combinations
+from mgc.transfer.experiment import run_transfer
+from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.folds import make_plan
 
 SAMPLE = "24,135"  # 2.5 layers on average; all 31 combinations have 2.6
 

@@ -1,5 +1,6 @@
 """Checkpoints that say what they are."""
 
+import hashlib
 import pickle
 import re
 import sys
@@ -14,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 import mgc
 from mgc import registry
-from mgc.description import checked
+from mgc.core.description import checked
 from mgc.errors import MgcError
 
 #: Where a checkpoint keeps its description.
@@ -232,13 +233,12 @@ def _is_plain(value: Any) -> bool:
 
 def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningModule]:
     module, _, name = class_path.rpartition(".")
-    for claims in registry.find("model").values():
-        for entry_point in claims:
-            if entry_point.value.replace(":", ".") == class_path:
-                try:
-                    return registry.load_claim("model", entry_point)
-                except MgcError as error:
-                    raise MgcError(f"{path}: its model cannot be used: {error}") from error
+    entry_point = registry.entry_point_of(class_path)
+    if entry_point:
+        try:
+            return registry.load_claim("model", entry_point)
+        except MgcError as error:
+            raise MgcError(f"{path}: its model cannot be used: {error}") from error
     found = getattr(sys.modules.get(module), name, None)
     if not (isinstance(found, type) and issubclass(found, LightningModule)):
         raise MgcError(
@@ -246,3 +246,16 @@ def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningMod
             "package of the model."
         )
     return found
+
+
+def digest_of(path: str) -> str:
+    """Digest of a file, by which a table of features knows its checkpoint.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Hexadecimal SHA-256.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,22 +3,18 @@
 Starting is fast: neither torch nor a plugin is imported before a command needs it.
 """
 
-import errno
 import inspect
-import logging
-import os
 import sys
-from argparse import ArgumentError
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, get_args, get_origin
 
 import mgc
+from mgc.core.stopping import signals
+from mgc.core.terminal import RESUME, TRACEBACK, show_log, told_in_one_line
 from mgc.errors import MgcError
-from mgc.stopping import Stopped, signals
 
 
 @dataclass(frozen=True)
@@ -87,12 +83,12 @@ COMMANDS = {
         "mgc.commands.report_transfer:report_transfer", "Tables and plots of transfer experiments"
     ),
     "reproduce gwardys2014": Command(
-        "mgc.commands.reproduce_gwardys2014:reproduce_gwardys2014",
+        "mgc.papers.gwardys2014.reproduce:reproduce_gwardys2014",
         "Networks and SVMs on three components of GTZAN, beside the paper's tables",
         resumes=True,
     ),
     "reproduce zhang2015": Command(
-        "mgc.commands.reproduce_zhang2015:reproduce_zhang2015",
+        "mgc.papers.zhang2015.reproduce:reproduce_zhang2015",
         "KCNN and its competitors on audio words, beside the paper's tables",
         resumes=True,
     ),
@@ -112,16 +108,6 @@ COMMANDS = {
     "data synth": Command("mgc.commands.data_synth:synth", "Synthesise a small music data set"),
 }
 
-#: Why a place that the user names cannot be written to: the disk is full or read-only, the user has
-#: no right to, or a file is where a folder should be. Other errors of the system may be ours.
-REFUSALS = (
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
-    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
-)  # fmt: skip
-
-#: Set to anything, an error shows where it came from.
-TRACEBACK = "MGC_TRACEBACK"
-
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the ``mgc`` command.
@@ -134,36 +120,9 @@ def main(args: Sequence[str] | None = None) -> None:
             signal after a signal that asks to stop.
     """
     argv = list(sys.argv[1:] if args is None else args)
-    _show_log()
-    with told_in_one_line(argv), signals.handled():
+    show_log()
+    with told_in_one_line(_hint(argv)), signals.handled():
         run(argv)
-
-
-@contextmanager
-def told_in_one_line(argv: list[str]) -> Iterator[None]:
-    """Turn errors and signals into a line and an exit code.
-
-    Args:
-        argv: Words of the command line.
-
-    Raises:
-        SystemExit: As :func:`main` tells.
-    """
-    try:
-        yield
-    except Stopped as stopped:
-        if not stopped.told:
-            command = COMMANDS.get(" ".join(argv[:2])) or COMMANDS.get(" ".join(argv[:1]))
-            hint = " Give the same command again to go on." if command and command.resumes else ""
-            print(f"mgc: stopped by {stopped.name}.{hint}", file=sys.stderr)
-        raise
-    except (MgcError, ArgumentError, OSError) as error:
-        if os.environ.get(TRACEBACK) or (
-            isinstance(error, OSError) and error.errno not in REFUSALS
-        ):
-            raise
-        print(f"mgc: error: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 def run(argv: list[str]) -> None:
@@ -254,36 +213,10 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def one_line(error: Exception) -> str:
-    """Put an error into one line.
-
-    Args:
-        error: An error.
-
-    Returns:
-        Its message without line breaks; of an error of the system, the file and the reason.
-    """
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    return " ".join(str(error).split())
-
-
-class _Terminal(logging.Handler):
-    """Prints what is logged, on lines of its own where a progress bar is."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
-        from tqdm import tqdm
-
-        tqdm.write(self.format(record), file=sys.stdout)
-
-
-def _show_log() -> None:
-    """Print what mgc logs. Lightning prints its own log itself."""
-    logger = logging.getLogger("mgc")
-    logger.handlers[:] = [_Terminal()]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+def _hint(argv: list[str]) -> str:
+    """What can be done after a signal."""
+    command = COMMANDS.get(" ".join(argv[:2])) or COMMANDS.get(" ".join(argv[:1]))
+    return RESUME if command and command.resumes else ""
 
 
 def _inner(group: str) -> list[str]:

@@ -17,6 +17,9 @@ from mgc.errors import MgcError
 GROUPS = {"model": "mgc.models", "data": "mgc.data"}
 
 
+#: Class paths of earlier versions, which configurations and checkpoints hold.
+MOVED = {"mgc.data.msd_tagging.MSDTagging": "mgc.data.msd.MSDTagging"}
+
 #: Names by which plugins require mgc: the distribution's, and the one that it had before.
 NAMES = (mgc.DISTRIBUTION, "mgc")
 
@@ -184,6 +187,40 @@ def class_path(kind: str, name: str) -> str:
     """
     load(kind, name)
     return find(kind)[name][0].value.replace(":", ".")
+
+
+def entry_point_of(class_path: str) -> EntryPoint | None:
+    """Find the entry point that names a class.
+
+    Args:
+        class_path: Path of a class, such as ``mgc.models.vgg.VGGTagger``. A class that a package
+            registers by its own path may be defined in a module of the package.
+
+    Returns:
+        The entry point, which has a short name and a package; nothing if none names the class.
+    """
+    class_path = MOVED.get(class_path, class_path)
+    claims = [claim for kind in GROUPS for same in find(kind).values() for claim in same]
+    for claim in claims:
+        if claim.value.replace(":", ".") == class_path:
+            return claim
+    for claim in claims:
+        if class_path.startswith(f"{claim.module}.") and class_path.endswith(f".{claim.attr}"):
+            return claim
+    return None
+
+
+def name_of(class_path: str) -> str:
+    """Short name of a class.
+
+    Args:
+        class_path: Path of a class.
+
+    Returns:
+        The short name; the class path itself if no entry point names the class.
+    """
+    claim = entry_point_of(class_path)
+    return claim.name if claim else class_path
 
 
 def packages() -> dict[str, Distribution]:

@@ -35,8 +35,8 @@ def card(
     Raises:
         MgcError: If the checkpoint or the results cannot be read, or are not of one another.
     """
-    from mgc.evaluation.model_card import model_card
-    from mgc.writing import replacing
+    from mgc.core.writing import replacing
+    from mgc.reports.model_card import model_card
 
     if out is not None and Path(out).is_dir():
         raise MgcError(f"--out {out}: is a folder; name a file in it, README.md for one.")

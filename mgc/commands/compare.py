@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mgc.evaluation.comparison import Compared
+    from mgc.reports.comparison import Compared
 
 
 def compare(runs: list[str], out: str | None = None) -> None:
@@ -27,8 +27,8 @@ def compare(runs: list[str], out: str | None = None) -> None:
     Raises:
         MgcError: If there are not two runs to compare, or W&B does not give them.
     """
-    from mgc.evaluation.comparison import compare as put_together
-    from mgc.evaluation.comparison import load_runs_to_compare
+    from mgc.reports.comparison import compare as put_together
+    from mgc.reports.comparison import load_runs_to_compare
 
     found: list[Compared] = []
     for place in runs:
@@ -52,8 +52,8 @@ def _from_wandb(project: str) -> "list[Compared]":
     import wandb
 
     from mgc.errors import MgcError
-    from mgc.evaluation.comparison import from_wandb
-    from mgc.tracking import logged_in_to_wandb
+    from mgc.reports.comparison import from_wandb
+    from mgc.runs.tracking import logged_in_to_wandb
 
     where = f"{project}: no such folder, and as a project of W&B: "
     if not logged_in_to_wandb():

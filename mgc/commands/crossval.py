@@ -1,6 +1,5 @@
 """``mgc crossval``: train and test a model on every fold, or several times on one split."""
 
-from dataclasses import replace
 from pathlib import Path
 
 
@@ -49,24 +48,11 @@ def crossval(
     Raises:
         MgcError: If settings are wrong, the folder holds another cross-validation, or a fold fails.
     """
-    from mgc.errors import MgcError
-    from mgc.evaluation.crossval import Experiment, collect, log_summary, run_folds
+    from mgc.experiments.crossval import cross_validate
 
     try:
         numbers = [int(word) for word in seeds.split(",")] if seeds else list(range(repeats))
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        raise MgcError("Give --repeats of 1 or more, or different --seeds such as 0,1,2.")
     folder = Path(out or Path("runs", "crossval", Path(config).stem))
-    count = folds if test_folds is None else test_folds
-    if not 1 <= count <= folds:
-        raise MgcError(f"--test_folds {count}: give 1 to {folds}, the number of folds.")
-    experiment = Experiment.prepare(folder, config, list(overrides), folds, numbers)
-    chosen = tuple(fold for fold in experiment.folds if fold.fold < count)
-    experiment = replace(experiment, folds=chosen)
-    run_folds(experiment, jobs)
-    summary = collect(experiment)
-    print(summary.text)
-    print(f"Written to {folder}")
-    log_summary(experiment, summary)
+    cross_validate(config, folder, overrides, folds, numbers, test_folds, jobs)

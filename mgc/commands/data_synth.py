@@ -1,6 +1,6 @@
 """``mgc data synth``: a small music data set that needs no download."""
 
-from mgc.data.synthesis import synthesise
+from mgc.synthesis.data_set import synthesise
 
 
 def synth(

@@ -128,7 +128,7 @@ def _print_devices() -> list[str]:
 
 
 def _print_wandb() -> None:
-    from mgc.tracking import logged_in_to_wandb
+    from mgc.runs.tracking import logged_in_to_wandb
 
     mode = os.environ.get("WANDB_MODE")
     if mode:

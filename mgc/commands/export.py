@@ -70,8 +70,8 @@ def export(
         _check_installed()
 
     from mgc import checkpoint
-    from mgc.commands.extract import make_model
     from mgc.deployment.graph import export_graph
+    from mgc.transfer.inputs import make_model
 
     if ckpt is not None:
         network, about = checkpoint.read_model(ckpt)

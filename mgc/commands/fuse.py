@@ -32,15 +32,7 @@ def fuse(
     Raises:
         MgcError: If the runs do not belong together or the settings do not fit.
     """
-    from mgc.evaluation.fusion import compare_runs, fuse_runs, load_runs, parse_weights
-    from mgc.writing import all_or_nothing
+    from mgc.evaluation.fusion import fuse_folders
 
-    loaded = load_runs(runs)
-    given = parse_weights(weights, len(loaded), method, fitted=fit_weights is not None)
-    fused = fuse_runs(loaded, method, given, fit=fit_weights is not None)
-    text = compare_runs(loaded, fused)
-    fused.save(out)
-    with all_or_nothing(out) as folder:
-        (folder / "fusion.md").write_text(text)
-    print(text)
+    print(fuse_folders(runs, out, method, weights, fit_weights))
     print(f"Written to {out}")

@@ -47,7 +47,7 @@ def import_choi2017(
         raise MgcError(f"clips={clips}: at least 1 is needed.")
 
     from mgc.data.audio import find_files
-    from mgc.models.published import choi2017
+    from mgc.models import choi2017_weights as choi2017
 
     state = choi2017.read_weights(weights)
     if calibrate is None:

@@ -8,8 +8,8 @@ from typing import Literal
 
 import mgc
 from mgc import registry
+from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.writing import all_or_nothing
 
 #: Complete packages of each kind, whose names are replaced.
 TEMPLATES = Path(__file__).parents[1] / "plugin_template"

@@ -52,10 +52,10 @@ def plot_components(
     """
     import torch
 
+    from mgc.core.writing import replacing
     from mgc.data import audio
-    from mgc.evaluation.component_plot import draw_components
+    from mgc.features.component_plot import draw_components
     from mgc.features.separation import HarmonicPercussive
-    from mgc.writing import replacing
 
     separation = HarmonicPercussive(
         harmonic_length, percussive_length, power, margin_harmonic, margin_percussive

@@ -35,14 +35,15 @@ def report_experiment(
     Raises:
         MgcError: If results are missing or of different tasks.
     """
-    from mgc.evaluation.experiment_report import make_report
-    from mgc.evaluation.fusion import load_runs
+    from mgc.evaluation.tested_runs import load_runs
+    from mgc.papers import load_paper
+    from mgc.reports.experiment import make_report
 
     given = [name.strip() for name in names.split(",") if name]
-    report = make_report(load_runs(results, given), paper)
+    report = make_report(load_runs(results, given), load_paper(paper) if paper else None)
     report.save(out)
     if wandb:
-        from mgc.tracking import log_results
+        from mgc.runs.tracking import log_results
 
         tables = {"systems": report.systems, "classes": report.classes.reset_index()}
         pictures = sorted(Path(out).glob("*.png"))

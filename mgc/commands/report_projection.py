@@ -43,8 +43,8 @@ def report_projection(
         MgcError: If a table is missing, or the tables do not go together.
     """
     from mgc.errors import MgcError
-    from mgc.evaluation.projection import project as make_projection
-    from mgc.evaluation.tables import FeatureTable
+    from mgc.transfer.feature_table import FeatureTable
+    from mgc.transfer.projection import project as make_projection
 
     given = [name.strip() for name in names.split(",") if name.strip()]
     called = given or [Path(path).stem for path in features]
@@ -63,7 +63,7 @@ def report_projection(
     )
     projection.save(out)
     if wandb:
-        from mgc.tracking import log_results
+        from mgc.runs.tracking import log_results
 
         log_results(
             f"projection {', '.join(called)}",

@@ -34,8 +34,9 @@ def report_transfer(
         MgcError: If results are missing or do not belong together.
     """
     from mgc.errors import MgcError
-    from mgc.evaluation.transfer import Transfer
-    from mgc.evaluation.transfer_report import make_report
+    from mgc.papers import choi2017
+    from mgc.transfer.experiment import Transfer
+    from mgc.transfer.report import make_report
 
     names = [Path(folder).name for folder in results]
     if not names or len(set(names)) < len(names):
@@ -43,12 +44,13 @@ def report_transfer(
     report = make_report(
         {name: Transfer.load(folder) for name, folder in zip(names, results, strict=True)},
         published=published,
+        built_in={"choi2017": choi2017.SCORES},
         tasks=[name.strip() for name in tasks.split(",") if name],
         compare=[name.strip() for name in compare.split(",") if name],
     )
     report.save(out)
     if wandb:
-        from mgc.tracking import log_results
+        from mgc.runs.tracking import log_results
 
         plots = [Path(out, f"{name}.png") for name in report.plots]
         log_results(f"transfer {names[0]}", "report", project, {"transfer": report.table}, plots)

@@ -2,18 +2,15 @@
 
 import os
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-import soundfile
 from tqdm import tqdm
 
 from mgc.data import audio
 from mgc.errors import MgcError
 from mgc.features.separation import HarmonicPercussive
-from mgc.features.song_separation import SongSeparation
-from mgc.writing import replacing
+from mgc.features.song_separation import SongSeparation, separate_file
 
 
 def separate(
@@ -68,7 +65,7 @@ def separate(
         if not overwrite and all(path.exists() for path in targets):
             continue
         try:
-            _separate_file(song, targets, separate_song)
+            separate_file(song, targets, separate_song)
         except audio.AudioError as error:
             failures += 1
             print(f"mgc: {error}", file=sys.stderr)
@@ -99,27 +96,3 @@ def _find_songs(files: list[str], out: Path) -> dict[Path, Path]:
     if not songs:
         raise MgcError(f"{', '.join(files)}: no audio files ({', '.join(audio.SUFFIXES)}).")
     return songs
-
-
-def _separate_file(song: Path, targets: list[Path], separate_song: SongSeparation) -> None:
-    """Write the components of a song, all or none."""
-    info = audio.probe(song)
-    # A WAV file's header cannot tell a length of 4 GiB.
-    large = info.frames * info.channels * 4 >= 2**32 - 2**16
-    with ExitStack() as stack:
-        opened = [
-            stack.enter_context(
-                soundfile.SoundFile(
-                    stack.enter_context(replacing(target)),
-                    "w",
-                    info.sample_rate,
-                    info.channels,
-                    "FLOAT",
-                    format="RF64" if large else "WAV",
-                )
-            )
-            for target in targets
-        ]
-        for components in separate_song(song, info):
-            for file, component in zip(opened, components, strict=False):
-                file.write(component)

@@ -38,9 +38,9 @@ def sweep(
         MgcError: If the file or a setting is wrong, the folder holds another sweep, or all runs
             fail.
     """
+    from mgc.core.writing import replacing
     from mgc.errors import MgcError
-    from mgc.evaluation.sweep import Plan, run_sweep, table_of
-    from mgc.writing import replacing
+    from mgc.experiments.sweep import Plan, run_sweep, table_of
 
     if count is not None and count < 1:
         raise MgcError(f"--count {count}: at least 1 is needed.")

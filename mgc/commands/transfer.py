@@ -1,6 +1,5 @@
 """``mgc transfer``: what the layers of a model are worth for another task."""
 
-from pathlib import Path
 from typing import Literal
 
 
@@ -60,50 +59,8 @@ def transfer(
     Raises:
         MgcError: If the tables or the settings do not fit together.
     """
-    from mgc.errors import MgcError
-    from mgc.evaluation.combinations import load_tables, parse_combinations
-    from mgc.evaluation.folds import make_plan, plan_like
-    from mgc.evaluation.results import Results
-    from mgc.evaluation.transfer import METRICS, Progress, run_transfer
+    given = dict(locals())
+    from mgc.transfer.files import transfer_tables
 
-    table = load_tables(features)
-    chosen = parse_combinations(layers, list(table.layers), with_each=with_each)
-    if probabilities and (len(chosen) > 1 or not nested):
-        raise MgcError(
-            "--probabilities: give one combination of layers (--layers), and leave the nested "
-            f"protocol on. The tables hold {', '.join(table.layers)}."
-        )
-    classes = table.targets if table.task == "multiclass" else None
-    if folds_of is not None:
-        if folds is not None or seed is not None or inner_folds is not None:
-            raise MgcError("--folds_of brings its own folds: leave out --folds and --seed.")
-        test, validation = (
-            Results.load(Path(folds_of, stage)).tracks for stage in ("test", "validate")
-        )
-        plan = plan_like(table.tracks, test, validation, classes, table.labels, nested=nested)
-    else:
-        plan = make_plan(
-            table.tracks,
-            classes,
-            table.labels,
-            folds=folds,
-            seed=seed,
-            inner_folds=inner_folds,
-            nested=nested,
-        )
-    progress = Progress(Path(out, "progress.jsonl"))
-    result = run_transfer(table, chosen, plan, classifier=classifier, jobs=jobs, progress=progress)
-    result.save(out)
-    if probabilities:
-        from mgc.evaluation.transfer_results import fold_results
-
-        tested, validated = fold_results(table, next(iter(chosen.values())), plan, result, jobs)
-        tested.save(Path(out, "test"))
-        if validated is not None:
-            validated.save(Path(out, "validate"))
-    print(f"{len(table.tracks)} tracks, {plan.description}")
-    shown = result.summary.sort_values(["target", "paper"], ascending=[True, False])
-    shown = shown.drop(columns=["metric", "paper_setting", "full_grid_setting"])
-    print(f"{METRICS[table.task]} by layers:")
-    print(shown.to_string(index=False, float_format="{:.3f}".format))
-    print(f"Written to {out}")
+    _, text = transfer_tables(**given)
+    print(text)

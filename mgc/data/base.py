@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from mgc.core.launching import once
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
@@ -27,7 +28,6 @@ from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
 from mgc.errors import MgcError
-from mgc.launching import once
 from mgc.task import Task
 
 log = logging.getLogger(__name__)

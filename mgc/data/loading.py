@@ -9,9 +9,9 @@ from multiprocessing.util import Finalize
 
 from torch.utils.data import DataLoader
 
+from mgc.core.stopping import SIGNALS
 from mgc.data.clips import Batch, EpochSampler
 from mgc.errors import MgcError
-from mgc.stopping import SIGNALS
 
 
 class ResumableLoader(DataLoader[Batch]):

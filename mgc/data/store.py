@@ -39,12 +39,12 @@ import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from mgc.core.parquet import read_parquet, write_parquet
+from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.data.audio import AudioError
 from mgc.data.clips import keep_batch
 from mgc.errors import MgcError
-from mgc.parquet import read_parquet, write_parquet
-from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from torch.export import Dim, ExportedProgram
 from torch.func import functional_call
 
 from mgc import registry
-from mgc.data.msd_files import DIMENSIONS
+from mgc.core.writing import replacing
+from mgc.data.msd.files import DIMENSIONS
 from mgc.deployment.onnx_model import KEY, OnnxModel
 from mgc.errors import MgcError
 from mgc.evaluation.scores import probabilities
 from mgc.task import Task
-from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -208,14 +208,9 @@ def describe_graph(
         The same with ``model`` (its short name, or None), ``outputs``, ``samples`` and, where clips
         may have any length, ``shortest``, the least number of samples.
     """
-    names = (
-        name
-        for name, claims in registry.find("model").items()
-        for claim in claims
-        if claim.value.replace(":", ".") == about["class_path"]
-    )
-    told = {"model": next(names, None), "outputs": outputs, "samples": samples, "shortest": None}
-    return about | told
+    claim = registry.entry_point_of(about["class_path"])
+    name = claim.name if claim else None
+    return about | {"model": name, "outputs": outputs, "samples": samples, "shortest": None}
 
 
 def compare(

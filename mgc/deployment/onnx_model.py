@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mgc.description import checked
+from mgc.core.description import checked
 from mgc.errors import MgcError
 
 #: Where a file keeps its description, among the metadata of the graph.

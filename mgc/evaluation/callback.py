@@ -13,7 +13,7 @@ from torch import Tensor
 from mgc.data.clips import Batch
 from mgc.evaluation.results import Results, make_results
 from mgc.evaluation.scores import ClipScores, majority_vote, mean_by_track, measure, probabilities
-from mgc.training.run import run_folder
+from mgc.runs.folder import run_folder
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,11 @@ class TrackEvaluation(Callback):
     """Logs ``val/…`` and ``test/…`` metrics and writes result files.
 
     Works for any LightningModule: steps may return ``{"logits": …}``; for one that does not, the
-    model itself is called with the batch's audio. A :class:`mgc.models.base.MusicModel` also gets
-    its loss over the whole split, ``val/loss``. Metrics of clips (``val/accuracy``) and of
-    tracks (``val/track_accuracy``, by mean probability; ``val/track_accuracy_vote``, by majority)
-    are computed once over the whole split, each clip counted once on any number of devices.
+    model itself is called with the batch's audio. A model with a method ``split_loss(logits,
+    target)`` also gets its loss over the whole split, ``val/loss``. Metrics of clips
+    (``val/accuracy``) and of tracks (``val/track_accuracy``, by mean probability;
+    ``val/track_accuracy_vote``, by majority) are computed once over the whole split, each clip
+    counted once on any number of devices.
 
     After a validation outside a fit, a test or a prediction, ``results`` holds the tables that were
     written.
@@ -126,15 +127,13 @@ class TrackEvaluation(Callback):
     def _log(
         self, trainer: Trainer, pl_module: LightningModule, clips: dict[str, Tensor], stage: str
     ) -> None:
-        # Not before: models bring this callback with them.
-        from mgc.models.base import MusicModel
-
         data = _data(trainer)
         outputs = probabilities(clips["logits"], data.task)
         metrics = measure(outputs, clips["target"], data.task, data.labels)
-        if isinstance(pl_module, MusicModel):
+        split_loss = getattr(pl_module, "split_loss", None)
+        if callable(split_loss):
             logits, target = (clips[name].to(pl_module.device) for name in ("logits", "target"))
-            metrics["loss"] = pl_module.loss(logits, target).item()
+            metrics["loss"] = split_loss(logits, target).item()
         index, mean = mean_by_track(outputs, clips["track"])
         target = clips["target"][torch.searchsorted(clips["track"], index)]
         by_track = measure(mean, target, data.task, data.labels)

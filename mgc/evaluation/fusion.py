@@ -5,20 +5,19 @@ products of the likelihoods of a track are those of Gwardys and Grzywczak (2014)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from scipy.optimize import minimize
-from scipy.stats import binomtest
 
+from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, Interval, fold_names, gain, interval, overall
-from mgc.evaluation.results import Results, transferred, transfers
+from mgc.evaluation.paired import TRACK_KEY, align, check_alike, mcnemar
+from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import Run, load_runs
 
 Method = Literal["fusion1", "fusion2", "weighted", "product"]
 
@@ -28,103 +27,37 @@ BY_CLIP = ("fusion1", "fusion2")
 #: Smallest probability that a logarithm is taken of.
 FLOOR = 1e-12
 
-#: Starts of the same clip may differ by this many seconds, as sample rates round them.
-CLOCK = 0.01
 
-#: Columns that tell rows apart.
-TRACK_KEY = ["seed", "fold", "track"]
-
-
-@dataclass
-class Run:
-    """A model that was tested.
-
-    Attributes:
-        name: Its name.
-        test: What it said of the test tracks.
-        validation: What it said of the validation tracks, where that is known.
-    """
-
-    name: str
-    test: Results
-    validation: Results | None = None
-
-
-def load_runs(folders: Sequence[str | PathLike[str]], names: Sequence[str] = ()) -> list[Run]:
-    """Read the results of runs.
+def fuse_folders(
+    runs: Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
+    method: Method,
+    weights: str = "",
+    fit_weights: Literal["validation"] | None = None,
+) -> str:
+    """Combine the results of runs, and write the fused results and ``fusion.md``.
 
     Args:
-        folders: Folders of runs or cross-validations, with results in ``test`` (and ``validate``)
-            or in ``predict``; folders of results, with ``tracks.parquet``; or folders that
-            ``mgc transfer`` wrote (see :func:`mgc.evaluation.results.transferred`).
-        names: Names of the runs; by default those of the folders.
+        runs: Folders of runs, see :func:`mgc.evaluation.tested_runs.load_runs`.
+        out: Folder for the fused results.
+        method: How to combine them.
+        weights: See :func:`parse_weights`.
+        fit_weights: Whether to fit the weights to the validation tracks.
 
     Returns:
-        The runs, with names that differ.
+        The text of ``fusion.md``, see :func:`compare_runs`.
 
     Raises:
-        MgcError: If there are no results, or names are missing or the same.
+        MgcError: If the runs do not belong together or the settings do not fit.
     """
-    if not names:
-        # `runs/mgc/abc/test` is the test of `abc`.
-        paths = [Path(folder).absolute() for folder in folders]
-        stages = ("test", "predict")
-        names = [path.parent.name if path.name in stages else path.name for path in paths]
-        if len(set(names)) < len(names):
-            names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
-    if len(names) != len(folders) or len(set(names)) < len(names):
-        raise MgcError(f"Give {len(folders)} different names, one per run, not {', '.join(names)}.")
-    return [load_run(folder, name) for folder, name in zip(folders, names, strict=True)]
-
-
-def load_run(folder: str | PathLike[str], name: str) -> Run:
-    """Read the results of a run.
-
-    Args:
-        folder: See :func:`load_runs`.
-        name: Name of the run.
-
-    Raises:
-        MgcError: If there are no results of test tracks.
-    """
-    path = Path(folder)
-    places = [path, path / "test", path / "predict"]
-    found = next((place for place in places if (place / "tracks.parquet").is_file()), None)
-    if found is None and transfers(path):
-        return Run(name, transferred(path))
-    if found is None:
-        raise MgcError(
-            f"{folder}: no results (tracks.parquet) there, nor in its folders test or predict. "
-            "Give a folder that mgc test, predict, crossval or transfer wrote."
-        )
-    results = Results.load(found)
-    validation = select_split(results, "val")
-    beside = found.parent / "validate"
-    if validation is None and (beside / "tracks.parquet").is_file():
-        validation = Results.load(beside)
-    test = select_split(results, "test") if "split" in results.tracks else results
-    if test is None:
-        raise MgcError(f"{found}: holds no test tracks. Run mgc test.")
-    return Run(name, test, validation)
-
-
-def select_split(results: Results, split: str) -> Results | None:
-    """Keep one split.
-
-    Args:
-        results: Any results.
-        split: ``train``, ``val`` or ``test``.
-
-    Returns:
-        Results of its tracks; nothing if there are none.
-    """
-    if "split" not in results.tracks:
-        return None
-    clips, tracks = (
-        table[table["split"] == split].reset_index(drop=True)
-        for table in (results.clips, results.tracks)
-    )
-    return replace(results, clips=clips, tracks=tracks) if len(tracks) else None
+    loaded = load_runs(runs)
+    given = parse_weights(weights, len(loaded), method, fitted=fit_weights is not None)
+    fused = fuse_runs(loaded, method, given, fit=fit_weights is not None)
+    text = compare_runs(loaded, fused)
+    fused.save(out)
+    with all_or_nothing(out) as folder:
+        (folder / "fusion.md").write_text(text)
+    return text
 
 
 def parse_weights(text: str, runs: int, method: Method, fitted: bool) -> np.ndarray | None:
@@ -158,96 +91,6 @@ def parse_weights(text: str, runs: int, method: Method, fitted: bool) -> np.ndar
             f"{','.join(['0.5'] * runs)}."
         )
     return weights / weights.sum()
-
-
-def align(results: Results) -> Results:
-    """Put rows in the order of fold and track, so that alike results have alike rows.
-
-    Args:
-        results: Any results.
-
-    Returns:
-        The same rows in order.
-    """
-    key = [column for column in TRACK_KEY if column in results.tracks]
-    tracks = results.tracks.sort_values(key, ignore_index=True)
-    clips = results.clips.sort_values([*key, "clip"], ignore_index=True)
-    return replace(results, clips=clips, tracks=tracks)
-
-
-def check_alike(runs: dict[str, Results], clips: bool) -> None:
-    """Check that results are of the same tracks, of the same folds, with the same labels.
-
-    Args:
-        runs: Aligned results by name.
-        clips: Whether the clips must be the same too.
-
-    Raises:
-        MgcError: Naming the first difference.
-    """
-    (first, one), *others = runs.items()
-    for name, two in others:
-        both = f"{first} and {name} do not belong together: "
-        if one.task != two.task:
-            raise MgcError(f"{both}one is {one.task}, the other {two.task}.")
-        if one.labels != two.labels:
-            pairs = zip((*one.labels, None), (*two.labels, None), strict=False)
-            label, other = next(pair for pair in pairs if pair[0] != pair[1])
-            raise MgcError(f"{both}the labels differ, first {label!r} and {other!r}.")
-        _check_tracks(both, (first, one.tracks), (name, two.tracks), one.task == "multiclass")
-        if clips:
-            _check_clips(both, (first, one), (name, two))
-
-
-def _check_tracks(
-    both: str, one: tuple[str, pd.DataFrame], two: tuple[str, pd.DataFrame], multiclass: bool
-) -> None:
-    for (name, here), (_, there) in ((one, two), (two, one)):
-        alone = set(here["track"]) - set(there["track"])
-        if alone:
-            raise MgcError(
-                f"{both}track {min(alone)!r} is in {name} only ({len(alone)} such tracks)."
-            )
-    folds = [fold_names(tracks).groupby(tracks["track"]).agg(sorted) for _, tracks in (one, two)]
-    for track, fold, other in zip(folds[0].index, *folds, strict=True):
-        if fold != other:
-            where, elsewhere = ("; ".join(words) or "no fold" for words in (fold, other))
-            raise MgcError(
-                f"{both}track {track!r} is in {where} of {one[0]} and {elsewhere} of {two[0]}."
-            )
-    columns = [c for c in map(str, one[1]) if c.startswith("target.")]
-    if multiclass:
-        columns = ["label"]
-    for column in columns:
-        differ = (one[1][column] != two[1][column]).to_numpy()
-        if differ.any():
-            row, other_row = one[1][differ].iloc[0], two[1][differ].iloc[0]
-            raise MgcError(
-                f"{both}the {column} of track {row['track']!r} is {row[column]!r} in {one[0]} and "
-                f"{other_row[column]!r} in {two[0]}."
-            )
-
-
-def _check_clips(both: str, one: tuple[str, Results], two: tuple[str, Results]) -> None:
-    counts = [results.clips.groupby("track").size() for _, results in (one, two)]
-    differ = (counts[0] != counts[1]).to_numpy()
-    if differ.any():
-        track = str(counts[0].index[differ][0])
-        raise MgcError(
-            f"{both}track {track!r} has {counts[0][track]} clips in {one[0]} and "
-            f"{counts[1][track]} in {two[0]}. Test them with the same clip_seconds and "
-            "hop_seconds, or fuse by track (weighted, product)."
-        )
-    starts, others = (results.clips["start"].to_numpy() for _, results in (one, two))
-    differ = np.abs(starts - others) > CLOCK
-    if differ.any():
-        row = int(np.flatnonzero(differ)[0])
-        track = one[1].clips["track"].iloc[row]
-        raise MgcError(
-            f"{both}clip {one[1].clips['clip'].iloc[row]} of track {track!r} starts at "
-            f"{starts[row]:.2f} s in {one[0]} and {others[row]:.2f} s in {two[0]}. Test them with "
-            "the same hop_seconds, or fuse by track (weighted, product)."
-        )
 
 
 def fuse_runs(
@@ -426,39 +269,6 @@ def _minimise(outputs: np.ndarray, target: np.ndarray, method: Method, task: str
         constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
     ).x
     return found.clip(0) / found.clip(0).sum()
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Exact McNemar test of two models on the same tracks.
-
-    Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 12(2), 1947; exact: a two-sided binomial test.
-
-    Attributes:
-        only_first: Tracks that only the first model gets right.
-        only_second: Tracks that only the second gets right.
-        p: Probability of a split as uneven as this if both were equally good.
-    """
-
-    only_first: int
-    only_second: int
-    p: float
-
-
-def mcnemar(one: pd.Series, two: pd.Series) -> McNemar:
-    """Test whether one of two models is right more often.
-
-    Args:
-        one: Whether the first model is right, per track.
-        two: The same for the second.
-
-    Returns:
-        The test; p is 1 where they never differ.
-    """
-    first, second = int((one & ~two).sum()), int((two & ~one).sum())
-    p = binomtest(first, first + second).pvalue if first + second else 1.0
-    return McNemar(first, second, float(p))
 
 
 def compare_runs(runs: Sequence[Run], fused: Results) -> str:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mgc.core.parquet import read_parquet, write_parquet
 from mgc.errors import MgcError
-from mgc.parquet import read_parquet, write_parquet
 from mgc.task import Task
 
 if TYPE_CHECKING:

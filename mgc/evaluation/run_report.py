@@ -10,9 +10,9 @@ from lightning.pytorch.loggers import WandbLogger
 
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation, accuracy_with_interval
-from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion, worst_mistakes
+from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion, worst_mistakes
 from mgc.evaluation.results import Results
-from mgc.training.run import run_folder
+from mgc.runs.folder import run_folder
 
 
 class TestReport(Callback):

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from mgc.core.stopping import signals
 from mgc.data.clips import Batch, random_numbers
 from mgc.errors import MgcError
 from mgc.features.codebook import check_enough, fit_codebook, nearest_centre
 from mgc.features.frame_bands import FRAME_FEATURES, FrameBands
 from mgc.features.precision import Float32Module
-from mgc.stopping import signals
 
 #: Frames of a segment and numbers kept of it for each feature. The paper gives neither.
 SEGMENT_FRAMES = 8

@@ -1,12 +1,15 @@
 """Harmonic-percussive separation of audio files of any length, in bounded memory."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 from torch import Tensor
 
+from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.features.separation import HarmonicPercussive, check_overlap, separate_audio
 
@@ -75,3 +78,27 @@ class SongSeparation:
             for channel in range(info.channels)
         ]
         return torch.from_numpy(np.stack(channels)).to(self.device)
+
+
+def separate_file(song: Path, targets: list[Path], separate_song: SongSeparation) -> None:
+    """Write the components of a song, all or none."""
+    info = audio.probe(song)
+    # A WAV file's header cannot tell a length of 4 GiB.
+    large = info.frames * info.channels * 4 >= 2**32 - 2**16
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(
+                soundfile.SoundFile(
+                    stack.enter_context(replacing(target)),
+                    "w",
+                    info.sample_rate,
+                    info.channels,
+                    "FLOAT",
+                    format="RF64" if large else "WAV",
+                )
+            )
+            for target in targets
+        ]
+        for components in separate_song(song, info):
+            for file, component in zip(opened, components, strict=False):
+                file.write(component)

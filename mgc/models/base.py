@@ -106,6 +106,18 @@ class MusicModel(LightningModule):
             return F.binary_cross_entropy_with_logits(logits, target)
         return F.mse_loss(logits, target)
 
+    def split_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the mean loss of a whole validation or test split.
+
+        Args:
+            logits: Outputs of the network, of shape (clips, classes).
+            target: Class indices of shape (clips,), or values of shape (clips, classes).
+
+        Returns:
+            A scalar.
+        """
+        return self.loss(logits, target)
+
     def logits(self, batch: Batch) -> Tensor:
         """Score a batch. A model that takes beats overrides this.
 

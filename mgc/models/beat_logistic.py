@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgc.data.clips import Batch
-from mgc.data.msd_files import DIMENSIONS
+from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
 from mgc.features.beat_batches import within
 from mgc.models.base import readable

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mgc import checkpoint
 from mgc.data.clips import Batch
-from mgc.data.msd_files import DIMENSIONS
+from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
 from mgc.features.beat_batches import repeat_short, within
 from mgc.models.base import MusicModel

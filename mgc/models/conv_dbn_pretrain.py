@@ -14,10 +14,10 @@ from torchmetrics import MeanMetric
 from mgc.checkpoint import DescribeCheckpoint
 from mgc.data.clips import Batch, keep_batch
 from mgc.errors import MgcError
-from mgc.evaluation.filters import plot_filters
 from mgc.models.conv_dbn import LAYERS, ConvDBNNet
 from mgc.models.conv_rbm import WEIGHT_STD, Divergence
-from mgc.training.run import run_folder
+from mgc.models.filter_plot import plot_filters
+from mgc.runs.folder import run_folder
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgc.data.clips import Batch
-from mgc.data.msd_files import DIMENSIONS
+from mgc.data.msd.files import DIMENSIONS
 from mgc.features.beat_batches import repeat_short, within
 from mgc.models.base import readable
 from mgc.models.beat_windows import WINDOW_BEATS, WindowClassifier

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
+from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.writing import replacing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -30,23 +30,23 @@ from lightning.pytorch.utilities.model_summary import summarize
 import mgc
 from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
+from mgc.core.launching import errors_of_processes
+from mgc.core.stopping import signals
+from mgc.core.writing import replacing
 from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.run_report import TestReport
-from mgc.launching import errors_of_processes
 from mgc.models.adapt import complete
 from mgc.registry import GROUPS, RegistryError
-from mgc.stopping import signals
-from mgc.tracking import EndWandbRun, one_wandb_run, stage_beside_runs, use_wandb_offline
+from mgc.runs.folder import CONFIG, RUNS, run_folder
+from mgc.runs.tracking import EndWandbRun, one_wandb_run, stage_beside_runs, use_wandb_offline
 from mgc.training.batches import TellStep
 from mgc.training.checkpoint_io import AtomicCheckpointIO
 from mgc.training.divergence import StopOnDivergence
 from mgc.training.interruption import KeepLast
 from mgc.training.reproducibility import SeedSteps
-from mgc.training.run import CONFIG, RUNS, run_folder
 from mgc.training.run_record import RecordRun
-from mgc.writing import replacing
 
 log = logging.getLogger(__name__)
 

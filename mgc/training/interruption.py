@@ -12,9 +12,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, distributed
 
+from mgc.core.stopping import REQUEUE, Stopped, signals
 from mgc.data.loading import ResumableLoader
-from mgc.stopping import REQUEUE, Stopped, signals
-from mgc.training.run import CONFIG, run_folder
+from mgc.runs.folder import CONFIG, run_folder
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ class KeepLast(Checkpoint):
     the epoch is over, schedulers too; Lightning's own ``save_last`` writes before schedulers step,
     and in 2.6 only after epochs that were the best so far. In mid-epoch the next batch is the one
     that an unbroken run would take (see :class:`mgc.data.loading.ResumableLoader`); told to stop
-    while validating, a run validates again. One device's signal (see :mod:`mgc.stopping`) stops all
-    of them, after the same batch.
+    while validating, a run validates again. One device's signal (see :mod:`mgc.core.stopping`)
+    stops all of them, after the same batch.
 
     It is a checkpoint to Lightning so that it runs after those that choose the best epoch, and
     keeps what they know.

@@ -10,8 +10,8 @@ from mgc import registry
 from mgc.cli import main
 from mgc.commands.data_pack import pack, parse_shard
 from mgc.data.base import MusicDataModule
-from mgc.data.beat_store import BeatStore
 from mgc.data.gtzan import GTZAN
+from mgc.data.msd.beat_store import BeatStore
 from mgc.data.store import PackedReader
 from mgc.errors import MgcError
 

@@ -15,10 +15,10 @@ from mgc import checkpoint
 from mgc.cli import main
 from mgc.data.gtzan import GENRES, GTZAN
 from mgc.errors import MgcError
-from mgc.evaluation.extraction import LayerExtractor
-from mgc.evaluation.tables import FeatureTable
 from mgc.models.mfcc import MFCC
 from mgc.models.vgg import VGGTagger
+from mgc.transfer.extraction import LayerExtractor
+from mgc.transfer.feature_table import FeatureTable
 
 #: A small random network over half a second.
 SMALL = ["--model=vgg_tagger", "--model_args.channels=4", "--sample_rate=8000"]

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from mgc import checkpoint
 from mgc.cli import main
-from mgc.data.msd_tagging import TAGS
+from mgc.data.msd.tagging import TAGS
 from mgc.features.spectrogram import LogMelSpectrogram
-from mgc.models.published import choi2017
+from mgc.models import choi2017_weights as choi2017
 from mgc.models.vgg import POOLING
 
 CHANNELS = 32

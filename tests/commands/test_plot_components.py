@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from mgc.cli import main
-from mgc.evaluation.component_plot import draw_components
+from mgc.features.component_plot import draw_components
 
 RATE = 8000
 

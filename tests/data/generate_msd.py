@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import soundfile
 
-from mgc.data.msd_catalogue import GENRES, SPLIT_LISTS, TAGS, TAGTRAUM_GENRES
+from mgc.data.msd.catalogue import GENRES, SPLIT_LISTS, TAGS, TAGTRAUM_GENRES
 
 # Other spellings of the genres, as MusicBrainz has them.
 SPELLINGS = {"rnb": "R&B", "hip hop": "hip-hop", "new wave": "New Wave"}

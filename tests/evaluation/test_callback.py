@@ -14,7 +14,7 @@ from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.results import Results
 from mgc.models.adapt import complete
 from mgc.models.base import MusicModel
-from mgc.training.run import run_folder
+from mgc.runs.folder import run_folder
 
 
 def trainer(folder: Path, accelerator: str = "cpu") -> Trainer:

@@ -9,17 +9,10 @@ import pytest
 import torch
 
 from mgc.errors import MgcError
-from mgc.evaluation.fusion import (
-    Run,
-    combine,
-    compare_runs,
-    fit_weights,
-    fuse_runs,
-    load_runs,
-    mcnemar,
-    parse_weights,
-)
+from mgc.evaluation.fusion import combine, compare_runs, fit_weights, fuse_runs, parse_weights
+from mgc.evaluation.paired import mcnemar
 from mgc.evaluation.results import Results, make_results
+from mgc.evaluation.tested_runs import Run, load_runs
 
 LABELS = ("a", "b", "c")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mgc.errors import MgcError
-from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion, worst_mistakes
+from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion, worst_mistakes
 from mgc.evaluation.results import Results, make_results
 
 TRACKS = pd.DataFrame({"track": ["one", "two", "three"], "split": "test", "label": ["a", "b", "b"]})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mgc.core.stopping import Stopped, signals
 from mgc.errors import MgcError
 from mgc.features.audio_words import (
     AudioWords,
@@ -14,7 +15,6 @@ from mgc.features.audio_words import (
     SegmentVectors,
     sample_training_segments,
 )
-from mgc.stopping import Stopped, signals
 
 
 def audio(batch=4, seconds=2.0, seed=0):

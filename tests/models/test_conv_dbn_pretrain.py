@@ -9,8 +9,8 @@ from generate_msd import generate_msd
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mgc import checkpoint
-from mgc.data.beat_store import BeatStore
 from mgc.data.msd import MSDKey, MSDUnlabelled
+from mgc.data.msd.beat_store import BeatStore
 from mgc.errors import MgcError
 from mgc.models.conv_dbn import LAYERS, ConvDBN
 from mgc.models.conv_dbn_pretrain import ConvDBNPretrain

@@ -13,8 +13,8 @@ import yaml
 from mgc import checkpoint
 from mgc.cli import main
 from mgc.data import base
-from mgc.evaluation.fold_run import Fold, run_fold
 from mgc.evaluation.results import Results
+from mgc.experiments.fold_run import Fold, run_fold
 
 TWO = ["--trainer.strategy=ddp_fork", "--trainer.devices=2"]
 LAUNCH = Path(__file__).parents[2] / "scripts" / "launch"

@@ -11,7 +11,7 @@ from wandb_offline import read_run
 
 from mgc.cli import main
 from mgc.registry import find
-from mgc.training.provenance import data_fingerprint, git_state, package_versions
+from mgc.runs.provenance import data_fingerprint, git_state, package_versions
 from mgc.training.run_record import RecordRun
 
 

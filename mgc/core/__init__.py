@@ -1,0 +1,1 @@
+"""What every part of mgc may use: files, signals, processes, messages."""

@@ -1,0 +1,331 @@
+"""One store of beat-aligned features from a million small track files.
+
+A store is a folder with
+
+* ``features.npy``: float16 of shape (beats of all tracks, 24), columns 0 to 11 chroma, 12 to 23
+  timbre, normalised per track; to be memory-mapped. The dataset gives chroma with three decimals
+  and float16 keeps three, at half the size of float32.
+* ``index.parquet``: a row per track, in the order of track ids: where its beats lie (``offset``,
+  ``beats``), and its metadata (the attributes of :class:`mgc.data.msd.files.MsdTrack`)
+* ``broken.csv``: the files that could not be read, and why
+
+Packing goes by parts of a thousand tracks in ``parts/``. A part that is written is not written
+again, so an interrupted packing goes on where it stopped, and several machines can share the parts.
+The store depends on the track files alone: neither the number of machines and processes nor
+interruptions change a byte.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from joblib import Parallel, delayed
+from pyarrow import csv
+from tqdm import tqdm
+
+from mgc.core.parquet import META_KEY
+from mgc.core.writing import replacing
+from mgc.data.msd.beats import beat_align, normalise_timbre
+from mgc.data.msd.files import DIMENSIONS, find_tracks, read_track
+from mgc.errors import MgcError
+
+VERSION = 1
+PART_TRACKS = 1000  # some 20 MB of features, a few seconds of work
+FEATURES, INDEX, BROKEN, PARTS = "features.npy", "index.parquet", "broken.csv", "parts"
+
+_METADATA = pa.schema(
+    [
+        ("track", pa.string()),
+        ("song", pa.string()),
+        ("artist_id", pa.string()),
+        ("artist", pa.string()),
+        ("title", pa.string()),
+        ("track_7digital", pa.int32()),
+        ("year", pa.int32()),
+        ("duration", pa.float64()),
+        ("tempo", pa.float64()),
+        ("key", pa.int8()),
+        ("key_confidence", pa.float64()),
+        ("mode", pa.int8()),
+        ("mode_confidence", pa.float64()),
+        ("mbtags", pa.list_(pa.string())),
+        ("mbtags_count", pa.list_(pa.int32())),
+        ("terms", pa.list_(pa.string())),
+        ("terms_weight", pa.list_(pa.float32())),
+    ]
+)
+_PLACE = [pa.field("offset", pa.int64()), pa.field("beats", pa.int64())]
+_BROKEN = pa.schema([("track", pa.string()), ("file", pa.string()), ("reason", pa.string())])
+
+
+class BeatStore:
+    """Reads a store, any track at once; memory does not grow with the store.
+
+    Attributes:
+        path: Folder of the store.
+        beats: Number of beats of each track, of shape (tracks,).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Initialize a new reader.
+
+        Args:
+            path: Folder of the store.
+
+        Raises:
+            MgcError: If there is no store, an unfinished or a damaged one.
+        """
+        self.path = Path(path)
+        place = self.index(["offset", "beats"])
+        self._offsets = place["offset"].to_numpy()
+        self.beats = place["beats"].to_numpy()
+        try:
+            self._features = np.load(self.path / FEATURES, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise MgcError(f"{self.path / FEATURES} is missing or damaged. Pack again.") from error
+        if self._features.shape != (self.beats.sum(), 2 * DIMENSIONS):
+            raise MgcError(f"{self.path}: {FEATURES} and {INDEX} do not fit. Pack again.")
+
+    def __len__(self) -> int:
+        return len(self.beats)
+
+    def __reduce__(self) -> "tuple[type[BeatStore], tuple[Path]]":
+        # A memory map would be copied into every worker process: open it there instead.
+        return type(self), (self.path,)
+
+    def read(self, track: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read the features of a track.
+
+        Args:
+            track: Row of the track in the index.
+
+        Returns:
+            Chroma in [0, 1] and normalised timbre, float32 of shape (beats, 12) each.
+        """
+        start = self._offsets[track]
+        features = self._features[start : start + self.beats[track]].astype(np.float32)
+        return features[:, :DIMENSIONS], features[:, DIMENSIONS:]
+
+    def index(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """Read the index.
+
+        Args:
+            columns: Which columns to read; by default all of them.
+
+        Returns:
+            A row per track.
+
+        Raises:
+            MgcError: If there is no store, or an unfinished one.
+        """
+        path = self.path / INDEX
+        if not path.is_file():
+            raise MgcError(
+                f"{self.path} holds no store of beat-aligned features, or an unfinished one. "
+                "Pack the track files, and merge the shards if there are any."
+            )
+        try:
+            return pq.read_table(path, columns=columns).to_pandas()
+        except (pa.ArrowException, OSError) as error:
+            raise MgcError(f"{path} is damaged. Remove {self.path} and pack again.") from error
+
+
+def pack(
+    root: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    processes: int = 1,
+    shard: tuple[int, int] = (0, 1),
+) -> bool:
+    """Pack the track files of a folder, or one machine's share of them, into a store.
+
+    The last machine to finish merges the parts. Where machines do not share a disk, bring their
+    parts into one folder and call :func:`merge`, or pack there once more.
+
+    Args:
+        root: Folder of the Million Song Dataset.
+        store: Folder of the store.
+        processes: How many processes work; 1 works in this one.
+        shard: Number of this machine, from 0, and how many machines there are.
+
+    Returns:
+        Whether the store is finished; if not, parts of other machines are missing.
+
+    Raises:
+        MgcError: If there are no track files, the store belongs to others or cannot be written.
+    """
+    root, store = Path(root), Path(store)
+    number, count = shard
+    if not 0 <= number < count:
+        raise MgcError(f"shard={number},{count}: the first number goes from 0 to {count - 1}.")
+    files = find_tracks(root)
+    plan = _plan(files)
+    if (store / INDEX).is_file():
+        if json.loads(pq.read_schema(store / INDEX).metadata[META_KEY]) != plan:
+            raise MgcError(
+                f"{store} was packed from other track files than {root} holds now. "
+                "Remove it, or pack into another folder."
+            )
+        return True
+    _check_plan(store, plan)
+    todo = [
+        (root, files[part * PART_TRACKS : (part + 1) * PART_TRACKS], _part(store, part))
+        for part in range(number, _part_count(plan), count)
+        if not _part(store, part).is_file()
+    ]
+    total = sum(len(paths) for _, paths, _ in todo)
+    broken = 0
+    try:
+        with tqdm(total=total, unit=" tracks", desc="Packing", disable=not todo) as progress:
+            workers = max(1, min(processes, len(todo)))
+            results = Parallel(workers, return_as="generator_unordered", batch_size=1)(
+                delayed(_pack_part)(*task) for task in todo
+            )
+            for done, failed in results:
+                broken += failed
+                progress.update(done)
+                progress.set_postfix(broken=broken)
+    except OSError as error:
+        raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
+    if not all(_part(store, part).is_file() for part in range(_part_count(plan))):
+        return False
+    merge(store)
+    return True
+
+
+def merge(store: str | os.PathLike[str]) -> None:
+    """Join the parts of all shards, and remove them.
+
+    Args:
+        store: Folder of the store, whose ``parts`` folder holds the parts of all machines.
+
+    Raises:
+        MgcError: If parts are missing, or no track file could be read.
+    """
+    store = Path(store)
+    if (store / INDEX).is_file():  # renamed last: all that can be left to do is to tidy up
+        shutil.rmtree(store / PARTS, ignore_errors=True)
+        return
+    try:
+        plan = json.loads((store / PARTS / "plan.json").read_text())
+    except FileNotFoundError:
+        raise MgcError(f"{store}: nothing to merge. Pack the track files first.") from None
+    parts = [_part(store, part) for part in range(_part_count(plan))]
+    missing = [part for part in parts if not part.is_file()]
+    if missing:
+        raise MgcError(
+            f"{store}: {len(missing)} of {len(parts)} parts are missing, the first: "
+            f"{missing[0].name}. Let all shards finish and bring their parts together."
+        )
+    try:
+        _merge(store, parts, plan)
+    except OSError as error:
+        # Another machine may have merged meanwhile, and removed the parts.
+        if not (store / INDEX).is_file():
+            raise MgcError(f"{store} cannot be merged: {error.strerror or error}.") from error
+    shutil.rmtree(store / PARTS, ignore_errors=True)
+
+
+def _merge(store: Path, parts: list[Path], plan: dict[str, Any]) -> None:
+    tables = [pq.read_table(part, columns=["beats", *_BROKEN.names]) for part in parts]
+    broken = pa.concat_tables(
+        table.filter(pc.is_valid(table["reason"])).select(_BROKEN.names) for table in tables
+    )
+    if len(broken) == plan["tracks"]:
+        raise MgcError(
+            f"{store}: none of {len(broken)} track files could be read, the first: "
+            f"{broken['file'][0]}: {broken['reason'][0]}."
+        )
+    beats = [pc.sum(table["beats"], min_count=0).as_py() for table in tables]
+    offsets = np.cumsum([0, *beats])
+    metadata = {META_KEY: json.dumps(plan).encode()}
+    schema = pa.schema([_METADATA.field("track"), *_PLACE, *list(_METADATA)[1:]], metadata)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
+        "fortran_order": False,
+        "shape": (int(offsets[-1]), 2 * DIMENSIONS),
+    }
+    with replacing(store / INDEX) as index, replacing(store / FEATURES) as features:
+        # Not through a memory map, where a full disk would kill the process.
+        with features.open("wb") as file, pq.ParquetWriter(index, schema) as writer:
+            np.lib.format.write_array_header_1_0(file, header)
+            for part, offset in zip(
+                tqdm(parts, unit=" parts", desc="Merging"), offsets[:-1], strict=True
+            ):
+                file.write(np.load(part.with_suffix(".npy")).tobytes())
+                table = pq.read_table(part)
+                table = table.filter(pc.is_null(table["reason"]))
+                ends = offset + np.cumsum(table["beats"].to_numpy())
+                first = pa.array(ends - table["beats"].to_numpy(), pa.int64())
+                table = table.append_column("offset", first)
+                writer.write_table(table.select(schema.names).cast(schema))
+        with replacing(store / BROKEN) as path:
+            csv.write_csv(broken, path)
+
+
+def _plan(files: list[Path]) -> dict[str, Any]:
+    """What the parts are parts of. Two machines may see the same files under other paths."""
+    names = "\n".join(path.stem for path in files)
+    return {
+        "version": VERSION,
+        "tracks": len(files),
+        "part_tracks": PART_TRACKS,
+        "sha256": hashlib.sha256(names.encode()).hexdigest(),
+    }
+
+
+def _check_plan(store: Path, plan: dict[str, Any]) -> None:
+    path = store / PARTS / "plan.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            if json.loads(path.read_text()) != plan:
+                raise MgcError(
+                    f"{store} holds parts of other track files, or of another version. "
+                    f"Remove {path.parent}, or pack into another folder."
+                )
+            return
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(plan))
+    except OSError as error:
+        raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
+
+
+def _part_count(plan: dict[str, Any]) -> int:
+    return -(-plan["tracks"] // plan["part_tracks"])
+
+
+def _part(store: Path, number: int) -> Path:
+    return store / PARTS / f"{number:05d}.parquet"
+
+
+def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
+    """Write one part: its features, then its rows, which say that it is complete."""
+    rows: list[dict[str, object]] = []
+    features = [np.empty((0, 2 * DIMENSIONS), np.float16)]
+    for path in files:
+        try:
+            track = read_track(path)
+        except MgcError as error:
+            name, reason = str(path.relative_to(root)), str(error).removeprefix(f"{path}: ")
+            rows.append({"track": path.stem, "file": name, "reason": reason, "beats": 0})
+            continue
+        timing = (track.segments_start, track.beats_start)
+        chroma = beat_align(*timing, track.chroma, track.duration)
+        timbre = normalise_timbre(beat_align(*timing, track.timbre, track.duration))
+        features.append(np.hstack([chroma, timbre]).astype(np.float16))
+        row = {name: getattr(track, name) for name in _METADATA.names}
+        rows.append({**row, "beats": len(chroma)})
+    with replacing(part.with_suffix(".npy")) as partial, partial.open("wb") as file:
+        np.save(file, np.concatenate(features))
+    schema = pa.schema([*_METADATA, _PLACE[1], *list(_BROKEN)[1:]])
+    with replacing(part) as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema), partial)
+    return len(rows), sum("reason" in row for row in rows)

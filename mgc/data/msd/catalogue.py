@@ -1,0 +1,488 @@
+"""Tasks of the Million Song Dataset: selection rules, duplicates, genre and tag lists.
+
+The tasks are those of Dieleman, Brakel and Schrauwen, "Audio-based music classification with a
+pretrained convolutional network" (ISMIR 2011), section 4. A selection is drawn from the rows of a
+store's index (:mod:`mgc.data.msd.beat_store`), does not depend on their order, and gives those rows
+with a ``label``.
+"""
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mgc.data.msd.files import TRACK_ID
+from mgc.errors import MgcError
+
+#: The 20 genres of section 4, in the paper's order.
+GENRES = (
+    "folk",
+    "punk",
+    "metal",
+    "jazz",
+    "country",
+    "blues",
+    "classical",
+    "rnb",
+    "new wave",
+    "world",
+    "soul",
+    "latin",
+    "dance",
+    "reggae",
+    "techno",
+    "funk",
+    "rap",
+    "hip hop",
+    "rock",
+    "pop",
+)
+
+#: Genres of the tagtraum annotations (Schreiber, "Improving genre annotations for the Million
+#: Song Dataset", ISMIR 2015).
+TAGTRAUM_GENRES = (
+    "Blues",
+    "Country",
+    "Electronic",
+    "Folk",
+    "International",
+    "Jazz",
+    "Latin",
+    "New Age",
+    "Pop_Rock",
+    "Rap",
+    "Reggae",
+    "RnB",
+    "Vocal",
+)
+
+KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+#: The 50 most frequent Last.fm tags that say something of the sound, as Choi, Fazekas and Sandler,
+#: "Automatic tagging using deep convolutional neural networks" (ISMIR 2016), use them, most
+#: frequent first.
+TAGS = (
+    "rock",
+    "pop",
+    "alternative",
+    "indie",
+    "electronic",
+    "female vocalists",
+    "dance",
+    "00s",
+    "alternative rock",
+    "jazz",
+    "beautiful",
+    "metal",
+    "chillout",
+    "male vocalists",
+    "classic rock",
+    "soul",
+    "indie rock",
+    "Mellow",
+    "electronica",
+    "80s",
+    "folk",
+    "90s",
+    "chill",
+    "instrumental",
+    "punk",
+    "oldies",
+    "blues",
+    "hard rock",
+    "ambient",
+    "acoustic",
+    "experimental",
+    "female vocalist",
+    "guitar",
+    "Hip-Hop",
+    "70s",
+    "party",
+    "country",
+    "easy listening",
+    "sexy",
+    "catchy",
+    "funk",
+    "electro",
+    "heavy metal",
+    "Progressive rock",
+    "60s",
+    "rnb",
+    "indie pop",
+    "sad",
+    "House",
+    "happy",
+)
+
+#: Track ids of the Last.fm top-50 tagging split.
+SPLIT_LISTS = {
+    "train": "tagging_split_train.txt",
+    "val": "tagging_split_valid.txt",
+    "test": "tagging_split_test.txt",
+}
+
+# What MusicBrainz users write for a genre, beyond case, hyphens, spaces and "&" for "n".
+_ALIASES = {"randb": "rnb", "rhythmnblues": "rnb", "rhythmandblues": "rnb"}
+
+
+def genre_of_tag(tag: str) -> str | None:
+    """Find the genre that a tag spells: ``Hip-Hop`` is hip hop, ``R&B`` is rnb.
+
+    A tag that only contains a genre, such as ``punk rock`` or ``hip hop rnb and dance hall``,
+    spells none.
+
+    Args:
+        tag: MusicBrainz tag.
+
+    Returns:
+        One of :data:`GENRES`, or none.
+    """
+    squashed = _squash(tag)
+    return _SPELLINGS.get(_ALIASES.get(squashed, squashed))
+
+
+def _squash(tag: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", tag.lower().replace("&", "n"))
+
+
+_SPELLINGS = {_squash(genre): genre for genre in GENRES}
+
+
+def genres_by_tags(index: pd.DataFrame) -> pd.Series:
+    """Find the genre of each track by the MusicBrainz tags of its artist.
+
+    Dieleman et al. do not say what becomes of a track with several of the tags. Here the tag that
+    most users gave counts; among equals the one that fewest tracks have, for it says more: "rock"
+    and "punk" is punk.
+
+    Args:
+        index: Rows with ``track``, ``mbtags`` and ``mbtags_count``.
+
+    Returns:
+        One of :data:`GENRES`, by track, for the tracks that have one.
+    """
+    tags = index[["track", "mbtags", "mbtags_count"]].explode(["mbtags", "mbtags_count"])
+    spelled = {tag: genre_of_tag(tag) for tag in tags["mbtags"].dropna().unique()}
+    tags["label"] = tags["mbtags"].map(spelled)
+    tags = tags.dropna(subset="label")
+    # Two spellings of one genre on one track are one vote of the larger count.
+    tags["mbtags_count"] = tags["mbtags_count"].astype(int)
+    votes = tags.groupby(["track", "label"])["mbtags_count"].max().reset_index()
+    votes["frequency"] = votes.groupby("label")["track"].transform("size")
+    votes["order"] = votes["label"].map(GENRES.index)
+    votes = votes.sort_values(["mbtags_count", "frequency", "order"], ascending=[False, True, True])
+    return votes.drop_duplicates("track").set_index("track")["label"]
+
+
+def select_genres(index: pd.DataFrame, per_genre: int = 250, seed: int = 0) -> pd.DataFrame:
+    """Select tracks of the 20 genres at random (see :func:`genres_by_tags`).
+
+    Args:
+        index: Rows with ``track``, ``mbtags`` and ``mbtags_count``.
+        per_genre: Tracks of each genre.
+        seed: Seed of the draw.
+
+    Returns:
+        The selected rows with ``label``, one of :data:`GENRES`.
+
+    Raises:
+        MgcError: If a genre has too few tracks.
+    """
+    labels = genres_by_tags(index)
+    labelled = index.assign(label=index["track"].map(labels)).dropna(subset="label")
+    return _draw(labelled, GENRES, per_genre, seed)
+
+
+def select_tagtraum(
+    index: pd.DataFrame, genres: pd.DataFrame, per_genre: int = 250, seed: int = 0
+) -> pd.DataFrame:
+    """Select tracks by the tagtraum annotations: those with one genre, without a second opinion.
+
+    Args:
+        index: Rows with ``track``.
+        genres: What :func:`read_tagtraum` gives.
+        per_genre: Tracks of each genre.
+        seed: Seed of the draw.
+
+    Returns:
+        The selected rows with ``label``, one of :data:`TAGTRAUM_GENRES`.
+
+    Raises:
+        MgcError: If a genre has too few tracks.
+    """
+    certain = genres[genres["second"] == ""].set_index("track")["genre"]
+    labelled = index.assign(label=index["track"].map(certain)).dropna(subset="label")
+    return _draw(labelled, TAGTRAUM_GENRES, per_genre, seed)
+
+
+def select_artists(
+    index: pd.DataFrame, artists: int = 50, per_artist: int = 100, seed: int = 0
+) -> pd.DataFrame:
+    """Select tracks of the artists who have most of them.
+
+    Args:
+        index: Rows with ``track`` and ``artist_id``, without known duplicates.
+        artists: How many artists.
+        per_artist: Tracks of each artist, drawn at random.
+        seed: Seed of the draw.
+
+    Returns:
+        The selected rows with ``label``, the artist's rank (see :func:`artist_labels`).
+
+    Raises:
+        MgcError: If there are too few artists, or one has too few tracks.
+    """
+    counts = index["artist_id"].value_counts().rename_axis("artist_id").reset_index()
+    if len(counts) < artists:
+        raise MgcError(
+            f"artists={artists}, but there are only {len(counts)} artists. Ask for fewer."
+        )
+    ranked = counts.sort_values(["count", "artist_id"], ascending=[False, True])[:artists]
+    names = artist_labels(artists)
+    label_of = dict(zip(ranked["artist_id"], names, strict=True))
+    labelled = index.assign(label=index["artist_id"].map(label_of)).dropna(subset="label")
+    return _draw(labelled, names, per_artist, seed)
+
+
+def artist_labels(artists: int) -> tuple[str, ...]:
+    """Name the classes of the artist task, which must be known before any file is read.
+
+    Args:
+        artists: How many artists.
+
+    Returns:
+        ``artist 01``, the artist with most tracks, and so on.
+    """
+    return tuple(f"artist {rank:02d}" for rank in range(1, artists + 1))
+
+
+def select_keys(index: pd.DataFrame, per_key: int = 250) -> pd.DataFrame:
+    """Select the tracks of each key that the analysis is most confident of, major or minor.
+
+    Args:
+        index: Rows with ``track``, ``key`` (0 to 11) and ``key_confidence``.
+        per_key: Tracks of each key.
+
+    Returns:
+        The selected rows with ``label``, one of :data:`KEYS`.
+
+    Raises:
+        MgcError: If a key has too few tracks.
+    """
+    labelled = index[index["key"].between(0, 11)]
+    labelled = labelled.assign(label=np.array(KEYS)[labelled["key"]])
+    ranked = labelled.sort_values(["key_confidence", "track"], ascending=[False, True])
+    return _first(ranked, KEYS, per_key)
+
+
+def remove_duplicates(index: pd.DataFrame, groups: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """Keep one track of each group of known duplicates.
+
+    The paper removes "over 78,000 tracks": all but one of each group, as the list's 131 661
+    tracks in 53 471 groups leave 921 810 of the million.
+
+    Args:
+        index: Rows with ``track``.
+        groups: What :func:`read_duplicates` gives.
+
+    Returns:
+        The rows without the later ones, by track id, of each group.
+    """
+    leader = {track: min(group) for group in groups for track in group}
+    group = index["track"].map(lambda track: leader.get(track, track))
+    first = index["track"].groupby(group).transform("min")
+    return index[index["track"] == first]
+
+
+def read_duplicates(path: str | os.PathLike[str]) -> list[list[str]]:
+    """Read the list of known duplicates that the dataset's authors publish.
+
+    Lines that start with ``#`` are comments, with ``%`` start a group; the others begin with a
+    track id. Groups that share a track are one.
+
+    Args:
+        path: ``msd_duplicates.txt``.
+
+    Returns:
+        Track ids by group, each in one group only.
+
+    Raises:
+        MgcError: If the file is missing or is no such list.
+    """
+    group_of: dict[str, list[str]] = {}
+    group: list[str] | None = None
+    for number, line in enumerate(_lines(path), 1):
+        if line.startswith("%"):
+            group = []
+        elif line and not line.startswith("#"):
+            match = TRACK_ID.match(line)
+            if match is None or group is None:
+                raise MgcError(f"{path}, line {number}: a track id in a group (%…) is expected.")
+            track = match[0]
+            known = group_of.get(track)
+            if known is None:
+                group.append(track)
+                group_of[track] = group
+            elif known is not group:
+                known.extend(group)
+                group_of.update(dict.fromkeys(group, known))
+                group = known
+    groups = {id(group): group for group in group_of.values()}
+    return [sorted(group) for group in groups.values()]
+
+
+def read_tagtraum(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a tagtraum genre list: track, genre and perhaps a second genre, separated by tabs.
+
+    Args:
+        path: ``msd_tagtraum_cd1.cls``, ``cd2`` or ``cd2c``.
+
+    Returns:
+        A row per track: ``track``, ``genre`` and ``second``, empty where there is none.
+
+    Raises:
+        MgcError: If the file is missing or a line does not fit.
+    """
+    rows = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line or line.startswith("#"):
+            continue
+        fields = line.split("\t")
+        if not TRACK_ID.fullmatch(fields[0]) or len(fields) not in (2, 3):
+            raise MgcError(f"{path}, line {number}: a track id and one or two genres are expected.")
+        rows.append((fields[0], fields[1], fields[2] if len(fields) == 3 else ""))
+    return pd.DataFrame(rows, columns=["track", "genre", "second"])
+
+
+def read_track_list(path: str | os.PathLike[str]) -> list[str]:
+    """Read a list of track ids, one a line.
+
+    Args:
+        path: Text file, such as ``tagging_split_train.txt``.
+
+    Returns:
+        The track ids in the file's order.
+
+    Raises:
+        MgcError: If the file is missing, a line is no track id, or a track is there twice.
+    """
+    tracks = [line for line in _lines(path) if line]
+    for number, track in enumerate(tracks, 1):
+        if not TRACK_ID.fullmatch(track):
+            raise MgcError(f"{path}, line {number}: {track[:40]!r} is no track id.")
+    if len(set(tracks)) < len(tracks):
+        raise MgcError(f"{path}: some tracks are listed twice. Get the list again.")
+    return tracks
+
+
+def read_lastfm(
+    source: str | os.PathLike[str],
+    tracks: Sequence[str],
+    tags: Sequence[str],
+    min_weight: float = 0.0,
+) -> np.ndarray:
+    """Read which of the tags Last.fm users gave to the tracks.
+
+    Args:
+        source: ``lastfm_tags.db``, or the folder that holds ``lastfm_train`` and ``lastfm_test``
+            with a JSON file a track (``A/B/C/TRABC….json``), or one such folder.
+        tracks: Track ids.
+        tags: Tags, spelled as Last.fm does.
+        min_weight: A tag counts if its weight, 0 to 100, is greater than this.
+
+    Returns:
+        Float32 of shape (tracks, tags), 1 where a track has the tag. A track that the source does
+        not know has none.
+
+    Raises:
+        MgcError: If the source is missing, cannot be read or knows none of the tracks.
+    """
+    read = _read_sqlite if Path(source).is_file() else _read_json
+    targets = np.zeros((len(tracks), len(tags)), np.float32)
+    row_of = {track: row for row, track in enumerate(tracks)}
+    column_of = {tag: column for column, tag in enumerate(tags)}
+    known = False
+    for track, tag, weight in read(Path(source), tracks, tags):
+        if track in row_of:
+            known = True
+            if weight > min_weight:
+                targets[row_of[track], column_of[tag]] = 1
+    if not known:
+        raise MgcError(
+            f"{source}: no Last.fm tags of these tracks. Give lastfm_tags.db, or the folder that "
+            "holds lastfm_train and lastfm_test."
+        )
+    return targets
+
+
+def _read_sqlite(
+    source: Path, tracks: Sequence[str], tags: Sequence[str]
+) -> Iterator[tuple[str, str, float]]:
+    query = (
+        "SELECT tids.tid, tags.tag, tid_tag.val FROM tags "
+        "JOIN tid_tag ON tid_tag.tag = tags.rowid JOIN tids ON tids.rowid = tid_tag.tid "
+        "WHERE tags.tag = ?"
+    )
+    try:
+        # Read-only: SQLite would make an empty database of a missing one, and lock a shared one.
+        with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            for tag in tags:
+                yield from database.execute(query, (tag,))
+    except sqlite3.Error as error:
+        raise MgcError(f"{source} is not the Last.fm tag database: {error}.") from error
+
+
+def _read_json(
+    source: Path, tracks: Sequence[str], tags: Sequence[str]
+) -> Iterator[tuple[str, str, float]]:
+    folders = [source / "lastfm_train", source / "lastfm_test", source]
+
+    def one(track: str) -> list[tuple[str, str, float]]:
+        for folder in folders:
+            path = folder / track[2] / track[3] / track[4] / f"{track}.json"
+            try:
+                content = json.loads(path.read_bytes())["tags"]
+                return [(track, tag, float(weight)) for tag, weight in content if tag in tags]
+            except FileNotFoundError:
+                continue
+            except (KeyError, TypeError, ValueError) as error:
+                raise MgcError(f"{path} is no Last.fm track: {error}.") from error
+        return []
+
+    with ThreadPoolExecutor(8) as pool:
+        for rows in pool.map(one, tracks):
+            yield from rows
+
+
+def _draw(
+    labelled: pd.DataFrame, labels: tuple[str, ...], per_class: int, seed: int
+) -> pd.DataFrame:
+    """Draw as many tracks of each class at random, the same whatever the order of the rows."""
+    shuffled = labelled.sort_values("track").sample(frac=1, random_state=seed)
+    return _first(shuffled, labels, per_class)
+
+
+def _first(ranked: pd.DataFrame, labels: tuple[str, ...], per_class: int) -> pd.DataFrame:
+    """Take the first tracks of each class."""
+    counts = ranked["label"].value_counts().reindex(list(labels), fill_value=0)
+    if counts.min() < per_class:
+        raise MgcError(
+            f"tracks_per_class={per_class}, but there are only {counts.min()} tracks of "
+            f"{counts.idxmin()!r}. Ask for at most {counts.min()}, or give more of the dataset."
+        )
+    return ranked.groupby("label").head(per_class).sort_values("track").reset_index(drop=True)
+
+
+def _lines(path: str | os.PathLike[str]) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [line.rstrip("\r\n") for line in file]
+    except OSError as error:
+        raise MgcError(f"{path}: {error.strerror}.") from error

@@ -1,1 +1,0 @@
-"""Scores that papers print, one module a paper."""

@@ -1,0 +1,1 @@
+"""Experiments of several fits: cross-validation, sweeps, and the processes they start."""

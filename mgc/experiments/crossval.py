@@ -1,0 +1,400 @@
+"""Cross-validation: a fit and a test per fold, and what they say together."""
+
+import hashlib
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mgc.core.writing import all_or_nothing
+from mgc.errors import MgcError
+from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
+from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
+from mgc.evaluation.results import Results
+from mgc.experiments.fold_run import LAST, STAGES, Fold
+from mgc.experiments.overrides import option_name
+from mgc.experiments.plan_file import keep_plan
+from mgc.experiments.processes import LOG, last_words, run_parts, start_module
+from mgc.runs.record import read_record
+
+#: Options that a fold sets itself, and those that it sets where there are several.
+RESERVED = ("data.seed", "seed_everything", "ckpt_path", "config")
+OF_FOLDS = ("data.fold", "data.folds")
+
+#: Columns of the summary that are told to W&B besides the score itself.
+SHOWN = (
+    "low", "high", "mean_of_folds", "folds_low", "folds_high", "folds_deviation", "folds", "tracks",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A cross-validation.
+
+    Attributes:
+        folder: Where everything goes.
+        config: YAML file as for ``mgc fit``.
+        folds: All folds, of all seeds.
+    """
+
+    folder: Path
+    config: str
+    folds: tuple[Fold, ...]
+
+    @classmethod
+    def prepare(
+        cls, folder: Path, config: str, overrides: list[str], folds: int, seeds: Sequence[int]
+    ) -> "Experiment":
+        """Plan a cross-validation, or find the one that the folder holds.
+
+        Args:
+            folder: Where everything goes; it is made.
+            config: YAML file as for ``mgc fit``.
+            overrides: Options of ``mgc fit`` that change the configuration.
+            folds: Number of folds of each seed; 1 is the split that the configuration names.
+            seeds: Seeds of the splits and of training.
+
+        Raises:
+            MgcError: If a setting is wrong, or the folder holds a cross-validation of others.
+        """
+        if folds < 3 and folds != 1:
+            raise MgcError(
+                f"--folds {folds}: at least 3 are needed, for training, validation and test; or 1, "
+                "the split that the configuration names."
+            )
+        reserved = RESERVED + (OF_FOLDS if folds > 1 else ())
+        for word in overrides:
+            name = option_name(word)
+            if name in reserved:
+                raise MgcError(f"--{name}: mgc crossval sets it itself. Leave it out.")
+        try:
+            text = Path(config).read_text()
+        except OSError as error:
+            raise MgcError(f"{config}: {error.strerror}.") from error
+        settings: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
+        patterns = (f"seed*/fold*/{name}" for name in (LAST, *STAGES))
+        begun = any(next(folder.glob(pattern), None) for pattern in patterns)
+        settings = keep_plan(folder / "crossval.json", settings, "cross-validation", begun)
+        return cls(
+            folder,
+            config,
+            tuple(
+                Fold(
+                    str((folder / f"seed{seed}" / f"fold{fold}").absolute()),
+                    config,
+                    tuple(overrides),
+                    seed,
+                    fold,
+                    folds,
+                    settings["group"],
+                )
+                for seed in seeds
+                for fold in range(folds)
+            ),
+        )
+
+
+@dataclass
+class Summary:
+    """What all folds say together.
+
+    Attributes:
+        results: Test results of all folds; ``validate`` those on the validation folds.
+        validation: Results on the validation folds.
+        folds: Score of each fold.
+        scores: Mean scores with their 95 % intervals.
+        text: All of it in words.
+    """
+
+    results: Results
+    validation: Results
+    folds: pd.DataFrame
+    scores: pd.DataFrame
+    text: str
+
+
+def cross_validate(
+    config: str,
+    out: Path,
+    overrides: Sequence[str] = (),
+    folds: int = 10,
+    seeds: Sequence[int] = (0,),
+    test_folds: int | None = None,
+    jobs: int | None = None,
+) -> Summary:
+    """Train and test a model on every fold, write the results and print a summary.
+
+    Args:
+        config: YAML file as for ``mgc fit``.
+        out: Folder for the results; it is made.
+        overrides: Options of ``mgc fit`` that change the configuration.
+        folds: Number of folds of each seed; 1 is the split that the configuration names.
+        seeds: Seeds of the splits and of training.
+        test_folds: How many of the folds to train and test, from the first; by default all.
+        jobs: Folds at a time; by default one per GPU, and one where there is none.
+
+    Returns:
+        What all folds say together.
+
+    Raises:
+        MgcError: If settings are wrong, the folder holds another cross-validation, or a fold fails.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise MgcError("Give --repeats of 1 or more, or different --seeds such as 0,1,2.")
+    count = folds if test_folds is None else test_folds
+    if not 1 <= count <= folds:
+        raise MgcError(f"--test_folds {count}: give 1 to {folds}, the number of folds.")
+    experiment = Experiment.prepare(out, config, list(overrides), folds, seeds)
+    chosen = tuple(fold for fold in experiment.folds if fold.fold < count)
+    experiment = replace(experiment, folds=chosen)
+    run_folds(experiment, jobs)
+    summary = collect(experiment)
+    print(summary.text)
+    print(f"Written to {out}")
+    log_summary(experiment, summary)
+    return summary
+
+
+def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
+    """Run all folds that are not finished, each in a process of its own.
+
+    Args:
+        experiment: The cross-validation.
+        jobs: Folds at a time; by default one per GPU, and one where there is none.
+
+    Raises:
+        MgcError: If a fold fails, or another process is at it.
+    """
+    done = sum(fold.finished for fold in experiment.folds)
+    if done:
+        print(f"{done} of {len(experiment.folds)} folds are finished already.")
+    failed: list[Fold] = []
+
+    def ended(fold: Fold) -> bool:
+        if fold.finished:
+            results = Results.load(Path(fold.folder, "test"))
+            name = MEASURE[results.task]
+            print(f"{fold.name}: {name} {overall(results):.3f}", flush=True)
+        else:
+            failed.append(fold)
+        return fold.finished
+
+    run_parts(experiment.folds, experiment.folder, jobs, start, ended)
+    if failed:
+        raise MgcError(
+            f"{failed[0].name} failed: {last_words(failed[0])} (log: {failed[0].folder}/{LOG}). "
+            "Mend it and give the same command again: finished folds are kept."
+        )
+
+
+def start(fold: Fold, environment: dict[str, str], lock: int) -> "subprocess.Popen[bytes]":
+    """Start the process of a fold.
+
+    Args:
+        fold: The fold.
+        environment: Environment variables of the process.
+        lock: File descriptor that the process holds on to while it lives.
+
+    Returns:
+        The process.
+    """
+    fold.write()
+    return start_module("mgc.experiments.fold_run", fold.folder, environment, lock)
+
+
+def collect(experiment: Experiment) -> Summary:
+    """Put the results of all folds together and write them.
+
+    Args:
+        experiment: A cross-validation whose folds are all finished.
+
+    Returns:
+        Results and scores.
+
+    Raises:
+        MgcError: If the results of a fold cannot be read.
+    """
+    test, validation = (
+        join_folds(
+            [(fold, Results.load(Path(fold.folder, stage))) for fold in experiment.folds], stage
+        )
+        for stage in ("test", "validate")
+    )
+    fingerprint = split_fingerprint(test.tracks)
+    for results in (test, validation):
+        results.source["fingerprint"] = fingerprint
+    summary = summarise(test, validation)
+    folder = experiment.folder
+    for stage, results in zip(("test", "validate"), (test, validation), strict=True):
+        results.save(folder / stage)
+    with all_or_nothing(folder) as out:
+        summary.folds.to_csv(out / "folds.csv", index=False)
+        summary.scores.to_csv(out / "summary.csv", index=False)
+        per_class(test).to_csv(out / "per_class.csv")
+        if test.task == "multiclass":
+            counts = confusion_matrix(test)
+            counts.to_csv(out / "confusion_matrix.csv", index_label="true class")
+            plot_confusion(counts, f"{folder.name}, all tests", out / "confusion_matrix.png")
+    return summary
+
+
+def log_summary(experiment: Experiment, summary: Summary) -> None:
+    """Log a cross-validation as one more run of its W&B group, if its folds went to W&B.
+
+    Its overall scores have the names of those of a single test, so that both stand in one column.
+
+    Args:
+        experiment: A cross-validation that :func:`collect` has put together.
+        summary: What it came to.
+
+    Raises:
+        MgcError: If W&B does not take the run.
+    """
+    last = experiment.folds[-1]
+    record = read_record(Path(last.folder))
+    if "wandb" not in record:
+        return
+    from mgc.runs.tracking import log_results
+
+    where = record["wandb"]
+    about = record["fit"] | {"fold": None, "seed": None}
+    about["fingerprint"] |= {"split": summary.results.source["fingerprint"], "sizes": None}
+    told = {}
+    for score in summary.scores.to_dict("records"):
+        told[f"test/track_{score['score']}"] = score["value"]
+        told |= {f"crossval/{score['score']}/{key}": score[key] for key in SHOWN}
+    tables = {
+        "crossval/scores": summary.scores,
+        "crossval/folds": summary.folds,
+        "crossval/per_class": per_class(summary.results).reset_index(),
+    }
+    pictures = []
+    if summary.results.task == "multiclass":
+        counts = confusion_matrix(summary.results).rename_axis("true class").reset_index()
+        tables["crossval/confusion_matrix"] = counts
+        pictures = [experiment.folder / "confusion_matrix.png"]
+    log_results(
+        f"{last.group} summary",
+        "crossval",
+        where["project"],
+        tables,
+        pictures,
+        told,
+        {"about": about, "folds": last.folds, "config_file": last.config},
+        where["save_dir"],
+        entity=where["entity"],
+        group=last.group,
+        id=f"{last.group}-summary",
+        resume="allow",
+        tags=[name for name in (about["model"], about["data"], about["split"]) if name],
+    )
+
+
+def join_folds(parts: Sequence[tuple[Fold, Results]], stage: str) -> Results:
+    """Put the results of folds into one table each.
+
+    Args:
+        parts: Folds and their results.
+        stage: Lightning's stage that they come from.
+
+    Returns:
+        All rows, with ``seed`` and ``fold``, the number of the test fold.
+    """
+    clips: list[pd.DataFrame] = []
+    tracks: list[pd.DataFrame] = []
+    for fold, results in parts:
+        for rows, whole in ((results.clips, clips), (results.tracks, tracks)):
+            rows = rows.drop(columns=[c for c in ("seed", "fold") if c in rows])
+            rows.insert(1, "seed", fold.seed)
+            rows.insert(2, "fold", fold.fold)
+            whole.append(rows)
+    first, last = parts[0][1], parts[-1][0]
+    source = {name: first.source[name] for name in ("model", "data", "split")}
+    source |= {
+        "stage": stage,
+        "config": last.config,
+        "folds": last.folds,
+        "seeds": list(dict.fromkeys(fold.seed for fold, _ in parts)),
+        "group": last.group,
+        "checkpoints": {fold.name: results.source["checkpoint"] for fold, results in parts},
+    }
+    return Results(
+        pd.concat(clips, ignore_index=True),
+        pd.concat(tracks, ignore_index=True),
+        first.task,
+        first.labels,
+        source,
+    )
+
+
+def split_fingerprint(tracks: pd.DataFrame) -> str:
+    """Condense which track is tested in which fold; equal for equal splits.
+
+    The validation fold follows from the test fold, so this is the whole split.
+
+    Args:
+        tracks: ``track``, ``seed`` and ``fold`` of tests.
+
+    Returns:
+        16 hexadecimal digits of a SHA-256.
+    """
+    columns = ["seed", "fold", "track"]
+    lines = tracks[columns].astype(str).agg("\t".join, axis=1).sort_values()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def summarise(results: Results, validation: Results) -> Summary:
+    """Measure a cross-validation.
+
+    Args:
+        results: Test results of all folds.
+        validation: Results on the validation folds.
+
+    Returns:
+        Scores of the folds, their means and intervals.
+    """
+    name = MEASURE[results.task]
+    decisions = {name: "decision"}
+    if results.task == "multiclass":
+        decisions[f"{name}_vote"] = "vote"
+    by_fold = {score: fold_scores(results, column) for score, column in decisions.items()}
+    folds = pd.DataFrame(by_fold).rename_axis("fold").reset_index()
+    rows = []
+    for score, column in decisions.items():
+        low, high = interval(results, column)
+        fold_low, fold_high = interval_of_mean(by_fold[score])
+        rows.append(
+            {
+                "score": score,
+                "value": overall(results, column),
+                "low": low,
+                "high": high,
+                "mean_of_folds": float(by_fold[score].mean()),
+                "folds_low": fold_low,
+                "folds_high": fold_high,
+                "folds_deviation": float(by_fold[score].std()),
+                "folds": len(folds),
+                "tracks": results.tracks["track"].nunique(),
+            }
+        )
+    scores = pd.DataFrame(rows)
+    lines = [
+        f"{row.score}: {row.value:.3f} (95 % bootstrap interval over {row.tracks} tracks "
+        f"{row.low:.3f} to {row.high:.3f})"
+        for row in scores.itertuples()
+    ]
+    parts = "folds" if results.source["folds"] > 1 else "runs"
+    if len(folds) > 1:  # one fold has no spread
+        lines = [
+            f"{line}; mean of {row.folds} {parts} {row.mean_of_folds:.3f} (over {parts} "
+            f"{row.folds_low:.3f} to {row.folds_high:.3f}, standard deviation "
+            f"{row.folds_deviation:.3f})"
+            for line, row in zip(lines, scores.itertuples(), strict=True)
+        ]
+    if results.task == "multiclass":
+        lines += ["", f"Tracks by true class (rows) and decision, all {parts}:"]
+        lines.append(confusion_matrix(results).to_string())
+    return Summary(results, validation, folds, scores, "\n".join(lines))

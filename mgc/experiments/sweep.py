@@ -1,0 +1,214 @@
+"""Sweeps without W&B's server: a fit for each setting, in one W&B group, and which was best."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mgc.core.writing import replacing
+from mgc.errors import MgcError
+from mgc.experiments.plan_file import keep_plan
+from mgc.experiments.processes import LOG, last_words, run_parts, start_module
+from mgc.experiments.sweep_space import Settings, Sweep, config_paths
+
+#: What a run came to, in its folder.
+RESULT = "result.json"
+
+#: Options that a run of a sweep sets itself.
+RESERVED = ("ckpt_path", "trainer.default_root_dir")
+
+#: So many failures before any success mean that the fault is not in the settings.
+HOPELESS = 3
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A run of a sweep.
+
+    Attributes:
+        folder: Where its log, its last checkpoint and its result go.
+        number: Its number in the sweep, from 0.
+        settings: Values of the swept parameters, by name.
+        words: Options of ``mgc fit``.
+        group: W&B group.
+        metric: Name of the metric that runs are compared by.
+    """
+
+    folder: str
+    number: int
+    settings: Settings
+    words: tuple[str, ...]
+    group: str
+    metric: str
+
+    @property
+    def name(self) -> str:
+        """What to call the run."""
+        return f"run {self.number}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether its result is there."""
+        return Path(self.folder, RESULT).is_file()
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """``value`` of the metric, ``epoch``, all ``metrics``, ``run_folder``, ``checkpoint``."""
+        found: dict[str, Any] = json.loads(Path(self.folder, RESULT).read_text())
+        return found
+
+    def write(self) -> None:
+        """Write down what to do, for :meth:`read`."""
+        with replacing(Path(self.folder, "sweep_run.json")) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, folder: str) -> "SweepRun":
+        """Read what :meth:`write` wrote."""
+        said = json.loads(Path(folder, "sweep_run.json").read_text())
+        return cls(**said | {"words": tuple(said["words"])})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep.
+
+    Attributes:
+        folder: Where everything goes.
+        sweep: The sweep.
+        runs: Its runs.
+    """
+
+    folder: Path
+    sweep: Sweep
+    runs: tuple[SweepRun, ...]
+
+    @classmethod
+    def prepare(
+        cls, folder: Path, path: str, overrides: Sequence[str], count: int | None, seed: int
+    ) -> "Plan":
+        """Plan a sweep, or find the one that the folder holds.
+
+        Args:
+            folder: Where everything goes; it is made.
+            path: File with the sweep.
+            overrides: Options of ``mgc fit`` that follow those of the sweep.
+            count: Number of runs, see :meth:`mgc.experiments.sweep_space.Sweep.settings`.
+            seed: Seed of random settings.
+
+        Raises:
+            MgcError: If a setting is wrong, or the folder holds another sweep.
+        """
+        text = _read(path)
+        sweep = Sweep.parse(text, path)
+        for word in overrides:
+            name = word.partition("=")[0].removeprefix("--")
+            if name in RESERVED or name in sweep.varied:
+                raise MgcError(f"--{name}: mgc sweep sets it itself. Leave it out.")
+        settings = sweep.settings(count, seed)
+        said: dict[str, Any] = {
+            "sweep": text,
+            "configurations": {str(file): _read(file) for file in config_paths(sweep.command)},
+            "overrides": list(overrides),
+            "seed": seed,
+        }
+        begun = any(next(folder.glob(f"run*/{name}"), None) for name in ("*.ckpt", RESULT))
+        said = keep_plan(folder / "sweep.json", said, "sweep", begun)
+        runs = (
+            SweepRun(
+                str((folder / f"run{number}").absolute()),
+                number,
+                chosen,
+                (*sweep.words(chosen), *overrides),
+                said["group"],
+                sweep.metric,
+            )
+            for number, chosen in enumerate(settings)
+        )
+        return cls(folder, sweep, tuple(runs))
+
+
+def run_sweep(plan: Plan, jobs: int | None = None) -> None:
+    """Run what is not finished, each run in a process of its own.
+
+    A run that fails, as one whose loss diverges, does not stop the others.
+
+    Args:
+        plan: The sweep.
+        jobs: Runs at a time; by default one per GPU, and one where there is none.
+
+    Raises:
+        MgcError: If none succeeds, or another process is at the sweep.
+    """
+    done = sum(run.finished for run in plan.runs)
+    if done:
+        print(f"{done} of {len(plan.runs)} runs are finished already.")
+    failed: list[SweepRun] = []
+
+    def ended(run: SweepRun) -> bool:
+        if run.finished:
+            print(f"{run.name}: {run.metric} {run.result['value']:.4g}", flush=True)
+            return True
+        failed.append(run)
+        print(f"{run.name} failed: {last_words(run)}", flush=True)
+        return len(failed) < HOPELESS or any(run.finished for run in plan.runs)
+
+    run_parts(plan.runs, plan.folder, jobs, start, ended)
+    if not any(run.finished for run in plan.runs):
+        raise MgcError(
+            f"{failed[0].name} failed, and so did all others: {last_words(failed[0])} (log: "
+            f"{failed[0].folder}/{LOG})."
+        )
+
+
+def start(run: SweepRun, environment: dict[str, str], lock: int) -> "subprocess.Popen[bytes]":
+    """Start the process of a run.
+
+    Args:
+        run: The run.
+        environment: Environment variables of the process.
+        lock: File descriptor that the process holds on to while it lives.
+
+    Returns:
+        The process.
+    """
+    run.write()
+    return start_module("mgc.experiments.sweep_run", run.folder, environment, lock)
+
+
+def table_of(plan: Plan) -> pd.DataFrame:
+    """Compare the runs of a sweep.
+
+    Args:
+        plan: A sweep with finished runs.
+
+    Returns:
+        A row per run, the best first and failed ones last: ``run``, the parameters that vary,
+        the metric, ``epoch``, and the ``checkpoint``.
+    """
+    rows = []
+    for run in plan.runs:
+        row: dict[str, Any] = {"run": run.number} | run.settings
+        if run.finished:
+            row |= {run.metric: run.result["value"], "epoch": run.result["epoch"]}
+            row["checkpoint"] = run.result["checkpoint"]
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    same = [name for name in plan.sweep.parameters if name not in plan.sweep.varied]
+    table = table.drop(columns=same).astype({"epoch": "Int64"})
+    return table.sort_values(
+        plan.sweep.metric, ascending=not plan.sweep.maximize, kind="stable", ignore_index=True
+    )
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise MgcError(f"{path}: {reason}.") from error

@@ -1,0 +1,250 @@
+"""The weights of Choi, Fazekas, Sandler and Cho (ISMIR 2017) as a :class:`VGGTagger`.
+
+The released file, ``weights_theano.hdf5``, was made by Keras 1.2.2 with Theano and kapre. Three
+things differ from a PyTorch network:
+
+* Theano convolves where PyTorch correlates, so every kernel is flipped in both directions.
+* Batch normalisation took the statistics of the batch in use as well (Keras' ``mode=2``); the
+  stored running statistics are the initial ones. A network that has no batch to lean on takes
+  those of each clip, which is what the released script does with its batches of one, or those of a
+  collection of music, computed once (:func:`calibrate`).
+* The reference of the decibels was the maximum of the batch: here that of each clip, or of the
+  collection.
+
+The spectrogram needs nothing: the file's Fourier kernels, padding and mel matrix are those of
+:class:`mgc.features.spectrogram.LogMelSpectrogram`.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import h5py
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mgc import checkpoint
+from mgc.core.writing import replacing
+from mgc.data import audio
+from mgc.data.msd.tagging import MSDTagging
+from mgc.errors import MgcError
+from mgc.features.spectrogram import LogMelSpectrogram
+from mgc.models.vgg import VGGBlock, VGGTagger
+
+SAMPLE_RATE = 12000
+CLIP_SECONDS = 29.0
+CHANNELS = 32
+N_MELS = 96
+
+#: Clips of a batch when the published features were computed.
+ORIGINAL_BATCH = 256
+
+#: Names of a convolution and of what follows it, in the file and in a :class:`VGGBlock`.
+BLOCK = {
+    "convolution2d_{}_W": "conv.weight",
+    "convolution2d_{}_b": "conv.bias",
+    "batchnormalization_{}_gamma": "norm.weight",
+    "batchnormalization_{}_beta": "norm.bias",
+}
+
+MEL_BASIS = "melgram/param_2"
+
+#: Largest difference between the file's mel matrix and ours, whose maximum is 0.035.
+MEL_TOLERANCE = 1e-5
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read the released file.
+
+    Nothing but plain arrays of the expected shapes is read from it.
+
+    Args:
+        path: ``weights_theano.hdf5``.
+
+    Returns:
+        State of a :class:`mgc.models.vgg.VGGNet`, without statistics.
+
+    Raises:
+        MgcError: If the file is missing, no HDF5 file, cut short, or holds something else.
+    """
+    if not Path(path).is_file():
+        raise MgcError(f"{path}: no such file. Give the released weights_theano.hdf5.")
+    try:
+        with h5py.File(path, "r") as file:
+            return _read_network(path, file)
+    except (OSError, RuntimeError, KeyError) as error:
+        reason = "cut short or damaged" if h5py.is_hdf5(path) else "no HDF5 file, or damaged"
+        raise MgcError(f"{path}: {reason}. Give the released weights_theano.hdf5.") from error
+
+
+def make_model(weights: dict[str, Tensor], per_clip: bool, reference_db: float | None) -> VGGTagger:
+    """Build the tagger.
+
+    Args:
+        weights: What :func:`read_weights` gives.
+        per_clip: Whether to normalise by the statistics of each clip. Otherwise the statistics
+            are still to be set, by :func:`calibrate`.
+        reference_db: Power of a mel band, in decibels, that counts as 0 dB; None is each clip's
+            maximum.
+
+    Returns:
+        The tagger, in evaluation mode.
+    """
+    model = VGGTagger(
+        channels=CHANNELS,
+        n_mels=N_MELS,
+        norm="clip" if per_clip else "batch",
+        reference_db=reference_db,
+        num_classes=len(MSDTagging.labels),
+        task="multilabel",
+        sample_rate=SAMPLE_RATE,
+        lr=5e-3,  # that of the released code
+    )
+    state = model.net.state_dict()
+    if set(weights) - set(state):
+        raise ValueError(f"weights of another network: {sorted(set(weights) - set(state))}")
+    model.net.load_state_dict(state | weights)
+    return model.eval()
+
+
+def mel_decibels(clips: Iterable[Tensor]) -> Tensor:
+    """Compute mel-spectrograms with an absolute level.
+
+    Args:
+        clips: Clips of shape (samples,), one at a time, so that their audio need not be kept.
+
+    Returns:
+        Decibels of shape (clips, bands, frames).
+
+    Raises:
+        MgcError: If there are no clips.
+    """
+    absolute = LogMelSpectrogram(SAMPLE_RATE, n_mels=N_MELS, reference_db=0.0, top_db=float("inf"))
+    spectrograms = [absolute(clip.unsqueeze(0)) for clip in clips]
+    if not spectrograms:
+        raise MgcError("None of the files to calibrate on could be read.")
+    return torch.cat(spectrograms)
+
+
+@torch.no_grad()
+def calibrate(model: VGGTagger, decibels: Tensor, batch_size: int = 8) -> None:
+    """Set the statistics of batch normalisation to those of some clips, block by block.
+
+    The result is what the network gives for one batch of all the clips, and what it goes on giving
+    for any other clip.
+
+    Args:
+        model: Tagger with ``norm="batch"`` and a fixed reference; changed in place.
+        decibels: Mel-spectrograms with an absolute level, of shape (clips, bands, frames).
+        batch_size: Clips per step, which bounds memory.
+    """
+    front = model.spectrogram
+    if front.reference_db is None:
+        raise ValueError("calibration needs a fixed reference of the decibels")
+    maps = (decibels - front.reference_db).clamp(min=-front.top_db).unsqueeze(1)
+    for block in cast(Iterable[VGGBlock], model.net.eval().blocks):
+        norm = block.norm
+        if not isinstance(norm, nn.BatchNorm2d):
+            raise ValueError("only batch normalisation can be calibrated")
+        moments = []
+        for part in maps.split(batch_size):
+            variance, mean = torch.var_mean(block.conv(part), dim=(0, 2, 3), correction=0)
+            moments.append(torch.stack([mean, variance + mean**2]).double() * len(part))
+        mean, square = torch.stack(moments).sum(dim=0) / len(maps)
+        norm.running_mean, norm.running_var = mean.float(), (square - mean**2).float()
+        maps = torch.cat([block(part) for part in maps.split(batch_size)])
+
+
+def read_clips(paths: Iterable[Path], broken: list[str]) -> Iterable[Tensor]:
+    """Read the first 29 s of files; shorter files are repeated.
+
+    Args:
+        paths: Audio files.
+        broken: Gets a line for each file that could not be read.
+
+    Yields:
+        Clips of shape (samples,).
+    """
+    samples = round(CLIP_SECONDS * SAMPLE_RATE)
+    for path in paths:
+        try:
+            clip = audio.read(path, SAMPLE_RATE, 0, samples, resampling="best")
+        except audio.AudioError as error:
+            broken.append(str(error))
+            continue
+        yield torch.from_numpy(audio.fit_length(clip, samples, "repeat"))
+
+
+def write_checkpoint(model: VGGTagger, path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint like those of ``mgc fit``, all of it or nothing.
+
+    Args:
+        model: The tagger.
+        path: File to write; its folder is made.
+    """
+    # The tagger was trained on the tags of this data set; nothing of it is read here.
+    data = MSDTagging(sample_rate=SAMPLE_RATE, clip_seconds=CLIP_SECONDS)
+    contents: dict[str, Any] = {
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": lightning.__version__,
+        "state_dict": model.state_dict(),
+        # What Lightning asks for when training goes on from here.
+        "callbacks": {},
+        "optimizer_states": [],
+        "lr_schedulers": [],
+        "hparams_name": "kwargs",
+        "hyper_parameters": dict(model.hparams),
+        checkpoint.KEY: checkpoint.describe(model, data) | {"resampling": "best"},
+    }
+    with replacing(path) as partial:
+        torch.save(contents, partial)
+
+
+def _read_network(path: str | os.PathLike[str], file: h5py.File) -> dict[str, Tensor]:
+    weights = {}
+    for index in range(5):
+        for theirs, ours in BLOCK.items():
+            name = "ConvBNEluDr/" + theirs.format(index + 1)
+            shape: tuple[int, ...] = (CHANNELS,)
+            if ours == "conv.weight":
+                shape = (CHANNELS, CHANNELS if index else 1, 3, 3)
+            array = _read_array(path, file, name, shape)
+            # Theano convolves, PyTorch correlates.
+            weights[f"blocks.{index}.{ours}"] = array.flip(2, 3) if array.ndim == 4 else array
+    tags = len(MSDTagging.labels)
+    weights["head.weight"] = _read_array(path, file, "dense_1/dense_1_W", (CHANNELS, tags)).T
+    weights["head.bias"] = _read_array(path, file, "dense_1/dense_1_b", (tags,))
+    ours_mel = LogMelSpectrogram(SAMPLE_RATE, n_mels=N_MELS).mel_basis.T
+    theirs_mel = _read_array(path, file, MEL_BASIS, tuple(ours_mel.shape))
+    if not torch.allclose(theirs_mel, ours_mel, rtol=0, atol=MEL_TOLERANCE):
+        raise MgcError(
+            f"{path}: {MEL_BASIS} is not the matrix of {N_MELS} Slaney mel bands from 0 to 6000 Hz "
+            "that the released network has. Give the released weights_theano.hdf5."
+        )
+    return {name: array.contiguous() for name, array in weights.items()}
+
+
+def _read_array(
+    path: str | os.PathLike[str], file: h5py.File, name: str, shape: tuple[int, ...]
+) -> Tensor:
+    """Read one array; links, other types and other shapes are refused before anything is read."""
+    group, _, last = name.rpartition("/")
+    link = file.get(name, getlink=True) if group in file and last in file[group] else None
+    node = file[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:
+        raise MgcError(
+            f"{path}: holds no array {name}. Give the released weights_theano.hdf5 (Theano layout)."
+        )
+    if node.shape != shape or node.dtype.kind != "f":
+        raise MgcError(
+            f"{path}: {name} has shape {node.shape} and type {node.dtype}, expected numbers of "
+            f"shape {shape}. Give the released weights_theano.hdf5 (Theano layout)."
+        )
+    array = np.asarray(node[...], dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise MgcError(f"{path}: {name} holds values that are no numbers: the file is damaged.")
+    return torch.from_numpy(array)

@@ -1,0 +1,44 @@
+"""Pictures of the filters of a layer."""
+
+import os
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mgc.core.writing import replacing
+
+#: Most filters in a picture.
+SHOWN = 100
+
+
+def plot_filters(weight: np.ndarray, title: str, path: str | os.PathLike[str]) -> None:
+    """Draw filters side by side, on one scale of colours: red adds, blue takes away.
+
+    Args:
+        weight: Filters of shape (filters, inputs, beats); the first hundred are drawn, those with
+            the largest weights first.
+        title: Title of the picture.
+        path: File to write, a PNG.
+    """
+    order = np.argsort(-np.abs(weight).sum((1, 2)), kind="stable")[:SHOWN]
+    columns = int(np.ceil(np.sqrt(len(order))))
+    rows = int(np.ceil(len(order) / columns))
+    inputs, beats = weight.shape[1:]
+    # Tiles of one picture: a hundred axes would take seconds to draw.
+    gap = max(1, inputs // 12)
+    sheet = np.full((rows * (inputs + gap) - gap, columns * (beats + 1) - 1), np.nan)
+    for place, number in enumerate(order):
+        row, column = divmod(place, columns)
+        top, left = row * (inputs + gap), column * (beats + 1)
+        sheet[top : top + inputs, left : left + beats] = weight[number][::-1]
+    figure = Figure(figsize=(8, 8.5), layout="constrained")
+    axes = figure.subplots()
+    limit = float(np.abs(weight).max()) or 1.0
+    image = axes.imshow(
+        sheet, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
+    )
+    axes.set_axis_off()
+    axes.set_title(f"{title}\n{beats} steps to the right, {inputs} inputs upwards")
+    figure.colorbar(image, ax=axes, shrink=0.5)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")

@@ -1,1 +1,0 @@
-"""Weights that others have published, as models of mgc."""

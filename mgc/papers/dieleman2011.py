@@ -1,0 +1,42 @@
+"""Figures printed by Dieleman, Brakel and Schrauwen (2011), on the Million Song Dataset.
+
+Source: S. Dieleman, P. Brakel, B. Schrauwen, Audio-based music classification with a pretrained
+convolutional network, ISMIR 2011, table 1: accuracy of test tracks with the learning rate that was
+best on validation tracks. There are three tasks; the classes of a report tell which it is about.
+"""
+
+from types import SimpleNamespace
+
+from mgc.data.msd.catalogue import GENRES, KEYS, artist_labels
+
+#: Accuracy in %, by system, for genre, artist and key; the paper gives no intervals.
+_TABLE: dict[str, tuple[float, float, float]] = {
+    "naive_bayes": (10.02, 6.80, 73.74),
+    "logistic": (25.90, 32.13, 86.53),
+    "matched_30": (29.52, 34.34, 83.84),
+    "pretrained_30": (29.12, 35.74, 83.84),
+    "matched_20": (24.90, 33.94, 83.84),
+    "pretrained_20": (27.31, 35.54, 84.51),
+}
+
+#: Learning rates of these figures; naive Bayes has none.
+LEARNING_RATES: dict[str, tuple[float, float, float]] = {
+    "logistic": (5e-6, 5e-5, 5e-5),
+    "matched_30": (0.005, 0.05, 0.05),
+    "pretrained_30": (0.005, 0.05, 0.005),
+    "matched_20": (0.05, 0.05, 0.05),
+    "pretrained_20": (0.005, 0.05, 0.005),
+}
+
+#: What other papers' modules hold, for each task.
+TASKS = {
+    task: SimpleNamespace(
+        ACCURACY={system: (row[number], None) for system, row in _TABLE.items()},
+        VOTED=(),
+        GENRES=classes,
+        CLASSES={},
+    )
+    for number, (task, classes) in enumerate(
+        {"genre": GENRES, "artist": artist_labels(50), "key": KEYS}.items()
+    )
+}

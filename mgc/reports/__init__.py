@@ -1,0 +1,1 @@
+"""Reports: comparison of runs, experiment, model card."""

@@ -1,0 +1,497 @@
+"""Runs side by side: what differs in their settings and data, and in what they achieve."""
+
+import html
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import yaml
+from scipy.stats import binomtest
+
+from mgc import registry
+from mgc.core.markdown import markdown_table
+from mgc.core.writing import all_or_nothing
+from mgc.errors import MgcError
+from mgc.evaluation.intervals import MEASURE, gain, interval, overall
+from mgc.evaluation.paired import align, check_alike, mcnemar
+from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import load_run
+from mgc.runs.folder import CONFIG, RECORD
+
+#: Settings that say where things go and what is shown, not what is done.
+ASIDE = (
+    "config",
+    "ckpt_path",
+    "trainer.logger",
+    "trainer.default_root_dir",
+    "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+)
+
+#: Settings that a cross-validation has one of per fold.
+BY_FOLD = ("data.fold", "data.folds", "data.seed", "seed_everything")
+
+#: Sections of a configuration. W&B's holds more: what models save of their own accord.
+SECTIONS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
+
+#: What a run does not have.
+NOTHING = "-"
+
+
+class Score(NamedTuple):
+    """A score with its 95 % interval.
+
+    Attributes:
+        value: The score.
+        low: Lower end of the interval; NaN where none is known.
+        high: Upper end of the interval.
+    """
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+    def __str__(self) -> str:
+        """Put it into words."""
+        if self.low != self.low:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass
+class Compared:
+    """A run that is compared.
+
+    Attributes:
+        name: Its name.
+        settings: Settings by name, ``model.lr`` and the like.
+        scores: Scores by name, ``test/track_accuracy`` and the like.
+        data: ``tracks`` and ``split``, as :func:`mgc.runs.provenance.data_fingerprint` gives
+            them.
+        about: What else is known: ``model``, ``data``, ``split``, ``commit``, ``best epoch``.
+        results: What it said of the test tracks, where that is there.
+    """
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Score] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    results: Results | None = None
+
+
+class Pair(NamedTuple):
+    """The best run against another one, on the same tracks.
+
+    Attributes:
+        best: Name of the best run.
+        other: Name of the other one.
+        difference: What the best has over the other, with its 95 % paired bootstrap interval.
+        p: Of an exact McNemar test; nothing but for multiclass.
+        adjusted: The same, adjusted to the number of tests (Holm 1979).
+        reason: Why the two cannot be tested; empty if they were.
+    """
+
+    best: str
+    other: str
+    difference: Score | None = None
+    p: float | None = None
+    adjusted: float | None = None
+    reason: str = ""
+
+
+@dataclass
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        table: A row per run: scores, what differs in the data, settings that differ.
+        warnings: What makes scores not comparable.
+        pairs: The best run against every other.
+    """
+
+    table: pd.DataFrame
+    warnings: list[str]
+    pairs: list[Pair]
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The table, the longer side down."""
+        return self.table if len(self.table) >= len(self.table.columns) else self.table.T
+
+    @property
+    def text(self) -> str:
+        """All of it in Markdown, readable as it is."""
+        lines = ["# Comparison", "", markdown_table(self.shown), ""]
+        lines += [NOTE, "", *(f"**{warning}**\n" for warning in self.warnings)]
+        if self.pairs:
+            lines += ["## The best against the others", "", markdown_table(self._tests()), ""]
+        return "\n".join(lines)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write compare.md, compare.html and compare.csv.
+
+        Args:
+            folder: Folder to write to; it is made.
+        """
+        with all_or_nothing(folder) as out:
+            (out / "compare.md").write_text(self.text)
+            self.table.to_csv(out / "compare.csv", index_label="run")
+            (out / "compare.html").write_text(self._html())
+
+    def _html(self) -> str:
+        parts = ["<h1>Comparison</h1>", self.shown.to_html(), f"<p>{html.escape(NOTE)}</p>"]
+        parts += [f"<p><strong>{html.escape(warning)}</strong></p>" for warning in self.warnings]
+        if self.pairs:
+            parts += ["<h2>The best against the others</h2>", self._tests().to_html()]
+        body = "\n".join(parts)
+        return (
+            f'<!doctype html>\n<meta charset="utf-8">\n<title>Comparison</title>\n{STYLE}\n{body}\n'
+        )
+
+    def _tests(self) -> pd.DataFrame:
+        rows = {
+            f"{pair.best} against {pair.other}": {
+                "difference": pair.difference or pair.reason,
+                "p (McNemar)": NOTHING if pair.p is None else f"{pair.p:.3g}",
+                "p (Holm)": NOTHING if pair.adjusted is None else f"{pair.adjusted:.3g}",
+            }
+            for pair in self.pairs
+        }
+        return pd.DataFrame.from_dict(rows, orient="index").astype(str)
+
+
+NOTE = (
+    "In parentheses 95 % intervals over the test tracks. val/… are of the best epoch, which was "
+    "chosen by them, so they are optimistic."
+)
+
+STYLE = (
+    "<style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
+    "th,td{border:1px solid #ccc;padding:.3em .6em;text-align:left}</style>"
+)
+
+
+def compare(runs: Sequence[Compared]) -> Comparison:
+    """Set runs side by side.
+
+    Args:
+        runs: Two runs or more, of different names.
+
+    Raises:
+        MgcError: If there are fewer than two.
+    """
+    if len(runs) < 2:
+        raise MgcError(f"{len(runs)} run to compare: give two or more.")
+    # Those of the test, by which runs are judged, before those of validation.
+    scores = sorted({name for run in runs for name in run.scores})
+    rows: dict[str, dict[str, str]] = {run.name: {} for run in runs}
+    for name in scores:
+        for run in runs:
+            rows[run.name][name] = str(run.scores.get(name, NOTHING))
+    parts = ([run.about for run in runs], [run.data for run in runs], [r.settings for r in runs])
+    for prefix, values in zip(("", "data fingerprint: ", ""), parts, strict=True):
+        for name in _differing(values):
+            for run, known in zip(runs, values, strict=True):
+                rows[run.name].setdefault(prefix + name, _cell(known.get(name)))
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return Comparison(table, data_warnings(runs), paired_tests(runs))
+
+
+def load_runs_to_compare(folder: str | PathLike[str]) -> list[Compared]:
+    """Read what a folder holds.
+
+    Args:
+        folder: Folder of a run, a cross-validation, a fusion, a transfer experiment of one
+            combination of layers, or a sweep, which holds several runs.
+
+    Returns:
+        The runs. Intervals are those that tests and cross-validations print: of the accuracy of a
+        single test Wilson's (1927), of everything else bootstrap intervals over tracks.
+
+    Raises:
+        MgcError: If there is nothing to compare.
+    """
+    path = Path(folder)
+    if not (path / "sweep.json").is_file():
+        return [_load(path, path.absolute().name)]
+    results = sorted(path.glob("run*/result.json"), key=lambda p: int(p.parent.name[3:]))
+    runs = []
+    for result in results:
+        place = Path(json.loads(result.read_text())["run_folder"])
+        runs.append(_load(place, f"{path.absolute().name} {result.parent.name}"))
+    if not runs:
+        raise MgcError(f"{folder}: no run of this sweep is finished.")
+    return runs
+
+
+def from_wandb(runs: Iterable[Any]) -> list[Compared]:
+    """Take runs as W&B's API gives them.
+
+    Args:
+        runs: Objects with ``name``, ``config``, ``summary`` and ``job_type``.
+
+    Returns:
+        Those that were fitted, tested or cross-validated. Intervals of the accuracy of single
+        tests are Wilson intervals (Wilson 1927).
+    """
+    found = []
+    for run in runs:
+        config, summary = dict(run.config), dict(run.summary)
+        if "about" not in config:
+            continue
+        record = {"fit": config["about"], "best": _best(summary)}
+        settings = {name: value for name, value in config.items() if name in SECTIONS}
+        compared = _describe(str(run.name), flatten(settings), record)
+        sizes = (config["about"].get("fingerprint") or {}).get("sizes") or {}
+        for name, value in summary.items():
+            if name.startswith("test/track_") and isinstance(value, (int, float)):
+                compared.scores[name] = _known(name, float(value), summary, sizes.get("test", 0))
+        compared.scores |= _validation(record)
+        found.append(compared)
+    return found
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Name all settings of a configuration.
+
+    Args:
+        config: Configuration as ``mgc fit`` saves it.
+
+    Returns:
+        Plain values by name: ``model``, ``model.lr``, ``trainer.max_epochs``.
+    """
+    flat: dict[str, Any] = {}
+
+    def add(name: str, value: Any) -> None:
+        if name in ASIDE:
+            return
+        if isinstance(value, Mapping) and "class_path" in value:
+            flat[name] = registry.name_of(value["class_path"])
+            for key, inner in (value.get("init_args") or {}).items():
+                add(f"{name}.{key}", inner)
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                add(f"{name}.{key}" if name else key, inner)
+        else:
+            flat[name] = value
+
+    add("", config)
+    return flat
+
+
+def data_warnings(runs: Sequence[Compared]) -> list[str]:
+    """Find what makes scores not comparable.
+
+    Args:
+        runs: Runs.
+
+    Returns:
+        A sentence for each kind of difference.
+    """
+    warnings = []
+    groups = {key: _groups(runs, key) for key in ("tracks", "split")}
+    if len(groups["tracks"]) > 1:
+        warnings.append(
+            "The data differ: tracks or labels are not those of the others in "
+            f"{_others(groups['tracks'])}."
+        )
+    elif len(groups["split"]) > 1:
+        warnings.append(
+            "The splits differ: the same tracks are divided otherwise in "
+            f"{_others(groups['split'])}."
+        )
+    unknown = [run.name for run in runs if not run.data]
+    if unknown:
+        warnings.append(f"Not known of which data: {', '.join(unknown)}.")
+    changed = [run.name for run in runs if run.about.get("uncommitted changes")]
+    if changed:
+        warnings.append(f"The code had uncommitted changes: {', '.join(changed)}.")
+    return warnings
+
+
+def paired_tests(runs: Sequence[Compared]) -> list[Pair]:
+    """Test the best run against every other one that was tested on the same tracks.
+
+    Args:
+        runs: Runs; only those with results are tested.
+
+    Returns:
+        A pair for each run but the best. Runs that were tested on other tracks than the best one
+        are tested against the best of those. Of repeated cross-validations the first seed alone
+        is tested by McNemar's test: the same tracks tested again are no new tracks.
+    """
+    tested = {run.name: align(run.results) for run in runs if run.results is not None}
+    scores = {name: overall(results) for name, results in tested.items()}
+    groups: list[list[str]] = []
+    pairs = []
+    for name in sorted(tested, key=scores.__getitem__, reverse=True):
+        reasons = [_unlike(tested, group[0], name) for group in groups]
+        if "" in reasons:
+            group = groups[reasons.index("")]
+            pairs.append(_test(tested, group[0], name))
+            group.append(name)
+            continue
+        groups.append([name])
+        if reasons:
+            pairs.append(Pair(groups[0][0], name, reason=f"not tested: {reasons[0]}"))
+    return _adjust(pairs)
+
+
+def _load(path: Path, name: str) -> Compared:
+    """Read one run, cross-validation, fusion or the like."""
+    crossval = (path / "crossval.json").is_file()
+    folds = sorted(path.glob(f"seed*/fold*/{CONFIG}"))
+    place = folds[0].parent if crossval and folds else path
+    settings: dict[str, Any] = {}
+    if (place / CONFIG).is_file():
+        settings = flatten(yaml.safe_load((place / CONFIG).read_text()))
+    record = json.loads((place / RECORD).read_text()) if (place / RECORD).is_file() else {}
+    if crossval:
+        settings = {key: value for key, value in settings.items() if key not in BY_FOLD}
+        record.pop("best", None)  # that of one of the folds
+    run = _describe(name, settings, record)
+    try:
+        results = load_run(path, name).test
+    except MgcError:
+        if not record:
+            raise MgcError(
+                f"{path}: nothing to compare. Give the folder of a run (runs/mgc/ID), of a "
+                "cross-validation, a fusion, a transfer experiment or a sweep."
+            ) from None
+        results = None
+    if results is not None:
+        run.results = results
+        run.scores |= {f"test/track_{key}": score for key, score in _measure(results)}
+        if crossval:
+            run.data["split"] = results.source.get("fingerprint", NOTHING)
+    run.scores |= _validation(record)
+    return run
+
+
+def _describe(name: str, settings: dict[str, Any], record: dict[str, Any]) -> Compared:
+    stages = ("fit", "test", "validate", "predict")
+    about: dict[str, Any] = next((record[stage] for stage in stages if stage in record), {})
+    fingerprint = about.get("fingerprint") or {}
+    git, best = about.get("git") or {}, record.get("best") or {}
+    known = {
+        "model": about.get("model"),
+        "data": about.get("data"),
+        "split": about.get("split"),
+        "best epoch": best.get("epoch"),
+        "commit": (git.get("commit") or "")[:12] or None,
+        "uncommitted changes": git.get("dirty"),
+        **{f"version of {key}": value for key, value in (about.get("packages") or {}).items()},
+    }
+    data = {key: fingerprint[key] for key in ("tracks", "split") if fingerprint.get(key)}
+    known = {key: value for key, value in known.items() if value is not None}
+    return Compared(name, settings, data=data, about=known)
+
+
+def _measure(results: Results) -> Iterable[tuple[str, Score]]:
+    name = MEASURE[results.task]
+    columns = {name: "decision"}
+    if results.task == "multiclass":
+        columns[f"{name}_vote"] = "vote"
+    tracks = results.tracks
+    for score, column in columns.items():
+        if results.task == "multiclass" and tracks["track"].is_unique and "seed" not in tracks:
+            yield score, _wilson(int((tracks["label"] == tracks[column]).sum()), len(tracks))
+        else:
+            yield score, Score(overall(results, column), *interval(results, column))
+
+
+def _wilson(right: int, tracks: int) -> Score:
+    """An accuracy with the interval that a test prints too."""
+    between = binomtest(right, tracks).proportion_ci(method="wilson")
+    return Score(right / tracks, float(between.low), float(between.high))
+
+
+def _validation(record: dict[str, Any]) -> dict[str, Score]:
+    """Scores of whole tracks on the validation split, in the best epoch."""
+    metrics = (record.get("best") or {}).get("metrics", {})
+    return {name: Score(value) for name, value in metrics.items() if name.startswith("val/track_")}
+
+
+def _best(summary: dict[str, Any]) -> dict[str, Any]:
+    """The best epoch, as W&B's summary tells it."""
+    told = {name[5:]: value for name, value in summary.items() if name.startswith("best/")}
+    metrics = {name: value for name, value in told.items() if "/" in name}
+    return {"epoch": told.get("epoch"), "metrics": metrics} if told else {}
+
+
+def _known(name: str, value: float, summary: dict[str, Any], tracks: int) -> Score:
+    """A score of W&B, with its interval where that follows from what W&B knows."""
+    prefix = f"crossval/{name.removeprefix('test/track_')}"
+    if f"{prefix}/low" in summary:
+        return Score(value, float(summary[f"{prefix}/low"]), float(summary[f"{prefix}/high"]))
+    if "accuracy" not in name or not tracks:
+        return Score(value)
+    return _wilson(round(value * tracks), tracks)
+
+
+def _unlike(tested: dict[str, Results], best: str, other: str) -> str:
+    """Why two runs cannot be tested against each other."""
+    try:
+        check_alike({best: tested[best], other: tested[other]}, clips=False)
+    except MgcError as error:
+        return str(error)
+    return ""
+
+
+def _test(tested: dict[str, Results], best: str, other: str) -> Pair:
+    one, two = tested[best], tested[other]
+    difference, between = gain(one, two)
+    p = _mcnemar(one, two) if one.task == "multiclass" else None
+    return Pair(best, other, Score(difference, *between), p)
+
+
+def _mcnemar(best: Results, other: Results) -> float:
+    tracks = best.tracks
+    once = [True] * len(tracks)
+    if "seed" in tracks:
+        once = (tracks["seed"] == tracks["seed"].iloc[0]).tolist()
+    right = ((r.tracks["label"] == r.tracks["decision"])[once] for r in (best, other))
+    return mcnemar(*right).p
+
+
+def _adjust(pairs: list[Pair]) -> list[Pair]:
+    """Adjust p by Holm's method: the k-th smallest of n times n - k + 1, and never less than it."""
+    tested = sorted((pair for pair in pairs if pair.p is not None), key=lambda pair: pair.p or 0)
+    factors = range(len(tested), 0, -1)
+    raw = [min(1.0, (pair.p or 0) * factor) for pair, factor in zip(tested, factors, strict=True)]
+    steps = itertools.accumulate(raw, max)
+    adjusted = {pair.other: value for pair, value in zip(tested, steps, strict=True)}
+    return [pair._replace(adjusted=adjusted.get(pair.other)) for pair in pairs]
+
+
+def _differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names whose values differ. A run of which nothing is known differs in nothing."""
+    known = [run for run in runs if run]
+    names = dict.fromkeys(name for run in known for name in run)
+    return [name for name in names if len({_cell(run.get(name)) for run in known}) > 1]
+
+
+def _groups(runs: Sequence[Compared], key: str) -> list[list[str]]:
+    """Names of the runs that agree, the largest group first."""
+    groups: dict[str, list[str]] = {}
+    for run in runs:
+        if key in run.data:
+            groups.setdefault(run.data[key], []).append(run.name)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _others(groups: list[list[str]]) -> str:
+    return ", ".join(name for group in groups[1:] for name in group)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,0 +1,302 @@
+"""Report of an experiment: what several systems said of the same data, beside published figures."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mgc.core.markdown import scores_table
+from mgc.core.writing import all_or_nothing
+from mgc.errors import MgcError
+from mgc.evaluation.colours import BESIDE, BLOCKS, PUBLISHED
+from mgc.evaluation.intervals import MEASURE, interval, overall
+from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
+from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import Run
+
+#: Figures of a paper: a module such as :mod:`mgc.papers.senac2017`, or one of its tasks.
+Published = ModuleType | SimpleNamespace
+
+#: What is shown of each class.
+CLASS_MEASURE = {"multiclass": "recall", "multilabel": "auroc", "regression": "r2"}
+
+
+@dataclass
+class Report:
+    """Tables and plots of an experiment.
+
+    Attributes:
+        systems: A row per system: scores with intervals, published figure with half its
+            interval, and the difference.
+        classes: A row per class, a column per system; published ones end in ``(paper)``.
+        confusion: Tracks by true class and decision, by system; empty but for multiclass.
+        cells: Confusion matrices in % of the true class, all systems in each cell.
+        plots: Figures by file name without suffix.
+        text: All of it in Markdown.
+    """
+
+    systems: pd.DataFrame
+    classes: pd.DataFrame
+    confusion: dict[str, pd.DataFrame]
+    cells: pd.DataFrame | None
+    plots: dict[str, Figure] = field(default_factory=dict)
+    text: str = ""
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write tables as CSV, plots as PNG and the text as Markdown.
+
+        Args:
+            folder: Folder to write to; it is made.
+        """
+        with all_or_nothing(folder) as out:
+            self.systems.to_csv(out / "systems.csv", index=False)
+            self.classes.to_csv(out / "classes.csv")
+            for name, counts in self.confusion.items():
+                counts.to_csv(out / f"confusion_{_file(name)}.csv", index_label="true class")
+                plot_confusion(counts, name, out / f"confusion_{_file(name)}.png")
+            if self.cells is not None:
+                self.cells.to_csv(out / "confusion_all.csv", index_label="true class")
+            for name, figure in self.plots.items():
+                figure.savefig(out / f"{name}.png", dpi=150)
+            (out / "experiment.md").write_text(self.text)
+
+
+def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> Report:
+    """Make the report.
+
+    Args:
+        runs: Systems that were tested on the same task.
+        paper: Published figures to set beside ours: a module such as :mod:`mgc.papers.senac2017`.
+
+    Raises:
+        MgcError: If the systems are of different tasks, or the paper is about another one.
+    """
+    first = runs[0].test
+    for run in runs[1:]:
+        for what in ("task", "labels"):
+            if getattr(run.test, what) != getattr(first, what):
+                raise MgcError(
+                    f"{run.name} and {runs[0].name} differ in their {what}: report one task."
+                )
+    published = _read_published(paper, first) if paper else None
+    if published:
+        runs = [_vote(run) if run.name in published.VOTED else run for run in runs]
+    systems = _systems(runs, published)
+    confusion, cells = {}, None
+    if first.task == "multiclass":
+        confusion = {run.name: confusion_matrix(run.test) for run in runs}
+        shares = {name: _percent(counts) for name, counts in confusion.items()}
+        cells = join_cells(shares) if len(runs) > 1 else None
+    classes = _classes(runs, published)
+    report = Report(systems, classes, confusion, cells)
+    report.plots = {
+        "systems": plot_systems(systems, MEASURE[first.task]),
+        "classes": plot_classes(classes, CLASS_MEASURE[first.task]),
+    }
+    report.text = _markdown(report, runs, paper, published)
+    return report
+
+
+def join_cells(shares: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Put several matrices into one, as table 1 of Senac et al. (2017) does.
+
+    Args:
+        shares: Matrices of numbers with the same rows and columns, by system.
+
+    Returns:
+        A matrix of text, ``(a, b, c)`` in each cell; empty where all are zero.
+    """
+    first = next(iter(shares.values()))
+    stack = np.stack(
+        [share.loc[first.index, first.columns].to_numpy() for share in shares.values()]
+    )
+    cells = [
+        [f"({', '.join(f'{v:.0f}' for v in stack[:, i, j])})" for j in range(len(first.columns))]
+        for i in range(len(first))
+    ]
+    table = pd.DataFrame(cells, index=first.index, columns=first.columns)
+    return table.where(pd.DataFrame(np.any(stack, axis=0), first.index, first.columns), "")
+
+
+def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
+    """Bars of the scores of all systems, with intervals and published figures.
+
+    Args:
+        systems: See :class:`Report`.
+        score: Name of the score.
+    """
+    figure = Figure(figsize=(8, 1.7 + 0.45 * len(systems)), layout="constrained")
+    axes = figure.subplots()
+    place = np.arange(len(systems))
+    value = systems[score].to_numpy()
+    axes.barh(place, value, 0.6, color=BLOCKS, label="ours, 95 % interval over tracks")
+    spread = np.stack([value - systems["low"], systems["high"] - value]).clip(0)
+    axes.errorbar(value, place, xerr=spread, fmt="none", ecolor="black", capsize=3)
+    high = float(np.nanmax(systems["high"]))
+    if "published" in systems and systems["published"].notna().any():
+        margin = systems["published_half"].fillna(0)
+        axes.errorbar(
+            systems["published"],
+            place + 0.2,
+            xerr=margin,
+            fmt="D",
+            markerfacecolor="white",
+            color=PUBLISHED,
+            capsize=3,
+            label="published",
+        )
+        high = max(high, float((systems["published"] + margin).max()))
+    for y, number in enumerate(value):
+        axes.text(high + 0.02, y, f"{number:.3f}", va="center", fontsize=8)
+    axes.set_xlim(min(0.0, float(value.min())), high + 0.1)
+    axes.set_ylim(len(systems) - 0.4, -0.6)
+    axes.set_yticks(place, systems["system"])
+    axes.set_xlabel(score)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
+    """Dots of every class's score in all systems, hollow ones for published figures.
+
+    Args:
+        classes: See :class:`Report`.
+        score: Name of the score.
+    """
+    figure = Figure(figsize=(8, 1.7 + 0.38 * len(classes)), layout="constrained")
+    axes = figure.subplots()
+    place = np.arange(len(classes))
+    ours = [name for name in map(str, classes) if not name.endswith(PAPER)]
+    step = 0.5 / max(1, len(ours))
+    for number, name in enumerate(ours):
+        at = place + (number - (len(ours) - 1) / 2) * step
+        (dots,) = axes.plot(classes[name], at, "o", markersize=6, label=name)
+        if f"{name}{PAPER}" in classes:
+            beside = classes[f"{name}{PAPER}"]
+            color = dots.get_color()
+            axes.plot(beside, at, "D", color=color, markerfacecolor="none", label=f"{name}{PAPER}")
+            axes.hlines(at, classes[name], beside, color=color, linewidth=0.8)
+    for y in place[:-1] + 0.5:
+        axes.axhline(y, color=BESIDE, linewidth=0.5)
+    axes.set_ylim(len(classes) - 0.4, -0.6)
+    axes.set_yticks(place, classes.index)
+    axes.set_xlabel(f"{score} of the class")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+#: Ending of the columns with published figures.
+PAPER = " (paper)"
+
+
+def _read_published(paper: ModuleType, results: Results) -> Published:
+    """Find the figures of a paper for the classes of the results."""
+    tasks: list[Published] = list(getattr(paper, "TASKS", {"": paper}).values())
+    for task in tasks:
+        if results.task == "multiclass" and set(results.labels) == set(task.GENRES):
+            return task
+    classes = "; or ".join(", ".join(task.GENRES) for task in tasks)
+    raise MgcError(
+        f"--paper {_name(paper)} is about the classes {classes}; these results are about others. "
+        "Leave it out."
+    )
+
+
+def _name(paper: ModuleType) -> str:
+    return paper.__name__.rpartition(".")[2]
+
+
+def _vote(run: Run) -> Run:
+    """Decide by the majority of the clips."""
+    tracks = run.test.tracks
+    return replace(run, test=replace(run.test, tracks=tracks.assign(decision=tracks["vote"])))
+
+
+def _systems(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
+    rows = []
+    for run in runs:
+        results = run.test
+        low, high = interval(results)
+        score = overall(results)
+        row = {"system": run.name, MEASURE[results.task]: score, "low": low, "high": high}
+        row["tracks"] = results.tracks["track"].nunique()
+        if results.task == "multiclass":
+            row["accuracy_vote"] = overall(results, "vote")
+        if published:
+            percent, half = published.ACCURACY.get(run.name, (None, None))
+            figure = np.nan if percent is None else percent / 100
+            row["published"], row["difference"] = figure, score - figure
+            row["published_half"] = np.nan if half is None else half / 100
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _classes(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
+    columns = {}
+    for run in runs:
+        columns[run.name] = per_class(run.test)[CLASS_MEASURE[run.test.task]]
+        if published and run.name in published.CLASSES:
+            columns[f"{run.name}{PAPER}"] = pd.Series(published.CLASSES[run.name]) / 100
+    return pd.DataFrame(columns).loc[list(runs[0].test.labels)].rename_axis("class")
+
+
+def _percent(counts: pd.DataFrame) -> pd.DataFrame:
+    return 100 * counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+
+
+def _markdown(
+    report: Report, runs: Sequence[Run], paper: ModuleType | None, published: Published | None
+) -> str:
+    results = runs[0].test
+    lines = ["# Experiment", "", "Intervals are 95 % bootstrap intervals over tracks.", ""]
+    if results.task == "multiclass":
+        lines[2] += (
+            " Tracks are decided on by the mean probability of their clips, in `accuracy_vote` by "
+            "the majority."
+        )
+    voted = [run.name for run in runs if published and run.name in published.VOTED]
+    if voted:
+        lines[2] += f" {', '.join(voted)}: by majority everywhere, as in the paper."
+    lines += [scores_table(report.systems.set_index("system")), ""]
+    lines += ["![scores of the systems](systems.png)", ""]
+    if paper and published:
+        known = ", ".join(published.ACCURACY)
+        lines += [f"Published figures are those of {_name(paper)} ({known}).", ""]
+    lines += [f"## {CLASS_MEASURE[results.task].capitalize()} by class", ""]
+    lines += [scores_table(report.classes), "", "![scores of the classes](classes.png)", ""]
+    if report.confusion:
+        lines += ["## Confusion", ""]
+    if report.cells is not None:
+        names = ", ".join(report.confusion)
+        lines += [f"In % of the true class (rows): ({names}).", "", scores_table(report.cells), ""]
+    for name, counts in report.confusion.items():
+        if report.cells is None:
+            lines += ["Tracks by true class (rows) and decision:", "", scores_table(counts), ""]
+        lines += [f"![confusion matrix of {name}](confusion_{_file(name)}.png)", ""]
+    matrices = getattr(published, "CONFUSION", None)
+    if matrices:
+        genres = list(published.GENRES)  # type: ignore[union-attr] # it has matrices
+        shares = {name: pd.DataFrame(m, genres, genres) for name, m in matrices.items()}
+        lines += [
+            f"### As published: ({', '.join(shares)})",
+            "",
+            scores_table(join_cells(shares)),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _file(name: str) -> str:
+    """A name that can be part of a file's."""
+    return re.sub(r"[^\w.-]+", "_", name)

@@ -1,0 +1,1 @@
+"""Synthetic music: genres, composition, instruments and the data set made of them."""

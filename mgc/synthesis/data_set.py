@@ -1,0 +1,216 @@
+"""Synthetic music in ten genres, in the on-disk layout of GTZAN.
+
+It lets everything be tried without a data set. Genres differ as they do in music (tempo, rhythm,
+harmony, timbre, percussion), with overlap: any ingredient of a song may come from another genre,
+and level, room, tone colour and noise are drawn alike for all. Genres are described in
+:mod:`mgc.synthesis.composition`, sounds in :mod:`mgc.synthesis.instruments`.
+"""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from joblib import Parallel, cpu_count, delayed
+from scipy import fft
+from tqdm import tqdm
+
+from mgc.core.writing import replacing
+from mgc.errors import MgcError
+from mgc.synthesis.composition import compose
+from mgc.synthesis.genres import GENRES
+from mgc.synthesis.instruments import VOICES, drum, play, vary
+
+VERSION = 1  # of the sound: raise it when the same arguments give other samples
+SETTINGS = "synthesis.json"
+MIN_SAMPLE_RATE = 8000
+
+
+def synthesise(
+    root: str | os.PathLike[str],
+    tracks_per_genre: int,
+    seconds: float = 30.0,
+    sample_rate: int = 22050,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """Write a data set of synthetic music.
+
+    The files are ``<root>/genres/<genre>/<genre>.<number>.wav``, mono, 16 bit, as in GTZAN. A
+    track depends on ``seed``, its genre and its number (and on ``seconds`` and ``sample_rate``)
+    alone. Tracks that are already there are kept, so that an interrupted synthesis continues and
+    more tracks can be added; ``synthesis.json`` in ``root`` tells what they were made with.
+
+    Args:
+        root: Folder of the data set; it is made.
+        tracks_per_genre: Number of tracks of each genre.
+        seconds: Length of a track.
+        sample_rate: In Hz, at least 8000.
+        seed: Another seed gives other songs.
+        workers: Number of processes; by default as many as there are cores.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The files of the data set, by genre and number.
+
+    Raises:
+        MgcError: If an argument is out of range, ``root`` cannot be written, or ``root`` holds
+            music that was made with other arguments or does not come from here.
+    """
+    root = Path(root)
+    if tracks_per_genre < 1:
+        raise MgcError(f"tracks_per_genre is {tracks_per_genre}: ask for 1 or more.")
+    if not 0 < seconds < float("inf"):
+        raise MgcError(f"seconds is {seconds}: tracks need a length above 0.")
+    if sample_rate < MIN_SAMPLE_RATE:
+        raise MgcError(f"sample_rate is {sample_rate} Hz: give {MIN_SAMPLE_RATE} or more.")
+    if round(seconds * sample_rate) < 1:
+        raise MgcError(f"seconds is {seconds}: not one sample at {sample_rate} Hz. Give more.")
+    if seed < 0:
+        raise MgcError(f"seed is {seed}: give 0 or more.")
+    if workers is not None and workers < 1:
+        raise MgcError(f"workers is {workers}: give 1 or more.")
+    tracks = [
+        (genre, number, root / "genres" / genre / f"{genre}.{number:05d}.wav")
+        for genre in GENRES
+        for number in range(tracks_per_genre)
+    ]
+    _claim(root, {"version": VERSION, "seed": seed, "seconds": seconds, "sample_rate": sample_rate})
+
+    missing = [track for track in tracks if not track[2].exists()]
+    jobs = min(workers or cpu_count(), max(1, len(missing)))
+    done = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        delayed(_write_track)(genre, number, path, seconds, sample_rate, seed)
+        for genre, number, path in missing
+    )
+    bar = tqdm(
+        done,
+        desc="Synthesising",
+        total=len(tracks),
+        initial=len(tracks) - len(missing),
+        unit="track",
+        disable=not progress,
+    )
+    for _ in bar:
+        pass
+    return [path for _, _, path in tracks]
+
+
+def render(genre: str, number: int, seconds: float, sample_rate: int, seed: int) -> np.ndarray:
+    """Compose and play one track.
+
+    Args:
+        genre: Key of :data:`mgc.synthesis.genres.GENRES`.
+        number: Number of the track in its genre.
+        seconds: Length.
+        sample_rate: In Hz.
+        seed: Seed of the data set.
+
+    Returns:
+        int16 of shape (samples,).
+    """
+    # One generator a purpose: the song is the same at any sample rate.
+    song_rng, sound_rng, room_rng = (
+        np.random.default_rng(entropy)
+        for entropy in np.random.SeedSequence((seed, list(GENRES).index(genre), number)).spawn(3)
+    )
+    samples = round(seconds * sample_rate)
+    song = compose(genre, seconds, song_rng)
+    mix = np.zeros(samples, np.float32)
+    for part in song.parts:
+        voice = vary(VOICES[part.voice], sound_rng)
+        mix += _at_level(play(voice, part.notes, samples, sample_rate, sound_rng), part.level)
+    drums = drum(song.kit, song.strokes, samples, sample_rate, sound_rng)
+    mix += _at_level(drums, song.drum_level)
+    t = np.arange(samples, dtype=np.float32) / sample_rate
+    swell = np.sin(2 * np.pi * t / room_rng.uniform(5, 15) + room_rng.uniform(0, 2 * np.pi))
+    mix *= 1 - song.swell * (0.5 + 0.5 * swell)
+    return _record(mix, sample_rate, room_rng)
+
+
+def _at_level(part: np.ndarray, level: float) -> np.ndarray:
+    """Bring the part of the sound that is not silence to a level in dB."""
+    power = np.square(part)
+    audible = power > 1e-4 * power.max()
+    rms = np.sqrt(power[audible].mean()) if audible.any() else 1.0
+    return part * np.float32(10 ** (level / 20) / rms)
+
+
+def _record(mix: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Room, tone colour, noise and level of a recording: none of them depends on the genre."""
+    reverberation = 10 ** rng.uniform(np.log10(0.15), np.log10(2.0))  # seconds for 60 dB
+    tail = np.arange(int(reverberation * sample_rate)) / sample_rate
+    impulse = rng.standard_normal(len(tail)) * 10 ** (-3 * tail / reverberation)
+    impulse /= np.sqrt(np.square(impulse).sum())
+    size = fft.next_fast_len(len(mix) + len(impulse), real=True)
+    room = 1 + rng.uniform(0.02, 0.25) * fft.rfft(impulse.astype(np.float32), size)
+    frequency = np.maximum(fft.rfftfreq(size, 1 / sample_rate), 1.0)
+    octave = np.log2(frequency / 1000)
+    decibels = rng.uniform(-1, 1) * octave.clip(-5, 4)
+    for _ in range(3):
+        centre, gain, width = rng.uniform(-4, 3), rng.normal(0, 1.5), rng.uniform(0.3, 1.5)
+        decibels += gain * np.exp(-np.square((octave - centre) / width))
+    low = rng.uniform(25, 120)
+    high = 10 ** rng.uniform(np.log10(8000), np.log10(11000))
+    equaliser = 10 ** (decibels / 20) / np.sqrt(
+        (1 + (low / frequency) ** 4) * (1 + (frequency / high) ** 6)
+    )
+    equaliser[0] = 0
+    spectrum = fft.rfft(mix, size) * (room * equaliser).astype(np.complex64)
+    sound = fft.irfft(spectrum, size)[: len(mix)]
+
+    sound /= np.sqrt(np.mean(np.square(sound))) + 1e-9
+    noise = rng.standard_normal(len(sound), np.float32)
+    sound += noise * np.float32(10 ** (rng.uniform(-64, -50) / 20))
+    sound *= np.float32(10 ** (rng.uniform(-28, -12) / 20))
+    sound = np.tanh(sound)  # a limiter: peaks of loud recordings are squashed
+    sound -= sound.mean()
+    sound /= max(1.0, float(np.abs(sound).max()) / 0.99)
+    return np.round(sound * 32767).astype(np.int16)
+
+
+def _claim(root: Path, settings: dict[str, float]) -> None:
+    """Make the folders and note the settings, or check that they are the ones noted before."""
+    note = root / SETTINGS
+    try:
+        if root.exists() and not root.is_dir():
+            raise MgcError(f"{root} is a file: give a folder.")
+        if note.exists():
+            found = json.loads(note.read_text(encoding="utf-8"))
+            if found != settings:
+                raise MgcError(
+                    f"{root} holds music synthesised with {found}, not with {settings}: "
+                    "give another folder."
+                )
+        elif (root / "genres").exists():
+            raise MgcError(
+                f"{root / 'genres'} exists but was not synthesised by mgc: give another folder."
+            )
+        else:
+            root.mkdir(parents=True, exist_ok=True)
+            with replacing(note) as partial:
+                partial.write_text(json.dumps(settings))
+        for genre in GENRES:
+            (root / "genres" / genre).mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        raise MgcError(f"{note} is no JSON file: give another folder.") from error
+    except OSError as error:
+        raise MgcError(
+            f"{root} cannot be written ({error.strerror}): give a folder that can."
+        ) from error
+
+
+def _write_track(
+    genre: str, number: int, path: Path, seconds: float, sample_rate: int, seed: int
+) -> None:
+    audio = render(genre, number, seconds, sample_rate, seed)
+    wav = io.BytesIO()
+    soundfile.write(wav, audio, sample_rate, format="WAV", subtype="PCM_16")
+    try:
+        with replacing(path) as partial:
+            partial.write_bytes(wav.getvalue())
+    except OSError as error:
+        raise MgcError(f"{path} cannot be written: {error.strerror}.") from error

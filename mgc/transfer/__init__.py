@@ -1,0 +1,1 @@
+"""Transfer learning: feature tables, extraction, folds, classifiers, reports."""

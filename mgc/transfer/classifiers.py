@@ -1,0 +1,381 @@
+"""Classifiers of the transfer experiment, swept over all their settings at once.
+
+A classifier is fitted with every setting of its grid on one training set. What the settings have
+in common is computed once: a support vector machine's kernel serves all costs, distances serve
+all numbers of neighbours.
+
+Every prediction is a :class:`Decision`: for ``multiclass`` the class of each track; for
+``regression`` and ``multilabel`` a value per quantity or tag.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.svm import SVC, SVR
+
+from mgc.errors import MgcError
+from mgc.task import Task
+from mgc.transfer.linear_svr import LinearSVR
+
+Setting = dict[str, Any]
+
+
+@dataclass
+class Decision:
+    """What a fitted classifier says of some tracks.
+
+    Attributes:
+        value: Class of each track (multiclass), of shape (tracks,), else a value per quantity or
+            tag, of shape (tracks, outputs).
+        scores: Evidence for each class or tag, of shape (tracks, outputs); None for regression
+            and where only the value was asked for.
+        probable: Whether the scores are probabilities.
+    """
+
+    value: np.ndarray
+    scores: np.ndarray | None = None
+    probable: bool = False
+
+
+class Classifier(Protocol):
+    """A kind of classifier with its grid of settings."""
+
+    def settings(self, width: int) -> list[Setting]:
+        """Settings to try.
+
+        Args:
+            width: Number of features.
+        """
+
+    def sweep(
+        self,
+        settings: list[Setting],
+        train: np.ndarray,
+        test: np.ndarray,
+        targets: np.ndarray,
+        task: Task,
+        *,
+        scores: bool = False,
+    ) -> Iterator[tuple[int, Decision]]:
+        """Fit every setting and decide on the test tracks.
+
+        Args:
+            settings: Settings to fit.
+            train: Features of shape (training tracks, width).
+            test: Features of shape (test tracks, width).
+            targets: Class indices of shape (training tracks,), or values of shape
+                (training tracks, outputs).
+            task: What the targets are.
+            scores: Whether to also give scores of each class.
+
+        Yields:
+            The number of a setting, and what it says of the test tracks.
+        """
+
+
+@dataclass(frozen=True)
+class SupportVectorMachine:
+    """Support vector machine with a linear or a radial kernel.
+
+    Tags and quantities are fitted one by one. A linear regression goes to
+    :class:`~mgc.transfer.linear_svr.LinearSVR`, everything else to libsvm on ready kernels.
+
+    Source: Choi et al. (2017), section 4.1, for the grid; gamma None is one over the number of
+    features.
+    """
+
+    costs: tuple[float, ...] = (0.1, 2.0, 8.0, 32.0)
+    gammas: tuple[float | None, ...] = (2**-3, 2**-5, 2**-7, 2**-9, 2**-11, 2**-13, None)
+    linear: bool = True
+
+    def settings(self, width: int) -> list[Setting]:
+        """See :meth:`Classifier.settings`."""
+        gammas = [1 / width if gamma is None else gamma for gamma in self.gammas]
+        grid: list[Setting] = [
+            {"kernel": "rbf", "gamma": gamma, "C": cost}
+            for gamma in dict.fromkeys(gammas)  # 1/32 and 1/128 are on the list already
+            for cost in self.costs
+        ]
+        if self.linear:
+            grid += [{"kernel": "linear", "gamma": np.nan, "C": cost} for cost in self.costs]
+        return grid
+
+    def sweep(
+        self,
+        settings: list[Setting],
+        train: np.ndarray,
+        test: np.ndarray,
+        targets: np.ndarray,
+        task: Task,
+        *,
+        scores: bool = False,
+    ) -> Iterator[tuple[int, Decision]]:
+        """See :meth:`Classifier.sweep`."""
+        if task == "multiclass":
+            # libsvm pairs classes: those of a class side by side are also so in memory.
+            order = np.argsort(targets, kind="stable")
+            train, targets = train[order], targets[order]
+        radial: dict[float, list[int]] = {}
+        for i, setting in enumerate(settings):
+            if setting["kernel"] == "rbf":
+                radial.setdefault(setting["gamma"], []).append(i)
+        linear = [i for i, setting in enumerate(settings) if setting["kernel"] == "linear"]
+        if radial:
+            distance, test_distance = (
+                squared_distances(train, train),
+                squared_distances(test, train),
+            )
+            kernel, test_kernel = np.empty_like(distance), np.empty_like(test_distance)
+            for gamma, chosen in radial.items():
+                for source, result in ((distance, kernel), (test_distance, test_kernel)):
+                    np.multiply(source, -gamma, out=result)
+                    np.exp(result, out=result)
+                yield from self._costs(settings, chosen, kernel, test_kernel, targets, task, scores)
+            del distance, test_distance, kernel, test_kernel
+        if linear and task == "regression":
+            for i in linear:
+                yield i, _linear_regression(settings[i]["C"], train, test, targets)
+        elif linear:
+            products = train @ train.T, test @ train.T
+            yield from self._costs(settings, linear, *products, targets, task, scores)
+
+    def _costs(
+        self,
+        settings: list[Setting],
+        chosen: list[int],
+        kernel: np.ndarray,
+        test_kernel: np.ndarray,
+        targets: np.ndarray,
+        task: Task,
+        scores: bool,
+    ) -> Iterator[tuple[int, Decision]]:
+        chosen = sorted(chosen, key=lambda i: settings[i]["C"])
+        costs = [settings[i]["C"] for i in chosen]
+        if task == "multiclass":
+            yield from zip(
+                chosen, _classes(costs, kernel, test_kernel, targets, scores), strict=True
+            )
+            return
+        kind = SVR if task == "regression" else SVC
+        outputs = [_outputs(kind, costs, kernel, test_kernel, column) for column in targets.T]
+        for i, *columns in zip(chosen, *outputs, strict=True):
+            value = np.stack(columns, 1)
+            yield i, Decision(value, value if task == "multilabel" else None)
+
+
+def squared_distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances, of shape (rows, columns).
+
+    Args:
+        rows: Features of shape (rows, width).
+        columns: Features of shape (columns, width).
+    """
+    result = rows @ columns.T
+    result *= -2
+    result += (rows**2).sum(1)[:, None]
+    result += (columns**2).sum(1)
+    np.maximum(result, 0, out=result)
+    if rows is columns:
+        np.fill_diagonal(result, 0)
+    return result
+
+
+def _bounded(machine: SVC | SVR, cost: float) -> bool:
+    """Whether a coefficient is at the bound: otherwise any larger cost has the same solution."""
+    return bool(np.abs(machine.dual_coef_).max(initial=0) >= cost)
+
+
+def _classes(
+    costs: list[float],
+    kernel: np.ndarray,
+    test_kernel: np.ndarray,
+    targets: np.ndarray,
+    scores: bool,
+) -> Iterator[Decision]:
+    bounded = True
+    for cost in costs:
+        if bounded:
+            machine = SVC(C=cost, kernel="precomputed").fit(kernel, targets)
+            bounded = _bounded(machine, cost)
+            decision = Decision(machine.predict(test_kernel))
+            if scores:
+                values = machine.decision_function(test_kernel)
+                if values.ndim == 1:
+                    values = np.stack([-values, values], 1)
+                decision.scores = np.full((len(values), int(targets.max()) + 1), -np.inf)
+                decision.scores[:, machine.classes_] = values
+        yield decision
+
+
+def _outputs(
+    kind: type[SVC] | type[SVR],
+    costs: list[float],
+    kernel: np.ndarray,
+    test_kernel: np.ndarray,
+    targets: np.ndarray,
+) -> Iterator[np.ndarray]:
+    if kind is SVC and targets.min() == targets.max():  # a tag that all or no tracks have
+        yield from (np.full(len(test_kernel), targets[0]) for _ in costs)
+        return
+    bounded = True
+    for cost in costs:
+        if bounded:
+            machine = kind(C=cost, kernel="precomputed").fit(kernel, targets)
+            bounded = _bounded(machine, cost)
+            value = (machine.predict if kind is SVR else machine.decision_function)(test_kernel)
+        yield value
+
+
+def _linear_regression(
+    cost: float, train: np.ndarray, test: np.ndarray, targets: np.ndarray
+) -> Decision:
+    columns = [LinearSVR(cost).fit(train, column).predict(test) for column in targets.T]
+    return Decision(np.stack(columns, 1))
+
+
+@dataclass(frozen=True)
+class NearestNeighbours:
+    """Vote, or mean, of the nearest tracks in Euclidean distance."""
+
+    neighbours: tuple[int, ...] = (1, 2, 8, 12, 16)
+
+    def settings(self, width: int) -> list[Setting]:
+        """See :meth:`Classifier.settings`."""
+        return [{"n_neighbors": count} for count in self.neighbours]
+
+    def sweep(
+        self,
+        settings: list[Setting],
+        train: np.ndarray,
+        test: np.ndarray,
+        targets: np.ndarray,
+        task: Task,
+        *,
+        scores: bool = False,
+    ) -> Iterator[tuple[int, Decision]]:
+        """See :meth:`Classifier.sweep`."""
+        nearest = np.argsort(squared_distances(test, train), axis=1, kind="stable")
+        if task == "multiclass":
+            targets = np.eye(int(targets.max()) + 1)[targets]
+        for i, setting in enumerate(settings):
+            value = targets[nearest[:, : setting["n_neighbors"]]].mean(1)
+            if task == "multiclass":
+                yield i, Decision(value.argmax(1), value, probable=True)
+            elif task == "multilabel":
+                yield i, Decision(value, value, probable=True)
+            else:
+                yield i, Decision(value)
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Logistic regression; for quantities ridge regression with penalty 1 / C."""
+
+    costs: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)
+
+    def settings(self, width: int) -> list[Setting]:
+        """See :meth:`Classifier.settings`."""
+        return [{"C": cost} for cost in self.costs]
+
+    def sweep(
+        self,
+        settings: list[Setting],
+        train: np.ndarray,
+        test: np.ndarray,
+        targets: np.ndarray,
+        task: Task,
+        *,
+        scores: bool = False,
+    ) -> Iterator[tuple[int, Decision]]:
+        """See :meth:`Classifier.sweep`."""
+        for i, setting in enumerate(settings):
+            if task == "regression":
+                yield i, Decision(Ridge(1 / setting["C"]).fit(train, targets).predict(test))
+            elif task == "multiclass":
+                model = LogisticRegression(C=setting["C"], max_iter=5000).fit(train, targets)
+                values = np.zeros((len(test), int(targets.max()) + 1))
+                values[:, model.classes_] = model.predict_proba(test)
+                yield i, Decision(values.argmax(1), values, probable=True)
+            else:
+                columns = []
+                for column in targets.T:
+                    if column.min() == column.max():
+                        columns.append(np.full(len(test), column[0]))
+                    else:
+                        model = LogisticRegression(C=setting["C"], max_iter=5000)
+                        columns.append(model.fit(train, column).predict_proba(test)[:, 1])
+                value = np.stack(columns, 1)
+                yield i, Decision(value, value, probable=True)
+
+
+#: Folds of the training tracks that probabilities are calibrated on.
+CALIBRATION_FOLDS = 5
+
+
+def calibrated_probabilities(
+    setting: Setting, train: np.ndarray, test: np.ndarray, targets: np.ndarray
+) -> np.ndarray:
+    """Fit a support vector machine to classes, and say how likely each class is.
+
+    Its evidence for each class against the rest becomes a probability by a sigmoid, fitted to
+    what machines of five folds of the training tracks say of the tracks left out; probabilities
+    are scaled to the sum 1. The machine itself is fitted on all training tracks. libsvm's own way,
+    by pairs of classes, may contradict the machine's decisions and scikit-learn has given it up;
+    isotonic regression wants more tracks than music data sets have.
+
+    Source: Platt (1999), "Probabilistic outputs for support vector machines"; for several classes
+    Zadrozny and Elkan (2002), "Transforming classifier scores into accurate multiclass probability
+    estimates".
+
+    Args:
+        setting: One of :meth:`SupportVectorMachine.settings`.
+        train: Features of shape (training tracks, width).
+        test: Features of shape (test tracks, width).
+        targets: Class indices of shape (training tracks,).
+
+    Returns:
+        Probabilities of shape (test tracks, largest class index + 1).
+
+    Raises:
+        MgcError: If a class has a single training track.
+    """
+    members = np.unique(targets, return_counts=True)[1]
+    folds = min(CALIBRATION_FOLDS, int(members.min()))
+    if folds < 2:
+        raise MgcError(
+            "A class has a single track to train on: probabilities of a support vector machine "
+            "need two of each. Use --classifier logistic, or more tracks."
+        )
+    gamma = "scale" if np.isnan(setting["gamma"]) else setting["gamma"]
+    machine = SVC(kernel=setting["kernel"], gamma=gamma, C=setting["C"])
+    model = CalibratedClassifierCV(machine, method="sigmoid", cv=folds, ensemble=False)
+    model.fit(train, targets)
+    result = np.zeros((len(test), int(targets.max()) + 1))
+    result[:, model.classes_] = model.predict_proba(test)
+    return result
+
+
+CLASSIFIERS: dict[str, Classifier] = {
+    "svm": SupportVectorMachine(),
+    "svm_rbf": SupportVectorMachine(linear=False),
+    "knn": NearestNeighbours(),
+    "logistic": LinearModel(),
+}
+
+
+def get_classifier(name: str) -> Classifier:
+    """Classifier by name.
+
+    Args:
+        name: ``svm``, ``svm_rbf`` (radial kernels only), ``knn`` or ``logistic``.
+
+    Raises:
+        MgcError: If there is no such classifier.
+    """
+    if name not in CLASSIFIERS:
+        raise MgcError(f"There is no classifier {name!r}. Choose from {', '.join(CLASSIFIERS)}.")
+    return CLASSIFIERS[name]

@@ -1,0 +1,107 @@
+"""Feature tables: what ``mgc extract`` writes and ``transfer`` and the reports read.
+
+A table is a Parquet file with a row per track, or per clip if that was asked for. Columns:
+
+* ``track``: identifier, unique in the data set
+* ``clip`` and ``start`` (seconds), in a table of clips only
+* ``group``: tracks of one group (duplicates, artist) belong on one side of a split
+* ``split``: ``train``, ``val`` or ``test`` where the data set gives a split, else null
+* ``fold``: number of the given fold, else null
+* ``label``: name of the class (multiclass), or one column ``target.<name>`` per tag
+  (multilabel, 0 or 1) or per quantity (regression); neither for audio files without labels
+* ``<layer>.<i>``: value ``i`` of a layer; the columns of one layer share its name
+
+The file's metadata holds, as JSON under the key ``mgc``, the task, the labels, the width of each
+layer and where the features come from.
+"""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mgc.core.parquet import read_parquet, write_parquet
+from mgc.errors import MgcError
+from mgc.task import Task
+
+
+@dataclass
+class FeatureTable:
+    """Features of all tracks of a data set.
+
+    Attributes:
+        tracks: A row per track: ``track``, ``group``, ``split``, ``fold`` and the targets.
+        layers: Features by layer, float32 of shape (tracks, width).
+        task: What the targets are.
+        labels: Names of the classes, tags or quantities, in target order; empty for plain audio
+            files, which have no targets.
+        source: Where the features come from (model, checkpoint, data set, version of mgc).
+    """
+
+    tracks: pd.DataFrame
+    layers: dict[str, np.ndarray]
+    task: Task
+    labels: tuple[str, ...]
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class indices of shape (tracks,), or values of shape (tracks, labels).
+
+        Raises:
+            MgcError: If the tracks have no labels.
+        """
+        if not self.labels:
+            raise MgcError(
+                "The features have no labels: they were computed of plain audio files. Compute "
+                "them of a data set: mgc extract FOLDER --data NAME."
+            )
+        if self.task == "multiclass":
+            index = {label: i for i, label in enumerate(self.labels)}
+            return self.tracks["label"].map(index).to_numpy(np.int64)
+        columns = [f"target.{label}" for label in self.labels]
+        return self.tracks[columns].to_numpy(np.float64)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table, all of it or nothing.
+
+        Args:
+            path: Parquet file to write.
+        """
+        columns = [
+            pd.DataFrame(
+                values,
+                index=self.tracks.index,
+                columns=[f"{name}.{i}" for i in range(len(values.T))],
+            )
+            for name, values in self.layers.items()
+        ]
+        meta = {
+            "task": self.task,
+            "labels": self.labels,
+            "layers": {name: int(values.shape[1]) for name, values in self.layers.items()},
+            "source": self.source,
+        }
+        write_parquet(pd.concat([self.tracks, *columns], axis=1), path, meta)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "FeatureTable":
+        """Read a table.
+
+        Args:
+            path: Parquet file written by ``mgc extract``.
+
+        Raises:
+            MgcError: If the file is missing or is no feature table.
+        """
+        frame, meta = read_parquet(path)
+        if "layers" not in meta:
+            raise MgcError(f"{path} holds no features. Give a file written by `mgc extract`.")
+        layers = {}
+        for name, width in meta["layers"].items():
+            columns = [f"{name}.{i}" for i in range(width)]
+            layers[name] = frame[columns].to_numpy(np.float32)
+            frame = frame.drop(columns=columns)
+        return cls(frame, layers, meta["task"], tuple(meta["labels"]), meta["source"])

@@ -1,0 +1,122 @@
+"""Plots of the reports, as Matplotlib figures that belong to no window."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mgc.evaluation.colours import BESIDE, BLOCKS, NESTED, OTHERS, PUBLISHED
+
+
+def rank_combinations(
+    table: pd.DataFrame,
+    *,
+    metric: str,
+    title: str,
+    beside: Sequence[str] = (),
+    published_best: float | None = None,
+) -> Figure:
+    """Bars of all combinations of layers, best first.
+
+    Args:
+        table: ``layers`` and ``paper``; optionally ``nested``, ``nested_low``, ``nested_high``,
+            ``published``.
+        metric: Name of the score.
+        title: Title of the plot.
+        beside: Columns with the scores of other features, drawn as narrow grey bars.
+        published_best: Published score that is not tied to a combination, drawn as a line.
+    """
+    figure = Figure(figsize=(9, 1.8 + 0.3 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    place = np.arange(len(table))
+    blocks = table["layers"].str.isdigit().to_numpy()
+    for rows, colour, name in ((blocks, BLOCKS, "blocks"), (~blocks, OTHERS, "other layers")):
+        if rows.any():
+            scores = table["paper"][rows]
+            axes.barh(place[rows], scores, 0.72, color=colour, label=f"{name}, paper protocol")
+    for number, name in enumerate(beside):
+        height = 0.3 / len(beside)
+        axes.barh(
+            place + 0.21 + number * height,
+            table[name],
+            height,
+            color=BESIDE,
+            edgecolor="white",
+            label=f"{name}, paper protocol",
+        )
+    if "nested" in table:
+        spread = np.stack(
+            [table["nested"] - table["nested_low"], table["nested_high"] - table["nested"]]
+        )
+        axes.errorbar(
+            table["nested"],
+            place,
+            xerr=np.maximum(spread, 0),
+            fmt="o",
+            markersize=3.5,
+            linewidth=1,
+            color=NESTED,
+            label="nested protocol, 95 %",
+        )
+    if "published" in table and table["published"].notna().any():
+        axes.plot(
+            table["published"],
+            place,
+            "D",
+            markersize=6,
+            markerfacecolor="none",
+            markeredgewidth=1.4,
+            color=PUBLISHED,
+            label="published",
+        )
+    if published_best is not None:
+        axes.axvline(published_best, color=PUBLISHED, linestyle="--", label="published best")
+    shown = table.filter(["paper", "nested_low", "nested_high", "published", *beside]).to_numpy()
+    low, high = min(0.0, np.nanmin(shown)), np.nanmax(shown)
+    for y, value in enumerate(table["paper"]):
+        axes.text(high + 0.015 * (high - low), y, f"{value:.3f}", va="center", fontsize=8)
+    axes.set_xlim(low, high + 0.09 * (high - low))
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    axes.set_yticks(place, table["layers"])
+    axes.set_xlabel(f"{metric} (numbers: paper protocol)")
+    axes.set_ylabel("layers")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=10, wrap=True)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def compare_classes(scores: pd.DataFrame, metric: str, title: str) -> Figure:
+    """Bars of each class's score with two combinations of layers, and the differences.
+
+    Source: Choi et al. (2017), figure 5.
+
+    Args:
+        scores: A row per class, a column per combination.
+        metric: Name of the score.
+        title: Title of the plot.
+    """
+    first, second = scores.columns
+    scores = scores.sort_values(first, ascending=False)
+    figure = Figure(figsize=(8, 1.6 + 0.42 * len(scores)), layout="constrained")
+    axes = figure.subplots()
+    place = np.arange(len(scores))
+    axes.barh(place - 0.2, scores[first], 0.38, color=BLOCKS, label=f"layers {first}")
+    axes.barh(place + 0.2, scores[second], 0.38, color=BESIDE, label=f"layers {second}")
+    high = float(np.nanmax(scores.to_numpy()))
+    for y, difference in enumerate(scores[first] - scores[second]):
+        axes.text(high * 1.015, y, f"{difference:+.3f}", va="center", fontsize=8)
+    axes.set_xlim(0, high * 1.1)
+    axes.set_ylim(len(scores) - 0.4, -0.6)
+    axes.set_yticks(place, scores.index)
+    axes.set_xlabel(f"{metric} of the class, nested protocol (numbers: {first} minus {second})")
+    axes.set_ylabel("class")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{title}: layers {first} and {second} by class", fontsize=10)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure

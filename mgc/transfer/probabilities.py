@@ -1,0 +1,138 @@
+"""Probabilities from a transfer experiment, in the result files that networks leave too."""
+
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+import mgc
+from mgc.errors import MgcError
+from mgc.evaluation.results import Results
+from mgc.transfer.classifiers import Setting, calibrated_probabilities, get_classifier
+from mgc.transfer.experiment import Transfer, prepare_features
+from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.folds import Evaluation, Plan
+
+
+def fold_results(
+    table: FeatureTable,
+    names: tuple[str, ...],
+    plan: Plan,
+    transfer: Transfer,
+    jobs: int = -1,
+) -> tuple[Results, Results | None]:
+    """Say how likely each class is, for the test and the validation tracks of every fold.
+
+    Settings are those that the nested protocol chose. Tracks of a test fold are decided on by a fit
+    on all other tracks, those of its validation fold by a fit without either, so that weights of a
+    fusion can be fitted to them. Probabilities of support vector machines are calibrated (see
+    :func:`mgc.transfer.classifiers.calibrated_probabilities`).
+
+    Args:
+        table: Features and targets.
+        names: Layers to use.
+        plan: Folds of the experiment.
+        transfer: The experiment, on these layers alone, with its nested protocol.
+        jobs: Processes; -1 is one per core.
+
+    Returns:
+        Results on the test tracks, and on the validation tracks where there are some.
+
+    Raises:
+        MgcError: If the task has no classes, or a class has too few tracks.
+    """
+    if table.task != "multiclass":
+        raise MgcError(f"--probabilities: only of classes; this task is {table.task}.")
+    classifier = transfer.meta["classifier"]
+    settings = chosen_settings(transfer, sum(table.layers[name].shape[1] for name in names))
+    layers = [table.layers[name] for name in names]
+    stages = {"test": plan.nested, "validate": plan.validation}
+    found = {}
+    for stage, evaluations in stages.items():
+        if evaluations:
+            parts = joblib.Parallel(jobs)(
+                joblib.delayed(_probabilities)(
+                    layers, table.targets, plan, evaluation, classifier, setting
+                )
+                for evaluation, setting in zip(evaluations, settings, strict=True)
+            )
+            found[stage] = _results(table, names, plan, classifier, evaluations, parts, stage)
+    return found["test"], found.get("validate")
+
+
+def chosen_settings(transfer: Transfer, width: int) -> list[Setting]:
+    """Settings that the nested protocol chose for each test fold, in order.
+
+    Args:
+        transfer: An experiment on one combination of layers.
+        width: Number of features.
+    """
+    rows = transfer.scores[transfer.scores["protocol"] == "nested"]
+    names = ["standardise", *get_classifier(transfer.meta["classifier"]).settings(width)[0]]
+    best = rows.loc[rows.groupby("fold")["inner_score"].idxmax(), names]
+    return [dict(zip(names, row, strict=True)) for row in best.itertuples(index=False)]
+
+
+def _probabilities(
+    layers: list[np.ndarray],
+    targets: np.ndarray,
+    plan: Plan,
+    evaluation: Evaluation,
+    classifier: str,
+    setting: Setting,
+) -> np.ndarray:
+    fit = plan.fits[evaluation.fit]
+    with threadpool_limits(1):
+        train, test = prepare_features(
+            layers, fit.train, fit.tests[evaluation.part], setting["standardise"]
+        )
+        if classifier.startswith("svm"):
+            return calibrated_probabilities(setting, train, test, targets[fit.train])
+        sweep = get_classifier(classifier).sweep(
+            [setting], train, test, targets[fit.train], "multiclass", scores=True
+        )
+        [(_, decision)] = sweep
+        if decision.scores is None:
+            raise RuntimeError(f"{classifier} gives no scores")
+        return decision.scores
+
+
+def _results(
+    table: FeatureTable,
+    names: tuple[str, ...],
+    plan: Plan,
+    classifier: str,
+    evaluations: list[Evaluation],
+    parts: list[np.ndarray],
+    stage: str,
+) -> Results:
+    labels = np.array(table.labels)
+    frames = []
+    for evaluation, fold, values in zip(evaluations, plan.folds, parts, strict=True):
+        rows = plan.fits[evaluation.fit].tests[evaluation.part]
+        columns: dict[str, Any] = {"track": table.tracks["track"].to_numpy()[rows]}
+        if fold is None:
+            columns["split"] = "test" if stage == "test" else "val"
+        else:
+            columns |= {"seed": plan.seed, "fold": fold}
+        columns["label"] = labels[table.targets[rows]]
+        shares = np.zeros((len(rows), len(labels)))
+        shares[:, : values.shape[1]] = values
+        columns |= {f"probability.{name}": shares[:, i] for i, name in enumerate(labels)}
+        columns["decision"] = labels[shares.argmax(axis=1)]
+        frames.append(pd.DataFrame(columns))
+    clips = pd.concat(frames, ignore_index=True)
+    tracks = clips.assign(vote=clips["decision"])
+    clips.insert(1, "clip", 0)
+    clips.insert(2, "start", 0.0)
+    source = {
+        "classifier": classifier,
+        "layers": list(names),
+        "folds": plan.description,
+        "stage": stage,
+        "features": table.source,
+        "version": mgc.__version__,
+    }
+    return Results(clips, tracks, table.task, table.labels, source)

@@ -1,0 +1,258 @@
+"""Report of a transfer experiment: tables and plots, beside baselines and published scores."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score
+
+from mgc.core.writing import replacing
+from mgc.errors import MgcError
+from mgc.transfer.experiment import Transfer
+from mgc.transfer.plots import compare_classes, rank_combinations
+
+#: Published scores by paper, task and combination of layers.
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+@dataclass
+class Report:
+    """Tables and plots of a transfer experiment.
+
+    Attributes:
+        table: A row per target and combination, best first.
+        plots: Figures by file name without suffix.
+        text: The table and what was run, in Markdown.
+    """
+
+    table: pd.DataFrame
+    plots: dict[str, Figure] = field(default_factory=dict)
+    text: str = ""
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``transfer.md``, ``transfer.csv`` and a PNG file per plot.
+
+        Args:
+            folder: Folder to write to; it is made.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with replacing(Path(folder, "transfer.csv")) as path:
+            self.table.to_csv(path, index=False)
+        with replacing(Path(folder, "transfer.md")) as path:
+            path.write_text(self.text)
+        for name, figure in self.plots.items():
+            with replacing(Path(folder, f"{name}.png")) as path:
+                figure.savefig(path, dpi=150, format="png")
+
+
+def read_published(
+    published: str,
+    tasks: Sequence[str],
+    targets: Sequence[str],
+    built_in: Scores | None = None,
+) -> pd.DataFrame:
+    """Published scores of the targets.
+
+    Args:
+        published: Name of a paper in ``built_in``, or a CSV file with columns ``task``, ``layers``
+            and ``score``.
+        tasks: Names of the tasks in the file, one per target; may be empty where it has one task.
+        targets: Targets of the results.
+        built_in: Scores by paper, task and combination of layers.
+
+    Returns:
+        ``target``, ``layers`` and ``published``, the layers in this project's order.
+
+    Raises:
+        MgcError: If the file does not exist, has other columns, or lacks a task.
+    """
+    built_in = built_in or {}
+    if published in built_in:
+        rows = [
+            (task, *row) for task, row_of in built_in[published].items() for row in row_of.items()
+        ]
+        scores = pd.DataFrame(rows, columns=["task", "layers", "score"])
+    elif Path(published).is_file():
+        scores = pd.read_csv(published, dtype={"layers": str, "task": str})
+        missing = {"task", "layers", "score"} - set(scores)
+        if missing:
+            raise MgcError(
+                f"{published} has no column {min(missing)!r}: it needs task,layers,score."
+            )
+    else:
+        raise MgcError(
+            f"--published {published} is no file, and the built-in figures are "
+            f"{', '.join(built_in)}."
+        )
+    known = list(dict.fromkeys(scores["task"]))
+    if not tasks and len(known) == len(targets) == 1:
+        tasks = known
+    if len(tasks) != len(targets) or not set(tasks) <= set(known):
+        raise MgcError(
+            f"--published {published}: say with --tasks which of its tasks "
+            f"({', '.join(known)}) stands for {', '.join(targets)}."
+        )
+    scores["layers"] = scores["layers"].map(_blocks_first)
+    pieces = [
+        scores.loc[scores["task"] == task, ["layers", "score"]].assign(target=target)
+        for task, target in zip(tasks, targets, strict=True)
+    ]
+    return pd.concat(pieces, ignore_index=True).rename(columns={"score": "published"})
+
+
+def _blocks_first(layers: str) -> str:
+    return "+".join(sorted(layers.split("+"), key=lambda name: not name.isdigit()))
+
+
+def make_report(
+    results: dict[str, Transfer],
+    *,
+    published: str | None = None,
+    tasks: Sequence[str] = (),
+    compare: Sequence[str] = (),
+    built_in: Scores | None = None,
+) -> Report:
+    """Make the report.
+
+    Args:
+        results: Results by name; the first is reported, the others stand beside it.
+        published: See :func:`read_published`.
+        tasks: See :func:`read_published`.
+        compare: Two combinations to compare class by class; may be empty.
+        built_in: See :func:`read_published`.
+
+    Raises:
+        MgcError: If the results are of different tasks, or lack a combination.
+    """
+    name, *others = results
+    main = results[name]
+    for other in others:
+        for what in ("task", "labels"):
+            if results[other].meta[what] != main.meta[what]:
+                raise MgcError(
+                    f"{other} and {name} differ in their {what}: give one task's results."
+                )
+    table = main.summary
+    targets = list(dict.fromkeys(table["target"]))
+    best: dict[str, float] = {}
+    if published is not None:
+        reference = read_published(published, tasks, targets, built_in)
+        unnamed = reference[reference["layers"] == "best"]
+        best = dict(zip(unnamed["target"], unnamed["published"], strict=True))
+        table = table.merge(reference, "left", on=["target", "layers"])
+        table["difference"] = table["paper"] - table["published"]
+    for other in others:
+        columns = results[other].summary[["target", "layers", "paper"]]
+        table = table.merge(
+            columns.rename(columns={"paper": other}), "left", on=["target", "layers"]
+        )
+    table = table.sort_values(["target", "paper"], ascending=[True, False], ignore_index=True)
+    report = Report(table)
+    for target in targets:
+        report.plots[f"combinations_{target}"] = rank_combinations(
+            table[table["target"] == target],
+            metric=main.meta["metric"],
+            title=_title(main, name, target),
+            beside=others,
+            published_best=best.get(target),
+        )
+    if compare:
+        classes = scores_by_class(main, compare)
+        report.plots[f"classes_{'_'.join(compare)}"] = compare_classes(
+            classes, "ROC-AUC" if main.meta["task"] == "multilabel" else "accuracy", name
+        )
+    report.text = _markdown(main, name, table, targets, best)
+    return report
+
+
+def scores_by_class(results: Transfer, layers: Sequence[str]) -> pd.DataFrame:
+    """Score of each class under the nested protocol, a column per combination.
+
+    Args:
+        results: Results of a multiclass (accuracy within the class) or multilabel task (ROC-AUC).
+        layers: Two names of combinations.
+
+    Raises:
+        MgcError: If a combination is missing, or the task has no classes.
+    """
+    if results.meta["task"] == "regression":
+        raise MgcError("--compare compares classes, and this is a regression: leave it out.")
+    if len(layers) != 2:
+        raise MgcError("--compare takes two combinations separated by a comma: 12345,5.")
+    columns = {}
+    for name in layers:
+        tracks = results.predictions
+        if tracks.empty:
+            raise MgcError("--compare needs the nested protocol's predictions: run it with nested.")
+        known = tracks["layers"].unique()
+        if name not in known:
+            raise MgcError(f"--compare: no results with layers {name}, only {', '.join(known)}.")
+        tracks = tracks[tracks["layers"] == name]
+        if results.meta["task"] == "multiclass":
+            right = tracks["label"] == tracks["decision"]
+            columns[name] = right.groupby(tracks["label"]).mean()
+        else:
+            kind = "score" if f"score.{results.meta['labels'][0]}" in tracks else "probability"
+            columns[name] = pd.Series(
+                {
+                    label: roc_auc_score(tracks[f"target.{label}"], tracks[f"{kind}.{label}"])
+                    for label in results.meta["labels"]
+                    if tracks[f"target.{label}"].nunique() == 2
+                }
+            )
+    return pd.DataFrame(columns)
+
+
+def _title(results: Transfer, name: str, target: str) -> str:
+    what = f", {target}" if results.meta["task"] == "regression" else ""
+    return f"{name}{what}: {results.meta['classifier']}, {results.meta['folds']}"
+
+
+def _markdown(
+    results: Transfer, name: str, table: pd.DataFrame, targets: list[str], best: dict[str, float]
+) -> str:
+    lines = [f"# Transfer: {name}", ""]
+    lines.append(
+        f"Scores are {results.meta['metric']}; classifier {results.meta['classifier']}; "
+        f"{results.meta['folds']}."
+    )
+    lines += [
+        "",
+        "`paper` is the best setting's mean over the test folds, features as they are, which is "
+        "optimistic; `full_grid` also tries standardised features; `nested` chooses settings "
+        "within the training folds, with its 95 % interval.",
+    ]
+    for target in targets:
+        rows = table[table["target"] == target].drop(columns=["target", "metric"])
+        lines += ["", f"## {target}", ""]
+        if "published" in rows:
+            both = rows.dropna(subset=["published"])
+            if len(both):
+                lines.append(
+                    f"Mean absolute difference from {len(both)} published scores: "
+                    f"{both['difference'].abs().mean():.4f}."
+                )
+            if target in best:
+                lines.append(f"Best published score: {best[target]:.3f}.")
+            lines.append("")
+        if "nested" in rows:
+            interval = [
+                f"{low:.3f} to {high:.3f}"
+                for low, high in zip(rows["nested_low"], rows["nested_high"], strict=True)
+            ]
+            rows = rows.drop(columns=["nested_low", "nested_high"])
+            rows.insert(list(rows).index("nested") + 1, "95 %", interval)
+        cells = [list(rows.columns), ["---"] * len(rows.columns)]
+        cells += [[_cell(value) for value in row] for row in rows.to_numpy(object)]
+        lines += [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.3f}"
+    return str(value)

@@ -1,0 +1,104 @@
+"""What SIGTERM and Ctrl-C do to commands."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mgc import cli
+from mgc.cli import main
+from mgc.core.stopping import Signals, Stopped
+from mgc.core.writing import replacing
+from mgc.transfer.extraction import PartWriter
+from mgc.transfer.feature_table import FeatureTable
+
+
+def send(signum: int) -> None:
+    os.kill(os.getpid(), signum)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], int]:
+    """Runs something as a command; gives its exit code."""
+
+    def run(command: Callable[[], None]) -> int:
+        monkeypatch.setattr(cli, "run", lambda argv: command())
+        with pytest.raises(SystemExit) as stop:
+            main(["list"])
+        assert isinstance(stop.value.code, int)
+        return stop.value.code
+
+    return run
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_stopped_leaves_nothing_half_written(
+    signum: signal.Signals,
+    runs: Callable[[Callable[[], None]], int],
+    workdir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def write() -> None:
+        with replacing("table.csv") as partial:
+            partial.write_text("half")
+            send(signum)
+
+    before = signal.getsignal(signum)
+    assert runs(write) == 128 + signum
+    assert capsys.readouterr().err == f"mgc: stopped by {signum.name}.\n"
+    assert not list(workdir.iterdir())
+    assert signal.getsignal(signum) is before
+
+
+def test_a_full_disk_is_told_in_one_line(
+    runs: Callable[[Callable[[], None]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write() -> None:
+        with open("/dev/full", "w") as file:
+            file.write("anything")
+
+    assert runs(write) == 2
+    assert capsys.readouterr().err == "mgc: error: [Errno 28] No space left on device\n"
+
+
+def test_a_deferred_signal_is_noted_and_an_impatient_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    signals = Signals()
+    with signals.handled():
+        signals.deferred = True
+        send(signal.SIGINT)
+        send(signal.SIGINT)  # the same Ctrl-C, passed on by a parent
+        assert signals.received == signal.SIGINT
+        monkeypatch.setattr("mgc.core.stopping.IMPATIENCE", -1.0)
+        with pytest.raises(Stopped):
+            send(signal.SIGINT)
+
+
+def test_an_extraction_goes_on_where_it_was_stopped(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(9):
+        soundfile.write(workdir / f"{number}.wav", np.full(8000, 0.1 * number), 8000)
+    words = ["extract", str(workdir), "--model=mfcc", "--sample_rate=8000", "--clip_seconds=1"]
+    words += ["--accelerator=cpu", "--out=out.parquet", "--batch_size=2"]
+    write = PartWriter._write
+
+    def write_and_stop(self: PartWriter, number: int, rows: dict[str, np.ndarray]) -> None:
+        write(self, number, rows)
+        send(signal.SIGTERM)
+
+    with monkeypatch.context() as context:
+        context.setattr(PartWriter, "_write", write_and_stop)
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM. Give the same command again to go on." in capsys.readouterr().err
+    assert len(list(workdir.glob("out.parquet.parts/part-*.npz"))) == 1
+    main(words)
+    assert "1 of 3 parts are there already" in capsys.readouterr().out
+    assert len(FeatureTable.load("out.parquet").tracks) == 9

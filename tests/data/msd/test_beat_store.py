@@ -1,0 +1,195 @@
+import pickle
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from generate_msd import generate_msd
+
+from mgc.data.msd import beat_store
+from mgc.data.msd.beat_store import BeatStore, merge, pack
+from mgc.data.msd.beats import beat_align, normalise_timbre
+from mgc.data.msd.files import find_tracks, read_track
+from mgc.errors import MgcError
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("msd")
+    generate_msd(root, tracks=11, duplicates=0)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch):
+    monkeypatch.setattr(beat_store, "PART_TRACKS", 3)
+
+
+@pytest.fixture
+def damaged(root, tmp_path):
+    """A copy of the dataset with two files that cannot be read."""
+    copy = tmp_path / "damaged"
+    shutil.copytree(root, copy)
+    files = find_tracks(copy)
+    files[4].write_bytes(b"no HDF5")
+    files[10].write_bytes(files[10].read_bytes()[:1000])
+    return copy
+
+
+def content(store):
+    return {path.name: path.read_bytes() for path in sorted(store.iterdir())}
+
+
+def test_a_store_holds_the_features_of_every_track(root, tmp_path):
+    pack(root, tmp_path)
+    store = BeatStore(tmp_path)
+    assert len(store) == 11
+    for row, path in enumerate(find_tracks(root)):
+        track = read_track(path)
+        timing = (track.segments_start, track.beats_start)
+        chroma, timbre = store.read(row)
+        assert chroma.dtype == timbre.dtype == np.float32
+        assert len(chroma) == len(timbre) == store.beats[row] == len(track.beats_start)
+        expected = beat_align(*timing, track.chroma, track.duration)
+        np.testing.assert_allclose(chroma, expected, atol=5e-4)
+        expected = normalise_timbre(beat_align(*timing, track.timbre, track.duration))
+        np.testing.assert_allclose(timbre, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_pandas_reads_the_index(root, tmp_path):
+    pack(root, tmp_path)
+    index = pd.read_parquet(tmp_path / "index.parquet")
+    first = read_track(find_tracks(root)[0])
+    assert index["track"].tolist() == [path.stem for path in find_tracks(root)]
+    for name in ("artist_id", "artist", "title", "song", "key", "key_confidence", "mode", "year"):
+        assert index[name][0] == getattr(first, name)
+    for name in ("mbtags", "mbtags_count", "terms"):
+        assert index[name][0].tolist() == getattr(first, name)
+    assert (index["offset"] == index["beats"].cumsum() - index["beats"]).all()
+
+
+def test_two_shards_merged_equal_one(damaged, tmp_path):
+    assert pack(damaged, tmp_path / "one")
+    assert not pack(damaged, tmp_path / "two", shard=(1, 2))
+    with pytest.raises(MgcError, match="2 of 4 parts are missing, the first: 00000"):
+        merge(tmp_path / "two")
+    # The last one to finish merges.
+    assert pack(damaged, tmp_path / "two", shard=(0, 2))
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert set(content(tmp_path / "one")) == {"features.npy", "index.parquet", "broken.csv"}
+
+
+def test_two_processes_write_what_one_writes(root, tmp_path):
+    pack(root, tmp_path / "one")
+    pack(root, tmp_path / "two", processes=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_parts_of_two_machines_can_be_brought_together(root, tmp_path):
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(root / "data", copy / "data")
+    pack(root, tmp_path / "one")
+    pack(root, tmp_path / "a", shard=(0, 2))
+    pack(copy, tmp_path / "b", shard=(1, 2))
+    shutil.copytree(tmp_path / "b", tmp_path / "a", dirs_exist_ok=True)
+    merge(tmp_path / "a")
+    assert content(tmp_path / "a") == content(tmp_path / "one")
+
+
+def test_an_interrupted_packing_goes_on(root, tmp_path, monkeypatch):
+    pack(root, tmp_path / "whole")
+    seen = []
+
+    def read_and_stop(path):
+        seen.append(path)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+        return read_track(path)
+
+    monkeypatch.setattr(beat_store, "read_track", read_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        pack(root, tmp_path / "store")
+    with pytest.raises(MgcError, match="unfinished"):
+        BeatStore(tmp_path / "store")
+    assert not list(tmp_path.rglob("*.partial"))
+    pack(root, tmp_path / "store")
+    # Two parts of three were finished, so six tracks are not read again.
+    assert len(seen) == 8 + 5
+    assert content(tmp_path / "store") == content(tmp_path / "whole")
+
+
+def test_a_finished_store_is_not_packed_again(root, tmp_path, monkeypatch):
+    pack(root, tmp_path)
+    monkeypatch.setattr(beat_store, "read_track", lambda path: pytest.fail("read again"))
+    assert pack(root, tmp_path)
+    merge(tmp_path)
+
+
+def test_broken_files_are_left_out_and_listed(damaged, tmp_path):
+    files = find_tracks(damaged)
+    pack(damaged, tmp_path / "store")
+    assert len(BeatStore(tmp_path / "store")) == 9
+    broken = pd.read_csv(tmp_path / "store" / "broken.csv")
+    assert broken["track"].tolist() == [files[4].stem, files[10].stem]
+    assert broken["file"].tolist() == [str(files[i].relative_to(damaged)) for i in (4, 10)]
+    assert broken["reason"].tolist() == ["no readable HDF5 file"] * 2
+
+
+def test_nothing_but_broken_files_is_an_error(damaged, tmp_path):
+    for path in find_tracks(damaged):
+        path.write_bytes(b"")
+    with pytest.raises(MgcError, match="none of 11 track files could be read"):
+        pack(damaged, tmp_path / "store")
+
+
+def test_a_store_of_other_tracks_is_not_overwritten(root, damaged, tmp_path):
+    pack(root, tmp_path / "done")
+    pack(root, tmp_path / "begun", shard=(0, 2))
+    find_tracks(damaged)[0].unlink()
+    with pytest.raises(MgcError, match="packed from other track files"):
+        pack(damaged, tmp_path / "done")
+    with pytest.raises(MgcError, match="parts of other track files"):
+        pack(damaged, tmp_path / "begun", shard=(1, 2))
+
+
+@pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
+def test_a_shard_that_does_not_exist_is_an_error(root, tmp_path, shard):
+    with pytest.raises(MgcError, match="shard="):
+        pack(root, tmp_path, shard=shard)
+
+
+def test_a_damaged_store_is_an_error(root, tmp_path):
+    pack(root, tmp_path)
+    np.save(tmp_path / "features.npy", np.zeros((3, 24), np.float16))
+    with pytest.raises(MgcError, match="do not fit"):
+        BeatStore(tmp_path)
+    (tmp_path / "features.npy").unlink()
+    with pytest.raises(MgcError, match="missing or damaged"):
+        BeatStore(tmp_path)
+    (tmp_path / "index.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MgcError, match="is damaged"):
+        BeatStore(tmp_path)
+
+
+def test_a_reader_goes_to_worker_processes_without_the_features(root, tmp_path):
+    pack(root, tmp_path)
+    store = BeatStore(tmp_path)
+    message = pickle.dumps(store)
+    assert len(message) < 500
+    np.testing.assert_array_equal(pickle.loads(message).read(2), store.read(2))
+
+
+def test_all_real_files_are_packed(tmp_path, real_data):
+    real = tmp_path / "real"
+    for folder in ("msd/data", "bad_h5"):
+        shutil.copytree(real_data / folder, real / folder)
+    pack(real, tmp_path / "store")
+    store = BeatStore(tmp_path / "store")
+    assert len(store) == 69
+    for track in range(69):
+        chroma, timbre = store.read(track)
+        assert chroma.min() >= 0
+        assert chroma.max() <= 1
+        np.testing.assert_allclose(timbre.mean(axis=0), 0, atol=1e-3)
+        np.testing.assert_allclose(timbre.std(axis=0), 1, atol=1e-3)
+    assert len(pd.read_csv(tmp_path / "store" / "broken.csv")) == 2

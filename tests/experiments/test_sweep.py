@@ -1,0 +1,144 @@
+"""Sweeps without W&B's server: bookkeeping with stand-ins for training, then a real one."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from wandb_offline import read_run
+
+from mgc.cli import main
+from mgc.errors import MgcError
+from mgc.experiments import processes, sweep
+from mgc.experiments.sweep import Plan, SweepRun, run_sweep, table_of
+
+METRIC = "val/track_accuracy"
+
+
+def write_sweep(**changes: object) -> str:
+    said = {
+        "method": "grid",
+        "metric": {"name": METRIC, "goal": "maximize"},
+        "parameters": {"model.lr": {"values": [0.1, 0.01, 0.0]}, "model.channels": {"value": 4}},
+        "command": ["mgc", "fit", "--config", "net.yaml", "${args}"],
+    } | changes
+    Path("sweep.yaml").write_text(yaml.safe_dump(said, sort_keys=False))
+    return "sweep.yaml"
+
+
+class Instant:
+    """Stands in for the process of a run: fails where the learning rate is in ``fails``."""
+
+    fails: tuple[float, ...] = ()
+    started: list[int] = []  # noqa: RUF012 # reset by the fixture
+
+    def __init__(self, run: SweepRun, environment: dict[str, str], lock: int) -> None:
+        Instant.started.append(run.number)
+        rate = run.settings["model.lr"]
+        Path(run.folder).mkdir(parents=True, exist_ok=True)
+        Path(run.folder, "log.txt").write_text("mgc: error: diverged\n")
+        if rate not in Instant.fails:
+            result = {"value": 1 - rate, "epoch": 2, "checkpoint": f"{run.number}.ckpt"}
+            Path(run.folder, "result.json").write_text(json.dumps(result))
+
+    def poll(self) -> int:
+        return 0
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> list[int]:
+    """Numbers of the runs that were started."""
+    monkeypatch.setattr(Instant, "fails", ())
+    monkeypatch.setattr(Instant, "started", [])
+    monkeypatch.setattr(sweep, "start", Instant)
+    monkeypatch.setattr(processes, "visible_devices", list)
+    Path("net.yaml").write_text("model: vgg_tagger\n")
+    return Instant.started
+
+
+def plan(count: int | None = None, overrides: tuple[str, ...] = ()) -> Plan:
+    return Plan.prepare(Path("out"), "sweep.yaml", overrides, count, seed=0)
+
+
+def test_the_best_run_comes_first(started: list[int]) -> None:
+    write_sweep()
+    runs = plan(overrides=("--data.root=x",))
+    assert runs.runs[1].words == (
+        *("--config", "net.yaml", "--model.lr=0.01", "--model.channels=4"),
+        "--data.root=x",
+    )
+    run_sweep(runs)
+    assert started == [0, 1, 2]
+    table = table_of(runs)
+    assert list(table) == ["run", "model.lr", METRIC, "epoch", "checkpoint"]
+    assert table["run"].tolist() == [2, 1, 0]
+    assert table["checkpoint"][0] == "2.ckpt"
+
+
+def test_a_run_that_fails_does_not_stop_the_others(
+    started: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sweep(metric={"name": METRIC, "goal": "minimize"})
+    Instant.fails = (0.01,)
+    run_sweep(plan())
+    assert "run 1 failed: diverged" in capsys.readouterr().out
+    assert table_of(plan())["run"].tolist() == [0, 2, 1]
+    # It is tried again, and what is finished is not.
+    Instant.fails = ()
+    run_sweep(plan())
+    assert started == [0, 1, 2, 1]
+    assert table_of(plan())[METRIC].notna().all()
+
+
+def test_a_sweep_whose_runs_all_fail_stops(started: list[int]) -> None:
+    write_sweep(parameters={"model.lr": {"values": [0.1, 0.2, 0.3, 0.4, 0.5]}})
+    Instant.fails = (0.1, 0.2, 0.3, 0.4, 0.5)
+    with pytest.raises(MgcError, match="run 0 failed, and so did all others: diverged"):
+        run_sweep(plan())
+    assert started == [0, 1, 2]
+
+
+def test_another_sweep_is_not_mixed_in(started: list[int]) -> None:
+    write_sweep()
+    assert len(plan(2).runs) == 2
+    assert len(plan().runs) == 3  # made longer
+    assert plan(overrides=("--model.dropout=0",)).runs[0].words[-1] == "--model.dropout=0"
+    run_sweep(plan())
+    with pytest.raises(MgcError, match="another value of overrides"):
+        plan(overrides=("--model.dropout=0",))
+    Path("net.yaml").write_text("model: mfcc\n")
+    with pytest.raises(MgcError, match="another value of configurations"):
+        plan()
+    with pytest.raises(MgcError, match=r"--model\.lr: mgc sweep sets it itself"):
+        plan(overrides=("--model.lr=1",))
+    with pytest.raises(MgcError, match=r"nowhere\.yaml: No such file"):
+        Plan.prepare(Path("out"), "nowhere.yaml", (), None, 0)
+
+
+def test_a_sweep_in_processes_of_its_own(
+    tones: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(workdir)
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    data = {"root": str(tones), "sample_rate": 8000, "clip_seconds": 1.0}
+    settings = {
+        "model": {"class_path": "vgg_tagger", "init_args": {"channels": 4}},
+        "data": {"class_path": "gtzan", "init_args": data},
+        "trainer": {"accelerator": "cpu", "enable_progress_bar": False},
+    }
+    Path("net.yaml").write_text(yaml.safe_dump(settings))
+    write_sweep(parameters={"model.lr": {"values": [0.01, 0.0]}})
+    main(["sweep", "sweep.yaml", "--out=out", "--", "--trainer.max_epochs=2"])
+    table = pd.read_csv("out/runs.csv")
+    assert len(table) == 2
+    assert table[METRIC].is_monotonic_decreasing
+    best = table.iloc[0]
+    assert Path(best["checkpoint"]).is_file()
+    assert f"Its checkpoint: {best['checkpoint']}" in capsys.readouterr().out
+    logged = [read_run(folder) for folder in workdir.glob("runs/wandb/offline-run-*")]
+    assert {run["job_type"] for run in logged} == {"sweep"}
+    assert len({run["group"] for run in logged}) == 1
+    rates = {run["config"]["model"]["init_args"]["lr"]: run["summary"] for run in logged}
+    assert rates[best["model.lr"]][f"best/{METRIC}"] == pytest.approx(best[METRIC])

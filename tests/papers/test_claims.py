@@ -1,0 +1,74 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from mgc.evaluation.intervals import gain
+from mgc.evaluation.results import Results
+from mgc.papers.claims import Claim, judge, published_difference
+
+
+def results(right, tracks=None, seed=0):
+    """Results of tracks that are decided on rightly or not."""
+    names = [f"t{i}" for i in range(len(right))] if tracks is None else tracks
+    decision = np.where(np.array(right, bool), "a", "b")
+    rows = pd.DataFrame({"track": names, "seed": seed, "fold": 0, "label": "a"})
+    rows["decision"] = decision
+    return Results(rows.assign(clip=0), rows, "multiclass", ("a", "b"), {})
+
+
+ONE = Claim("x over y", ((("x", "MEL"), ("y", "MEL")),))
+TWO = Claim("x over y", ((("x", "MEL"), ("y", "MEL")), (("x", "SFM"), ("y", "SFM"))))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "verdict"),
+    [
+        ([1] * 20, [0] * 10 + [1] * 10, "confirmed"),
+        ([0] * 10 + [1] * 10, [1] * 20, "contradicted"),
+        ([0, 1] * 10, [1, 0] * 10, "open"),
+        ([1] * 20, [1] * 20, "open"),
+    ],
+)
+def test_verdicts(x, y, verdict):
+    cells = {("x", "MEL"): results(x), ("y", "MEL"): results(y)}
+    finding = judge(ONE, cells)
+    assert finding.verdict == verdict
+    assert (finding.difference, finding.interval) == gain(*cells.values())
+
+
+def test_columns_that_share_their_tracks_are_no_more_tracks():
+    x, y = results([1] * 12 + [0] * 8), results([0, 1] * 10)
+    one = judge(ONE, {("x", "MEL"): x, ("y", "MEL"): y})
+    cells = {(row, column): r for row, r in (("x", x), ("y", y)) for column in ("MEL", "SFM")}
+    two = judge(TWO, cells)
+    assert len(two.pairs) == 2
+    assert (two.tracks, two.difference, two.interval) == (20, one.difference, one.interval)
+
+
+def test_only_tracks_that_all_were_tested_on_count():
+    cells = {
+        ("x", "MEL"): results([1, 1, 0], ["a", "b", "c"]),
+        ("y", "MEL"): results([0, 1, 1], ["b", "c", "d"]),
+    }
+    finding = judge(ONE, cells)
+    assert (finding.tracks, finding.difference) == (2, 0.0)
+
+
+def test_pairs_that_are_missing_are_left_out():
+    cells = {
+        ("x", "MEL"): results([1, 1]),
+        ("y", "MEL"): results([0, 1]),
+        ("x", "SFM"): results([1]),
+    }
+    finding = judge(TWO, cells)
+    assert finding.pairs == TWO.pairs[:1]
+    assert finding.difference == 0.5
+    nothing = judge(TWO, {})
+    assert (nothing.tracks, nothing.verdict) == (0, "open")
+    alone = judge(ONE, {("x", "MEL"): results([1], ["a"]), ("y", "MEL"): results([1], ["b"])})
+    assert (len(alone.pairs), alone.tracks) == (1, 0)
+
+
+def test_published_differences_are_means():
+    accuracy = {("x", "MEL"): 70.0, ("y", "MEL"): 60.0, ("x", "SFM"): 50.0, ("y", "SFM"): 52.0}
+    assert published_difference(TWO.pairs, accuracy) == 4.0

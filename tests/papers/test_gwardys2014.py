@@ -1,0 +1,91 @@
+"""The whole experiment at tiny size, its folds in this process."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from mgc.cli import main
+from mgc.data.gtzan import GENRES
+from mgc.evaluation.paired import align
+from mgc.evaluation.tested_runs import load_run
+from mgc.papers.reproducing import describe_music
+
+CONFIG = Path(__file__).parents[2] / "configs" / "timm_finetune_gtzan.yaml"
+
+OVERRIDES = """
+    --model.backbone test_resnet --model.pretrained false --model.image_size 32
+    --model.n_fft 256 --model.hop_length 256 --model.harmonic_length 9 --model.percussive_length 9
+    --data.sample_rate 8000 --data.clip_seconds 2 --data.num_workers 0
+    --trainer.max_epochs 1 --trainer.limit_train_batches 1 --trainer.logger false
+    --trainer.accelerator cpu
+"""
+
+
+def test_ends_in_the_two_tables(folds, tones, capsys, workdir):
+    words = ["reproduce", "gwardys2014", "--root", str(tones), "--config", str(CONFIG)]
+    words += ["--out", "out", "--", *OVERRIDES.split()]
+    main(words)
+    assert [Path(fold.folder).parents[1].name for fold in folds] == [
+        "finetuned_original",
+        "finetuned_harmonic",
+        "finetuned_percussive",
+    ]
+    tables = Path("out/tables.md").read_text()
+    lines = [line.split(" | ") for line in tables.splitlines() if line.startswith("| ")]
+    published = {(line[0][2:], line[1]) for line in lines}
+    assert {("Original", "68"), ("Percussive", "65"), ("Percussive", "64")} <= published
+    assert ("Original + harmonic + percussive", "78") in published
+    assert f"of its 1000 tracks, {tones} has 0 (by name and length) among 100." in tables
+    systems = pd.read_csv("out/report/systems.csv").set_index("system")
+    assert len(systems) == 14
+    assert systems.loc["svm_all", "published"] == 0.78
+    # Alike in the paper, too: of these two components it weighs one only.
+    for column in ("accuracy", "published"):
+        merged, alone = (
+            systems.loc[f"finetuned_{name}", column]
+            for name in ("harmonic_percussive", "percussive")
+        )
+        assert merged == alone
+    # Networks and machines were tested on the same tracks, and see different pictures.
+    runs = {name: load_run(f"out/{name}", name) for name in systems.index}
+    tracks = {tuple(sorted(run.test.tracks["track"])) for run in runs.values()}
+    assert len(tracks) == 1
+    machines = [
+        runs[f"svm_{name}"].test
+        for name in ("original", "harmonic", "percussive", "all", "all_product")
+    ]
+    said = {tuple(align(test).tracks[test.outputs[0]]) for test in machines}
+    assert len(said) == 5
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ mgc ")]
+    assert [line.split()[2] for line in shown] == [
+        *["crossval"] * 3,
+        *["extract", "transfer"] * 3,
+        *["fuse"] * 8,
+    ]
+    # Given again, nothing is trained or computed again.
+    written = Path("out/original.parquet").stat().st_mtime_ns
+    main(words)
+    assert len(folds) == 3
+    assert Path("out/original.parquet").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(("tracks", "compares"), [(100, True), (99, True), (98, False)])
+def test_tells_whether_the_music_is_that_of_the_paper(tracks, compares, tmp_path):
+    for genre in GENRES:
+        (tmp_path / "genres" / genre).mkdir(parents=True)
+        for track in range(tracks):
+            path = tmp_path / "genres" / genre / f"{genre}.{track:05}.wav"
+            soundfile.write(path, np.zeros(3000), 100)
+    said = describe_music(str(tmp_path))
+    assert f"{10 * tracks} " in said
+    assert ("do not compare" not in said) == compares
+
+
+@pytest.mark.parametrize("word", ["--model.component=harmonic", "--data.root=x"])
+def test_what_it_sets_itself_is_refused(word, capsys):
+    with pytest.raises(SystemExit):
+        main(["reproduce", "gwardys2014", "--root", "x", "--config", str(CONFIG), "--", word])
+    assert "sets it itself" in capsys.readouterr().err

@@ -1,0 +1,203 @@
+"""The whole experiment at tiny size, its folds in this process."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from layouts import write_ismir2004
+
+from mgc import registry
+from mgc.checkpoint import digest_of
+from mgc.cli import main
+from mgc.core.parquet import write_parquet
+from mgc.data.gtzan import GTZAN
+from mgc.errors import MgcError
+from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import load_run
+from mgc.papers.zhang2015.folder import is_fitted
+from mgc.papers.zhang2015.reproduce import (
+    COMPETITORS,
+    options_of,
+    refuse_other_splits,
+    reproduce_zhang2015,
+)
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+OVERRIDES = """
+    --model.codebook_size 12 --model.units 8 --model.hidden 6 --model.components 4
+    --model.segment_frames 2 --model.vectors_per_word 16
+    --data.sample_rate 8000 --data.clip_seconds 3 --data.num_workers 0 --data.batch_size 8
+    --trainer.max_epochs 1 --trainer.limit_train_batches 2 --trainer.logger false
+    --trainer.accelerator cpu --trainer.enable_progress_bar false
+"""
+
+
+@pytest.fixture
+def no_plugin(monkeypatch):
+    """As where the plugin with the paper's competitors is not installed."""
+    find = registry.find
+
+    def without(kind):
+        return {name: claims for name, claims in find(kind).items() if "segment" not in name}
+
+    monkeypatch.setattr(registry, "find", without)
+
+
+def command(root, *words):
+    words = ["--root", str(root), "--configs", str(CONFIGS), "--features", "MEL", *words]
+    return ["reproduce", "zhang2015", *words, "--out", "out", "--", *OVERRIDES.split()]
+
+
+def figures(system):
+    """The cells of a row of the table that was written, after the system's name."""
+    lines = Path("out/tables.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(f"| {system} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def written(folder):
+    return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*.parquet")}
+
+
+def test_ends_in_the_table(folds, no_plugin, tones, capsys):
+    words = command(tones, "--folds", "3", "--test_folds", "1")
+    main(words)
+    names = [Path(fold.folder).parents[1].name for fold in folds]
+    assert names == ["kcnn_frozen_MEL", "kcnn_MEL", "kcnn_k1_MEL"]
+    said = capsys.readouterr().out
+    shown = [line.split()[2] for line in said.splitlines() if line.startswith("$ mgc ")]
+    machine = ["crossval", "extract", "transfer"]
+    assert shown == ["crossval", *machine, *machine]
+    assert "Left out: sparse_coding, autoencoder, dbn, whose models are not installed" in said
+
+    tables = Path("out/tables.md").read_text()
+    assert tables.strip() in said
+    assert f"of its 1000 tracks, {tones} has 0 (by name and length) among 100." in tables
+    assert "(split fold, 1 of 3 folds), 1 run." in tables
+    changed = f"Configurations were changed: `{' '.join(OVERRIDES.split())}`"
+    assert f"{changed} (kcnn_frozen, kcnn, kcnn_k1)." in tables
+    assert figures("DBN + SVM")[:2] == ["63.20", ""]
+    accuracy = {
+        system: Results.load(folder).tracks.eval("label == decision").mean()
+        for system, folder in (
+            ("KCNN (k = 5) ULT", "out/kcnn_frozen_MEL/test"),
+            ("KCNN (k = 5)", "out/kcnn_MEL/test"),
+        )
+    }
+    machines = load_run("out/svm_kcnn_MEL", "svm").test
+    accuracy["KCNN (k = 5) + SVM"] = machines.tracks.eval("label == decision").mean()
+    for system, value in accuracy.items():
+        assert figures(system)[1].startswith(f"{100 * value:.1f} (")
+    report = pd.read_csv("out/report/MEL/systems.csv").set_index("system")
+    assert report.loc["KCNN (k = 5) + SVM MEL", "published"] == 0.807
+    assert len(report) == 4
+
+    # Machines learn from the tracks that the network learned from, and are tested on the others.
+    data = GTZAN(str(tones), split="fold", folds=3, seed=0)
+    data.setup("test")
+    features = pd.read_parquet("out/svm_kcnn_MEL/seed0_fold0/features.parquet")
+    assert features.set_index("track")["split"].to_dict() == dict(
+        zip(data.tracks["track"], data.tracks["split"], strict=True)
+    )
+    tested = set(Results.load("out/kcnn_MEL/test").tracks["track"])
+    assert set(machines.tracks["track"]) == tested
+    assert len(machines.tracks) == len(tested)
+
+    # Given again, nothing is trained or computed again; what is missing is.
+    before = written("out/svm_kcnn_MEL")
+    shutil.rmtree("out/svm_kcnn_k1_MEL")
+    main(words)
+    assert len(folds) == 3
+    assert written("out/svm_kcnn_MEL") == before
+    assert len(written("out/svm_kcnn_k1_MEL")) == len(before)
+
+
+def test_given_split_in_several_runs(folds, tmp_path):
+    root = tmp_path / "ismir2004"
+    write_ismir2004(root)
+    words = ["--data", "ismir2004", "--systems", "kcnn,kcnn_svm"]
+    main(command(root, *words, "--repeats", "2"))
+    assert [(fold.seed, fold.folds) for fold in folds] == [(0, 1), (1, 1)]
+    results = Results.load("out/kcnn_MEL/test").tracks
+    assert len(results) == 2 * results["track"].nunique()
+    assert all(track.startswith("development/") for track in results["track"])
+    tables = Path("out/tables.md").read_text()
+    assert "(split given), 2 runs." in tables
+    assert "Standard deviation of our runs" in tables
+    assert "of its 1458 tracks" in tables
+    assert figures("KCNN (k = 5) + SVM")[0] == "78.29"
+    assert "(" in figures("KCNN (k = 5) + SVM")[1]
+    assert figures("KCNN (k = 5) ULT")[1] == ""
+    with pytest.raises(MgcError, match="out holds results of other genres"):
+        reproduce_zhang2015(root=str(root), systems="kcnn", configs=str(CONFIGS), out="out")
+
+
+def test_settings_of_a_model_go_where_there_are_any(install, monkeypatch, capsys):
+    code = """
+import lightning.pytorch as L
+class Codes(L.LightningModule):
+    def __init__(self, alpha: float = 1.0): ...
+"""
+    install("codes", code, made_up_codes="codes:Codes")
+    monkeypatch.setitem(COMPETITORS, "sparse_coding", "made_up_codes")
+    words = ["--model.table_lr", "2", "--model.init_args.alpha=3", "--trainer.max_epochs=1"]
+    given = options_of(["sparse_coding", "kcnn"], words)
+    assert given == {"sparse_coding": words[2:], "kcnn": [*words[:2], words[3]]}
+    assert "--model.table_lr: no setting of sparse_coding, and left out" in capsys.readouterr().out
+    # A mistake goes to all, so that training tells.
+    assert options_of(["kcnn"], ["--model.tabel_lr=2"]) == {"kcnn": ["--model.tabel_lr=2"]}
+
+
+def test_figures_of_other_tracks_or_splits_do_not_come_into_the_table(tmp_path):
+    trained = tmp_path / "kcnn_MEL"
+    words = ["--data.root=music", "--model.features=MEL", "--data.split", "fault_filtered"]
+    (trained / "test").mkdir(parents=True)
+    (trained / "crossval.json").write_text(json.dumps({"folds": 1, "overrides": words}))
+    split = ["--trainer.max_epochs", "2", "--data.init_args.split=fault_filtered"]
+    # Nothing was tested yet.
+    refuse_other_splits(tmp_path, "other", 1, split)
+    (trained / "test" / "tracks.parquet").touch()
+    refuse_other_splits(tmp_path, "music", 1, split)
+    with pytest.raises(MgcError, match=r"kcnn_MEL has another root \(music, not other\)"):
+        refuse_other_splits(tmp_path, "other", 1, split)
+    with pytest.raises(MgcError, match=r"another folds \(1, not 10\)"):
+        refuse_other_splits(tmp_path, "music", 10, split)
+    with pytest.raises(MgcError, match=r"another split .*not that of the configuration"):
+        refuse_other_splits(tmp_path, "music", 1, split[:2])
+
+
+def test_a_machine_is_of_one_checkpoint(tmp_path):
+    checkpoint = tmp_path / "best.ckpt"
+    checkpoint.write_bytes(b"weights")
+    place = tmp_path / "seed0_fold0"
+    assert not is_fitted(place, str(checkpoint))
+    source = {"checkpoint": str(checkpoint), "sha256": digest_of(str(checkpoint))}
+    write_parquet(pd.DataFrame({"track": ["a"]}), place / "predictions.parquet", {"source": source})
+    assert is_fitted(place, str(checkpoint))
+    assert not is_fitted(place, "other.ckpt")
+    checkpoint.write_bytes(b"other weights")
+    assert not is_fitted(place, str(checkpoint))
+    # Results outlive the checkpoints that they are of.
+    checkpoint.unlink()
+    assert is_fitted(place, str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--features", "MFCC"], "--features MFCC: 'MFCC' is none of MEL, SFM, SCF, ALL"),
+        (["--systems", "kcnn,vgg"], "'vgg' is none of sparse_coding"),
+        (["--systems", "dbn"], "none is left to run"),
+        (["--configs", "nowhere"], "nowhere/kcnn_frozen_gtzan.yaml: not there"),
+        (["--", "--model.init_args.features=MEL"], "sets it itself"),
+    ],
+)
+def test_wrong_settings(words, message, no_plugin, tones, capsys):
+    base = ["--root", str(tones), "--configs", str(CONFIGS)]
+    with pytest.raises(SystemExit):
+        main(["reproduce", "zhang2015", *base, *words])
+    assert message in capsys.readouterr().err
+    assert not Path("runs").exists()

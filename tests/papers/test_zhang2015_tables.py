@@ -1,0 +1,89 @@
+"""The table and the order of its rows, on made-up results."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mgc.evaluation.results import Results
+from mgc.papers.claims import published_difference
+from mgc.papers.zhang2015 import FEATURES
+from mgc.papers.zhang2015.tables import ROWS, about, claims, describe, published, table
+
+GIVEN = {"folds": 1, "split": "given"}
+
+
+def results(right, seeds=(0,), source=GIVEN):
+    """Results of 100 tracks of which so many are decided on rightly, the same in all runs."""
+    rows = pd.DataFrame({"track": [f"t{i}" for i in range(100)], "fold": 0, "label": "a"})
+    rows["decision"] = np.where(np.arange(100) < right, "a", "b")
+    rows = pd.concat([rows.assign(seed=seed) for seed in seeds], ignore_index=True)
+    return Results(rows.assign(clip=0), rows, "multiclass", ("a", "b"), dict(source))
+
+
+def cells_of(text, beginning):
+    """The cells of the line of a table that begins in a certain way."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {beginning} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_figures_stand_beside_the_papers():
+    cells = {("KCNN (k = 5)", "MEL"): results(70), ("DBN + SVM", "ALL"): results(100)}
+    text = table(cells, "gtzan")
+    assert cells_of(text, "%")[1:4] == ["MEL, paper", "MEL, ours", "SFM, paper"]
+    row = cells_of(text, "KCNN (k = 5)")
+    assert row[1] == "75.30"
+    assert row[2].startswith("70.0 (6")
+    assert row[3:] == ["50.90", "", "42.30", "", "77.60", ""]
+    assert cells_of(text, "DBN + SVM")[-2:] == ["60.90", "100.0 (100.0 to 100.0)"]
+    assert cells_of(table({}, "ismir2004"), "KCNN (k = 5) + SVM")[-2:] == ["79.68", ""]
+    assert len(text.splitlines()) == 2 + 7
+
+
+@pytest.mark.parametrize(
+    ("title", "mean"),
+    [
+        ("learned over frozen lookup tables", 7.675),  # section 4.5: 7.68
+        ("k = 5 over k = 1, both with SVM", 7.225),  # section 4.5: 7.23
+    ],
+)
+def test_claims_are_those_of_the_paper(title, mean):
+    (claim,) = [claim for claim in claims() if claim.title == title]
+    assert published_difference(claim.pairs, published("gtzan")) == pytest.approx(mean)
+
+
+def test_every_claim_is_of_figures_of_the_table():
+    known = {(row.system, feature) for row in ROWS.values() for feature in FEATURES}
+    assert len(claims()) == 9
+    assert {cell for claim in claims() for pair in claim.pairs for cell in pair} == known
+
+
+def test_order_of_rows_in_words():
+    cells = {
+        ("KCNN (k = 5) ULT", "MEL"): results(50),
+        ("KCNN (k = 5)", "MEL"): results(70),
+        ("KCNN (k = 5) + SVM", "MEL"): results(60),
+        ("Autoencoder + SVM", "MEL"): results(60),
+    }
+    text = describe(cells, "gtzan", "Some music.")
+    frozen = cells_of(text, "learned over frozen lookup tables")
+    assert frozen[1:3] == ["+13.5", "+20.0"]
+    assert frozen[4:] == ["100", "1 of 4", "confirmed so far"]
+    assert cells_of(text, "KCNN + SVM over KCNN")[-1] == "contradicted so far"
+    assert cells_of(text, "KCNN + SVM over autoencoder + SVM")[2:] == [
+        *["+0.0", "+0.0 to +0.0", "100", "1 of 4", "open so far"]
+    ]
+    # What is not there: the paper's mean over all columns.
+    missing = cells_of(text, "k = 5 over k = 1, both with SVM")
+    assert missing[1:] == ["+7.2", "", "", "", "", "not run"]
+    assert "Some music." in text
+
+
+def test_tells_what_the_figures_are_of():
+    alike = {("KCNN (k = 5)", name): results(70, (0, 1)) for name in ("MEL", "SFM")}
+    said = about(alike)
+    assert said.startswith("Ours, 2 of 28 figures: 100 test tracks (split given), 2 runs.")
+    assert "Standard deviation of our runs: 0.0 points" in said
+    folds = {"folds": 10, "split": "fold"}
+    said = about(alike | {("DBN + SVM", "MEL"): results(1, source=folds)})
+    assert "(split given), 2 runs: 2 figures; 100 test tracks (split fold, 1 of 10 folds)" in said
+    assert about({}) == "Ours: none of 28 figures yet."

@@ -1,0 +1,215 @@
+"""Runs side by side."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mgc.cli import main
+from mgc.core.markdown import markdown_table
+from mgc.errors import MgcError
+from mgc.evaluation.results import Results
+from mgc.reports.comparison import (
+    Compared,
+    Pair,
+    compare,
+    flatten,
+    from_wandb,
+    load_runs_to_compare,
+    paired_tests,
+)
+from mgc.reports.comparison import _adjust as adjust
+
+TRACKS = [f"t{i:02}" for i in range(40)]
+
+
+def results(wrong: int, tracks: list[str] = TRACKS) -> Results:
+    """A model that gets the first few tracks wrong."""
+    rows = pd.DataFrame({"track": tracks, "split": "test", "label": "a"})
+    rows["decision"] = np.where(np.arange(len(rows)) < wrong, "b", "a")
+    rows["vote"] = "a"
+    rows["probability.a"], rows["probability.b"] = 0.6, 0.4
+    clips = rows.drop(columns="vote").assign(clip=0, start=0.0)
+    return Results(clips, rows, "multiclass", ("a", "b"), {})
+
+
+def write_run(
+    name: str, wrong: int, lr: float, split: str = "s1", tracks: list[str] = TRACKS
+) -> str:
+    folder = Path("runs/mgc", name)
+    results(wrong, tracks).save(folder / "test")
+    model = {"class_path": "mgc.models.vgg.VGGTagger", "init_args": {"lr": lr, "channels": 4}}
+    logger = {"class_path": "WandbLogger", "init_args": {"version": name}}
+    config = {"model": model, "trainer": {"max_epochs": 3, "logger": logger}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    about = {"model": "vgg_tagger", "fingerprint": {"tracks": "d1", "split": split}, "git": None}
+    best = {"epoch": 2, "metrics": {"val/track_accuracy": 0.5, "val/loss": 1.0}}
+    (folder / "run.json").write_text(json.dumps({"fit": about, "best": best}))
+    return str(folder)
+
+
+def test_settings_that_differ_and_scores_with_intervals() -> None:
+    folders = [write_run("one", 10, 0.1), write_run("two", 2, 0.01)]
+    comparison = compare([run for folder in folders for run in load_runs_to_compare(folder)])
+    table = comparison.table
+    assert list(table.index) == ["one", "two"]
+    assert table["model.lr"].tolist() == ["0.1", "0.01"]
+    assert not {"model.channels", "trainer.max_epochs", "model"} & set(table)  # all alike
+    assert not [name for name in table if name.startswith("trainer.logger")]
+    # Wilson's interval of 30 of 40.
+    assert table.loc["one", "test/track_accuracy"] == "0.750 (0.598 to 0.858)"
+    assert table.loc["one", "test/track_accuracy_vote"].startswith("1.000")
+    assert table.loc["one", "val/track_accuracy"] == "0.500"
+    assert comparison.warnings == []
+    (pair,) = comparison.pairs
+    assert (pair.best, pair.other) == ("two", "one")
+    assert pair.difference is not None
+    assert pair.difference.value == pytest.approx(0.2)
+    # Eight tracks that only one gets right: 2 · 0.5⁸.
+    assert pair.p == pair.adjusted == pytest.approx(2 * 0.5**8)
+
+
+def test_results_without_settings_stand_beside_others() -> None:
+    folders = [write_run("one", 10, 0.1), write_run("two", 2, 0.1)]
+    results(5).save("fused")
+    runs = [run for folder in [*folders, "fused"] for run in load_runs_to_compare(folder)]
+    comparison = compare(runs)
+    assert [name for name in comparison.table if "/" not in name] == []
+    assert comparison.table.loc["fused", "test/track_accuracy"].startswith("0.875")
+    assert comparison.warnings == ["Not known of which data: fused."]
+    assert {pair.other: pair.reason for pair in comparison.pairs} == {"one": "", "fused": ""}
+
+
+def test_other_data_and_other_splits_are_flagged() -> None:
+    folders = [
+        write_run("one", 1, 0.1),
+        write_run("two", 2, 0.1),
+        write_run("other", 3, 0.1, "s2", TRACKS[20:]),
+        write_run("alike", 9, 0.1, "s2", TRACKS[20:]),
+    ]
+    runs = [run for folder in folders for run in load_runs_to_compare(folder)]
+    comparison = compare(runs)
+    assert comparison.warnings == [
+        "The splits differ: the same tracks are divided otherwise in other, alike."
+    ]
+    pairs = {pair.other: pair for pair in comparison.pairs}
+    assert pairs["two"].reason == ""
+    assert "not tested" in pairs["other"].reason
+    assert "is in one only (20 such tracks)" in pairs["other"].reason
+    # Those of the other split are tested among themselves.
+    assert pairs["alike"].best == "other"
+    assert pairs["alike"].p == pytest.approx(2 * 0.5**6)
+    runs[1].data["tracks"] = "d2"
+    assert "tracks or labels are not those of the others in two" in compare(runs).warnings[0]
+
+
+def test_repeated_tests_of_a_track_are_no_new_tracks() -> None:
+    def repeated(wrong: int) -> Results:
+        once = results(wrong)
+        for name in ("tracks", "clips"):
+            rows = getattr(once, name).drop(columns="split").assign(fold=0)
+            setattr(once, name, pd.concat([rows.assign(seed=seed) for seed in (0, 1, 2)]))
+        return once
+
+    runs = [Compared("a", results=repeated(0)), Compared("b", results=repeated(4))]
+    (pair,) = paired_tests(runs)
+    assert pair.p == pytest.approx(2 * 0.5**4)
+
+
+def test_p_is_adjusted_to_the_number_of_tests() -> None:
+    """Holm's method: 3 · 0.01, 2 · 0.02 and 0.03, which may not be less than the one before."""
+    pairs = [Pair("x", "a", p=0.03), Pair("x", "b", p=0.01), Pair("x", "c", p=0.02), Pair("x", "d")]
+    assert [pair.adjusted for pair in adjust(pairs)] == pytest.approx([0.04, 0.03, 0.04, None])
+
+
+def test_a_sweep_is_its_runs() -> None:
+    Path("sweep").mkdir()
+    Path("sweep/sweep.json").write_text("{}")
+    with pytest.raises(MgcError, match="no run of this sweep is finished"):
+        load_runs_to_compare("sweep")
+    for number, lr in ((10, 0.1), (2, 0.2)):
+        folder = write_run(f"s-{number}", number, lr)
+        Path(f"sweep/run{number}").mkdir()
+        Path(f"sweep/run{number}/result.json").write_text(json.dumps({"run_folder": folder}))
+    assert [run.name for run in load_runs_to_compare("sweep")] == ["sweep run2", "sweep run10"]
+
+
+def wandb_run(name: str, lr: float, **summary: Any) -> SimpleNamespace:
+    """A run as W&B's API gives it."""
+    about = {"model": "vgg_tagger", "fingerprint": {"tracks": "d", "split": "s"}}
+    about["fingerprint"]["sizes"] = {"test": 100}  # type: ignore[index]
+    model = {"class_path": "mgc.models.vgg.VGGTagger", "init_args": {"lr": lr}}
+    config = {"about": about, "model": model, "model_summary": f"of {name}"}
+    return SimpleNamespace(name=name, config=config, summary=summary, job_type="fit")
+
+
+def test_runs_of_wandb() -> None:
+    single = {"test/track_accuracy": 0.5, "best/val/track_accuracy": 0.6, "best/epoch": 3}
+    folds = {
+        "test/track_accuracy": 0.7,
+        "crossval/accuracy/low": 0.6,
+        "crossval/accuracy/high": 0.8,
+    }
+    report = SimpleNamespace(name="report", config={}, summary={}, job_type="report")
+    runs = from_wandb([wandb_run("a", 0.1, **single), wandb_run("b", 0.2, **folds), report])
+    table = compare(runs).table
+    # Wilson's interval of 50 of 100.
+    assert table["test/track_accuracy"].to_list() == [
+        "0.500 (0.404 to 0.596)",
+        "0.700 (0.600 to 0.800)",
+    ]
+    assert table["val/track_accuracy"].to_list() == ["0.600", "-"]
+    assert table["model.lr"].to_list() == ["0.1", "0.2"]
+    assert "model_summary" not in table
+
+
+def test_names_of_settings() -> None:
+    config = {
+        "model": {"class_path": "mgc.models.vgg.VGGTagger", "init_args": {"lr": 1, "x": {"y": 2}}},
+        "trainer": {"max_epochs": 3, "default_root_dir": "runs"},
+        "optimizer": {"class_path": "torch.optim.Adam"},
+    }
+    assert flatten(config) == {
+        "model": "vgg_tagger",
+        "model.lr": 1,
+        "model.x.y": 2,
+        "trainer.max_epochs": 3,
+        "optimizer": "torch.optim.Adam",
+    }
+
+
+def test_a_table_for_markdown() -> None:
+    frame = pd.DataFrame({"a": ["1|2", "x"]}, index=["one", "two"])
+    assert markdown_table(frame).splitlines() == [
+        "|     | a    |",
+        "| --- | ---- |",
+        "| one | 1\\|2 |",
+        "| two | x    |",
+    ]
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [write_run(f"run <{number}>", number, number / 10) for number in range(1, 4)]
+    main(["compare", *folders, "--out", "out"])
+    said = capsys.readouterr().out
+    assert "| test/track_accuracy " in said
+    assert Path("out/compare.md").read_text() in said
+    page = Path("out/compare.html").read_text()
+    assert "run &lt;1&gt;" in page
+    assert "run <1>" not in page
+    assert pd.read_csv("out/compare.csv", index_col="run")["model.lr"].tolist() == [0.1, 0.2, 0.3]
+
+    monkeypatch.setenv("HOME", "nobody")  # whose .netrc has no key
+    for words, message in (
+        ([folders[0]], "1 run to compare: give two or more"),
+        (["no/where/at/all", folders[0]], "nothing to compare. Give the folder of a run"),
+        (["entity/project", folders[0]], "no such folder, and as a project of W&B: nobody is"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["compare", *words])
+        assert message in capsys.readouterr().err
