@@ -17,8 +17,11 @@ from mgc.errors import MgcError
 GROUPS = {"model": "mgc.models", "data": "mgc.data"}
 
 
-#: Names by which plugins require mgc: the distribution's, and the one that it had before.
-NAMES = (mgc.DISTRIBUTION, "mgc")
+#: Name of another project on the package index, by which plugins required mgc in the past.
+FORMER_NAME = "mgc"
+
+#: Names by which plugins require mgc.
+NAMES = (mgc.DISTRIBUTION, FORMER_NAME)
 
 
 class RegistryError(MgcError):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import StandardScaler
 
+import mgc
 from mgc.cli import main
 from mgc.evaluation.projection import project as make_projection
 from mgc.evaluation.tables import FeatureTable
@@ -160,4 +161,4 @@ def test_umap_is_optional(workdir, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(SystemExit):
         project("one.parquet", "--method", "umap")
-    assert "pip install 'mgc[umap]'" in capsys.readouterr().err
+    assert f"pip install '{mgc.DISTRIBUTION}[umap]'" in capsys.readouterr().err
