@@ -45,3 +45,20 @@ lock: install
 
 clean:
 	rm -rf $(VENV) data/synthetic
+
+.PHONY: dist test-wheel
+
+# Builds the source distribution, and from it the wheel.
+dist: install
+	rm -rf dist mgc_lightning.egg-info
+	$(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir dist
+
+# Installs the wheel and the locked versions in a new environment, and runs every command from an
+# empty folder.
+test-wheel: dist
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && python="$$folder/bin/python" \
+	  && $(BIN)/uv venv --quiet --clear --python $(BIN)/python "$$folder" \
+	  && { $(BIN)/uv pip sync --python "$$python" --require-hashes --compile-bytecode --offline --quiet $(LOCK) 2>/dev/null \
+	       || $(BIN)/uv pip sync --python "$$python" --require-hashes --compile-bytecode --quiet $(LOCK); } \
+	  && $(BIN)/uv pip install --python "$$python" --no-deps --compile-bytecode --offline --quiet dist/*.whl \
+	  && MGC_COMMAND="$$folder/bin/mgc" $(BIN)/pytest tests/test_wheel.py

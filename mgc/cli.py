@@ -35,7 +35,7 @@ class Command:
 
 #: Lightning's own commands, all run by :mod:`mgc.training.cli`.
 TRAINING = {
-    "fit": "Train a model: mgc fit --config configs/vgg_gtzan.yaml --data.root PATH",
+    "fit": "Train a model: mgc fit --config vgg_gtzan --data.root PATH",
     "validate": "Measure a checkpoint on the validation split",
     "test": "Measure a checkpoint on the test split: mgc test --ckpt_path PATH",
     "predict": "Write probabilities for all tracks: mgc predict --ckpt_path PATH",
@@ -44,6 +44,9 @@ TRAINING = {
 COMMANDS = {
     "list": Command(
         "mgc.commands.list:list_components", "Models and data sets, and their packages"
+    ),
+    "configs": Command(
+        "mgc.commands.configs:configs", "Configurations to train with: list them, or print one"
     ),
     "doctor": Command("mgc.commands.doctor:doctor", "What is installed, and what is wrong with it"),
     "new-plugin": Command(
@@ -152,7 +155,8 @@ def run(argv: list[str]) -> None:
 def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> None:
     """Parse a function's arguments from words and call it.
 
-    A first parameter without default is positional, and takes one word or more if it is a list.
+    A first parameter without default is positional, and takes one word or more if it is a list. A
+    positional-only one with a default may be left out.
     All others are options, with dashes or underscores in their names; ``--flag`` alone means true.
     Words after ``--`` are passed on as they are to a function that takes ``*words``.
 
@@ -171,7 +175,9 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
         if "--" in argv:
             argv, passed_on = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
     positional = [
-        p for p in parameters[:1] if p.default is p.empty and p.kind is not p.KEYWORD_ONLY
+        p
+        for p in parameters[:1]
+        if p.kind is p.POSITIONAL_ONLY or (p.default is p.empty and p.kind is not p.KEYWORD_ONLY)
     ]
     if not argv and all(p.default is not p.empty for p in parameters):
         # Nothing to parse, and jsonargparse takes longer to import than mgc list may take.
@@ -184,11 +190,13 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
     )
     for parameter in positional:
         kind, several = parameter.annotation, get_origin(parameter.annotation) is list
+        optional = parameter.default is not parameter.empty
         parser.add_argument(
             parameter.name,
             type=get_args(kind)[0] if several else kind,
-            nargs="+" if several else None,
+            nargs="+" if several else "?" if optional else None,
             help=_help(function, parameter),
+            **({"default": parameter.default} if optional else {}),
         )
     parser.add_function_arguments(function, skip={p.name for p in positional}, as_positional=False)
     flags = {p.name for p in parameters if p.annotation is bool}

@@ -59,15 +59,16 @@ def doctor() -> None:
 def unmet(dist: Distribution) -> Iterator[str]:
     """Find the requirements of a package that the installed packages do not meet.
 
-    Its requirement of mgc is left to :func:`mgc.registry.load_claim`.
+    The version of mgc that it requires is left to :func:`mgc.registry.load_claim`.
 
     Args:
         dist: An installed package.
 
     Yields:
-        What is missing or of another version, in a line.
+        What is missing, of another version or of another project, in a line.
     """
     from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
 
     for text in dist.requires or []:
         try:
@@ -76,7 +77,15 @@ def unmet(dist: Distribution) -> Iterator[str]:
             yield f"its requirement {text!r} cannot be understood"
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if requirement.name in registry.NAMES or not applies:
+        if not applies:
+            continue
+        name = canonicalize_name(requirement.name)
+        if name == registry.FORMER_NAME:
+            yield (
+                f"requires '{requirement.name}', which is another project on the package index; "
+                f"require {mgc.DISTRIBUTION}{registry.mgc_versions(dist)}"
+            )
+        if name in registry.NAMES:
             continue
         try:
             found = version(requirement.name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from mgc.configurations import read_configuration
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
@@ -36,7 +37,7 @@ class Experiment:
 
     Attributes:
         folder: Where everything goes.
-        config: YAML file as for ``mgc fit``.
+        config: Configuration as for ``mgc fit``, a file or the name of a shipped one.
         folds: All folds, of all seeds.
     """
 
@@ -52,7 +53,7 @@ class Experiment:
 
         Args:
             folder: Where everything goes; it is made.
-            config: YAML file as for ``mgc fit``.
+            config: Configuration as for ``mgc fit``, a file or the name of a shipped one.
             overrides: Options of ``mgc fit`` that change the configuration.
             folds: Number of folds of each seed; 1 is the split that the configuration names.
             seeds: Seeds of the splits and of training.
@@ -70,10 +71,7 @@ class Experiment:
             name = option_name(word)
             if name in reserved:
                 raise MgcError(f"--{name}: mgc crossval sets it itself. Leave it out.")
-        try:
-            text = Path(config).read_text()
-        except OSError as error:
-            raise MgcError(f"{config}: {error.strerror}.") from error
+        text = read_configuration(config)
         settings: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
         patterns = (f"seed*/fold*/{name}" for name in (LAST, *STAGES))
         begun = any(next(folder.glob(pattern), None) for pattern in patterns)

@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from mgc.configurations import read_configuration
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.experiments.plan_file import keep_plan
 from mgc.experiments.processes import LOG, last_words, run_parts, start_module
-from mgc.experiments.sweep_space import Settings, Sweep, config_paths
+from mgc.experiments.sweep_space import Settings, Sweep, config_names
 
 #: What a run came to, in its folder.
 RESULT = "result.json"
@@ -96,7 +97,7 @@ class Plan:
 
         Args:
             folder: Where everything goes; it is made.
-            path: File with the sweep.
+            path: File with the sweep, or the name of a shipped one.
             overrides: Options of ``mgc fit`` that follow those of the sweep.
             count: Number of runs, see :meth:`mgc.experiments.sweep_space.Sweep.settings`.
             seed: Seed of random settings.
@@ -104,7 +105,7 @@ class Plan:
         Raises:
             MgcError: If a setting is wrong, or the folder holds another sweep.
         """
-        text = _read(path)
+        text = read_configuration(path, sweep=True)
         sweep = Sweep.parse(text, path)
         for word in overrides:
             name = word.partition("=")[0].removeprefix("--")
@@ -113,7 +114,9 @@ class Plan:
         settings = sweep.settings(count, seed)
         said: dict[str, Any] = {
             "sweep": text,
-            "configurations": {str(file): _read(file) for file in config_paths(sweep.command)},
+            "configurations": {
+                name: read_configuration(name) for name in config_names(sweep.command)
+            },
             "overrides": list(overrides),
             "seed": seed,
         }
@@ -204,11 +207,3 @@ def table_of(plan: Plan) -> pd.DataFrame:
     return table.sort_values(
         plan.sweep.metric, ascending=not plan.sweep.maximize, kind="stable", ignore_index=True
     )
-
-
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
-        raise MgcError(f"{path}: {reason}.") from error

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from lightning.pytorch.utilities.model_summary import summarize
 import mgc
 from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
+from mgc.configurations import find_configuration
 from mgc.core.launching import errors_of_processes
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
@@ -57,6 +59,9 @@ WANDB = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
     "init_args": {"project": "mgc", "save_dir": RUNS},
 }
+
+#: Options that take a configuration.
+CONFIG_OPTIONS = ("--config", "-c")
 
 #: What a model may ask for, and the data tells.
 LINKED = ("num_classes", "task", "sample_rate")
@@ -131,7 +136,7 @@ class MgcCLI(LightningCLI):
         """Parse configuration files with :func:`load_config`."""
         set_loader(MODE, load_config, exceptions=(yaml.YAMLError, RegistryError))
         names = "; ".join(f"--{kind}: {', '.join(registry.find(kind))}" for kind in GROUPS)
-        kwargs.setdefault("dump_header", [f"mgc=={mgc.__version__}"])
+        kwargs.setdefault("dump_header", [f"{mgc.DISTRIBUTION}=={mgc.__version__}"])
         parser = Parser(parser_mode=MODE, epilog=names, **kwargs)
         parser.add_argument("-c", "--config", action="config", help="YAML file with settings.")
         return parser
@@ -142,12 +147,13 @@ class MgcCLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Turn short names on the command line into class paths."""
+        """Turn short names on the command line into class paths and files."""
         if not isinstance(args, list):
             raise TypeError("Give the words of a command line.")
-        for path in _values(args, "--config", "-c"):
+        args = expand_arguments(args)
+        for path in _values(args, *CONFIG_OPTIONS):
             _check_yaml(path)
-        self.config = parser.parse_args(expand_arguments(args))
+        self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
         """Keep the configuration as given.
@@ -318,24 +324,29 @@ def expand_names(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand_arguments(args: list[str]) -> list[str]:
-    """Put class paths in place of short names in ``--model NAME``, ``--model=NAME`` and friends.
+    """Put class paths and files in place of names in ``--model NAME``, ``--config=NAME`` and such.
 
     Args:
         args: Words of a command line.
 
     Returns:
         The words, changed.
+
+    Raises:
+        MgcError: If a name is unknown.
     """
-    options = {
-        f"--{kind}{suffix}": kind for kind in GROUPS for suffix in ("", ".class_path", ".help")
-    }
+    options: dict[str, Callable[[str], str]] = {
+        f"--{kind}{suffix}": partial(_class_path, kind)
+        for kind in GROUPS
+        for suffix in ("", ".class_path", ".help")
+    } | dict.fromkeys(CONFIG_OPTIONS, _config_path)
     expanded: list[str] = []
     for arg in args:
         option, equals, value = arg.partition("=")
-        if option in options and equals and value.isidentifier():
-            expanded.append(f"{option}={registry.class_path(options[option], value)}")
-        elif expanded and expanded[-1] in options and arg.isidentifier():
-            expanded.append(registry.class_path(options[expanded[-1]], arg))
+        if option in options and equals:
+            expanded.append(f"{option}={options[option](value)}")
+        elif expanded and expanded[-1] in options:
+            expanded.append(options[expanded[-1]](arg))
         else:
             expanded.append(arg)
     return expanded
@@ -394,6 +405,15 @@ def _go_on_in_run_folder(trainer: Namespace, job: str, ckpt: str | None) -> None
     stage_beside_runs(str(settings.get("save_dir") or RUNS))
 
 
+def _class_path(kind: str, name: str) -> str:
+    """Class path of a short name; anything else as it is."""
+    return registry.class_path(kind, name) if name.isidentifier() else name
+
+
+def _config_path(name: str) -> str:
+    return str(find_configuration(name))
+
+
 def _values(args: list[str], *options: str) -> list[str]:
     """What an option is given on a command line, each time."""
     words = [word for arg in args for word in (arg.split("=", 1) if arg[:2] == "--" else [arg])]
@@ -413,7 +433,7 @@ def _check_yaml(path: str) -> None:
 def _with_saved_config(args: list[str]) -> list[str]:
     """Use the configuration saved beside a checkpoint, where a command names no other."""
     paths = _values(args, "--ckpt_path")
-    if args[0] == "fit" or not paths or _values(args, "-c", "--config", "--model", "--data"):
+    if args[0] == "fit" or not paths or _values(args, *CONFIG_OPTIONS, "--model", "--data"):
         return args
     path = _newest(paths[-1]) if paths[-1] in ("best", "last") else paths[-1]
     saved = Path(path).parent.parent / CONFIG

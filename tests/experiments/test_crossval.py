@@ -294,7 +294,7 @@ def test_wrong_settings(
 def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["crossval", "--config", "none.yaml"])
-    assert "none.yaml: No such file or directory." in capsys.readouterr().err
+    assert "none.yaml: no such file or shipped configuration." in capsys.readouterr().err
 
 
 class Forked:

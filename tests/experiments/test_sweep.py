@@ -112,7 +112,7 @@ def test_another_sweep_is_not_mixed_in(started: list[int]) -> None:
         plan()
     with pytest.raises(MgcError, match=r"--model\.lr: mgc sweep sets it itself"):
         plan(overrides=("--model.lr=1",))
-    with pytest.raises(MgcError, match=r"nowhere\.yaml: No such file"):
+    with pytest.raises(MgcError, match=r"nowhere\.yaml: no such file"):
         Plan.prepare(Path("out"), "nowhere.yaml", (), None, 0)
 
 
