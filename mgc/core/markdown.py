@@ -25,17 +25,21 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 
 def scores_table(frame: pd.DataFrame) -> str:
-    """A table in Markdown."""
+    """Write a table in Markdown.
+
+    Args:
+        frame: Table of text and numbers, which get three decimals; NaN is left empty.
+    """
     head = [str(frame.index.name or ""), *map(str, frame.columns)]
     rows = [head, ["---"] * len(head)]
     rows += [
-        [str(name), *map(score_cell, row)]
+        [str(name), *map(_cell, row)]
         for name, row in zip(frame.index, frame.to_numpy(object), strict=True)
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def score_cell(value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if np.isnan(value) else f"{value:.3f}"
     return str(value)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from mgc.core.lightning_internals import launched_processes
+
 #: What asks a command to stop.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -129,7 +131,7 @@ class Signals:
         """Send a signal to the launched processes; tell whether this one only waits for them."""
         if os.getpid() != self._pid:  # this is one of them
             return False
-        running = [p for p in getattr(self._launcher, "procs", ()) if _runs(p)]
+        running = [p for p in launched_processes(self._launcher) if _runs(p)]
         for process in running:
             os.kill(process.pid, signum)
         return any(hasattr(process, "is_alive") for process in running)

@@ -15,7 +15,8 @@ from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
-from mgc.experiments.fold_run import LAST, STAGES, Fold
+from mgc.experiments.child_run import LAST
+from mgc.experiments.fold_run import STAGES, Fold
 from mgc.experiments.overrides import option_name
 from mgc.experiments.plan_file import keep_plan
 from mgc.experiments.processes import LOG, last_words, run_parts, start_module

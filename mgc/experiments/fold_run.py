@@ -5,7 +5,6 @@ writes the results of the best checkpoint there, ``validate`` and ``test``.
 """
 
 import json
-import logging
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -15,18 +14,11 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mgc.core.stopping import signals
-from mgc.core.terminal import RESUME, told_in_one_line
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
+from mgc.experiments.child_run import LAST, ChildCLI, fit, run_child
 from mgc.runs.folder import CONFIG, RECORD, run_folder
-from mgc.runs.tracking import set_wandb_run
-from mgc.training import cli as training
-from mgc.training.interruption import KeepLast
-
-#: Name of the checkpoint that an unfinished fold goes on from.
-LAST = "last_epoch.ckpt"
 
 #: Lightning's stages that leave results, in this order.
 STAGES = ("validate", "test")
@@ -104,7 +96,7 @@ class CheckFolds(Callback):
                 raise MgcError(f"The data set comes with {given} folds: set --folds {given}.")
 
 
-class FoldCLI(training.MgcCLI):
+class FoldCLI(ChildCLI):
     """A fit whose split and W&B run are those of a fold."""
 
     def __init__(self, fold: Fold, **kwargs: Any) -> None:
@@ -115,10 +107,17 @@ class FoldCLI(training.MgcCLI):
             **kwargs: Arguments of :class:`mgc.training.cli.MgcCLI`.
         """
         self.fold = fold
-        super().__init__(**kwargs)
+        run = {
+            "group": fold.group,
+            "name": f"{fold.group} {fold.name}",
+            # The same run of W&B goes on where an unfinished fold does.
+            "id": f"{fold.group}-{fold.seed}-{fold.fold}",
+            "job_type": "fold",
+        }
+        super().__init__(fold.folder, run, **kwargs)
 
     def before_instantiate_classes(self) -> None:
-        """Set the kind of split and name the W&B run, whatever the configuration says of them.
+        """Set the kind of split, whatever the configuration says of it.
 
         Raises:
             MgcError: If a single split is asked for, and the configuration's is one of folds.
@@ -133,21 +132,12 @@ class FoldCLI(training.MgcCLI):
             )
         if self.fold.folds > 1 and not split.startswith("fold"):
             config.data.init_args["split"] = "fold"
-        set_wandb_run(
-            config.trainer.get("logger"),
-            group=self.fold.group,
-            name=f"{self.fold.group} {self.fold.name}",
-            # The same run of W&B goes on where an unfinished fold does.
-            id=f"{self.fold.group}-{self.fold.seed}-{self.fold.fold}",
-            job_type="fold",
-        )
         super().before_instantiate_classes()
 
     def before_fit(self) -> None:
         """Add what every fold needs, after the callbacks of the configuration."""
-        callbacks = [c for c in self.trainer.callbacks if not isinstance(c, KeepLast)]  # type: ignore[attr-defined]
-        last = KeepLast(Path(self.fold.folder, LAST))
-        self.trainer.callbacks = [*callbacks, CheckFolds(self.fold.folds), last]  # type: ignore[attr-defined]
+        self.trainer.callbacks.append(CheckFolds(self.fold.folds))  # type: ignore[attr-defined]
+        super().before_fit()
 
     def after_fit(self) -> None:
         """Measure the best checkpoint on the validation and the test fold.
@@ -188,16 +178,8 @@ def run_fold(fold: Fold) -> None:
     Raises:
         MgcError: If a setting is wrong, or the data set comes with another number of folds.
     """
-    last = Path(fold.folder, LAST)
-    training.main(
-        [
-            *("fit", "--config", fold.config, *fold.overrides),
-            *fold.options,
-            f"--trainer.default_root_dir={fold.folder}",
-            *([f"--ckpt_path={last}"] if last.is_file() else []),
-        ],
-        partial(FoldCLI, fold),
-    )
+    words = ["--config", fold.config, *fold.overrides, *fold.options]
+    fit(fold.folder, words, partial(FoldCLI, fold))
 
 
 def main(folder: str) -> None:
@@ -209,9 +191,7 @@ def main(folder: str) -> None:
     Raises:
         SystemExit: As :func:`mgc.cli.main` tells.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    with told_in_one_line(RESUME), signals.handled():
-        run_fold(Fold.read(folder))
+    run_child(lambda: run_fold(Fold.read(folder)))
 
 
 if __name__ == "__main__":

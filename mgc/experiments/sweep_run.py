@@ -5,26 +5,20 @@ writes there what it came to.
 """
 
 import json
-import logging
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mgc.core.stopping import signals
-from mgc.core.terminal import RESUME, told_in_one_line
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.experiments.fold_run import LAST
+from mgc.experiments.child_run import LAST, ChildCLI, fit, run_child
 from mgc.experiments.sweep import RESULT, SweepRun
 from mgc.runs.folder import run_folder
 from mgc.runs.record import read_record
-from mgc.runs.tracking import set_wandb_run
-from mgc.training import cli as training
-from mgc.training.interruption import KeepLast
 
 
-class SweepCLI(training.MgcCLI):
+class SweepCLI(ChildCLI):
     """A fit whose W&B run is one of a sweep."""
 
     def __init__(self, run: SweepRun, **kwargs: Any) -> None:
@@ -35,24 +29,14 @@ class SweepCLI(training.MgcCLI):
             **kwargs: Arguments of :class:`mgc.training.cli.MgcCLI`.
         """
         self.run = run
-        super().__init__(**kwargs)
-
-    def before_instantiate_classes(self) -> None:
-        """Name the W&B run."""
-        set_wandb_run(
-            self.config[self.subcommand].trainer.get("logger"),
-            group=self.run.group,
-            name=f"{self.run.group} {self.run.name}",
+        wandb = {
+            "group": run.group,
+            "name": f"{run.group} {run.name}",
             # The same run of W&B goes on where an unfinished one does.
-            id=f"{self.run.group}-{self.run.number}",
-            job_type="sweep",
-        )
-        super().before_instantiate_classes()
-
-    def before_fit(self) -> None:
-        """Keep what to go on from where the process that starts the runs finds it."""
-        callbacks = [c for c in self.trainer.callbacks if not isinstance(c, KeepLast)]  # type: ignore[attr-defined]
-        self.trainer.callbacks = [*callbacks, KeepLast(Path(self.run.folder, LAST))]  # type: ignore[attr-defined]
+            "id": f"{run.group}-{run.number}",
+            "job_type": "sweep",
+        }
+        super().__init__(run.folder, wandb, **kwargs)
 
     def after_fit(self) -> None:
         """Write what the run came to.
@@ -92,14 +76,7 @@ def run_one(run: SweepRun) -> None:
     Raises:
         MgcError: If a setting is wrong.
     """
-    last = Path(run.folder, LAST)
-    training.main(
-        [
-            *("fit", *run.words, f"--trainer.default_root_dir={run.folder}"),
-            *([f"--ckpt_path={last}"] if last.is_file() else []),
-        ],
-        partial(SweepCLI, run),
-    )
+    fit(run.folder, run.words, partial(SweepCLI, run))
 
 
 def main(folder: str) -> None:
@@ -111,9 +88,7 @@ def main(folder: str) -> None:
     Raises:
         SystemExit: As :func:`mgc.cli.main` tells.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    with told_in_one_line(RESUME), signals.handled():
-        run_one(SweepRun.read(folder))
+    run_child(lambda: run_one(SweepRun.read(folder)))
 
 
 if __name__ == "__main__":

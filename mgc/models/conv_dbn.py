@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgc import checkpoint
+from mgc.core.lightning_internals import epochs_begun
 from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
@@ -229,10 +230,7 @@ class ConvDBN(MusicModel):
                     f"{tuple(own[name].shape)}. Set maps, width and joint_width as in pretraining."
                 )
         self.net.load_state_dict(layers)
-        # `epoch` itself counts one more in checkpoints that are written when an epoch is over.
-        progress = found.get("loops", {}).get("fit_loop", {}).get("epoch_progress", {})
-        epochs = progress.get("current", {}).get("started", 0)
-        if epochs <= found.get(checkpoint.HYPER, {}).get("first_epochs", 0):
+        if epochs_begun(found) <= found.get(checkpoint.HYPER, {}).get("first_epochs", 0):
             log.warning("%s: the joint layer has learnt nothing yet.", self.weights)
         if self.start == "matched":
             self.net.match()

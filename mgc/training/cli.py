@@ -2,19 +2,16 @@
 
 import inspect
 import logging
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jsonargparse import Namespace, get_loader, set_loader
+from jsonargparse import set_loader
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -31,8 +28,8 @@ from lightning.pytorch.utilities.model_summary import summarize
 import mgc
 from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
-from mgc.configurations import find_configuration
 from mgc.core.launching import errors_of_processes
+from mgc.core.lightning_internals import KeepConfiguration
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
 from mgc.data.base import MusicDataModule
@@ -42,12 +39,14 @@ from mgc.evaluation.run_report import TestReport
 from mgc.models.adapt import complete
 from mgc.registry import GROUPS, RegistryError
 from mgc.runs.folder import CONFIG, RUNS, run_folder
-from mgc.runs.tracking import EndWandbRun, one_wandb_run, stage_beside_runs, use_wandb_offline
+from mgc.runs.tracking import EndWandbRun, one_wandb_run, use_wandb_offline
 from mgc.training.batches import TellStep
 from mgc.training.checkpoint_io import AtomicCheckpointIO
 from mgc.training.divergence import StopOnDivergence
 from mgc.training.interruption import KeepLast
+from mgc.training.names import CONFIG_OPTIONS, expand_arguments, load_config
 from mgc.training.reproducibility import SeedSteps
+from mgc.training.resuming import find_newest, go_on_in_run_folder, option_values, with_saved_config
 from mgc.training.run_record import RecordRun
 
 log = logging.getLogger(__name__)
@@ -59,9 +58,6 @@ WANDB = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
     "init_args": {"project": "mgc", "save_dir": RUNS},
 }
-
-#: Options that take a configuration.
-CONFIG_OPTIONS = ("--config", "-c")
 
 #: What a model may ask for, and the data tells.
 LINKED = ("num_classes", "task", "sample_rate")
@@ -113,7 +109,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                 ],
             },
             parser_kwargs={"version": mgc.__version__},
-            args=_with_saved_config(args),
+            args=with_saved_config(args),
         )
 
 
@@ -129,7 +125,7 @@ class Parser(LightningArgumentParser):
         raise MgcError(_reason(message)) from ex
 
 
-class MgcCLI(LightningCLI):
+class MgcCLI(KeepConfiguration, LightningCLI):
     """LightningCLI that takes short names and tells the model about the data."""
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -151,16 +147,9 @@ class MgcCLI(LightningCLI):
         if not isinstance(args, list):
             raise TypeError("Give the words of a command line.")
         args = expand_arguments(args)
-        for path in _values(args, *CONFIG_OPTIONS):
+        for path in option_values(args, *CONFIG_OPTIONS):
             _check_yaml(path)
         self.config = parser.parse_args(args)
-
-    def _parse_ckpt_path(self) -> None:
-        """Keep the configuration as given.
-
-        Lightning 2.6 replaces the whole model section, even its class, by the hyperparameters of
-        ``--ckpt_path``, in silence (Lightning pull request 21455).
-        """
 
     def before_instantiate_classes(self) -> None:
         """Check what can be checked before anything is built."""
@@ -176,7 +165,7 @@ class MgcCLI(LightningCLI):
             )
         path = config.get("ckpt_path")
         if path in ("best", "last"):
-            path = config.ckpt_path = _newest(path)
+            path = config.ckpt_path = find_newest(path)
         self.about: dict[str, Any] = {}
         if path:
             self.about = checkpoint.read(path).get(checkpoint.KEY, {})
@@ -191,7 +180,7 @@ class MgcCLI(LightningCLI):
                 f"mgc {self.subcommand} needs a trained model: give --ckpt_path PATH, or best or "
                 "last for the newest run."
             )
-        _go_on_in_run_folder(config.trainer, str(self.subcommand), path)
+        go_on_in_run_folder(config.trainer, str(self.subcommand), path)
 
     def instantiate_classes(self) -> None:
         """Build everything, then check that the checkpoint fits the data."""
@@ -285,73 +274,6 @@ class SaveConfig(SaveConfigCallback):
                 logger.experiment.config.update(settings, allow_val_change=True)
 
 
-def load_config(stream: str) -> Any:
-    """Load YAML, with class paths for short names.
-
-    Args:
-        stream: Text of a configuration.
-
-    Returns:
-        The configuration.
-    """
-    value = get_loader("yaml")(stream)
-    return expand_names(value) if isinstance(value, dict) else value
-
-
-def expand_names(config: dict[str, Any]) -> dict[str, Any]:
-    """Put class paths in place of short names.
-
-    Args:
-        config: A whole configuration, or one section of it.
-
-    Returns:
-        The same configuration, changed in place.
-    """
-    for key, value in config.items():
-        if key in GROUPS:
-            if isinstance(value, str) and value.isidentifier():
-                config[key] = registry.class_path(key, value)
-            elif isinstance(value, dict) and str(value.get("class_path", "")).isidentifier():
-                value["class_path"] = registry.class_path(key, value["class_path"])
-        elif key in LightningCLI.subcommands() and isinstance(value, dict):
-            expand_names(value)
-        elif key == "class_path" and isinstance(value, str):
-            # The section is a file of its own: `--model model.yaml`.
-            for kind in GROUPS:
-                if value in registry.find(kind):
-                    config[key] = registry.class_path(kind, value)
-    return config
-
-
-def expand_arguments(args: list[str]) -> list[str]:
-    """Put class paths and files in place of names in ``--model NAME``, ``--config=NAME`` and such.
-
-    Args:
-        args: Words of a command line.
-
-    Returns:
-        The words, changed.
-
-    Raises:
-        MgcError: If a name is unknown.
-    """
-    options: dict[str, Callable[[str], str]] = {
-        f"--{kind}{suffix}": partial(_class_path, kind)
-        for kind in GROUPS
-        for suffix in ("", ".class_path", ".help")
-    } | dict.fromkeys(CONFIG_OPTIONS, _config_path)
-    expanded: list[str] = []
-    for arg in args:
-        option, equals, value = arg.partition("=")
-        if option in options and equals:
-            expanded.append(f"{option}={options[option](value)}")
-        elif expanded and expanded[-1] in options:
-            expanded.append(options[expanded[-1]](arg))
-        else:
-            expanded.append(arg)
-    return expanded
-
-
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
     """Turn what Lightning says of wrong settings and unfit weights into errors of mgc.
@@ -381,45 +303,6 @@ def tuple_of(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _go_on_in_run_folder(trainer: Namespace, job: str, ckpt: str | None) -> None:
-    """Let a run that starts from a checkpoint go on in the checkpoint's folder and W&B run.
-
-    A resumed fit then knows the best score so far, and a test's results lie beside the model.
-    Also names W&B's kind of job, and keeps what W&B stages out of the home folder.
-    """
-    folder = Path(ckpt).parent.parent if ckpt else None
-    known = folder is not None and (folder / CONFIG).is_file()
-    logger = trainer.get("logger")
-    if known and logger is False and trainer.default_root_dir == RUNS:
-        trainer.default_root_dir = str(folder)
-    if not isinstance(logger, Namespace) or not logger.class_path.endswith("WandbLogger"):
-        return
-    settings = logger.init_args
-    if folder is not None and known and folder.parent.name == settings.project:
-        if not (settings.get("version") or settings.get("id")):
-            settings.save_dir = str(folder.parent.parent)
-            settings.version = folder.name
-            settings.resume = "allow"
-    elif not settings.get("job_type"):
-        settings.job_type = "sweep" if "WANDB_SWEEP_ID" in os.environ else job
-    stage_beside_runs(str(settings.get("save_dir") or RUNS))
-
-
-def _class_path(kind: str, name: str) -> str:
-    """Class path of a short name; anything else as it is."""
-    return registry.class_path(kind, name) if name.isidentifier() else name
-
-
-def _config_path(name: str) -> str:
-    return str(find_configuration(name))
-
-
-def _values(args: list[str], *options: str) -> list[str]:
-    """What an option is given on a command line, each time."""
-    words = [word for arg in args for word in (arg.split("=", 1) if arg[:2] == "--" else [arg])]
-    return [value for option, value in pairwise(words) if option in options]
-
-
 def _check_yaml(path: str) -> None:
     """Name the file that is no YAML, which the parser does not."""
     try:
@@ -428,30 +311,6 @@ def _check_yaml(path: str) -> None:
         raise MgcError(f"{path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MgcError(f"{path}: not valid YAML: {error}") from error
-
-
-def _with_saved_config(args: list[str]) -> list[str]:
-    """Use the configuration saved beside a checkpoint, where a command names no other."""
-    paths = _values(args, "--ckpt_path")
-    if args[0] == "fit" or not paths or _values(args, *CONFIG_OPTIONS, "--model", "--data"):
-        return args
-    path = _newest(paths[-1]) if paths[-1] in ("best", "last") else paths[-1]
-    saved = Path(path).parent.parent / CONFIG
-    if not saved.is_file():
-        checkpoint.description(path)
-        raise MgcError(f"{path}: no {CONFIG} in {saved.parent}. Give --config FILE.")
-    # The last of several values counts.
-    return [args[0], "--config", str(saved), *args[1:], f"--ckpt_path={path}"]
-
-
-def _newest(name: str) -> str:
-    """Find the newest checkpoint of a name among the runs."""
-    found = Path(RUNS).glob(f"*/*/checkpoints/{name}.ckpt")
-    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-    if newest is None:
-        raise MgcError(f"--ckpt_path {name}: no {name}.ckpt in {RUNS}/. Give a checkpoint's path.")
-    log.info("Newest checkpoint: %s", newest)
-    return str(newest)
 
 
 def _class(class_path: str) -> type:

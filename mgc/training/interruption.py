@@ -12,6 +12,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, distributed
 
+from mgc.core.lightning_internals import (
+    batches_of_epoch,
+    discard_epoch,
+    discard_validation,
+    forget_restart,
+)
 from mgc.core.stopping import REQUEUE, Stopped, signals
 from mgc.data.loading import ResumableLoader
 from mgc.runs.folder import CONFIG, run_folder
@@ -87,14 +93,14 @@ class KeepLast(Checkpoint):
         """
         # Torch's handler would raise what it knows of dead workers again, in the middle of this.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        progress = trainer.fit_loop.epoch_loop.batch_progress
+        begun, completed = batches_of_epoch(trainer)
         if (
             self._agreement is not None
             and isinstance(exception, Exception)
             and trainer.world_size == 1
             and trainer.training
-            and progress.current.ready == progress.current.completed
-            and self._splits(trainer, progress.current.completed)
+            and begun == completed
+            and self._splits(trainer, completed)
         ):
             self._save(trainer)
             log.warning("%s", self._go_on(trainer))
@@ -168,26 +174,15 @@ class KeepLast(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Correct the counts by which Lightning knows where a run was."""
-        loops = checkpoint["loops"]["fit_loop"]
         if self._place is _Place.VALIDATION:
-            # A validation had begun; none of it is kept.
-            progress = loops["epoch_loop.val_loop.batch_progress"]
-            progress["total"] |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-            progress["current"] |= {"ready": 0, "started": 0, "processed": 0, "completed": 0}
-            progress["is_last_batch"] = False
+            discard_validation(checkpoint)
         elif self._place is _Place.EPOCH:
-            # The epoch that is about to begin has not.
-            for count in loops["epoch_progress"].values():
-                count["ready"] = count["completed"]
+            discard_epoch(checkpoint)
 
     def _forget_restart(self, trainer: Trainer) -> None:
-        """Let schedulers that follow a metric step at the end of a resumed epoch.
-
-        Lightning 2.6 leaves them out there, as if the metric were not known.
-        """
         if self._resumed:
             self._resumed = False
-            trainer.fit_loop._restarting = False
+            forget_restart(trainer)
 
     def _splits(self, trainer: Trainer, done: int) -> bool:
         """Whether an epoch can be split after some batches, and exactly continued."""

@@ -21,8 +21,9 @@ from mgc.evaluation.fusion import fit_weights
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import load_runs
 from mgc.experiments import crossval, fold_run, processes
+from mgc.experiments.child_run import LAST
 from mgc.experiments.crossval import Experiment, collect, run_folds, split_fingerprint
-from mgc.experiments.fold_run import LAST, Fold, run_fold
+from mgc.experiments.fold_run import Fold, run_fold
 
 LABELS = ("a", "b")
 TRACKS = np.array([f"t{i:02}" for i in range(12)])
@@ -313,7 +314,7 @@ class Forked:
         return self.process.exitcode
 
     def poll(self) -> int | None:
-        saved = Path(self.fold.folder, fold_run.LAST).is_file()
+        saved = Path(self.fold.folder, LAST).is_file()
         if self.fold.fold == Forked.kill_once_saved and saved and self.process.pid:
             os.kill(self.process.pid, signal.SIGKILL)
             self.process.join()

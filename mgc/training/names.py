@@ -1,0 +1,91 @@
+"""Short names in configurations and on the command line."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from jsonargparse import get_loader
+from lightning.pytorch.cli import LightningCLI
+
+from mgc import registry
+from mgc.configurations import find_configuration
+from mgc.registry import GROUPS
+
+#: Options that take a configuration.
+CONFIG_OPTIONS = ("--config", "-c")
+
+
+def load_config(stream: str) -> Any:
+    """Load YAML, with class paths for short names.
+
+    Args:
+        stream: Text of a configuration.
+
+    Returns:
+        The configuration.
+    """
+    value = get_loader("yaml")(stream)
+    return expand_names(value) if isinstance(value, dict) else value
+
+
+def expand_names(config: dict[str, Any]) -> dict[str, Any]:
+    """Put class paths in place of short names.
+
+    Args:
+        config: A whole configuration, or one section of it.
+
+    Returns:
+        The same configuration, changed in place.
+    """
+    for key, value in config.items():
+        if key in GROUPS:
+            if isinstance(value, str) and value.isidentifier():
+                config[key] = registry.class_path(key, value)
+            elif isinstance(value, dict) and str(value.get("class_path", "")).isidentifier():
+                value["class_path"] = registry.class_path(key, value["class_path"])
+        elif key in LightningCLI.subcommands() and isinstance(value, dict):
+            expand_names(value)
+        elif key == "class_path" and isinstance(value, str):
+            # The section is a file of its own: `--model model.yaml`.
+            for kind in GROUPS:
+                if value in registry.find(kind):
+                    config[key] = registry.class_path(kind, value)
+    return config
+
+
+def expand_arguments(args: list[str]) -> list[str]:
+    """Put class paths and files in place of names in ``--model NAME``, ``--config=NAME`` and such.
+
+    Args:
+        args: Words of a command line.
+
+    Returns:
+        The words, changed.
+
+    Raises:
+        MgcError: If a name is unknown.
+    """
+    options: dict[str, Callable[[str], str]] = {
+        f"--{kind}{suffix}": partial(_class_path, kind)
+        for kind in GROUPS
+        for suffix in ("", ".class_path", ".help")
+    } | dict.fromkeys(CONFIG_OPTIONS, _config_path)
+    expanded: list[str] = []
+    for arg in args:
+        option, equals, value = arg.partition("=")
+        if option in options and equals:
+            expanded.append(f"{option}={options[option](value)}")
+        elif expanded and expanded[-1] in options:
+            expanded.append(options[expanded[-1]](arg))
+        else:
+            expanded.append(arg)
+    return expanded
+
+
+def _class_path(kind: str, name: str) -> str:
+    """Class path of a short name; anything else as it is."""
+    return registry.class_path(kind, name) if name.isidentifier() else name
+
+
+def _config_path(name: str) -> str:
+    return str(find_configuration(name))
