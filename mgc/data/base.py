@@ -27,10 +27,13 @@ from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
 from mgc.errors import MgcError
+from mgc.forking import release_threads_before_forks
 from mgc.launching import once
 from mgc.task import Task
 
 log = logging.getLogger(__name__)
+
+release_threads_before_forks()
 
 #: What happens to tracks shorter than a clip.
 Short = Literal["repeat", "pad", "keep"]
