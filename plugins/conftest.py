@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 # Before torch is imported: several test processes share the cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
 #: What an installer would write of each package; removed when the tests end.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 # Before torch is imported: several test processes share the cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 

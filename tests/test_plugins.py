@@ -16,7 +16,7 @@ PACKAGES = sorted(path.parent for path in PLUGINS.glob("*/pyproject.toml"))
 
 def test_they_install_and_are_found(tmp_path: Path) -> None:
     # Building leaves files beside the sources, which are not ours to change.
-    words = "-m pip install -q --no-deps --no-build-isolation --no-index --target"
+    words = "-m uv pip install -q --no-cache --offline --no-deps --no-build-isolation --target"
     copies = tmp_path / "copies"
     leftovers = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
     for package in PACKAGES:

@@ -32,7 +32,7 @@ def test_they_install_list_and_pass_their_tests(workdir: Path, tmp_path: Path) -
     site, folders = tmp_path / "site", [str(workdir / name) for name in NAMES.values()]
     for kind, name in NAMES.items():
         main(["new-plugin", name, "--kind", kind])
-    install = "-m pip install -q --no-deps --no-build-isolation --no-index --target"
+    install = "-m uv pip install -q --no-cache --offline --no-deps --no-build-isolation --target"
     run(*install.split(), str(site), *folders, cwd=workdir, path=site)
     listed = [
         line.split()

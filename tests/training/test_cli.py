@@ -179,10 +179,10 @@ def test_a_package_of_somebody_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     site = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    install = "-m uv pip install -q --no-cache --offline --no-deps --no-build-isolation --target"
     # A copy, as building leaves files behind.
     source = shutil.copytree(THIRD_PARTY, tmp_path / "source")
-    subprocess.run([*pip, f"--target={site}", str(source)], check=True)
+    subprocess.run([sys.executable, *install.split(), site, source], check=True)
     monkeypatch.syspath_prepend(site)
     main(["list"])
     assert "tiny_net" in capsys.readouterr().out
