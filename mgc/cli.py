@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin
 import mgc
 from mgc.errors import MgcError
 from mgc.stopping import Stopped, signals
+from mgc.tracking import wandb_session
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     argv = list(sys.argv[1:] if args is None else args)
     _show_log()
-    with told_in_one_line(argv), signals.handled():
+    with told_in_one_line(argv), signals.handled(), wandb_session():
         run(argv)
 
 

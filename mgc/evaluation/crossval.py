@@ -13,10 +13,11 @@ from mgc.errors import MgcError
 from mgc.evaluation.classes import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.fold_run import LAST, STAGES, Fold
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
-from mgc.evaluation.overrides import option_name
+from mgc.evaluation.overrides import logs_to_wandb, option_name
 from mgc.evaluation.plan_file import keep_plan
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.results import Results
+from mgc.tracking import add_offline_runs, log_results, set_wandb_mode
 from mgc.training.run_record import read_record
 from mgc.writing import all_or_nothing
 
@@ -140,6 +141,10 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
             failed.append(fold)
         return fold.finished
 
+    words = ("--config", experiment.config, *experiment.folds[0].overrides)
+    if done < len(experiment.folds) and logs_to_wandb(words):
+        # Once for all folds, which inherit the environment.
+        set_wandb_mode()
     run_parts(experiment.folds, experiment.folder, jobs, start, ended)
     if failed:
         raise MgcError(
@@ -212,11 +217,11 @@ def log_summary(experiment: Experiment, summary: Summary) -> None:
         MgcError: If W&B does not take the run.
     """
     last = experiment.folds[-1]
-    record = read_record(Path(last.folder))
+    records = [read_record(Path(fold.folder)) for fold in experiment.folds]
+    record = records[-1]
     if "wandb" not in record:
         return
-    from mgc.tracking import log_results
-
+    add_offline_runs(records, last.group)
     where = record["wandb"]
     about = record["fit"] | {"fold": None, "seed": None}
     about["fingerprint"] |= {"split": summary.results.source["fingerprint"], "sizes": None}

@@ -11,9 +11,12 @@ from typing import Any
 import pandas as pd
 
 from mgc.errors import MgcError
+from mgc.evaluation.overrides import logs_to_wandb
 from mgc.evaluation.plan_file import keep_plan
 from mgc.evaluation.processes import LOG, last_words, run_parts, start_module
 from mgc.evaluation.sweep_space import Settings, Sweep, config_paths
+from mgc.tracking import add_offline_runs, set_wandb_mode
+from mgc.training.run_record import read_record
 from mgc.writing import replacing
 
 #: What a run came to, in its folder.
@@ -158,7 +161,12 @@ def run_sweep(plan: Plan, jobs: int | None = None) -> None:
         print(f"{run.name} failed: {last_words(run)}", flush=True)
         return len(failed) < HOPELESS or any(run.finished for run in plan.runs)
 
+    if done < len(plan.runs) and logs_to_wandb(plan.runs[0].words):
+        # Once for all runs, which inherit the environment.
+        set_wandb_mode()
     run_parts(plan.runs, plan.folder, jobs, start, ended)
+    finished = [Path(run.result["run_folder"]) for run in plan.runs if run.finished]
+    add_offline_runs((read_record(folder) for folder in finished), plan.runs[0].group)
     if not any(run.finished for run in plan.runs):
         raise MgcError(
             f"{failed[0].name} failed, and so did all others: {last_words(failed[0])} (log: "
