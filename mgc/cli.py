@@ -15,6 +15,7 @@ import mgc
 from mgc.core.stopping import signals
 from mgc.core.terminal import RESUME, TRACEBACK, show_log, told_in_one_line
 from mgc.errors import MgcError
+from mgc.runs.tracking import wandb_session
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     argv = list(sys.argv[1:] if args is None else args)
     show_log()
-    with told_in_one_line(_hint(argv)), signals.handled():
+    with told_in_one_line(_hint(argv)), signals.handled(), wandb_session():
         run(argv)
 
 

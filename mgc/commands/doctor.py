@@ -27,8 +27,8 @@ def doctor() -> None:
     """Tell what is installed, which devices there are, and what is wrong.
 
     Looks at the versions that mgc and every plugin ask for, imports every model and data set, and
-    asks whether W&B is logged in. Ends with a line for each problem. The exit code is 1 if there is
-    any, so that scripts can ask; it is 0 if all is well.
+    checks whether W&B runs go online. Ends with a line for each problem. The exit code is 1 if
+    there is any, so that scripts can ask; it is 0 if all is well.
 
     Example: mgc doctor
 
@@ -43,7 +43,7 @@ def doctor() -> None:
     print()
     if not any(line.startswith(("torch ", "lightning ")) for line in broken):
         problems += _print_devices()
-        _print_wandb()
+        problems += _print_wandb()
         print()
         problems += _print_components()
     for name, dist in registry.packages().items():
@@ -136,16 +136,20 @@ def _print_devices() -> list[str]:
     return [str(warning.message) for warning in told]
 
 
-def _print_wandb() -> None:
-    from mgc.runs.tracking import logged_in_to_wandb
+def _print_wandb() -> list[str]:
+    from mgc.runs.tracking import wandb_status
 
-    mode = os.environ.get("WANDB_MODE")
-    if mode:
-        print(f"W&B: WANDB_MODE is {mode}")
-    elif logged_in_to_wandb():
-        print("W&B: logged in, runs are sent to it")
+    try:
+        status = wandb_status()
+    except MgcError as error:
+        return [str(error)]
+    if status.mode == "online":
+        print(f"W&B: runs are sent to {status.server}")
+    elif status.mode == "offline":
+        print(status.warning or f"W&B: runs are kept offline ({status.reason})")
     else:
-        print("W&B: not logged in, runs stay on this machine (wandb login changes that)")
+        print(f"W&B: runs are not logged ({status.reason})")
+    return []
 
 
 def _print_components() -> list[str]:

@@ -17,10 +17,11 @@ from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.experiments.child_run import LAST
 from mgc.experiments.fold_run import STAGES, Fold
-from mgc.experiments.overrides import option_name
+from mgc.experiments.overrides import logs_to_wandb, option_name
 from mgc.experiments.plan_file import keep_plan
 from mgc.experiments.processes import LOG, last_words, run_parts, start_module
 from mgc.runs.record import read_record
+from mgc.runs.tracking import add_offline_runs, log_results, set_wandb_mode
 
 #: Options that a fold sets itself, and those that it sets where there are several.
 RESERVED = ("data.seed", "seed_everything", "ckpt_path", "config")
@@ -181,6 +182,10 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
             failed.append(fold)
         return fold.finished
 
+    words = ("--config", experiment.config, *experiment.folds[0].overrides)
+    if done < len(experiment.folds) and logs_to_wandb(words):
+        # Once for all folds, which inherit the environment.
+        set_wandb_mode()
     run_parts(experiment.folds, experiment.folder, jobs, start, ended)
     if failed:
         raise MgcError(
@@ -253,11 +258,11 @@ def log_summary(experiment: Experiment, summary: Summary) -> None:
         MgcError: If W&B does not take the run.
     """
     last = experiment.folds[-1]
-    record = read_record(Path(last.folder))
+    records = [read_record(Path(fold.folder)) for fold in experiment.folds]
+    record = records[-1]
     if "wandb" not in record:
         return
-    from mgc.runs.tracking import log_results
-
+    add_offline_runs(records, last.group)
     where = record["wandb"]
     about = record["fit"] | {"fold": None, "seed": None}
     about["fingerprint"] |= {"split": summary.results.source["fingerprint"], "sizes": None}

@@ -18,13 +18,14 @@ def sick(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_all_is_well(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     main(["doctor"])
     out = capsys.readouterr().out
     assert out.endswith("All is well.\n")
     lines = {tuple(line.split()[:2]) for line in out.splitlines()}
     assert {(name, version(name)) for name in ("torch", "lightning", "soundfile")} <= lines
     assert "device: cpu, " in out
-    assert "W&B: logged in" in out
+    assert "W&B at http://127.0.0.1:9 does not answer" in out
     assert "vgg_tagger" in out
 
 

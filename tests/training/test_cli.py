@@ -165,8 +165,11 @@ def test_two_processes_measure_what_one_does(settings: list[str], workdir: Path)
 
 def test_two_processes_train(settings: list[str], workdir: Path) -> None:
     command = [sys.executable, "-m", "mgc", "fit", *VGG, *settings, epochs(1)]
-    subprocess.run([*command, "--trainer.strategy=ddp_fork", "--trainer.devices=2"], check=True)
+    command += ["--trainer.strategy=ddp_fork", "--trainer.devices=2"]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     (folder,) = workdir.glob("runs/wandb/offline-run-*")
+    assert out.count("W&B") == 1
+    assert f"Upload with: wandb sync runs/wandb/{folder.name}\n" in out
     assert any("val/track_accuracy" in step for step in read_run(folder)["history"])
     assert len(list(workdir.glob("runs/mgc/*/checkpoints/best.ckpt"))) == 1
 
