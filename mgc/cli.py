@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any, get_args, get_origin
 
 import mgc
+from mgc import locks
 from mgc.errors import MgcError
 from mgc.stopping import Stopped, signals
 
@@ -50,6 +51,9 @@ COMMANDS = {
         "mgc.commands.list:list_components", "Models and data sets, and their packages"
     ),
     "doctor": Command("mgc.commands.doctor:doctor", "What is installed, and what is wrong with it"),
+    "locks": Command(
+        "mgc.commands.locks:locks", "Path of a lock file for pip: mgc locks full, mgc locks serve"
+    ),
     "new-plugin": Command(
         "mgc.commands.new_plugin:new_plugin", "Start a package with a model or data set of your own"
     ),
@@ -164,6 +168,11 @@ def told_in_one_line(argv: list[str]) -> Iterator[None]:
             raise
         print(f"mgc: error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        if os.environ.get(TRACEBACK) or not locks.missing_requirements():
+            raise
+        print(f"mgc: error: {error.name} is not installed. {locks.install_hint()}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def run(argv: list[str]) -> None:
@@ -214,9 +223,13 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
     positional = [
         p for p in parameters[:1] if p.default is p.empty and p.kind is not p.KEYWORD_ONLY
     ]
-    if not argv and all(p.default is not p.empty for p in parameters):
-        # Nothing to parse, and jsonargparse takes longer to import than mgc list may take.
-        function()
+    required = [p for p in parameters if p.default is p.empty]
+    words = [word for word in argv if not word.startswith("-")]
+    # Without anything to parse: jsonargparse takes longer to import than mgc list may take, and
+    # mgc locks runs before it is installed.
+    plain = [p.annotation for p in positional] == [str] * len(words)
+    if required == positional and words == argv and plain:
+        function(*argv, *passed_on)
         return
     from jsonargparse import ArgumentParser
 
