@@ -41,6 +41,8 @@ $(VENV)/installed: pyproject.toml $(LOCK)
 lock: install
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file $(LOCK)
+	$(BIN)/uv pip compile --group serve --constraints $(LOCK) --universal --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file mgc/locks/serve.txt
 	@git diff --unified=0 $(LOCK) | sed -n -E 's/ *\\?$$//; s/^([-+])([a-z0-9].*)/\1 \2/p' | grep . || echo "No version moved."
 
 clean:

@@ -50,6 +50,9 @@ COMMANDS = {
         "mgc.commands.configs:configs", "Configurations to train with: list them, or print one"
     ),
     "doctor": Command("mgc.commands.doctor:doctor", "What is installed, and what is wrong with it"),
+    "locks": Command(
+        "mgc.commands.locks:locks", "Path of a lock file for pip: mgc locks full, mgc locks serve"
+    ),
     "new-plugin": Command(
         "mgc.commands.new_plugin:new_plugin", "Start a package with a model or data set of your own"
     ),
@@ -180,9 +183,13 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
         for p in parameters[:1]
         if p.kind is p.POSITIONAL_ONLY or (p.default is p.empty and p.kind is not p.KEYWORD_ONLY)
     ]
-    if not argv and all(p.default is not p.empty for p in parameters):
-        # Nothing to parse, and jsonargparse takes longer to import than mgc list may take.
-        function()
+    required = [p for p in parameters if p.default is p.empty]
+    words = [word for word in argv if not word.startswith("-")]
+    # Without anything to parse: jsonargparse takes longer to import than mgc list may take, and
+    # mgc locks runs before it is installed.
+    plain = [p.annotation for p in positional] == [str] * len(words)
+    if required == positional and words == argv and plain:
+        function(*argv, *passed_on)
         return
     from jsonargparse import ArgumentParser
 

@@ -4,12 +4,12 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 
 import mgc
-from mgc import registry
+from mgc import locks, registry
 from mgc.commands.list import print_table
 from mgc.errors import MgcError
 
@@ -18,6 +18,9 @@ LIBRARIES = ("torch", "lightning", "torchmetrics", "torchaudio", "soundfile", "l
 
 #: Those that come with compiled code, which may not fit the machine: they are imported.
 COMPILED = ("torch", "torchaudio", "soundfile", "lightning")
+
+#: The same in a set-up for ONNX models only.
+SERVING_LIBRARIES = ("onnxruntime", "numpy", "soundfile")
 
 #: Formats that music comes in.
 FORMATS = ("WAV", "AU", "FLAC", "OGG", "MP3")
@@ -37,17 +40,24 @@ def doctor() -> None:
     """
     problems: list[str] = []
     print(f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
-    broken = list(_import_compiled())
+    serving = not locks.is_installed("torch") and not locks.is_installed("lightning")
+    if serving:
+        print(f"Set-up: {locks.LOCKS['serve']}. For all commands: pip install {mgc.DISTRIBUTION}\n")
+        problems += _missing_for_serving()
+    compiled = [name for name in SERVING_LIBRARIES if locks.is_installed(name)]
+    broken = list(_import_compiled(compiled if serving else COMPILED))
     problems += broken
-    print_table([("LIBRARY", "VERSION", ""), *_libraries()])
+    libraries = _libraries(SERVING_LIBRARIES if serving else LIBRARIES)
+    print_table([("LIBRARY", "VERSION", ""), *libraries])
     print()
-    if not any(line.startswith(("torch ", "lightning ")) for line in broken):
+    if not serving and not any(line.startswith(("torch ", "lightning ")) for line in broken):
         problems += _print_devices()
         problems += _print_wandb()
         print()
         problems += _print_components()
     for name, dist in registry.packages().items():
-        problems += [f"{name}: {line}" for line in unmet(dist)]
+        if not serving or dist.name != mgc.DISTRIBUTION:
+            problems += [f"{name}: {line}" for line in unmet(dist)]
     print()
     for line in problems:
         print("problem: " + " ".join(line.split()))
@@ -96,17 +106,23 @@ def unmet(dist: Distribution) -> Iterator[str]:
             yield f"needs {requirement}, but {requirement.name} {found} is installed"
 
 
-def _import_compiled() -> Iterator[str]:
-    for name in COMPILED:
+def _missing_for_serving() -> Iterator[str]:
+    names = [name for name, _ in locks.locked_versions("serve") if not locks.is_installed(name)]
+    if names:
+        yield f"not installed: {', '.join(names)}. {locks.install_hint()}"
+
+
+def _import_compiled(libraries: Sequence[str]) -> Iterator[str]:
+    for name in libraries:
         try:
             import_module(name)
         except Exception as error:
             yield f"{name} cannot be imported: {type(error).__name__}: {error}"
 
 
-def _libraries() -> Iterator[tuple[str, str, str]]:
+def _libraries(libraries: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Name and version of each library, and what else counts about it."""
-    for name in LIBRARIES:
+    for name in libraries:
         try:
             found = distribution(name).version
         except PackageNotFoundError:

@@ -9,7 +9,6 @@ import numpy as np
 
 from mgc.core.description import checked
 from mgc.errors import MgcError
-from mgc.installation import pip_install
 
 #: Where a file keeps its description, among the metadata of the graph.
 KEY = "mgc"
@@ -43,7 +42,7 @@ class OnnxModel:
             import onnxruntime
         except ImportError as error:
             raise MgcError(
-                f"{path}: needs ONNX Runtime. Install it: {pip_install('serve')}"
+                f"{path}: needs ONNX Runtime. Install it: pip install 'onnxruntime>=1.22'"
             ) from error
         if not Path(path).is_file():
             raise MgcError(f"{path}: no such file.")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import set_loader
+from jsonargparse import Namespace, set_loader
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
