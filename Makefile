@@ -41,7 +41,26 @@ $(VENV)/installed: pyproject.toml $(LOCK)
 lock: install
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file $(LOCK)
+	$(BIN)/uv pip compile --group serve --constraints $(LOCK) --universal --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file mgc/locks/serve.txt
 	@git diff --unified=0 $(LOCK) | sed -n -E 's/ *\\?$$//; s/^([-+])([a-z0-9].*)/\1 \2/p' | grep . || echo "No version moved."
 
 clean:
 	rm -rf $(VENV) data/synthetic
+
+.PHONY: dist test-wheel
+
+# Builds the source distribution, and from it the wheel.
+dist: install
+	rm -rf dist mgc_lightning.egg-info
+	$(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir dist
+
+# Installs the wheel and the locked versions in a new environment, and runs every command from an
+# empty folder.
+test-wheel: dist
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && python="$$folder/bin/python" \
+	  && $(BIN)/uv venv --quiet --clear --python $(BIN)/python "$$folder" \
+	  && { $(BIN)/uv pip sync --python "$$python" --require-hashes --compile-bytecode --offline --quiet $(LOCK) 2>/dev/null \
+	       || $(BIN)/uv pip sync --python "$$python" --require-hashes --compile-bytecode --quiet $(LOCK); } \
+	  && $(BIN)/uv pip install --python "$$python" --no-deps --compile-bytecode --offline --quiet dist/*.whl \
+	  && MGC_COMMAND="$$folder/bin/mgc" $(BIN)/pytest tests/test_wheel.py

@@ -15,6 +15,7 @@ import mgc
 from mgc.core.stopping import signals
 from mgc.core.terminal import RESUME, TRACEBACK, show_log, told_in_one_line
 from mgc.errors import MgcError
+from mgc.runs.tracking import wandb_session
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Command:
 
 #: Lightning's own commands, all run by :mod:`mgc.training.cli`.
 TRAINING = {
-    "fit": "Train a model: mgc fit --config configs/vgg_gtzan.yaml --data.root PATH",
+    "fit": "Train a model: mgc fit --config vgg_gtzan --data.root PATH",
     "validate": "Measure a checkpoint on the validation split",
     "test": "Measure a checkpoint on the test split: mgc test --ckpt_path PATH",
     "predict": "Write probabilities for all tracks: mgc predict --ckpt_path PATH",
@@ -45,7 +46,13 @@ COMMANDS = {
     "list": Command(
         "mgc.commands.list:list_components", "Models and data sets, and their packages"
     ),
+    "configs": Command(
+        "mgc.commands.configs:configs", "Configurations to train with: list them, or print one"
+    ),
     "doctor": Command("mgc.commands.doctor:doctor", "What is installed, and what is wrong with it"),
+    "locks": Command(
+        "mgc.commands.locks:locks", "Path of a lock file for pip: mgc locks full, mgc locks serve"
+    ),
     "new-plugin": Command(
         "mgc.commands.new_plugin:new_plugin", "Start a package with a model or data set of your own"
     ),
@@ -121,7 +128,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     argv = list(sys.argv[1:] if args is None else args)
     show_log()
-    with told_in_one_line(_hint(argv)), signals.handled():
+    with told_in_one_line(_hint(argv)), signals.handled(), wandb_session():
         run(argv)
 
 
@@ -152,7 +159,8 @@ def run(argv: list[str]) -> None:
 def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> None:
     """Parse a function's arguments from words and call it.
 
-    A first parameter without default is positional, and takes one word or more if it is a list.
+    A first parameter without default is positional, and takes one word or more if it is a list. A
+    positional-only one with a default may be left out.
     All others are options, with dashes or underscores in their names; ``--flag`` alone means true.
     Words after ``--`` are passed on as they are to a function that takes ``*words``.
 
@@ -171,11 +179,17 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
         if "--" in argv:
             argv, passed_on = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
     positional = [
-        p for p in parameters[:1] if p.default is p.empty and p.kind is not p.KEYWORD_ONLY
+        p
+        for p in parameters[:1]
+        if p.kind is p.POSITIONAL_ONLY or (p.default is p.empty and p.kind is not p.KEYWORD_ONLY)
     ]
-    if not argv and all(p.default is not p.empty for p in parameters):
-        # Nothing to parse, and jsonargparse takes longer to import than mgc list may take.
-        function()
+    required = [p for p in parameters if p.default is p.empty]
+    words = [word for word in argv if not word.startswith("-")]
+    # Without anything to parse: jsonargparse takes longer to import than mgc list may take, and
+    # mgc locks runs before it is installed.
+    plain = [p.annotation for p in positional] == [str] * len(words)
+    if required == positional and words == argv and plain:
+        function(*argv, *passed_on)
         return
     from jsonargparse import ArgumentParser
 
@@ -184,11 +198,13 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
     )
     for parameter in positional:
         kind, several = parameter.annotation, get_origin(parameter.annotation) is list
+        optional = parameter.default is not parameter.empty
         parser.add_argument(
             parameter.name,
             type=get_args(kind)[0] if several else kind,
-            nargs="+" if several else None,
+            nargs="+" if several else "?" if optional else None,
             help=_help(function, parameter),
+            **({"default": parameter.default} if optional else {}),
         )
     parser.add_function_arguments(function, skip={p.name for p in positional}, as_positional=False)
     flags = {p.name for p in parameters if p.annotation is bool}

@@ -20,8 +20,11 @@ GROUPS = {"model": "mgc.models", "data": "mgc.data"}
 #: Class paths of earlier versions, which configurations and checkpoints hold.
 MOVED = {"mgc.data.msd_tagging.MSDTagging": "mgc.data.msd.MSDTagging"}
 
-#: Names by which plugins require mgc: the distribution's, and the one that it had before.
-NAMES = (mgc.DISTRIBUTION, "mgc")
+#: Name of another project on the package index, by which plugins required mgc in the past.
+FORMER_NAME = "mgc"
+
+#: Names by which plugins require mgc.
+NAMES = (mgc.DISTRIBUTION, FORMER_NAME)
 
 
 class RegistryError(MgcError):

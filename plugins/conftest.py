@@ -9,9 +9,11 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from isolation import isolate_wandb
+
 # Before torch is imported: several test processes share the cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["WANDB_MODE"] = "offline"
+os.environ["OMP_NUM_THREADS"] = "1"
+isolate_wandb()
 
 #: What an installer would write of each package; removed when the tests end.
 METADATA = tempfile.TemporaryDirectory()

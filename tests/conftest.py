@@ -6,16 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 # Before torch is imported: several test processes share the cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["WANDB_MODE"] = "offline"
-os.environ["WANDB_SILENT"] = "true"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
 import soundfile
+from isolation import isolate_wandb
 
 from mgc.data.gtzan import GENRES
 from mgc.registry import GROUPS
+
+isolate_wandb()
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +40,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "workdir"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_API_KEY", "WANDB_DIR"):
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     return folder
 

@@ -1,4 +1,5 @@
-"""Every configuration trains for a step, on generated data in the layout of the real set.
+"""Every configuration trains for a step, found by its name, on generated data in the layout of the
+real set.
 
 Those named after an audio data set are run with it, in ``data/test_audio_data_sets.py``.
 """
@@ -72,7 +73,7 @@ def test_none_is_forgotten():
 def test_trains_by_its_configuration(config, request, workdir):
     settings = yaml.safe_load(config.read_text())
     fixture, selection = DATA[settings["data"]["class_path"]]
-    words = f"fit --config {config} --data.root {request.getfixturevalue(fixture)} {selection}"
+    words = f"fit --config {config.stem} --data.root {request.getfixturevalue(fixture)} {selection}"
     words += f" {MODELS.get(settings['model']['class_path'], '')}"
     words += " --data.batch_size 2 --data.num_workers 0 --trainer.max_epochs 1"
     words += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"

@@ -17,7 +17,7 @@ ROOT = Path(mgc.__file__).parent
 LAYERS = (
     "__main__", "cli", "commands", "papers", "experiments", "training", "testing", "reports",
     "transfer", "deployment", "models", "evaluation", "checkpoint", "runs", "features", "registry",
-    "data", "synthesis", "core", "task", "errors",
+    "data", "synthesis", "configurations", "core", "installation", "locks", "task", "errors",
 )  # fmt: skip
 
 

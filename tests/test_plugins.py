@@ -16,7 +16,7 @@ PACKAGES = sorted(path.parent for path in PLUGINS.glob("*/pyproject.toml"))
 
 def test_they_install_and_are_found(tmp_path: Path) -> None:
     # Building leaves files beside the sources, which are not ours to change.
-    words = "-m pip install -q --no-deps --no-build-isolation --no-index --target"
+    words = "-m uv pip install -q --no-cache --offline --no-deps --no-build-isolation --target"
     copies = tmp_path / "copies"
     leftovers = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
     for package in PACKAGES:
@@ -38,6 +38,17 @@ def test_they_install_and_are_found(tmp_path: Path) -> None:
     found = [line.split() for line in done.stdout.splitlines()]
     assert {name for name, _ in found} == {package.name for package in PACKAGES}
     assert all(module.startswith("mgc_") for _, module in found)
+    listed = subprocess.run(
+        [sys.executable, "-m", "mgc", "configs"],
+        check=True,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    configs = {line.split()[0] for line in listed.stdout.splitlines()}
+    shipped = {path.stem for path in PLUGINS.glob("mgc-segment-codes/configs/*.yaml")}
+    assert shipped
+    assert shipped <= configs
 
 
 def public_names() -> list[str]:

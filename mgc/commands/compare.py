@@ -53,11 +53,11 @@ def _from_wandb(project: str) -> "list[Compared]":
 
     from mgc.errors import MgcError
     from mgc.reports.comparison import from_wandb
-    from mgc.runs.tracking import logged_in_to_wandb
+    from mgc.runs.tracking import wandb_status
 
     where = f"{project}: no such folder, and as a project of W&B: "
-    if not logged_in_to_wandb():
-        raise MgcError(f"{where}nobody is logged in. Log in (wandb login), or give folders.")
+    if not wandb_status().logged_in:
+        raise MgcError(f"{where}not logged in. Run 'wandb login', or give folders.")
     try:
         return from_wandb(wandb.Api(timeout=20).runs(project))
     # W&B's client lets errors of the network through as they are.

@@ -27,14 +27,13 @@ def crossval(
 
     Words after `--` are options of `mgc fit` and change the configuration.
 
-    Example: mgc crossval --config configs/vgg_gtzan.yaml --folds 10 --repeats 2 -- --data.root PATH
+    Example: mgc crossval --config vgg_gtzan --folds 10 --repeats 2 -- --data.root PATH
 
-    Example: mgc crossval --config configs/vgg_ismir2004.yaml --folds 1 --repeats 10 -- --data.root
-    PATH
+    Example: mgc crossval --config vgg_ismir2004 --folds 1 --repeats 10 -- --data.root PATH
 
     Args:
         overrides: Options of `mgc fit`, given after `--`.
-        config: YAML file, as for `mgc fit`.
+        config: YAML file or name of a shipped configuration, as for `mgc fit`.
         folds: Number of folds, 3 or more; data sets that come with folds have their own number. 1
             is the split that the configuration names.
         repeats: How often to repeat it with another seed: 0, 1, 2 and so on.

@@ -4,12 +4,12 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 
 import mgc
-from mgc import registry
+from mgc import locks, registry
 from mgc.commands.list import print_table
 from mgc.errors import MgcError
 
@@ -19,6 +19,9 @@ LIBRARIES = ("torch", "lightning", "torchmetrics", "torchaudio", "soundfile", "l
 #: Those that come with compiled code, which may not fit the machine: they are imported.
 COMPILED = ("torch", "torchaudio", "soundfile", "lightning")
 
+#: The same in a set-up for ONNX models only.
+SERVING_LIBRARIES = ("onnxruntime", "numpy", "soundfile")
+
 #: Formats that music comes in.
 FORMATS = ("WAV", "AU", "FLAC", "OGG", "MP3")
 
@@ -27,8 +30,8 @@ def doctor() -> None:
     """Tell what is installed, which devices there are, and what is wrong.
 
     Looks at the versions that mgc and every plugin ask for, imports every model and data set, and
-    asks whether W&B is logged in. Ends with a line for each problem. The exit code is 1 if there is
-    any, so that scripts can ask; it is 0 if all is well.
+    checks whether W&B runs go online. Ends with a line for each problem. The exit code is 1 if
+    there is any, so that scripts can ask; it is 0 if all is well.
 
     Example: mgc doctor
 
@@ -37,17 +40,24 @@ def doctor() -> None:
     """
     problems: list[str] = []
     print(f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
-    broken = list(_import_compiled())
+    serving = not locks.is_installed("torch") and not locks.is_installed("lightning")
+    if serving:
+        print(f"Set-up: {locks.LOCKS['serve']}. For all commands: pip install {mgc.DISTRIBUTION}\n")
+        problems += _missing_for_serving()
+    compiled = [name for name in SERVING_LIBRARIES if locks.is_installed(name)]
+    broken = list(_import_compiled(compiled if serving else COMPILED))
     problems += broken
-    print_table([("LIBRARY", "VERSION", ""), *_libraries()])
+    libraries = _libraries(SERVING_LIBRARIES if serving else LIBRARIES)
+    print_table([("LIBRARY", "VERSION", ""), *libraries])
     print()
-    if not any(line.startswith(("torch ", "lightning ")) for line in broken):
+    if not serving and not any(line.startswith(("torch ", "lightning ")) for line in broken):
         problems += _print_devices()
-        _print_wandb()
+        problems += _print_wandb()
         print()
         problems += _print_components()
     for name, dist in registry.packages().items():
-        problems += [f"{name}: {line}" for line in unmet(dist)]
+        if not serving or dist.name != mgc.DISTRIBUTION:
+            problems += [f"{name}: {line}" for line in unmet(dist)]
     print()
     for line in problems:
         print("problem: " + " ".join(line.split()))
@@ -59,15 +69,16 @@ def doctor() -> None:
 def unmet(dist: Distribution) -> Iterator[str]:
     """Find the requirements of a package that the installed packages do not meet.
 
-    Its requirement of mgc is left to :func:`mgc.registry.load_claim`.
+    The version of mgc that it requires is left to :func:`mgc.registry.load_claim`.
 
     Args:
         dist: An installed package.
 
     Yields:
-        What is missing or of another version, in a line.
+        What is missing, of another version or of another project, in a line.
     """
     from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
 
     for text in dist.requires or []:
         try:
@@ -76,7 +87,15 @@ def unmet(dist: Distribution) -> Iterator[str]:
             yield f"its requirement {text!r} cannot be understood"
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if requirement.name in registry.NAMES or not applies:
+        if not applies:
+            continue
+        name = canonicalize_name(requirement.name)
+        if name == registry.FORMER_NAME:
+            yield (
+                f"requires '{requirement.name}', which is another project on the package index; "
+                f"require {mgc.DISTRIBUTION}{registry.mgc_versions(dist)}"
+            )
+        if name in registry.NAMES:
             continue
         try:
             found = version(requirement.name)
@@ -87,17 +106,23 @@ def unmet(dist: Distribution) -> Iterator[str]:
             yield f"needs {requirement}, but {requirement.name} {found} is installed"
 
 
-def _import_compiled() -> Iterator[str]:
-    for name in COMPILED:
+def _missing_for_serving() -> Iterator[str]:
+    names = [name for name, _ in locks.locked_versions("serve") if not locks.is_installed(name)]
+    if names:
+        yield f"not installed: {', '.join(names)}. {locks.install_hint()}"
+
+
+def _import_compiled(libraries: Sequence[str]) -> Iterator[str]:
+    for name in libraries:
         try:
             import_module(name)
         except Exception as error:
             yield f"{name} cannot be imported: {type(error).__name__}: {error}"
 
 
-def _libraries() -> Iterator[tuple[str, str, str]]:
+def _libraries(libraries: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Name and version of each library, and what else counts about it."""
-    for name in LIBRARIES:
+    for name in libraries:
         try:
             found = distribution(name).version
         except PackageNotFoundError:
@@ -127,16 +152,20 @@ def _print_devices() -> list[str]:
     return [str(warning.message) for warning in told]
 
 
-def _print_wandb() -> None:
-    from mgc.runs.tracking import logged_in_to_wandb
+def _print_wandb() -> list[str]:
+    from mgc.runs.tracking import wandb_status
 
-    mode = os.environ.get("WANDB_MODE")
-    if mode:
-        print(f"W&B: WANDB_MODE is {mode}")
-    elif logged_in_to_wandb():
-        print("W&B: logged in, runs are sent to it")
+    try:
+        status = wandb_status()
+    except MgcError as error:
+        return [str(error)]
+    if status.mode == "online":
+        print(f"W&B: runs are sent to {status.server}")
+    elif status.mode == "offline":
+        print(status.warning or f"W&B: runs are kept offline ({status.reason})")
     else:
-        print("W&B: not logged in, runs stay on this machine (wandb login changes that)")
+        print(f"W&B: runs are not logged ({status.reason})")
+    return []
 
 
 def _print_components() -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mgc.errors import MgcError
+from mgc.installation import pip_install
 
 log = logging.getLogger(__name__)
 
@@ -103,5 +104,5 @@ def _check_installed() -> None:
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
         raise MgcError(
-            f"--format onnx needs {', '.join(missing)}. Install: pip install 'mgc[export]'"
+            f"--format onnx needs {', '.join(missing)}. Install: {pip_install('export')}"
         )

@@ -33,7 +33,7 @@ def report_projection(
         layers: Layers to use, separated by commas, where a table has them; by default all.
         split: Show tracks of this split only: train, val or test. Tables hold a split where the
             data set gives one, or with --keep_split of mgc extract.
-        method: tsne, or umap, which needs pip install 'mgc[umap]'.
+        method: tsne, or umap, which needs the extra `umap` of mgc.
         perplexity: About how many neighbours a track should have near it.
         seed: Seed of the projection.
         wandb: Whether to log picture and measures to Weights & Biases.

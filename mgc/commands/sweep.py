@@ -22,10 +22,11 @@ def sweep(
 
     Words after `--` are options of `mgc fit` and change the configuration.
 
-    Example: mgc sweep configs/sweeps/vgg_gtzan.yaml --jobs 2 -- --data.root PATH
+    Example: mgc sweep vgg_gtzan --jobs 2 -- --data.root PATH
 
     Args:
-        file: YAML file with the sweep, whose command is `mgc fit`.
+        file: YAML file with the sweep, whose command is `mgc fit`; or the name of a shipped one
+            (`mgc configs` lists them).
         overrides: Options of `mgc fit`, given after `--`.
         count: Number of runs. Needed for random settings, where the file has no run_cap; of a grid
             it is the first so many points.

@@ -8,6 +8,7 @@ from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mgc import locks
 from mgc.core.stopping import Stopped
 from mgc.errors import MgcError
 
@@ -47,6 +48,11 @@ def told_in_one_line(hint: str = "") -> Iterator[None]:
         ):
             raise
         print(f"mgc: error: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        if os.environ.get(TRACEBACK) or not locks.missing_requirements():
+            raise
+        print(f"mgc: error: {error.name} is not installed. {locks.install_hint()}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

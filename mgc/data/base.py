@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from mgc.core.forking import release_threads_before_forks
 from mgc.core.launching import once
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
@@ -31,6 +32,8 @@ from mgc.errors import MgcError
 from mgc.task import Task
 
 log = logging.getLogger(__name__)
+
+release_threads_before_forks()
 
 #: What happens to tracks shorter than a clip.
 Short = Literal["repeat", "pad", "keep"]

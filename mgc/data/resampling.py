@@ -5,7 +5,6 @@ from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.special import i0
 
 #: How carefully the rate is changed. ``fast`` fades the highest tenth of the spectrum out, ``best``
 #: is flat up to the edge: features that stand beside published ones need it. ``fast`` is the filter
@@ -85,7 +84,7 @@ class Resampler:
         if self.beta is None:
             window = np.cos(share * np.pi / 2) ** 2
         else:
-            window = i0(self.beta * np.sqrt(1 - share**2)) / i0(self.beta)
+            window = np.i0(self.beta * np.sqrt(1 - share**2)) / np.i0(self.beta)
         filters = (np.sinc(time) * window * (edge / self.source)).astype(np.float32)
         return filters[:source].copy(), filters[source:].copy()
 

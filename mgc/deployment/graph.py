@@ -185,8 +185,8 @@ def export_graph(
         raise failure
     if format == "onnx" and any(p.dtype == torch.float64 for p in model.parameters()):
         raise MgcError(
-            f"{type(model).__name__} cannot be exported to onnx: it computes in float64, which "
-            "PyTorch cannot translate. Use --format torch_export."
+            f"{type(model).__name__} cannot be exported to onnx: it computes in float64, for which "
+            "PyTorch or ONNX Runtime lacks operations. Use --format torch_export."
         ) from failure
     raise MgcError(
         f"{type(model).__name__} cannot be exported to {format}: {_reason(failure)}"
@@ -378,7 +378,10 @@ def _free_names(graph: Any) -> None:
 def _read(path: Path, format: Format) -> Callable[..., Arrays]:
     """Read a graph back, as something that takes and gives arrays."""
     if format == "onnx":
-        return OnnxModel(path)
+        try:
+            return OnnxModel(path)
+        except MgcError as error:  # it names a temporary file
+            raise RuntimeError("ONNX Runtime does not load the graph") from error
     with path.open("rb") as file, _quiet():
         # Guards of the trace ask for more than the graph needs.
         module = torch.export.load(file).module(check_guards=False)

@@ -42,7 +42,7 @@ class OnnxModel:
             import onnxruntime
         except ImportError as error:
             raise MgcError(
-                f"{path}: needs ONNX Runtime. Install it: pip install 'mgc[serve]'"
+                f"{path}: needs ONNX Runtime. Install it: pip install 'onnxruntime>=1.22'"
             ) from error
         if not Path(path).is_file():
             raise MgcError(f"{path}: no such file.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from mgc.configurations import read_configuration
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
@@ -16,10 +17,11 @@ from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.experiments.child_run import LAST
 from mgc.experiments.fold_run import STAGES, Fold
-from mgc.experiments.overrides import option_name
+from mgc.experiments.overrides import logs_to_wandb, option_name
 from mgc.experiments.plan_file import keep_plan
 from mgc.experiments.processes import LOG, last_words, run_parts, start_module
 from mgc.runs.record import read_record
+from mgc.runs.tracking import add_offline_runs, log_results, set_wandb_mode
 
 #: Options that a fold sets itself, and those that it sets where there are several.
 RESERVED = ("data.seed", "seed_everything", "ckpt_path", "config")
@@ -37,7 +39,7 @@ class Experiment:
 
     Attributes:
         folder: Where everything goes.
-        config: YAML file as for ``mgc fit``.
+        config: Configuration as for ``mgc fit``, a file or the name of a shipped one.
         folds: All folds, of all seeds.
     """
 
@@ -53,7 +55,7 @@ class Experiment:
 
         Args:
             folder: Where everything goes; it is made.
-            config: YAML file as for ``mgc fit``.
+            config: Configuration as for ``mgc fit``, a file or the name of a shipped one.
             overrides: Options of ``mgc fit`` that change the configuration.
             folds: Number of folds of each seed; 1 is the split that the configuration names.
             seeds: Seeds of the splits and of training.
@@ -71,10 +73,7 @@ class Experiment:
             name = option_name(word)
             if name in reserved:
                 raise MgcError(f"--{name}: mgc crossval sets it itself. Leave it out.")
-        try:
-            text = Path(config).read_text()
-        except OSError as error:
-            raise MgcError(f"{config}: {error.strerror}.") from error
+        text = read_configuration(config)
         settings: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
         patterns = (f"seed*/fold*/{name}" for name in (LAST, *STAGES))
         begun = any(next(folder.glob(pattern), None) for pattern in patterns)
@@ -183,6 +182,10 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
             failed.append(fold)
         return fold.finished
 
+    words = ("--config", experiment.config, *experiment.folds[0].overrides)
+    if done < len(experiment.folds) and logs_to_wandb(words):
+        # Once for all folds, which inherit the environment.
+        set_wandb_mode()
     run_parts(experiment.folds, experiment.folder, jobs, start, ended)
     if failed:
         raise MgcError(
@@ -255,11 +258,11 @@ def log_summary(experiment: Experiment, summary: Summary) -> None:
         MgcError: If W&B does not take the run.
     """
     last = experiment.folds[-1]
-    record = read_record(Path(last.folder))
+    records = [read_record(Path(fold.folder)) for fold in experiment.folds]
+    record = records[-1]
     if "wandb" not in record:
         return
-    from mgc.runs.tracking import log_results
-
+    add_offline_runs(records, last.group)
     where = record["wandb"]
     about = record["fit"] | {"fold": None, "seed": None}
     about["fingerprint"] |= {"split": summary.results.source["fingerprint"], "sizes": None}

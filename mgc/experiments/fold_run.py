@@ -30,7 +30,7 @@ class Fold:
 
     Attributes:
         folder: Where its results and its last checkpoint go.
-        config: YAML file as for ``mgc fit``.
+        config: Configuration as for ``mgc fit``, a file or the name of a shipped one.
         overrides: Options of ``mgc fit`` that change the configuration.
         seed: Seed of the split and of training.
         fold: Number of the test fold.

@@ -10,11 +10,15 @@ from typing import Any
 
 import pandas as pd
 
+from mgc.configurations import read_configuration
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
+from mgc.experiments.overrides import logs_to_wandb
 from mgc.experiments.plan_file import keep_plan
 from mgc.experiments.processes import LOG, last_words, run_parts, start_module
-from mgc.experiments.sweep_space import Settings, Sweep, config_paths
+from mgc.experiments.sweep_space import Settings, Sweep, config_names
+from mgc.runs.record import read_record
+from mgc.runs.tracking import add_offline_runs, set_wandb_mode
 
 #: What a run came to, in its folder.
 RESULT = "result.json"
@@ -96,7 +100,7 @@ class Plan:
 
         Args:
             folder: Where everything goes; it is made.
-            path: File with the sweep.
+            path: File with the sweep, or the name of a shipped one.
             overrides: Options of ``mgc fit`` that follow those of the sweep.
             count: Number of runs, see :meth:`mgc.experiments.sweep_space.Sweep.settings`.
             seed: Seed of random settings.
@@ -104,7 +108,7 @@ class Plan:
         Raises:
             MgcError: If a setting is wrong, or the folder holds another sweep.
         """
-        text = _read(path)
+        text = read_configuration(path, sweep=True)
         sweep = Sweep.parse(text, path)
         for word in overrides:
             name = word.partition("=")[0].removeprefix("--")
@@ -113,7 +117,9 @@ class Plan:
         settings = sweep.settings(count, seed)
         said: dict[str, Any] = {
             "sweep": text,
-            "configurations": {str(file): _read(file) for file in config_paths(sweep.command)},
+            "configurations": {
+                name: read_configuration(name) for name in config_names(sweep.command)
+            },
             "overrides": list(overrides),
             "seed": seed,
         }
@@ -158,7 +164,12 @@ def run_sweep(plan: Plan, jobs: int | None = None) -> None:
         print(f"{run.name} failed: {last_words(run)}", flush=True)
         return len(failed) < HOPELESS or any(run.finished for run in plan.runs)
 
+    if done < len(plan.runs) and logs_to_wandb(plan.runs[0].words):
+        # Once for all runs, which inherit the environment.
+        set_wandb_mode()
     run_parts(plan.runs, plan.folder, jobs, start, ended)
+    finished = [Path(run.result["run_folder"]) for run in plan.runs if run.finished]
+    add_offline_runs((read_record(folder) for folder in finished), plan.runs[0].group)
     if not any(run.finished for run in plan.runs):
         raise MgcError(
             f"{failed[0].name} failed, and so did all others: {last_words(failed[0])} (log: "
@@ -204,11 +215,3 @@ def table_of(plan: Plan) -> pd.DataFrame:
     return table.sort_values(
         plan.sweep.metric, ascending=not plan.sweep.maximize, kind="stable", ignore_index=True
     )
-
-
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
-        raise MgcError(f"{path}: {reason}.") from error

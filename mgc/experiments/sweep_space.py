@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -276,14 +275,14 @@ def read_command(command: Any, path: str) -> list[str]:
     return words
 
 
-def config_paths(command: Sequence[str]) -> list[Path]:
-    """Find the configurations that a command names.
+def config_names(command: Sequence[str]) -> list[str]:
+    """Find the configurations that a command names, files or shipped ones.
 
     Args:
         command: Words after ``mgc fit``.
     """
     split = [part for word in command for part in word.split("=", 1)]
-    return [Path(b) for a, b in itertools.pairwise(split) if a in ("--config", "-c")]
+    return [b for a, b in itertools.pairwise(split) if a in ("--config", "-c")]
 
 
 def _points(parameter: dict[str, Any]) -> list[Any]:

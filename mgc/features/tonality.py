@@ -1,6 +1,7 @@
 """Chroma, key clarity and harmonic change."""
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -210,11 +211,12 @@ class KeyClarity(nn.Module):
             Of shape (batch, windows, 24), in the order of ``KEYS``.
         """
         samples = audio.shape[-1]
-        length = torch.sym_min(self.window_length, samples)
+        # Symbols while a graph is exported, which pad accepts though its types do not say so.
+        length = cast(int, torch.sym_min(self.window_length, samples))
+        missing = (0, cast(int, torch.sym_max(0, self.window_length - samples)))
         # torch.hamming_window would fix the length in an exported graph.
         turn = torch.arange(length, dtype=torch.float32, device=audio.device) / (length - 1)
         window = 0.54 - 0.46 * torch.cos(2 * math.pi * turn)
-        missing = (0, torch.sym_max(0, self.window_length - samples))
         windows = nn.functional.pad(audio, missing).unfold(-1, self.window_length, self.hop_length)
         magnitude = power_spectrum(windows * nn.functional.pad(window, missing)).sqrt()
         return self.strength(self.chroma(magnitude))

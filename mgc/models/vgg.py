@@ -1,6 +1,6 @@
 """VGG tagger (Choi, Fazekas, Sandler and Cho, 2017)."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +55,7 @@ class VGGBlock(nn.Module):
         """
         x = self.norm(self.conv(x))
         bands, frames = (
-            torch.sym_max(0, pool - size)
+            cast(int, torch.sym_max(0, pool - size))  # a symbol while a graph is exported
             for pool, size in zip(self.pooling, x.shape[2:], strict=True)
         )
         # What is smaller than its pool becomes one. An exported graph is for clips of any length.
@@ -96,7 +96,7 @@ class VGGNet(nn.Module):
         self.head = nn.Linear(channels, num_classes)
         # Channels of a pixel side by side: a training step takes a third of the time on a CPU, and
         # tensor cores need it.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
+        self.to(memory_format=torch.channels_last)
 
     def forward_blocks(self, spectrogram: Tensor) -> list[Tensor]:
         """Compute the outputs of all blocks.

@@ -19,6 +19,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.per_class import per_class
 from mgc.evaluation.results import Results
 from mgc.evaluation.scores import measure
+from mgc.installation import pip_install
 from mgc.runs.folder import CONFIG
 from mgc.runs.record import read_record
 
@@ -345,7 +346,7 @@ def _licence(license: str | None, data_help: str) -> str:
 
 
 def _usage(file: str, about: dict[str, Any]) -> str:
-    lines = ["pip install mgc"]
+    lines = [pip_install()]
     if about["clip_seconds"]:
         lines += [
             f"mgc classify song.mp3 --ckpt {file}                # {_told(about)}",

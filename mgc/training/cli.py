@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import set_loader
+from jsonargparse import Namespace, set_loader
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -24,6 +24,7 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_summary import summarize
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 import mgc
 from mgc import checkpoint, registry
@@ -39,12 +40,19 @@ from mgc.evaluation.run_report import TestReport
 from mgc.models.adapt import complete
 from mgc.registry import GROUPS, RegistryError
 from mgc.runs.folder import CONFIG, RUNS, run_folder
-from mgc.runs.tracking import EndWandbRun, one_wandb_run, use_wandb_offline
+from mgc.runs.tracking import (
+    keep_offline,
+    set_staging_folder,
+    set_wandb_mode,
+    wandb_loggers,
+    wandb_session,
+)
 from mgc.training.batches import TellStep
 from mgc.training.checkpoint_io import AtomicCheckpointIO
 from mgc.training.divergence import StopOnDivergence
+from mgc.training.finish_wandb import FinishWandbRun
 from mgc.training.interruption import KeepLast
-from mgc.training.names import expand_arguments, load_config
+from mgc.training.names import CONFIG_OPTIONS, expand_arguments, load_config
 from mgc.training.reproducibility import SeedSteps
 from mgc.training.resuming import find_newest, go_on_in_run_folder, option_values, with_saved_config
 from mgc.training.run_record import RecordRun
@@ -83,8 +91,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     torch.set_float32_matmul_precision("high")
     # Lightning 2.6 calls a function that torch 2.12 calls deprecated, once per run.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
-    use_wandb_offline()
-    with one_wandb_run(), told_in_one_line(), errors_of_processes():
+    with wandb_session(), told_in_one_line(), errors_of_processes():
         (cli or MgcCLI)(
             model_class=LightningModule,
             datamodule_class=MusicDataModule,
@@ -105,7 +112,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                     StopOnDivergence(),
                     TellStep(),
                     TellWhere(),
-                    EndWandbRun(),
+                    FinishWandbRun(),
                 ],
             },
             parser_kwargs={"version": mgc.__version__},
@@ -132,7 +139,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         """Parse configuration files with :func:`load_config`."""
         set_loader(MODE, load_config, exceptions=(yaml.YAMLError, RegistryError))
         names = "; ".join(f"--{kind}: {', '.join(registry.find(kind))}" for kind in GROUPS)
-        kwargs.setdefault("dump_header", [f"mgc=={mgc.__version__}"])
+        kwargs.setdefault("dump_header", [f"{mgc.DISTRIBUTION}=={mgc.__version__}"])
         parser = Parser(parser_mode=MODE, epilog=names, **kwargs)
         parser.add_argument("-c", "--config", action="config", help="YAML file with settings.")
         return parser
@@ -143,12 +150,13 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Turn short names on the command line into class paths."""
+        """Turn short names on the command line into class paths and files."""
         if not isinstance(args, list):
             raise TypeError("Give the words of a command line.")
-        for path in option_values(args, "--config", "-c"):
+        args = expand_arguments(args)
+        for path in option_values(args, *CONFIG_OPTIONS):
             _check_yaml(path)
-        self.config = parser.parse_args(expand_arguments(args))
+        self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
         """Check what can be checked before anything is built."""
@@ -180,6 +188,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
                 "last for the newest run."
             )
         go_on_in_run_folder(config.trainer, str(self.subcommand), path)
+        _prepare_wandb(config.trainer)
 
     def instantiate_classes(self) -> None:
         """Build everything, then check that the checkpoint fits the data."""
@@ -245,12 +254,9 @@ class TellWhere(Callback):
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if best:
             lines += [f"Best checkpoint: {best}", f"Test it: mgc test --ckpt_path {best}"]
-        lines += [
-            f"W&B: {logger.experiment.dir.removesuffix('/files')} (wandb leet shows it, wandb sync "
-            "uploads it)"
-            for logger in trainer.loggers
-            if isinstance(logger, WandbLogger)
-        ]
+        runs = [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        # Those kept offline are reported when the command ends.
+        lines += [f"W&B: {run.url}" for run in runs if not (run.offline or run.disabled)]
         log.info("\n".join(lines))
 
 
@@ -300,6 +306,20 @@ def tuple_of(value: Any) -> Any:
         A tuple for a list, anything else as it is.
     """
     return tuple(value) if isinstance(value, list) else value
+
+
+def _prepare_wandb(trainer: Namespace) -> None:
+    """Decide whether W&B runs go online, where the trainer logs to W&B."""
+    loggers = wandb_loggers(trainer.get("logger"))
+    if not loggers or trainer.get("fast_dev_run"):
+        return
+    set_staging_folder(str(loggers[0].init_args.get("save_dir") or RUNS))
+    if getattr(rank_zero_only, "rank", 0):
+        return  # The first process logs.
+    if all(logger.init_args.get("offline") for logger in loggers):
+        keep_offline("offline=true in the logger's settings")
+    else:
+        set_wandb_mode()
 
 
 def _check_yaml(path: str) -> None:

@@ -1,14 +1,18 @@
 """Short names in configurations and on the command line."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jsonargparse import get_loader
-from lightning.pytorch.cli import (
-    LightningCLI,
-)
+from lightning.pytorch.cli import LightningCLI
 
 from mgc import registry
+from mgc.configurations import find_configuration
 from mgc.registry import GROUPS
+
+#: Options that take a configuration.
+CONFIG_OPTIONS = ("--config", "-c")
 
 
 def load_config(stream: str) -> Any:
@@ -50,24 +54,38 @@ def expand_names(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand_arguments(args: list[str]) -> list[str]:
-    """Put class paths in place of short names in ``--model NAME``, ``--model=NAME`` and friends.
+    """Put class paths and files in place of names in ``--model NAME``, ``--config=NAME`` and such.
 
     Args:
         args: Words of a command line.
 
     Returns:
         The words, changed.
+
+    Raises:
+        MgcError: If a name is unknown.
     """
-    options = {
-        f"--{kind}{suffix}": kind for kind in GROUPS for suffix in ("", ".class_path", ".help")
-    }
+    options: dict[str, Callable[[str], str]] = {
+        f"--{kind}{suffix}": partial(_class_path, kind)
+        for kind in GROUPS
+        for suffix in ("", ".class_path", ".help")
+    } | dict.fromkeys(CONFIG_OPTIONS, _config_path)
     expanded: list[str] = []
     for arg in args:
         option, equals, value = arg.partition("=")
-        if option in options and equals and value.isidentifier():
-            expanded.append(f"{option}={registry.class_path(options[option], value)}")
-        elif expanded and expanded[-1] in options and arg.isidentifier():
-            expanded.append(registry.class_path(options[expanded[-1]], arg))
+        if option in options and equals:
+            expanded.append(f"{option}={options[option](value)}")
+        elif expanded and expanded[-1] in options:
+            expanded.append(options[expanded[-1]](arg))
         else:
             expanded.append(arg)
     return expanded
+
+
+def _class_path(kind: str, name: str) -> str:
+    """Class path of a short name; anything else as it is."""
+    return registry.class_path(kind, name) if name.isidentifier() else name
+
+
+def _config_path(name: str) -> str:
+    return str(find_configuration(name))

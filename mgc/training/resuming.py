@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from mgc import checkpoint
 from mgc.errors import MgcError
 from mgc.runs.folder import CONFIG, RUNS
-from mgc.runs.tracking import stage_beside_runs
+from mgc.training.names import CONFIG_OPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ def go_on_in_run_folder(trainer: Namespace, job: str, ckpt: str | None) -> None:
     """Let a run that starts from a checkpoint go on in the checkpoint's folder and W&B run.
 
     A resumed fit then knows the best score so far, and a test's results lie beside the model.
-    Also names W&B's kind of job, and keeps what W&B stages out of the home folder.
+    Also sets the job type in W&B.
 
     Args:
         trainer: Settings of the trainer; changed in place.
@@ -41,7 +41,6 @@ def go_on_in_run_folder(trainer: Namespace, job: str, ckpt: str | None) -> None:
             settings.resume = "allow"
     elif not settings.get("job_type"):
         settings.job_type = "sweep" if "WANDB_SWEEP_ID" in os.environ else job
-    stage_beside_runs(str(settings.get("save_dir") or RUNS))
 
 
 def option_values(args: list[str], *options: str) -> list[str]:
@@ -71,7 +70,7 @@ def with_saved_config(args: list[str]) -> list[str]:
         MgcError: If there is no checkpoint or no configuration.
     """
     paths = option_values(args, "--ckpt_path")
-    if args[0] == "fit" or not paths or option_values(args, "-c", "--config", "--model", "--data"):
+    if args[0] == "fit" or not paths or option_values(args, *CONFIG_OPTIONS, "--model", "--data"):
         return args
     path = find_newest(paths[-1]) if paths[-1] in ("best", "last") else paths[-1]
     saved = Path(path).parent.parent / CONFIG

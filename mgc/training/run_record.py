@@ -116,6 +116,7 @@ def _describe_in_wandb(logger: WandbLogger, about: dict[str, Any]) -> dict[str, 
         "save_dir": str(logger.save_dir),
         "id": run.id,
         "group": run.group or None,
+        "offline_folder": run.sync_dir if run.offline else None,
     }
 
 

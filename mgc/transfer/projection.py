@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
+from mgc.installation import pip_install
 from mgc.transfer.feature_table import FeatureTable
 
 Method = Literal["tsne", "umap"]
@@ -213,7 +214,7 @@ def _plane(values: np.ndarray, method: Method, perplexity: float, seed: int) -> 
         from umap import UMAP
     except ImportError as error:
         raise MgcError(
-            "UMAP needs another package: pip install 'mgc[umap]', or use --method tsne."
+            f"UMAP needs another package: {pip_install('umap')}, or use --method tsne."
         ) from error
     return UMAP(n_neighbors=max(2, round(near)), random_state=seed, n_jobs=1).fit_transform(values)
 

@@ -18,13 +18,14 @@ def sick(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_all_is_well(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     main(["doctor"])
     out = capsys.readouterr().out
     assert out.endswith("All is well.\n")
     lines = {tuple(line.split()[:2]) for line in out.splitlines()}
     assert {(name, version(name)) for name in ("torch", "lightning", "soundfile")} <= lines
     assert "device: cpu, " in out
-    assert "W&B: logged in" in out
+    assert "W&B at http://127.0.0.1:9 does not answer" in out
     assert "vgg_tagger" in out
 
 
@@ -36,14 +37,28 @@ def test_what_is_broken_is_told_and_harms_nothing_else(
     net = "import lightning.pytorch as pl\nclass Net(pl.LightningModule): ..."
     install("lone_one", net, requires="a-package-nobody-has>=3", lone="lone_one:Net")
     install("twin_one", "", vgg_tagger="twin_one:Net")
-    problems = sick(capsys)
-    assert len(problems) == 4
+    problems = [line.removeprefix("problem: ") for line in sick(capsys)]
+    assert len(problems) == 5
     assert "bad_one 1.0 could not be imported (bad_one:Net): ModuleNotFoundError" in problems[0]
     assert "needs mgc>=0.0.1,<0.0.2, but this is mgc" in problems[1]
     assert "More than one package registers the model 'vgg_tagger'" in problems[2]
-    assert problems[3].endswith(
-        "lone_one 1.0: needs a-package-nobody-has>=3, which is not installed"
-    )
+    assert set(problems[3:]) == {
+        "lone_one 1.0: needs a-package-nobody-has>=3, which is not installed",
+        "old_one 1.0: requires 'mgc', which is another project on the package index; require "
+        "mgc-lightning>=0.0.1,<0.0.2",
+    }
+
+
+def test_a_plugin_that_requires_another_project_works(
+    capsys: pytest.CaptureFixture[str], install: Callable[..., None]
+) -> None:
+    net = "import lightning.pytorch as pl\nclass Net(pl.LightningModule): ..."
+    install("early_one", net, requires="MGC", early="early_one:Net")
+    (problem,) = sick(capsys)
+    assert problem.startswith("problem: early_one 1.0: requires 'MGC', which is another project")
+    assert problem.endswith("; require mgc-lightning")
+    main(["list", "--check"])
+    assert "All of them can be imported." in capsys.readouterr().out
 
 
 class Package(Distribution):

@@ -20,7 +20,7 @@ def test_verbose_tells_of_each_package_where_it_is_and_what_it_needs(
     assert ["model", "old", "old_one", "1.0", "old_one:Net"] in table
     assert ["old_one", "1.0", "<0.0.2", "no", str(tmp_path)] in table
     assert ["new_one", "1.0", "any", "yes", str(tmp_path)] in table
-    mine = next(row for row in table if row[:2] == ["mgc", mgc.__version__])
+    mine = next(row for row in table if row[:2] == [mgc.DISTRIBUTION, mgc.__version__])
     assert mine[2:4] == ["any", "yes"]
     assert ["old_one", "1.0", "<0.0.2", "no", str(tmp_path)] not in rows(capsys)
 

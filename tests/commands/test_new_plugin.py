@@ -32,7 +32,7 @@ def test_they_install_list_and_pass_their_tests(workdir: Path, tmp_path: Path) -
     site, folders = tmp_path / "site", [str(workdir / name) for name in NAMES.values()]
     for kind, name in NAMES.items():
         main(["new-plugin", name, "--kind", kind])
-    install = "-m pip install -q --no-deps --no-build-isolation --no-index --target"
+    install = "-m uv pip install -q --no-cache --offline --no-deps --no-build-isolation --target"
     run(*install.split(), str(site), *folders, cwd=workdir, path=site)
     listed = [
         line.split()
@@ -40,7 +40,7 @@ def test_they_install_list_and_pass_their_tests(workdir: Path, tmp_path: Path) -
     ]
     assert ["model", "deep_blue", "deep-blue", "0.1.0", "deep_blue:DeepBlue"] in listed
     assert ["data", "deep_music", "deep-music", "0.1.0", "deep_music:DeepMusic"] in listed
-    needed = mgc_requirement().removeprefix("mgc")
+    needed = mgc_requirement().removeprefix(mgc.DISTRIBUTION)
     assert [row[2:5] for row in listed if row and row[0] == "deep-blue"] == [
         [needed, "yes", str(site)]
     ]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -295,7 +296,7 @@ def test_wrong_settings(
 def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["crossval", "--config", "none.yaml"])
-    assert "none.yaml: No such file or directory." in capsys.readouterr().err
+    assert "none.yaml: no such file or shipped configuration." in capsys.readouterr().err
 
 
 class Forked:
@@ -437,6 +438,8 @@ def test_a_killed_cross_validation_goes_on(
     of_group = [run for run in runs if run.run_group == killed.group]
     assert len({run.run_id for run in of_group if run.job_type == "fold"}) == 3
     assert {run.job_type for run in of_group} == {"fold", "crossval"}
+    (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", said)
+    assert set(workdir.glob(paths)) == set(workdir.glob("runs/wandb/offline-run-*"))
 
     # What all folds say together is a run of the same group.
     (folder,) = workdir.glob(f"runs/wandb/offline-run-*{killed.group}-summary")

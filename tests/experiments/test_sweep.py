@@ -1,6 +1,7 @@
 """Sweeps without W&B's server: bookkeeping with stand-ins for training, then a real one."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -112,7 +113,7 @@ def test_another_sweep_is_not_mixed_in(started: list[int]) -> None:
         plan()
     with pytest.raises(MgcError, match=r"--model\.lr: mgc sweep sets it itself"):
         plan(overrides=("--model.lr=1",))
-    with pytest.raises(MgcError, match=r"nowhere\.yaml: No such file"):
+    with pytest.raises(MgcError, match=r"nowhere\.yaml: no such file"):
         Plan.prepare(Path("out"), "nowhere.yaml", (), None, 0)
 
 
@@ -136,7 +137,10 @@ def test_a_sweep_in_processes_of_its_own(
     assert table[METRIC].is_monotonic_decreasing
     best = table.iloc[0]
     assert Path(best["checkpoint"]).is_file()
-    assert f"Its checkpoint: {best['checkpoint']}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"Its checkpoint: {best['checkpoint']}" in out
+    (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", out)
+    assert set(workdir.glob(paths)) == set(workdir.glob("runs/wandb/offline-run-*"))
     logged = [read_run(folder) for folder in workdir.glob("runs/wandb/offline-run-*")]
     assert {run["job_type"] for run in logged} == {"sweep"}
     assert len({run["group"] for run in logged}) == 1

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
+from mgc.configurations import find_configuration
 from mgc.errors import MgcError
-from mgc.experiments.sweep_space import Sweep, config_paths, draw
+from mgc.experiments.sweep_space import Sweep, config_names, draw
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COMMAND = ["mgc", "fit", "--config", "a.yaml", "${args}"]
@@ -76,8 +77,8 @@ def test_the_sweeps_that_come_with_mgc(path: Path) -> None:
     shipped = Sweep.parse(path.read_text(), path.name)
     runs = shipped.settings(5, seed=0)
     assert len({tuple(run.items()) for run in runs}) == 5
-    (config,) = config_paths(shipped.words(runs[0]))
-    assert (CONFIGS.parent / config).is_file()
+    (config,) = config_names(shipped.words(runs[0]))
+    assert find_configuration(config).samefile(CONFIGS.parent / config)
     assert shipped.maximize
 
 

@@ -13,8 +13,6 @@ from mgc.evaluation.paired import align
 from mgc.evaluation.tested_runs import load_run
 from mgc.papers.reproducing import describe_music
 
-CONFIG = Path(__file__).parents[2] / "configs" / "timm_finetune_gtzan.yaml"
-
 OVERRIDES = """
     --model.backbone test_resnet --model.pretrained false --model.image_size 32
     --model.n_fft 256 --model.hop_length 256 --model.harmonic_length 9 --model.percussive_length 9
@@ -25,8 +23,8 @@ OVERRIDES = """
 
 
 def test_ends_in_the_two_tables(folds, tones, capsys, workdir):
-    words = ["reproduce", "gwardys2014", "--root", str(tones), "--config", str(CONFIG)]
-    words += ["--out", "out", "--", *OVERRIDES.split()]
+    words = ["reproduce", "gwardys2014", "--root", str(tones), "--out", "out"]
+    words += ["--", *OVERRIDES.split()]
     main(words)
     assert [Path(fold.folder).parents[1].name for fold in folds] == [
         "finetuned_original",
@@ -87,5 +85,5 @@ def test_tells_whether_the_music_is_that_of_the_paper(tracks, compares, tmp_path
 @pytest.mark.parametrize("word", ["--model.component=harmonic", "--data.root=x"])
 def test_what_it_sets_itself_is_refused(word, capsys):
     with pytest.raises(SystemExit):
-        main(["reproduce", "gwardys2014", "--root", "x", "--config", str(CONFIG), "--", word])
+        main(["reproduce", "gwardys2014", "--root", "x", "--", word])
     assert "sets it itself" in capsys.readouterr().err

@@ -24,8 +24,6 @@ from mgc.papers.zhang2015.reproduce import (
     reproduce_zhang2015,
 )
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
 OVERRIDES = """
     --model.codebook_size 12 --model.units 8 --model.hidden 6 --model.components 4
     --model.segment_frames 2 --model.vectors_per_word 16
@@ -47,7 +45,7 @@ def no_plugin(monkeypatch):
 
 
 def command(root, *words):
-    words = ["--root", str(root), "--configs", str(CONFIGS), "--features", "MEL", *words]
+    words = ["--root", str(root), "--features", "MEL", *words]
     return ["reproduce", "zhang2015", *words, "--out", "out", "--", *OVERRIDES.split()]
 
 
@@ -132,7 +130,7 @@ def test_given_split_in_several_runs(folds, tmp_path):
     assert "(" in figures("KCNN (k = 5) + SVM")[1]
     assert figures("KCNN (k = 5) ULT")[1] == ""
     with pytest.raises(MgcError, match="out holds results of other genres"):
-        reproduce_zhang2015(root=str(root), systems="kcnn", configs=str(CONFIGS), out="out")
+        reproduce_zhang2015(root=str(root), systems="kcnn", out="out")
 
 
 def test_settings_of_a_model_go_where_there_are_any(install, monkeypatch, capsys):
@@ -191,13 +189,12 @@ def test_a_machine_is_of_one_checkpoint(tmp_path):
         (["--features", "MFCC"], "--features MFCC: 'MFCC' is none of MEL, SFM, SCF, ALL"),
         (["--systems", "kcnn,vgg"], "'vgg' is none of sparse_coding"),
         (["--systems", "dbn"], "none is left to run"),
-        (["--configs", "nowhere"], "nowhere/kcnn_frozen_gtzan.yaml: not there"),
+        (["--configs", "nowhere"], "nowhere/kcnn_frozen_gtzan.yaml: no such file"),
         (["--", "--model.init_args.features=MEL"], "sets it itself"),
     ],
 )
 def test_wrong_settings(words, message, no_plugin, tones, capsys):
-    base = ["--root", str(tones), "--configs", str(CONFIGS)]
     with pytest.raises(SystemExit):
-        main(["reproduce", "zhang2015", *base, *words])
+        main(["reproduce", "zhang2015", "--root", str(tones), *words])
     assert message in capsys.readouterr().err
     assert not Path("runs").exists()

@@ -165,8 +165,11 @@ def test_two_processes_measure_what_one_does(settings: list[str], workdir: Path)
 
 def test_two_processes_train(settings: list[str], workdir: Path) -> None:
     command = [sys.executable, "-m", "mgc", "fit", *VGG, *settings, epochs(1)]
-    subprocess.run([*command, "--trainer.strategy=ddp_fork", "--trainer.devices=2"], check=True)
+    command += ["--trainer.strategy=ddp_fork", "--trainer.devices=2"]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     (folder,) = workdir.glob("runs/wandb/offline-run-*")
+    assert out.count("W&B") == 1
+    assert f"Upload with: wandb sync runs/wandb/{folder.name}\n" in out
     assert any("val/track_accuracy" in step for step in read_run(folder)["history"])
     assert len(list(workdir.glob("runs/mgc/*/checkpoints/best.ckpt"))) == 1
 
@@ -179,10 +182,10 @@ def test_a_package_of_somebody_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     site = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    install = "-m uv pip install -q --no-cache --offline --no-deps --no-build-isolation --target"
     # A copy, as building leaves files behind.
     source = shutil.copytree(THIRD_PARTY, tmp_path / "source")
-    subprocess.run([*pip, f"--target={site}", str(source)], check=True)
+    subprocess.run([sys.executable, *install.split(), site, source], check=True)
     monkeypatch.syspath_prepend(site)
     main(["list"])
     assert "tiny_net" in capsys.readouterr().out

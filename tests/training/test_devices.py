@@ -93,9 +93,14 @@ def test_the_script_for_torchrun(fit: list[str], workdir: Path) -> None:
         "RUN_ID": "job",
     }
     words = [str(LAUNCH / "torchrun.sh"), *fit[1:-1], "--data.batch_size=8"]
-    subprocess.run(["bash", *words, "--trainer.max_epochs=1"], env=environment, check=True)
+    del environment["WANDB_MODE"]
+    command = ["bash", *words, "--trainer.max_epochs=1"]
+    run = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     assert checkpoint.read(last("runs/mgc/job"))["global_step"] == 10
-    assert len(list(workdir.glob("runs/wandb/offline-run-*"))) == 1
+    (folder,) = Path("runs/wandb").glob("offline-run-*")
+    # One process of the two decides, and reports.
+    assert run.stdout.count("Not logged in to W&B") == 1
+    assert run.stdout.count(f"Upload with: wandb login && wandb sync {folder}\n") == 1
 
 
 def test_the_requeue_signal_of_slurm(

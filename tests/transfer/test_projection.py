@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import StandardScaler
 
+import mgc
 from mgc.cli import main
 from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.projection import project as make_projection
@@ -160,4 +161,4 @@ def test_umap_is_optional(workdir, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(SystemExit):
         project("one.parquet", "--method", "umap")
-    assert "pip install 'mgc[umap]'" in capsys.readouterr().err
+    assert f"pip install '{mgc.DISTRIBUTION}[umap]'" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def reproduce_gwardys2014(
     *overrides: str,
     root: str,
     out: str = "runs/gwardys2014",
-    config: str = "configs/timm_finetune_gtzan.yaml",
+    config: str = "timm_finetune_gtzan",
     test_folds: int = 1,
     jobs: int | None = None,
 ) -> None:
@@ -66,7 +66,8 @@ def reproduce_gwardys2014(
         overrides: Options of `mgc fit`, given after `--`.
         root: Folder with GTZAN.
         out: Folder for everything.
-        config: YAML file, as for `mgc fit`, with a timm_finetune model.
+        config: YAML file or name of a shipped configuration, as for `mgc fit`, with a
+            timm_finetune model.
         test_folds: How many tenths of the tracks to test, each with a network trained on the
             others: 1 is the paper's single split, 10 is 10-fold cross-validation.
         jobs: Folds to run at the same time; by default one per GPU.

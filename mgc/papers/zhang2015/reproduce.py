@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mgc import registry
+from mgc.configurations import find_configuration
 from mgc.errors import MgcError
 from mgc.experiments.overrides import divide_options, option_name
 from mgc.papers.reproducing import describe_music, refuse_own, say
@@ -24,7 +25,7 @@ COMPETITORS = {
     "autoencoder": "segment_autoencoder",
     "dbn": "segment_dbn",
 }
-PLUGIN = "plugins/mgc-segment-codes"
+PLUGIN = "mgc-segment-codes"
 
 #: Section 4.1: ten balanced folds; the given split of ISMIR 2004.
 FOLDS = {"gtzan": 10, "ismir2004": 1}
@@ -51,8 +52,8 @@ def reproduce_zhang2015(
     repeats: int = 1,
     out: str | None = None,
     jobs: int | None = None,
-    configs: str = "configs",
-    competitors: str = f"{PLUGIN}/configs",
+    configs: str = "",
+    competitors: str = "",
 ) -> None:
     """Run every experiment of Zhang et al. (2015), and set the results beside theirs.
 
@@ -93,8 +94,9 @@ def reproduce_zhang2015(
         repeats: How often to repeat it with another seed; the paper reports means of 10.
         out: Folder for everything; by default runs/zhang2015/DATA.
         jobs: Folds to run at the same time; by default one per GPU.
-        configs: Folder with kcnn_gtzan.yaml and the others.
-        competitors: Folder with sparse_coding_gtzan.yaml and the others, of the plugin.
+        configs: Folder with kcnn_gtzan.yaml and the others; by default the shipped ones.
+        competitors: Folder with sparse_coding_gtzan.yaml and the others; by default those that the
+            plugin ships.
 
     Raises:
         MgcError: If settings are wrong, or an experiment fails.
@@ -119,14 +121,12 @@ def reproduce_zhang2015(
         raise MgcError("--systems: none is left to run.")
     networks = list(dict.fromkeys(row.network for row in rows.values()))
     with_machine = {row.network for row in rows.values() if row.svm}
-    paths = {
-        network: Path(competitors if network in COMPETITORS else configs, f"{network}_{data}.yaml")
-        for network in networks
-    }
-    for network, path in paths.items():
-        if not path.is_file():
-            option = "competitors" if network in COMPETITORS else "configs"
-            raise MgcError(f"{path}: not there. Give the folder with it: --{option} FOLDER.")
+    paths = {}
+    for network in networks:
+        given = competitors if network in COMPETITORS else configs
+        name = f"{network}_{data}"
+        paths[network] = str(Path(given, f"{name}.yaml")) if given else name
+        find_configuration(paths[network])
     folder = Path(out or f"runs/zhang2015/{data}")
     for results in read_cells(folder).values():
         if set(results.labels) != set(TASKS[data].GENRES):
@@ -187,8 +187,9 @@ def installed(rows: "dict[str, Row]") -> "tuple[dict[str, Row], str]":
     if not absent:
         return rows, ""
     line = (
-        f"Left out: {', '.join(absent)}, whose models are not installed "
-        f"(pip install ./{PLUGIN}, then give the same command again)."
+        f"Left out: {', '.join(absent)}, whose models are not installed. They are in the plugin "
+        f"{PLUGIN}, which comes with the source of mgc (plugins/{PLUGIN}): install it from there "
+        "and run the same command again."
     )
     return {name: row for name, row in rows.items() if name not in absent}, line
 

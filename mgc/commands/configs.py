@@ -1,0 +1,34 @@
+"""``mgc configs``: configurations that mgc and its plugins ship."""
+
+import mgc
+from mgc.commands.list import print_table
+from mgc.configurations import choose, find_shipped
+
+
+def configs(name: str = "", /) -> None:
+    """List the shipped configurations, or print one of them.
+
+    They are found by name wherever a command takes a configuration. To change one, print it into a
+    file and give the file's path.
+
+    Example: mgc configs
+
+    Example: mgc configs vgg_gtzan > my_vgg.yaml
+
+    Args:
+        name: Configuration to print; by default all are listed.
+
+    Raises:
+        MgcError: If no shipped configuration has this name.
+    """
+    shipped = find_shipped()
+    if name:
+        print(choose(name, shipped).path.read_text(encoding="utf-8"), end="")
+        return
+    rows = [("NAME", "CONTENT")]
+    for key, same in shipped.items():
+        for configuration in same:
+            plugin = not configuration.package.startswith(f"{mgc.DISTRIBUTION} ")
+            owner = f" ({configuration.package})" if plugin else ""
+            rows.append((key, f"{configuration.summary}{owner}"))
+    print_table(rows)

@@ -1,0 +1,33 @@
+"""Makes it safe to fork a process that has used OpenMP."""
+
+import ctypes
+import functools
+import os
+
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+#: Argument of OpenMP's ``omp_pause_resource_all``.
+OMP_PAUSE_SOFT = 1
+
+
+@functools.cache  # hooks cannot be removed
+def release_threads_before_forks() -> None:
+    """Stop the idle threads of GNU OpenMP before each fork of this process.
+
+    A forked process inherits the pool of threads but not the threads, and its first parallel
+    operation waits for them forever. Lightning forks in ``ddp_fork`` and ``ddp_notebook``, data
+    loaders fork their workers. Parent and child create new threads when they need them.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=release_threads)
+
+
+def release_threads() -> None:
+    """Stop the idle OpenMP threads of the calling thread.
+
+    PyTorch and scikit-learn may each bring a copy of GNU OpenMP. The OpenMP of LLVM and Intel
+    handles forks itself.
+    """
+    for library in threadpool_info():
+        if library["prefix"] == "libgomp":
+            ctypes.CDLL(library["filepath"]).omp_pause_resource_all(OMP_PAUSE_SOFT)

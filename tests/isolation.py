@@ -1,0 +1,20 @@
+"""Keeps the user's W&B settings and logins out of the tests."""
+
+import os
+import tempfile
+from pathlib import Path
+
+#: Stands in for the folder with the user's settings; removed when the tests end.
+_SETTINGS = tempfile.TemporaryDirectory()
+
+
+def isolate_wandb() -> None:
+    """Keep W&B runs offline, and hide environment variables, settings files and netrc."""
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "MGC_WANDB_"))]:
+        del os.environ[name]
+    os.environ |= {
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+        "WANDB_CONFIG_DIR": _SETTINGS.name,
+        "NETRC": str(Path(_SETTINGS.name, "netrc")),
+    }

@@ -1,0 +1,89 @@
+import re
+from pathlib import Path
+
+import pytest
+from installed import Environment
+
+import mgc
+from mgc.cli import main
+from mgc.locks import LOCKS, lock_path, locked_versions
+
+
+def hashes(name: str) -> dict[str, set[str]]:
+    """Hashes of each line of a lock, such as ``numpy==2.4.6 ; python_full_version < '3.12'``."""
+    blocks = re.findall(r"^(\w.*?) \\\n((?: .*\n)+)", lock_path(name).read_text(), re.MULTILINE)
+    return {line: set(re.findall(r"sha256:\w{64}", block)) for line, block in blocks}
+
+
+def packages(*left_out: str) -> list[str]:
+    return [name for name, _ in locked_versions("serve") if name not in left_out]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_package_is_locked_with_hashes(name: str) -> None:
+    lines = re.findall(r"^\w+.*==", lock_path(name).read_text(), re.MULTILINE)
+    assert len(lines) == len(hashes(name)) > 10
+    assert all(hashes(name).values())
+
+
+def test_both_locks_have_the_same_versions() -> None:
+    full = hashes("full")
+    assert {line: full.get(line) for line in hashes("serve")} == hashes("serve")
+
+
+def test_locked_versions_are_those_of_this_python_and_system() -> None:
+    found = dict(locked_versions("full"))
+    assert {"torch", "numpy", "ruff"} <= set(found)
+    assert re.fullmatch(r"[\d.]+", found["numpy"])
+    assert "torch" not in dict(locked_versions("serve"))
+
+
+def test_path_of_a_lock(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["locks", "serve"])
+    assert Path(capsys.readouterr().out.strip()) == lock_path("serve")
+    with pytest.raises(SystemExit) as stop:
+        main(["locks", "light"])
+    assert stop.value.code == 2
+    assert "Known: full, serve" in capsys.readouterr().err
+
+
+def test_the_lock_is_found_before_anything_else_is_installed(tmp_path: Path) -> None:
+    bare = Environment(tmp_path, [])
+    assert bare.run("--version").stdout == f"mgc {mgc.__version__}\n"
+    assert "mgc COMMAND" in bare.run("--help").stdout
+    lock = Path(bare.run("locks", "serve").stdout.strip())
+    assert lock.samefile(lock_path("serve"))
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("fit --config x.yaml", "torch"),
+        ("classify x.wav --ckpt x.ckpt", "torch"),
+        ("data synth x", "joblib"),
+    ],
+)
+def test_a_command_whose_packages_are_missing_names_the_set_up(
+    tmp_path: Path, command: str, module: str
+) -> None:
+    done = Environment(tmp_path, packages()).run(*command.split())
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"mgc: error: {module} is not installed. ")
+    assert done.stderr.count("\n") == 1
+    assert f"pip install {mgc.DISTRIBUTION}" in done.stderr
+    assert "mgc locks serve" in done.stderr
+
+
+def test_doctor_finds_nothing_wrong_without_pytorch(tmp_path: Path) -> None:
+    done = Environment(tmp_path, packages()).run("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "without PyTorch" in done.stdout
+    assert done.stdout.endswith("All is well.\n")
+
+
+def test_doctor_lists_what_serving_lacks(tmp_path: Path) -> None:
+    done = Environment(tmp_path, packages("soundfile", "tqdm")).run("doctor")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
+    assert "not installed: soundfile, tqdm." in line
+    assert "mgc locks serve" in line
