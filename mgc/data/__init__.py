@@ -1,1 +1,1 @@
-"""Data modules, one file a data set."""
+"""Data modules, one file per data set."""

@@ -1,8 +1,8 @@
-"""What every data module has in common.
+"""Base classes of all data modules.
 
-A data set is one file with one class. It names its ``labels`` and ``task``, reads its own lists in
-:meth:`MusicDataModule.read_catalogue`, and gets splits, clips, loaders and the handling of broken
-files from here.
+A data set is one class in one file. It names its ``labels`` and ``task`` and lists its tracks in
+:meth:`MusicDataModule.read_catalogue`. Splits, clips, loaders and the handling of broken files come
+from here.
 """
 
 import logging
@@ -24,7 +24,7 @@ from mgc.core.launching import once
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
-from mgc.data.loading import ResumableLoader, leave_signals_to_parent
+from mgc.data.loading import ResumableLoader, ignore_stop_signals
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 
 release_threads_before_forks()
 
-#: What happens to tracks shorter than a clip.
+#: How to handle tracks shorter than a clip.
 Short = Literal["repeat", "pad", "keep"]
 
-#: Stages of Lightning and the splits that they need.
+#: Splits that each stage of Lightning needs.
 STAGES = {
     "fit": (TRAIN, VAL),
     "validate": (VAL,),
@@ -49,14 +49,14 @@ STAGES = {
 
 
 @dataclass(frozen=True)
-class Packed:
-    """What packing a data set came to.
+class PackResult:
+    """Result of packing a data set.
 
     Attributes:
         folder: Folder of the store.
-        finished: Whether it is complete; if not, parts of other machines are missing.
-        summary: What it holds, in a line, once it is complete.
-        broken: Why a file could not be read, by its path in the data set's folder.
+        finished: Whether the store is complete. If not, parts of other machines are missing.
+        summary: One-line description of a complete store.
+        broken: Reason for each unreadable file, by path relative to the data set's folder.
     """
 
     folder: Path
@@ -65,24 +65,42 @@ class Packed:
     broken: dict[str, str] = field(default_factory=dict)
 
 
+Packed = PackResult  # until 0.2
+
+
 class MusicDataModule(LightningDataModule):
-    """Tracks with genres, tags or ratings, split into training, validation and test.
+    """Base class for tracks with genres, tags or ratings.
 
     ``labels``, ``num_classes``, ``task`` and ``sample_rate`` follow from the constructor's
-    arguments alone; no file is read before :meth:`setup`.
+    arguments. No file is read before :meth:`setup`.
+
+    Args:
+        root: Folder with the data set.
+        split: How to split the tracks. ``stratified``: 80 % train, 10 % validation and 10 % test,
+            balanced over the classes. ``fold``: test on one fold, validate on the next. Both keep
+            groups of tracks (duplicates, or an artist's tracks) together. Some data sets have more:
+            ``given`` is the official split, ``fold_ungrouped`` ignores the groups, for comparison
+            with papers that did.
+        fold: Index of the test fold, from 0.
+        folds: Number of folds, unless the data set defines them.
+        seed: Seed of the split, the order and the random clips.
+        batch_size: Clips per batch and device.
+        num_workers: Number of reader processes per device; 0 reads in the training process.
+        max_broken: Largest allowed share of unreadable tracks. With more, the run stops before
+            training.
 
     Attributes:
         labels: Names of the classes, tags or quantities, in target order.
-        task: What the targets are.
-        kind: What a batch holds: ``audio``, or ``beats`` for beat-aligned features.
-        sample_rate: Rate of the audio in Hz, 0 where there is none.
-        splits: Names that the ``split`` argument takes.
-        given_splits: Those of them whose test tracks the data set itself fixes. Tables of features
-            keep them; other splits are drawn at random.
-        sources: Files to download the data set from, where it is still served. The class's
-            documentation says where people get it and what the folder must look like.
-        tracks: After :meth:`setup`, the catalogue with a ``split`` column, a row per track that
-            can be read. A batch's ``track`` is an index into it.
+        task: Type of the targets.
+        kind: Content of a batch: ``audio``, or ``beats`` for beat-aligned features.
+        sample_rate: Sample rate in Hz, 0 for data without audio.
+        splits: Valid values of the ``split`` argument.
+        given_splits: The splits whose test tracks are fixed by the data set. Feature tables keep
+            them; other splits are random.
+        sources: Files to download, if the data set is still available. The class docstring says
+            where to get it and how to arrange the folder.
+        tracks: Catalogue with a ``split`` column and one row per readable track, available after
+            :meth:`setup`. A batch's ``track`` is an index into it.
     """
 
     labels: tuple[str, ...] = ()
@@ -105,37 +123,17 @@ class MusicDataModule(LightningDataModule):
         num_workers: int = 0,
         max_broken: float = 0.01,
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the data set.
-            split: How tracks are divided. ``stratified``: 80 % train, 10 % validation and 10 %
-                test, balanced over the classes. ``fold``: one of the folds to test, the next one
-                to validate. Both keep groups of tracks (duplicates, or an artist's) together. A
-                data set may have more: ``given`` is its own division, ``fold_ungrouped`` ignores
-                the groups, to compare with papers that did.
-            fold: Which fold is tested, from 0.
-            folds: Number of folds, where the data set gives none.
-            seed: Seed of the split, of the order and of random clips.
-            batch_size: Clips per batch and device.
-            num_workers: Processes per device that read clips; 0 reads in the training process.
-            max_broken: Largest share of unreadable tracks; with more, the run stops before
-                training.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
         if split not in self.splits:
             raise MgcError(f"split={split!r}: choose one of {', '.join(self.splits)}.")
         if batch_size < 1:
-            raise MgcError(f"batch_size={batch_size}: at least 1 is needed.")
+            raise MgcError(f"batch_size={batch_size}: must be at least 1.")
         if num_workers < 0:
-            raise MgcError(f"num_workers={num_workers}: at least 0 is needed.")
+            raise MgcError(f"num_workers={num_workers}: must be at least 0.")
         if seed < 0:
-            raise MgcError(f"seed={seed}: at least 0 is needed.")
+            raise MgcError(f"seed={seed}: must be at least 0.")
         if not 0 <= max_broken <= 1:
-            raise MgcError(f"max_broken={max_broken}: a share from 0 to 1 is needed.")
+            raise MgcError(f"max_broken={max_broken}: must be from 0 to 1.")
         self.root = Path(root)
         self.split = split
         self.fold = fold
@@ -153,27 +151,23 @@ class MusicDataModule(LightningDataModule):
         return len(self.labels)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the data set's lists. Every data set implements this.
+        """List the tracks. Every data set implements this.
 
         Returns:
-            A row per track: ``track`` (identifier, unique), ``group`` (tracks of one group never
-            cross a split), ``path`` (of its file, absolute), and the targets: ``label`` (class
-            name) or a column ``target.<label>`` each. A data set with given folds adds ``fold``,
-            one with parts of files ``begin`` and ``end`` in seconds.
+            One row per track: ``track`` (unique identifier), ``group`` (tracks of a group stay in
+            one split), ``path`` (absolute), and the targets: ``label`` (class name), or one column
+            ``target.<label>`` per label. Data sets with predefined folds add ``fold``; those with
+            excerpts of files add ``begin`` and ``end`` in seconds.
 
         Raises:
-            MgcError: If a list is missing or cannot be read.
+            MgcError: If an annotation file is missing or invalid.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement read_catalogue().")
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Divide the tracks. A data set with splits of its own overrides this.
+        """Return ``train``, ``val`` or ``test`` per track; an empty string excludes the track.
 
-        Args:
-            catalogue: What :meth:`read_catalogue` gives.
-
-        Returns:
-            ``train``, ``val`` or ``test`` for each track; an empty string leaves it out.
+        Override it to define other splits.
         """
         if self.split == "fold" and "fold" in catalogue:
             return split_by_fold(catalogue["fold"].to_numpy(), self.fold)
@@ -189,77 +183,49 @@ class MusicDataModule(LightningDataModule):
         return split_by_fold(folds, self.fold if by_fold else 0)
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Find the tracks that cannot be read, and add what their files say to the catalogue.
+        """Return the reason for each unreadable track, by identifier.
 
-        Args:
-            catalogue: What :meth:`read_catalogue` gives; columns may be added in place.
-
-        Returns:
-            Why a track cannot be read, by identifier.
+        It may add columns to the catalogue in place.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement check().")
 
     def make_dataset(self, split: str, random: bool) -> Dataset[Batch]:
-        """Make the items of one split.
+        """Create the dataset of one split, with random clips for training if ``random``.
 
-        Args:
-            split: ``train``, ``val`` or ``test``.
-            random: Whether they are random clips to train on.
-
-        Returns:
-            A data set that takes a list of (epoch, index) and gives a batch.
+        It must map a list of (epoch, index) to a batch, in ``__getitems__``.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset().")
 
     def expected_tracks(self) -> set[str]:
-        """Tracks of a complete copy; empty where that is not known without its lists."""
+        """Return the tracks of a complete copy, or an empty set if unknown."""
         return set()
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
-        """Look for everything that is wrong with a copy of the data set.
-
-        Args:
-            progress: Wraps an iterator with a length, to show progress.
-
-        Returns:
-            What was found: missing, broken, silent, duplicate and unexpected files.
+        """Check a copy for missing, broken, silent, duplicate and unexpected files.
 
         Raises:
-            MgcError: If there is no copy at all.
+            MgcError: If the folder holds no copy of the data set.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement verify().")
 
-    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> Packed:
+    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> PackResult:
         """Decode the data set once, into a store that training reads at memory speed.
 
         Args:
-            workers: Processes that decode; 0 for none but this one.
-            shard: Number of this machine, from 0, and how many machines share the work.
-
-        Returns:
-            What it came to.
-
-        Raises:
-            MgcError: If the data set cannot be packed, or the store not be written.
+            workers: Number of decoding processes; 0 decodes in this process.
+            shard: Index of this machine, from 0, and the number of machines.
         """
         raise MgcError(f"{type(self).__name__} cannot be packed.")
 
     def prepare_data(self) -> None:
-        """Check that the data set is there, on one process.
-
-        Raises:
-            MgcError: If ``root`` is no folder.
-        """
+        """Check that ``root`` exists, on one process."""
         self._check_root()
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the catalogue, leave out what is broken, and build what the stage needs.
-
-        Args:
-            stage: ``fit``, ``validate``, ``test`` or ``predict``; by default all of it.
+        """Read the catalogue, exclude unreadable tracks and create the datasets of a stage.
 
         Raises:
-            MgcError: If the data set is missing, empty, or more of it is broken than allowed.
+            MgcError: If the data set is missing or empty, or has too many unreadable tracks.
         """
         if not hasattr(self, "tracks"):
             self._check_root()
@@ -268,17 +234,13 @@ class MusicDataModule(LightningDataModule):
             if split not in self.datasets:
                 if not (self.tracks["split"] == split).any():
                     raise MgcError(
-                        f"{self.root}: no tracks for {split} with split={self.split!r}. "
+                        f"{self.root}: split={self.split!r} leaves no tracks for {split}. "
                         "Use more data or another split."
                     )
                 self.datasets[split] = self.make_dataset(split, random=split == TRAIN)
 
     def targets(self) -> torch.Tensor:
-        """Targets of all tracks.
-
-        Returns:
-            Class indices of shape (tracks,), or float32 of shape (tracks, labels).
-        """
+        """Return class indices of shape (tracks,), or float32 of shape (tracks, labels)."""
         if self.task == "multiclass":
             index = {label: i for i, label in enumerate(self.labels)}
             return torch.tensor([index[label] for label in self.tracks["label"]])
@@ -286,32 +248,24 @@ class MusicDataModule(LightningDataModule):
         return torch.from_numpy(self.tracks[columns].to_numpy(np.float32, copy=True))
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Load the training split in random order."""
-        return self._loader(self.datasets[TRAIN], shuffle=True)
+        """Return a shuffled loader of the training split."""
+        return self._make_loader(self.datasets[TRAIN], shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Load the validation split in order."""
-        return self._loader(self.datasets[VAL])
+        """Return a loader of the validation split."""
+        return self._make_loader(self.datasets[VAL])
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Load the test split in order."""
-        return self._loader(self.datasets[TEST])
+        """Return a loader of the test split."""
+        return self._make_loader(self.datasets[TEST])
 
     def predict_dataloader(self) -> list[DataLoader[Batch]]:
-        """Load all tracks in order, a loader per split, without random clips."""
+        """Return one loader per split, unshuffled and without random clips."""
         present = [s for s in STAGES["predict"] if (self.tracks["split"] == s).any()]
-        return [self._loader(self.make_dataset(split, random=False)) for split in present]
+        return [self._make_loader(self.make_dataset(split, random=False)) for split in present]
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Report the tracks that could not be read, once each, on the first process.
-
-        Args:
-            batch: A batch of clips.
-            dataloader_idx: Which loader it comes from.
-
-        Returns:
-            The batch, without the report.
-        """
+        """Log each unreadable track once, on rank 0, and remove ``broken`` from the batch."""
         broken = batch.pop("broken", None)
         if broken is not None:
             for row in broken[broken >= 0].tolist():
@@ -319,10 +273,10 @@ class MusicDataModule(LightningDataModule):
                 name = str(track["track"])
                 if name in self.broken:
                     continue
-                self.broken[name] = "could not be read"
-                if _first_process():
+                self.broken[name] = "unreadable"
+                if _is_rank_zero():
                     log.warning(
-                        "%s: could not be read and is left out (tracks so far: %d).",
+                        "%s: unreadable, skipped (%d tracks so far).",
                         track.get("path", name),
                         len(self.broken),
                     )
@@ -336,35 +290,35 @@ class MusicDataModule(LightningDataModule):
         catalogue = self.read_catalogue()
         if catalogue.empty:
             raise MgcError(
-                f"{self.root}: no tracks of {type(self).__name__} in this folder. Check data.root."
+                f"{self.root}: no tracks of {type(self).__name__} found. Check data.root."
             )
         expected = self.expected_tracks()
-        absent = len(expected - set(catalogue["track"]))
-        if absent and _first_process():
-            log.warning("%d of %d tracks are not in %s.", absent, len(expected), self.root)
+        missing = len(expected - set(catalogue["track"]))
+        if missing and _is_rank_zero():
+            log.warning("%s: %d of %d tracks are missing.", self.root, missing, len(expected))
         catalogue = catalogue.assign(split=self.assign_split(catalogue))
         catalogue = catalogue[catalogue["split"] != ""].reset_index(drop=True)
         self.broken = self.check(catalogue)
-        if _first_process():
+        if _is_rank_zero():
             for reason in self.broken.values():
-                log.warning("Left out: %s", reason)
+                log.warning("Skipped %s", reason)
         share = len(self.broken) / len(catalogue)
         if share > self.max_broken:
             raise MgcError(
                 f"{self.root}: {len(self.broken)} of {len(catalogue)} tracks cannot be read "
-                f"({share:.2%}, max_broken={self.max_broken:.2%}), the first: "
-                f"{next(iter(self.broken.values()))}. Mend or remove them, or raise max_broken."
+                f"({share:.2%}, max_broken={self.max_broken:.2%}). First error: "
+                f"{next(iter(self.broken.values()))}. Fix or remove them, or increase max_broken."
             )
         tracks = catalogue[~catalogue["track"].isin(list(self.broken))].reset_index(drop=True)
-        if _first_process():
+        if _is_rank_zero():
             sizes = ", ".join(f"{(tracks['split'] == s).sum()} {s}" for s in (TRAIN, VAL, TEST))
             log.info("%d tracks (%s), %d broken.", len(tracks), sizes, len(self.broken))
         return tracks
 
-    def _loader(self, dataset: Dataset[Batch], shuffle: bool = False) -> DataLoader[Batch]:
+    def _make_loader(self, dataset: Dataset[Batch], shuffle: bool = False) -> DataLoader[Batch]:
         trainer = self.trainer
         sampler = EpochSampler(
-            len(dataset),  # type: ignore[arg-type] # every one here has a length
+            len(dataset),  # type: ignore[arg-type] # all datasets here have a length
             trainer.world_size if trainer else 1,
             trainer.global_rank if trainer else 0,
             shuffle,
@@ -376,44 +330,55 @@ class MusicDataModule(LightningDataModule):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=keep_batch,  # type: ignore[arg-type] # the data set gives whole batches
+            collate_fn=keep_batch,  # type: ignore[arg-type] # the dataset returns whole batches
             pin_memory=on_gpu,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_start_worker,
-            # Batch normalisation cannot learn from a single clip. Later epochs have it again.
+            worker_init_fn=_init_worker,
+            # Batch normalisation fails on a last batch of one clip. Later epochs use that clip.
             drop_last=shuffle
             and len(sampler) > 1
             and len(sampler) % self.batch_size == 1
             and trainer is not None
-            and _normalises_batches(trainer.lightning_module),
+            and _has_batch_norm(trainer.lightning_module),
         )
 
 
-def _normalises_batches(model: nn.Module) -> bool:
-    """Whether a model has batch normalisation; others may count on every clip of an epoch."""
+def _has_batch_norm(model: nn.Module) -> bool:
+    """Return whether a model has batch normalisation."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
-def _start_worker(worker: int) -> None:
-    """Keep a process that reads clips to its core, and let the main process end it."""
-    # Others read on the other cores.
+def _init_worker(worker: int) -> None:
+    """Limit a reader process to one thread, and leave stop signals to its parent."""
     threadpool_limits(1)
-    leave_signals_to_parent()
+    ignore_stop_signals()
 
 
 class AudioDataModule(MusicDataModule):
-    """Tracks in audio files, cut into clips of one length.
+    """Base class for tracks in audio files, cut into clips of equal length.
 
-    A data set says what a complete copy looks like in ``expected_seconds``, ``expected_files``
-    and :meth:`expected_tracks`, for ``mgc data verify``.
+    ``expected_seconds``, ``expected_files`` and :meth:`expected_tracks` describe a complete copy,
+    for ``mgc data verify``.
 
     A batch is a dictionary: ``audio`` (batch, samples) float32 in [-1, 1], ``target`` (batch,) or
-    (batch, labels), ``track`` (batch,) index into ``tracks``, ``clip`` (batch,) number of the clip
+    (batch, labels), ``track`` (batch,) index into ``tracks``, ``clip`` (batch,) index of the clip
     in its track, ``start`` (batch,) first sample, ``length`` (batch,) samples before padding.
 
+    Args:
+        sample_rate: Sample rate in Hz; files are resampled to it.
+        clip_seconds: Length of a clip in seconds.
+        hop_seconds: Distance between clip starts in evaluation, in seconds; ``clip_seconds`` by
+            default.
+        clips_per_track: Random clips per track and epoch; by default the number of clips in
+            evaluation.
+        channel: Index of the channel to use, from 0; the mean of all channels by default.
+        short: How to handle tracks shorter than a clip: ``repeat`` them, ``pad`` them with silence,
+            or ``keep`` their length. With ``keep``, a batch is as long as its longest clip, and its
+            ``length`` says where each clip ends.
+
     Attributes:
-        expected_seconds: Shortest and longest file of the data set, in seconds.
-        expected_files: Number of files in a complete copy, by column of the catalogue and value.
+        expected_seconds: Shortest and longest file, in seconds.
+        expected_files: Number of files in a complete copy, by catalogue column and value.
     """
 
     expected_seconds: ClassVar[tuple[float, float]] = (0.0, float("inf"))
@@ -430,34 +395,15 @@ class AudioDataModule(MusicDataModule):
         short: Short = "repeat",
         **kwargs: Any,
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the data set.
-            sample_rate: Rate that audio is resampled to, in Hz.
-            clip_seconds: Length of a clip in seconds.
-            hop_seconds: Distance between the starts of two clips in evaluation, in seconds; by
-                default the length of a clip.
-            clips_per_track: Random clips of a track in an epoch; by default as many as there are
-                in evaluation.
-            channel: Number of the channel to use, from 0; by default the mean of all channels.
-            short: What happens to tracks shorter than a clip: they are repeated, or padded with
-                silence, or keep their length (whole tracks, for models that take any length: a
-                batch is as long as its longest clip, and ``length`` says where each one ends).
-            **kwargs: Arguments of :class:`MusicDataModule`.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__(root, **kwargs)
         if not 1000 <= sample_rate <= 384_000:
-            raise MgcError(f"sample_rate={sample_rate}: give a rate of 1000 to 384000 Hz.")
+            raise MgcError(f"sample_rate={sample_rate}: must be from 1000 to 384000 Hz.")
         if clip_seconds <= 0 or (hop_seconds is not None and hop_seconds <= 0):
             raise MgcError("clip_seconds and hop_seconds must be greater than 0.")
         if clips_per_track is not None and clips_per_track < 1:
-            raise MgcError(f"clips_per_track={clips_per_track}: at least 1 is needed.")
+            raise MgcError(f"clips_per_track={clips_per_track}: must be at least 1.")
         if channel is not None and channel < 0:
-            raise MgcError(f"channel={channel}: channels count from 0.")
+            raise MgcError(f"channel={channel}: must be at least 0.")
         if short not in get_args(Short):
             raise MgcError(f"short={short!r}: choose one of {', '.join(get_args(Short))}.")
         self.sample_rate = sample_rate
@@ -472,26 +418,21 @@ class AudioDataModule(MusicDataModule):
         self._store: PackedStore | None = None
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Note the ``length`` of every track in samples at ``sample_rate``.
+        """Find unreadable tracks, and add ``length`` and ``offset`` to the catalogue.
 
-        The packed store tells it, if there is one; otherwise every file is opened.
-
-        Args:
-            catalogue: The tracks; gets columns ``length`` and, for parts of files, ``offset``.
-
-        Returns:
-            Why a track cannot be read, by identifier.
+        Both are in samples at ``sample_rate``; ``offset`` is where a track starts in its file.
+        Lengths come from the packed store if there is one, else from the files.
         """
         paths = catalogue["path"].unique()
         self._store = find_store(self.root, self.sample_rate, self.channel)
         if self._store:
             found = self._store.lengths(paths)
         else:
-            found = once(self.trainer, lambda: self._probe(paths))
+            found = once(self.trainer, lambda: self._measure_lengths(paths))
         totals = dict(zip(paths, found, strict=True))
         lengths = np.zeros(len(catalogue), np.int64)
         offsets = np.zeros(len(catalogue), np.int64)
-        parts = {"begin", "end"} <= set(catalogue)
+        excerpts = {"begin", "end"} <= set(catalogue)
         broken: dict[str, str] = {}
         for row, (track, path) in enumerate(
             zip(catalogue["track"], catalogue["path"], strict=True)
@@ -501,23 +442,23 @@ class AudioDataModule(MusicDataModule):
                 broken[track] = str(total)
                 continue
             stop = total
-            if parts:
+            if excerpts:
                 offsets[row] = round(catalogue["begin"].iloc[row] * self.sample_rate)
                 stop = round(min(total, catalogue["end"].iloc[row] * self.sample_rate))
             lengths[row] = stop - offsets[row]
             if lengths[row] <= 0:
-                broken[track] = f"{path}: ends before the part of {track} begins"
+                broken[track] = f"{path}: ends before {track} begins"
         catalogue["length"] = lengths
         catalogue["offset"] = offsets
         return broken
 
     def stray_files(self) -> list[Path]:
-        """Files that do not belong to the data set: audio that no list names."""
+        """Return audio files in the folder that the catalogue does not list."""
         listed = set(self.read_catalogue()["path"])
         return [path for path in audio.find_files(self.root) if str(path) not in listed]
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
-        """Look for everything that is wrong (see :meth:`MusicDataModule.verify`)."""
+        """Decode all files and compare the copy with a complete one."""
         self._check_root()
         catalogue = self.read_catalogue()
         return verify_counts(catalogue, self.expected_files) + verify_audio(
@@ -528,15 +469,15 @@ class AudioDataModule(MusicDataModule):
             progress,
         )
 
-    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> Packed:
-        """Decode and resample all files (see :meth:`MusicDataModule.pack`)."""
+    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> PackResult:
+        """Decode and resample all files."""
         self._check_root()
         folder = store_folder(self.root, self.sample_rate, self.channel)
         index = pack(
             self.read_catalogue(), self.root, self.sample_rate, self.channel, workers, shard
         )
         if index is None:
-            return Packed(folder, finished=False)
+            return PackResult(folder, finished=False)
         broken = index[index["reason"].notna()]
         samples = index["length"].sum()
         summary = (
@@ -545,10 +486,10 @@ class AudioDataModule(MusicDataModule):
             f"{samples / self.sample_rate / 3600:.1f} h, {2 * samples / 1e9:.2f} GB"
         )
         reasons = dict(zip(broken["path"], broken["reason"], strict=True))
-        return Packed(folder, True, summary, reasons)
+        return PackResult(folder, True, summary, reasons)
 
     def reader(self) -> TrackReader:
-        """Make the reader of all tracks: of the packed store, or of the files."""
+        """Return a reader of the packed store if there is one, else of the files."""
         paths = self.tracks["path"].tolist()
         offsets, lengths = self.tracks["offset"].to_numpy(), self.tracks["length"].to_numpy()
         if self._store:
@@ -556,15 +497,7 @@ class AudioDataModule(MusicDataModule):
         return FileReader(paths, lengths, self.sample_rate, self.channel, offsets)
 
     def make_dataset(self, split: str, random: bool) -> ClipDataset:
-        """Make the clips of one split.
-
-        Args:
-            split: ``train``, ``val`` or ``test``.
-            random: Whether they are random clips to train on.
-
-        Returns:
-            The clips.
-        """
+        """Create the clips of one split."""
         return ClipDataset(
             self.reader(),
             np.flatnonzero(self.tracks["split"] == split),
@@ -577,8 +510,8 @@ class AudioDataModule(MusicDataModule):
             self.seed,
         )
 
-    def _probe(self, paths: np.ndarray) -> list[int | audio.AudioError]:
-        """Length of each file in samples at ``sample_rate``, or why it cannot be read."""
+    def _measure_lengths(self, paths: np.ndarray) -> list[int | audio.AudioError]:
+        """Return the length of each file in samples at ``sample_rate``, or its error."""
         found: list[int | audio.AudioError] = []
         for path, info in zip(paths, audio.probe_all(paths), strict=True):
             if isinstance(info, audio.AudioError):
@@ -595,5 +528,5 @@ class AudioDataModule(MusicDataModule):
         return found
 
 
-def _first_process() -> bool:
+def _is_rank_zero() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0

@@ -1,4 +1,4 @@
-"""Clips of tracks: random ones to train on, all of them at a fixed hop to evaluate."""
+"""Clips of tracks: random clips for training, clips at a fixed hop for evaluation."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from mgc.data.audio import AudioError, Resampling
 
 Batch = dict[str, Any]
 
-#: Epoch and index of an item, or its index alone.
+#: Epoch and index of an item, or only its index.
 Key = tuple[int, int] | int
 
-#: How many tracks are tried in place of one that cannot be read.
-REPLACEMENTS = 10
+#: How many tracks to try in place of an unreadable one.
+MAX_REPLACEMENTS = 10
 
 
 class TrackReader(Protocol):
-    """Reads parts of tracks.
+    """Interface for reading excerpts of tracks.
 
     Attributes:
         lengths: Length of each track in samples, of shape (tracks,).
@@ -31,15 +31,10 @@ class TrackReader(Protocol):
     lengths: np.ndarray
 
     def read(self, track: int, start: int, out: np.ndarray) -> int:
-        """Read a part of a track.
-
-        Args:
-            track: Index of the track.
-            start: First sample.
-            out: Where the samples go, in [-1, 1]: float32 of shape (samples,).
+        """Read an excerpt of a track into ``out``, float32 of shape (samples,) in [-1, 1].
 
         Returns:
-            How many samples were read: less than there is room for only at the end of the track.
+            Number of samples read, less than ``len(out)`` only at the end of the track.
 
         Raises:
             AudioError: If the audio is broken.
@@ -47,10 +42,15 @@ class TrackReader(Protocol):
 
 
 class FileReader:
-    """Reads tracks from audio files of any rate.
+    """Reads tracks from audio files of any sample rate.
 
-    Attributes:
+    Args:
+        paths: File of each track.
         lengths: Length of each track in samples at ``sample_rate``, of shape (tracks,).
+        sample_rate: Sample rate of the result in Hz.
+        channel: Index of the channel to read; the mean of all channels by default.
+        starts: First sample of each track in its file; 0 by default.
+        resampling: Quality of resampling, ``fast`` or ``best``.
     """
 
     def __init__(
@@ -62,18 +62,8 @@ class FileReader:
         starts: np.ndarray | None = None,
         resampling: Resampling = "fast",
     ) -> None:
-        """Initialize a new reader.
-
-        Args:
-            paths: File of each track.
-            lengths: Length of each track in samples at ``sample_rate``, of shape (tracks,).
-            sample_rate: Rate of the result in Hz.
-            channel: Number of the channel to read; by default the mean of all channels.
-            starts: First sample of each track in its file, where tracks are parts of files.
-            resampling: How carefully the rate is changed, ``fast`` or ``best``.
-        """
-        # One array of bytes: a list of strings would be copied into every worker by and by, as
-        # their reference counts change.
+        # One array of bytes: workers would gradually copy a list of strings, because reading a
+        # string changes its reference count.
         self._paths = np.array([os.fsencode(path) for path in paths])
         self.lengths = lengths
         self.sample_rate = sample_rate
@@ -82,7 +72,7 @@ class FileReader:
         self._starts = np.zeros(len(lengths), np.int64) if starts is None else starts
 
     def read(self, track: int, start: int, out: np.ndarray) -> int:
-        """Read a part of a track (see :class:`TrackReader`)."""
+        """Read an excerpt of a track (see :class:`TrackReader`)."""
         samples = min(len(out), int(self.lengths[track]) - start)
         start += int(self._starts[track])
         path = os.fsdecode(self._paths[track])
@@ -92,9 +82,22 @@ class FileReader:
 
 
 class ClipDataset(Dataset[Batch]):
-    """Clips of one length from the tracks of one split.
+    """Clips of equal length from the tracks of one split.
 
-    Gives whole batches: an index is a list of clips.
+    Returns whole batches: an index is a list of clips.
+
+    Args:
+        reader: Reader of all tracks.
+        tracks: Indices of the split's tracks.
+        targets: Target of every track of the reader, by index.
+        clip_samples: Length of a clip.
+        hop_samples: Distance between clip starts.
+        short: How to handle tracks shorter than a clip: ``repeat`` them, ``pad`` them, or ``keep``
+            their length, so that a batch is as long as its longest clip.
+        random: Whether clips start at random samples instead of multiples of the hop.
+        clips_per_track: Random clips per track and epoch; by default the number of clips at the
+            fixed hop.
+        seed: Seed of the random starts.
     """
 
     def __init__(
@@ -109,21 +112,6 @@ class ClipDataset(Dataset[Batch]):
         clips_per_track: int | None = None,
         seed: int = 0,
     ) -> None:
-        """Initialize a new set of clips.
-
-        Args:
-            reader: Reads the audio of the tracks.
-            tracks: Indices of the split's tracks.
-            targets: Target of every track that the reader knows, by index.
-            clip_samples: Length of a clip.
-            hop_samples: Distance between the starts of two clips.
-            short: What happens to tracks shorter than a clip: ``repeat``, ``pad``, or ``keep``,
-                which makes a batch as long as its longest clip.
-            random: Whether clips start anywhere rather than at multiples of the hop.
-            clips_per_track: How many random clips of a track there are in an epoch; by default
-                as many as there are at the fixed hop.
-            seed: Seed of the random starts.
-        """
         self.reader = reader
         self.targets = targets
         self.clip_samples = clip_samples
@@ -138,7 +126,7 @@ class ClipDataset(Dataset[Batch]):
         self.tracks = np.repeat(tracks, counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
         self.clips = np.arange(len(self.tracks)) - first
-        # First clip of the next track.
+        # Index of the next track's first clip.
         self._next = (first + np.repeat(counts, counts)) % max(1, len(self.tracks))
         self.starts = self.clips * hop_samples
         self._room = np.repeat(room, counts)
@@ -149,18 +137,17 @@ class ClipDataset(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Read a batch of clips.
 
-        Args:
-            keys: Epoch and index of each clip (see :func:`split_keys`). A random start depends on
-                nothing else, so that a resumed run sees the clips that an unbroken one sees, with
-                any number of workers.
+        In training, a clip of an unreadable track is replaced by the first clip of the next track.
+        In evaluation, or after many unreadable tracks in a row, it becomes silence with ``track``
+        -1.
+
+        Random starts depend only on the seed and the keys, the epoch and index of each clip. A
+        resumed run therefore reads the same clips, with any number of workers.
 
         Returns:
-            ``audio`` (batch, samples), ``target``, ``track``, ``clip`` (number of the clip in its
-            track), ``start`` (in samples), ``length`` (samples of the clip; what follows is
-            padding), and ``broken``: the track that could not be read, or
-            -1. In training a clip of a broken track is replaced by the first one of the next
-            track; in evaluation, or if many tracks in a row are broken, ``track`` is -1 and the
-            audio silent.
+            ``audio`` (batch, samples), ``target``, ``track``, ``clip`` (index of the clip in its
+            track), ``start`` (in samples), ``length`` (samples before padding), and ``broken``
+            (index of the unreadable track, or -1).
         """
         clips = np.zeros((len(keys), self.clip_samples), dtype=np.float32)
         epochs, index = split_keys(keys)
@@ -169,7 +156,7 @@ class ClipDataset(Dataset[Batch]):
         lost = np.ones(len(keys), bool)
         lengths = np.full(len(keys), self.clip_samples)
         for row in range(len(keys)):
-            for _attempt in range(1 + REPLACEMENTS):
+            for _attempt in range(1 + MAX_REPLACEMENTS):
                 track = int(self.tracks[index[row]])
                 try:
                     samples = self.reader.read(track, int(starts[row]), clips[row])
@@ -189,7 +176,7 @@ class ClipDataset(Dataset[Batch]):
                 break
         tracks = self.tracks[index]
         if self.short == "keep" and not lost.all():
-            # What could not be read is silent, however long.
+            # Unreadable clips are silent, so any length fits them.
             longest = lengths[~lost].max()
             clips, lengths = clips[:, :longest].copy(), lengths.clip(max=longest)
         return {
@@ -203,31 +190,22 @@ class ClipDataset(Dataset[Batch]):
         }
 
     def _starts(self, epoch: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """First sample of clips in some epochs."""
+        """Return the first sample of each clip."""
         if not self.random:
             return self.starts[index]
         return random_numbers(self.seed, epoch, index) % (self._room[index] + 1)
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
-    """Gives (epoch, index) instead of an index.
+    """Distributed sampler that yields (epoch, index).
 
-    The order depends on the seed and the epoch alone. With several devices every one gets the
-    same number of indices; the few that repeat are told apart by track and clip.
+    The order depends on the seed and the epoch only. All devices get the same number of indices, so
+    a few may repeat; their track and clip identify them.
     """
 
     def __init__(
         self, length: int, replicas: int = 1, rank: int = 0, shuffle: bool = False, seed: int = 0
     ) -> None:
-        """Initialize a new sampler.
-
-        Args:
-            length: Number of items.
-            replicas: Number of devices that share them.
-            rank: Which of the devices this is.
-            shuffle: Whether the order is random.
-            seed: Seed of the order.
-        """
         super().__init__(
             range(length),  # type: ignore[arg-type] # only its length is used
             num_replicas=replicas,
@@ -236,24 +214,19 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
             seed=seed,
         )
         self.length = length
-        #: How many indices of this device the next epoch leaves out at its beginning.
+        #: Number of this device's indices to skip at the start of the next epoch.
         self.skip = 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Pair each index of this device with the epoch."""
+        """Yield the epoch and each index of this device."""
         for index in islice(super().__iter__(), self.skip, None):
-            yield self.epoch, int(index)  # type: ignore[call-overload] # typed as its items
+            yield self.epoch, int(index)  # type: ignore[call-overload] # typed like its items
 
 
 def split_keys(keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
-    """Take the keys of a batch apart.
+    """Split the keys of a batch into epochs and indices, both of shape (items,).
 
-    Args:
-        keys: Epoch and index of each item, as :class:`EpochSampler` gives them; or plain indices,
-            as samplers of Lightning's own do (``overfit_batches``), which are of epoch 0.
-
-    Returns:
-        Epochs and indices, both of shape (items,).
+    Plain indices, as from Lightning's own samplers (``overfit_batches``), count as epoch 0.
     """
     pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
     epochs, index = np.array(pairs, np.int64).reshape(-1, 2).T
@@ -261,19 +234,12 @@ def split_keys(keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def random_numbers(seed: int, epoch: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Draw random numbers that depend on nothing but the arguments.
+    """Return random integers from 0 to 2⁶³ - 1 that depend only on the arguments.
 
-    Numpy's generators take longer to set up than a clip takes to read. This is the output function
-    of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
-    2014), applied to each argument in turn.
-
-    Args:
-        seed: Seed.
-        epoch: Epochs, of shape (numbers,).
-        index: Indices, of shape (numbers,).
-
-    Returns:
-        Whole numbers from 0 to 2⁶³ - 1, of shape (numbers,).
+    ``epoch``, ``index`` and the result have shape (numbers,). NumPy's generators take longer to set
+    up than a clip takes to read. This is the output function of SplitMix64 (Steele, Lea and Flood,
+    "Fast splittable pseudorandom number generators", OOPSLA 2014), applied to each argument in
+    turn.
     """
     state = np.zeros(len(index), np.uint64)
     for value in (seed, epoch, index):
@@ -285,12 +251,5 @@ def random_numbers(seed: int, epoch: np.ndarray, index: np.ndarray) -> np.ndarra
 
 
 def keep_batch(batch: Batch) -> Batch:
-    """Collate nothing: the data set gives whole batches.
-
-    Args:
-        batch: A batch.
-
-    Returns:
-        The batch.
-    """
+    """Return the batch as it is: a collate function for datasets that return whole batches."""
     return batch

@@ -11,26 +11,30 @@ from mgc.data.splits import TEST, TRAIN, VAL, assign_folds
 from mgc.errors import MgcError
 from mgc.task import Task
 
-#: Ratings are on the scale of the self-assessment manikin, 1 to 9.
-SCALE = 9.0
+#: Ratings are from 1 to 9, the scale of the self-assessment manikin.
+MAX_RATING = 9.0
 
 
 class EmoMusic(AudioDataModule):
     """EmoMusic: 744 clips of 45 s with arousal and valence, MP3, 44 100 Hz.
 
     Soleymani, Caro, Schmidt, Sha and Yang, "1000 songs for emotional analysis of music", ACM
-    CrowdMM 2013: 1000 songs of the Free Music Archive (Creative Commons), of which 744 are left
-    without duplicates. Get it on request from cvml.unige.ch/databases/emoMusic. The folder holds
+    CrowdMM 2013: 1000 songs of the Free Music Archive (Creative Commons), 744 without duplicates.
+    Get it on request from cvml.unige.ch/databases/emoMusic. The folder holds
     ``clips_45seconds/<song_id>.mp3`` and, beside it or in ``annotations/``,
     ``static_annotations.csv`` (song_id, mean_arousal, std_arousal, mean_valence, std_valence) and
     ``songs_info.csv`` (song_id, Artist, Mediaeval 2013 set: 619 development, 125 evaluation).
 
-    Targets are the mean ratings of a clip divided by 9, as published with Choi, Fazekas, Sandler
-    and Cho, ISMIR 2017: 0.18 to 0.93. They, too, used the first 29 s of each clip and ten folds.
+    Targets are the mean ratings of a clip divided by 9, from 0.18 to 0.93, as published with Choi,
+    Fazekas, Sandler and Cho, ISMIR 2017. As in that paper, the first 29 s of each clip and ten
+    folds are the defaults.
 
-    Splits: ``fold`` (ten) and ``stratified`` keep an artist on one side; ``fold_ungrouped``
-    (the paper's) does not. ``given`` trains on the development set, with the artists of a tenth
-    of it to validate, and tests on the evaluation set.
+    Args:
+        split: ``fold`` (one of ten) and ``stratified`` (80/10/10 %) keep an artist in one split;
+            ``fold_ungrouped`` (the paper's) does not. ``given`` trains on the development set,
+            validates on the artists of a tenth of it, and tests on the evaluation set.
+        first_seconds: Length of audio to use from the start of each clip, in seconds; 45 is the
+            whole clip.
     """
 
     labels = ("arousal", "valence")
@@ -49,33 +53,13 @@ class EmoMusic(AudioDataModule):
         first_seconds: float = 29.0,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the clips and annotations.
-            split: ``fold`` (one of ten), ``stratified`` (80/10/10 %), ``given`` or
-                ``fold_ungrouped``.
-            first_seconds: How much of a clip is used, from its start, in seconds; 45 is all.
-            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__(root, split=split, **kwargs)
         if first_seconds <= 0:
             raise MgcError(f"first_seconds={first_seconds}: must be greater than 0.")
         self.first_seconds = first_seconds
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read ratings and artists.
-
-        Returns:
-            A row per clip (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`), with its
-            ``artist`` and ``set``.
-
-        Raises:
-            MgcError: If a table is missing or damaged.
-        """
+        """Read ratings, artists and sets; adds the columns ``artist`` and ``set``."""
         ratings = self._read_table(
             "static_annotations.csv", ["song_id", "mean_arousal", "mean_valence"]
         )
@@ -88,9 +72,9 @@ class EmoMusic(AudioDataModule):
             )
         artist = table["Artist"].str.strip()
         try:
-            targets = table[["mean_arousal", "mean_valence"]].astype(float) / SCALE
+            targets = table[["mean_arousal", "mean_valence"]].astype(float) / MAX_RATING
         except ValueError as error:
-            raise MgcError(f"{self.root}: a rating is no number ({error}).") from error
+            raise MgcError(f"{self.root}: a rating is not a number ({error}).") from error
         clips = self.root / "clips_45seconds"
         return pd.DataFrame(
             {
@@ -107,7 +91,7 @@ class EmoMusic(AudioDataModule):
         )
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Divide the clips (see :meth:`mgc.data.base.MusicDataModule.assign_split`)."""
+        """Assign a split to each clip, by set with ``split='given'``."""
         if self.split != "given":
             return super().assign_split(catalogue)
         evaluation = (catalogue["set"] == "evaluation").to_numpy()
@@ -125,10 +109,10 @@ class EmoMusic(AudioDataModule):
                 "the annotations."
             )
         try:
-            # Cells of the distributed tables hold stray tabs.
+            # The published tables contain stray tabs.
             table = pd.read_csv(path, dtype=str, encoding_errors="replace", skipinitialspace=True)
         except (ValueError, OSError) as error:
-            raise MgcError(f"{path}: cannot be read ({error}). Copy it again.") from error
+            raise MgcError(f"{path}: unreadable ({error}). Copy it again.") from error
         table.columns = table.columns.str.strip()
         missing = [column for column in columns if column not in table]
         if missing:

@@ -1,6 +1,6 @@
 """Extended Ballroom."""
 
-# The catalogue is the user's own copy, and expat bounds the expansion of entities.
+# The catalogue is a local file, and expat limits the expansion of entities.
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,8 +31,7 @@ COUNTS = {
     "Wcswing": 23,
 }
 
-#: How a song may repeat another: the same recording, the same song by others, the recording at
-#: another speed, the recording with or without voice.
+#: Types of repetition: same recording, cover version, changed tempo, with or without voice.
 LINKS = ("exact", "version", "time", "karaoke")
 
 
@@ -40,17 +39,18 @@ class ExtendedBallroom(AudioDataModule):
     """Extended Ballroom: 4180 clips of 30 s in 13 ballroom dances, MP3.
 
     Marchand and Peeters, "The Extended Ballroom dataset", ISMIR late-breaking session, 2016, and
-    "Scale and shift invariant time/frequency representation using auditory statistics:
-    application to rhythm description", MLSP 2016. The clips are commercial previews without a
-    licence; a script beside the catalogue at anasynth.ircam.fr fetches them from a shop. The
-    folder holds ``extendedballroom_v1.1.xml`` and ``<dance>/<id>.mp3``.
+    "Scale and shift invariant time/frequency representation using auditory statistics: application
+    to rhythm description", MLSP 2016. The clips are commercial previews without a licence; a script
+    beside the catalogue at anasynth.ircam.fr downloads them from a shop. The folder holds
+    ``extendedballroom_v1.1.xml`` and ``<dance>/<id>.mp3``.
 
-    The catalogue links repetitions: 3727 groups of songs. Three pairs without a link have the
-    same MD5 there, so there are 3724 groups.
+    The catalogue links repetitions, which form 3727 groups of songs. Three pairs without a link
+    have the same MD5, so there are 3724 groups.
 
-    Splits: ``fold`` (ten, stratified) and ``stratified`` keep a group on one side.
-    ``fold_ungrouped`` does not: Choi, Fazekas, Sandler and Cho, ISMIR 2017, and others divided
-    the clips like that, so that a recording can be in training and test.
+    Args:
+        split: ``fold`` (one of ten, stratified) and ``stratified`` (80/10/10 %) keep a group in one
+            split. ``fold_ungrouped`` does not, as in Choi, Fazekas, Sandler and Cho, ISMIR 2017,
+            and other papers, so a recording can be in training and test.
     """
 
     labels = tuple(COUNTS)
@@ -61,35 +61,19 @@ class ExtendedBallroom(AudioDataModule):
     def __init__(
         self, root: str = "data/extended_ballroom", split: str = "fold", **kwargs: Any
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the catalogue and the folders of the dances.
-            split: ``fold`` (one of ten), ``stratified`` (80/10/10 %) or ``fold_ungrouped`` (one
-                of ten, repetitions on both sides).
-            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
-        """
         super().__init__(root, split=split, **kwargs)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the songs of all dances.
-
-        Returns:
-            A row per song (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`), with the
-            MD5 of its file as ``md5``, ``artist`` and ``bpm``.
-
-        Raises:
-            MgcError: If the catalogue is missing or damaged.
-        """
+        """Read the songs of all dances; adds ``md5`` (of the file), ``artist`` and ``bpm``."""
         path = self._catalogue_path()
         try:
             dances = ET.parse(path).getroot()  # noqa: S314
         except (ET.ParseError, OSError) as error:
-            raise MgcError(f"{path}: cannot be read ({error}). Copy it again.") from error
+            raise MgcError(f"{path}: unreadable ({error}). Copy it again.") from error
         rows, links = [], []
         for dance in dances:
             if dance.tag not in COUNTS:
-                raise MgcError(f"{path}: {dance.tag!r} is no dance of Extended Ballroom.")
+                raise MgcError(f"{path}: unknown dance {dance.tag!r}.")
             for song in dance.iter("song"):
                 track = song.get("id")
                 if not track:
@@ -104,7 +88,7 @@ class ExtendedBallroom(AudioDataModule):
                         "bpm": song.get("bpm", ""),
                     }
                 )
-                # A link without an id links to nothing.
+                # Links without an id are ignored below, as are links to missing songs.
                 links += [(track, link.get("id", "")) for link in song if link.tag in LINKS]
         catalogue = pd.DataFrame(
             rows, columns=["track", "label", "path", "md5", "artist", "bpm"], dtype=str
@@ -112,11 +96,11 @@ class ExtendedBallroom(AudioDataModule):
         hashed = catalogue[catalogue["md5"] != ""]
         first = hashed.groupby("md5")["track"].transform("first")
         links += zip(hashed["track"], first, strict=True)
-        catalogue["group"] = _groups(catalogue["track"].tolist(), links)
+        catalogue["group"] = _find_groups(catalogue["track"].tolist(), links)
         return catalogue
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
-        """Look for everything that is wrong, files that differ from the catalogue's MD5 too."""
+        """Check all files, also against the catalogue's MD5."""
         catalogue = self.read_catalogue()
         checksums = dict(zip(catalogue["track"], catalogue["md5"], strict=True))
         return super().verify(progress) + verify_checksums(catalogue, checksums)
@@ -131,10 +115,10 @@ class ExtendedBallroom(AudioDataModule):
         return paths[-1]
 
 
-def _groups(tracks: list[str], links: list[tuple[str, str]]) -> list[str]:
-    """Name each track's group by the first of all tracks that are linked with it."""
+def _find_groups(tracks: list[str], links: list[tuple[str, str]]) -> list[str]:
+    """Return the group of each track: the first of all tracks linked with it."""
     index = {track: i for i, track in enumerate(tracks)}
-    # A link may point to a song that the catalogue no longer has.
+    # Some links point to songs that the catalogue no longer lists.
     pairs = np.array([(index[a], index[b]) for a, b in links if b in index], dtype=np.int64)
     pairs = pairs.reshape(-1, 2)
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(tracks),) * 2)

@@ -1,4 +1,4 @@
-"""The user's own music: a folder, or a table of files."""
+"""Your own music: a folder, or a table of files."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,13 +13,13 @@ from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 from mgc.task import Task
 
-#: Columns of a table that are no labels.
-RESERVED = ("path", "split", "group", "fold", "begin", "end")
+#: Columns of a table that are not labels.
+NON_LABEL_COLUMNS = ("path", "split", "group", "fold", "begin", "end")
 
-#: Between the labels of a cell, as in ``rock|guitar``.
-SEPARATOR = "|"
+#: Separates the labels of a cell, as in ``rock|guitar``.
+LABEL_SEPARATOR = "|"
 
-#: What tables call the three parts.
+#: Names of the splits in a table.
 SPLIT_NAMES = {
     "train": TRAIN,
     "training": TRAIN,
@@ -32,27 +32,34 @@ SPLIT_NAMES = {
 
 
 class Folder(AudioDataModule):
-    """Music of one's own: sub-folders named by genre, or a table (CSV) of files and labels.
+    """Your own music: sub-folders named by genre, or a table (CSV) of files and labels.
 
-    Without ``table``, every sub-folder of ``root`` is a class and holds audio files, in folders of
-    its own if need be: ``jazz/take_five.mp3``.
+    Without ``table``, each sub-folder of ``root`` is a class and holds audio files, directly or in
+    further folders: ``jazz/take_five.mp3``.
 
     A ``table`` has a header line and a column ``path`` (relative to ``root``, or absolute), and
 
     - multiclass: a column ``label``;
-    - multilabel: a column ``labels`` (or ``label``) of labels with ``|`` between them, or a column
-      of 0 and 1 for each label;
-    - regression: a column of numbers for each quantity.
+    - multilabel: a column ``labels`` (or ``label``) of labels separated by ``|``, or a column of 0
+      and 1 per label;
+    - regression: a column of numbers per quantity.
 
-    Optional columns: ``group`` (tracks that belong together, such as an artist's, never cross a
-    split; by default, and in empty cells, the parts of a file), ``split`` (train, val or test;
-    empty leaves a track out), ``fold`` (from 0), ``begin`` and ``end`` (seconds, for parts of
-    files; an empty ``end`` is the file's). Other columns, such as a title, must not be there unless
-    ``labels`` names the ones that count.
+    Optional columns: ``group`` (tracks to keep in one split, such as an artist's; by default, and
+    in empty cells, the file), ``split`` (train, val or test; an empty cell excludes the track),
+    ``fold`` (from 0), ``begin`` and ``end`` (in seconds, for excerpts of files; an empty ``end`` is
+    the end of the file). With other columns, such as a title, set ``labels`` to name the columns of
+    labels.
 
-    Splits: ``stratified`` (80/10/10 %, balanced over classes), ``fold`` (the table's folds, else
-    ``folds`` of them, balanced over classes), both with groups kept together; ``given`` (the
-    table's column ``split``).
+    Args:
+        root: Folder with the music.
+        table: CSV file of paths and labels, relative to ``root``; by default sub-folders are the
+            labels.
+        labels: Labels to use, in target order; tracks of other classes are excluded. By default all
+            labels in alphabetical order, or the table's label columns in their order, which
+            requires reading the table or the folder names.
+        split: ``stratified`` (80/10/10 %) and ``fold`` (the table's folds, else ``folds`` random
+            ones) balance the classes and keep groups together; ``given`` is the table's column
+            ``split``.
     """
 
     splits = ("stratified", "fold", "given")
@@ -67,30 +74,14 @@ class Folder(AudioDataModule):
         split: str = "stratified",
         **kwargs: Any,
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the music.
-            table: CSV file of paths and labels, relative to ``root``; by default sub-folders are
-                the labels.
-            labels: Labels to use, in target order; tracks of other classes are left out. By
-                default all that there are, in alphabetical order (columns: in theirs), which
-                takes reading the table or the folders' names as soon as they are asked for.
-            task: ``multiclass``, ``multilabel`` or ``regression``.
-            split: ``stratified``, ``fold`` or ``given``.
-            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__(root, split=split, **kwargs)
         if task not in get_args(Task):
             raise MgcError(f"task={task!r}: choose one of {', '.join(get_args(Task))}.")
         if table is None and (task != "multiclass" or split == "given"):
             what = f"task={task!r}" if task != "multiclass" else "split='given'"
-            raise MgcError(f"{what} needs a table: sub-folders only name classes. Set data.table.")
+            raise MgcError(f"{what} needs a table, sub-folders only name classes. Set data.table.")
         if labels is not None and len(set(labels)) != len(labels):
-            raise MgcError(f"labels={labels}: every label once.")
+            raise MgcError(f"labels={labels}: labels must be unique.")
         self.task = task
         self.table = None if table is None else self.root / table
         if labels is not None:
@@ -98,7 +89,7 @@ class Folder(AudioDataModule):
 
     @cached_property
     def labels(self) -> tuple[str, ...]:  # type: ignore[override] # read only when asked for
-        """Labels in target order, from the constructor, else from the table or folders' names.
+        """Labels in target order, from the constructor, else from the table or the folder names.
 
         Raises:
             MgcError: If there is no table or folder to read them from.
@@ -112,23 +103,16 @@ class Folder(AudioDataModule):
             )
         elif self.task == "multiclass":
             found = sorted(set(self._label_column(self._rows, "label")))
-        elif self._tags in self._rows:
-            found = sorted({label for cell in self._cells() for label in cell})
+        elif self._tags_column in self._rows:
+            found = sorted({label for cell in self._split_cells() for label in cell})
         else:
-            found = [str(column) for column in self._rows if column not in RESERVED]
+            found = [str(column) for column in self._rows if column not in NON_LABEL_COLUMNS]
         if not found:
-            raise MgcError(f"{self.table or self.root}: no labels found there.")
+            raise MgcError(f"{self.table or self.root}: no labels found.")
         return tuple(found)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the table, or find the files of all sub-folders.
-
-        Returns:
-            A row per track (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`).
-
-        Raises:
-            MgcError: If the table is missing, lacks a column or holds something unreadable.
-        """
+        """Read the table, or find the files of all sub-folders."""
         if self.table is None:
             catalogue = pd.DataFrame(
                 [
@@ -147,7 +131,7 @@ class Folder(AudioDataModule):
         return catalogue
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Divide the tracks (see :meth:`mgc.data.base.MusicDataModule.assign_split`)."""
+        """Assign a split to each track, from the table with ``split='given'``."""
         if self.split != "given":
             return super().assign_split(catalogue)
         if "split" not in catalogue:
@@ -155,12 +139,12 @@ class Folder(AudioDataModule):
         names = catalogue["split"].str.strip().str.lower()
         unknown = sorted(set(names) - {*SPLIT_NAMES, ""})
         if unknown:
-            raise MgcError(f"{self.table}: split {unknown[0]!r}: write train, val or test.")
+            raise MgcError(f"{self.table}: unknown split {unknown[0]!r}. Use train, val or test.")
         return names.map({**SPLIT_NAMES, "": ""}).to_numpy(str)
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
-        """Rows of the table, all cells text."""
+        """Rows of the table, with all cells as text."""
         if self.table is None or not self.table.is_file():
             raise MgcError(f"{self.table}: no such file. Set data.table to a CSV file.")
         try:
@@ -168,12 +152,12 @@ class Folder(AudioDataModule):
         except (ValueError, OSError) as error:
             raise MgcError(f"{self.table}: cannot be read ({error}).") from error
         if "path" not in rows:
-            raise MgcError(f"{self.table}: no column 'path'. The first line names the columns.")
+            raise MgcError(f"{self.table}: no column 'path'. The first line must name the columns.")
         return rows
 
     @property
-    def _tags(self) -> str:
-        """Column with the labels of a track in one cell, under either of its names."""
+    def _tags_column(self) -> str:
+        """Name of the column that holds all labels of a track."""
         return "label" if "label" in self._rows and "labels" not in self._rows else "labels"
 
     def _read_targets(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -186,35 +170,35 @@ class Folder(AudioDataModule):
         if "split" in rows:
             catalogue["split"] = rows["split"]
         if "fold" in rows:
-            catalogue["fold"] = self._numbers(rows, "fold").astype(int)
+            catalogue["fold"] = self._number_column(rows, "fold").astype(int)
         if "begin" in rows or "end" in rows:
             zeros = pd.Series("0", rows.index)
             rows = rows.assign(
                 begin=rows.get("begin", zeros).replace("", "0"),
                 end=rows.get("end", zeros.replace("0", "")).replace("", "inf"),
             )
-            catalogue["begin"] = self._numbers(rows, "begin")
-            catalogue["end"] = self._numbers(rows, "end")
+            catalogue["begin"] = self._number_column(rows, "begin")
+            catalogue["end"] = self._number_column(rows, "end")
             catalogue["track"] += "@" + rows["begin"]
         twice = catalogue.loc[catalogue["track"].duplicated(), "track"]
         if len(twice):
-            raise MgcError(f"{self.table}: {twice.iloc[0]} is there twice. Leave one row.")
+            raise MgcError(f"{self.table}: {twice.iloc[0]} is listed twice. Remove one row.")
         if self.task == "multiclass":
             catalogue["label"] = self._label_column(rows, "label")
             return catalogue[catalogue["label"].isin(list(self.labels))].reset_index(drop=True)
-        if self.task == "multilabel" and self._tags in rows:
-            cells = self._cells()
+        if self.task == "multilabel" and self._tags_column in rows:
+            cells = self._split_cells()
             columns = {label: [float(label in cell) for cell in cells] for label in self.labels}
         else:
-            columns = {label: self._numbers(rows, label).tolist() for label in self.labels}
+            columns = {label: self._number_column(rows, label).tolist() for label in self.labels}
         for label, values in columns.items():
             if self.task == "multilabel" and not set(values) <= {0.0, 1.0}:
-                raise MgcError(f"{self.table}: column {label!r} holds more than 0 and 1.")
+                raise MgcError(f"{self.table}: column {label!r} must contain only 0 and 1.")
             catalogue[f"target.{label}"] = values
         return catalogue
 
     def _check_labels(self, catalogue: pd.DataFrame) -> None:
-        """A label that no track has is a slip of the pen, and nothing can be learned about it."""
+        """Raise an error for a label without tracks, which is probably misspelled."""
         for label in self.labels:
             if self.task == "multiclass":
                 present = bool((catalogue["label"] == label).any())
@@ -226,10 +210,12 @@ class Folder(AudioDataModule):
                     "Correct data.labels."
                 )
 
-    def _cells(self) -> list[list[str]]:
-        """Labels of each track."""
-        cells: Sequence[str] = self._rows[self._tags].tolist()
-        return [[label.strip() for label in c.split(SEPARATOR) if label.strip()] for c in cells]
+    def _split_cells(self) -> list[list[str]]:
+        """Return the labels of each track."""
+        cells: Sequence[str] = self._rows[self._tags_column].tolist()
+        return [
+            [label.strip() for label in c.split(LABEL_SEPARATOR) if label.strip()] for c in cells
+        ]
 
     def _label_column(self, rows: pd.DataFrame, name: str) -> pd.Series:
         if name not in rows:
@@ -238,22 +224,22 @@ class Folder(AudioDataModule):
         if (column == "").any():
             path = rows.loc[column == "", "path"].iloc[0]
             raise MgcError(f"{self.table}: {path} has no label. Add it or remove the row.")
-        several = column.str.contains(SEPARATOR, regex=False)
+        several = column.str.contains(LABEL_SEPARATOR, regex=False)
         if several.any():
             raise MgcError(
-                f"{self.table}: {column[several].iloc[0]!r} is several labels. "
+                f"{self.table}: {column[several].iloc[0]!r} has several labels. "
                 "Set data.task to multilabel."
             )
         return column
 
-    def _numbers(self, rows: pd.DataFrame, name: str) -> pd.Series:
+    def _number_column(self, rows: pd.DataFrame, name: str) -> pd.Series:
         if name not in rows:
             raise MgcError(f"{self.table}: no column {name!r}.")
         numbers = pd.to_numeric(rows[name], errors="coerce")
         if numbers.isna().any():
             cell, path = rows.loc[numbers.isna(), [name, "path"]].iloc[0]
             raise MgcError(
-                f"{self.table}: {cell!r} of {path} in column {name!r} is no number. Correct it, or "
-                "name the columns of labels in data.labels."
+                f"{self.table}: {cell!r} of {path} in column {name!r} is not a number. Correct it, "
+                "or set data.labels to the columns of labels."
             )
         return numbers

@@ -25,8 +25,8 @@ GENRES = (
 )
 TRACKS_PER_GENRE = 100
 
-#: Beside music from ``mgc data synth``, which has the collection's layout.
-SETTINGS = "synthesis.json"
+#: Marks a folder of synthetic music from ``mgc data synth``, which has the same layout.
+SYNTHESIS_FILE = "synthesis.json"
 
 #: Pairs of identical files (the same MD5 in mirdata's index of the collection, version 1.0).
 DUPLICATES = (
@@ -55,13 +55,15 @@ class GTZAN(AudioDataModule):
     Tzanetakis and Cook, "Musical genre classification of audio signals", IEEE Transactions on
     Speech and Audio Processing 10(5), 2002. The collection has no licence and no working official
     download; copies differ. The folder holds ``genres/`` or ``genres_original/`` (or is that
-    folder), with one folder a genre of files ``blues.00000.wav`` or ``blues.00000.au``.
+    folder), with a folder per genre of files ``blues.00000.wav`` or ``blues.00000.au``.
 
-    Splits: ``stratified`` and ``fold`` keep the 14 pairs of identical files on one side, but the
-    collection also repeats artists and recordings. ``fault_filtered`` is the split of Kereliuk,
-    Sturm and Larsen, "Deep learning and music adversaries", IEEE Transactions on Multimedia
-    17(11), 2015: 443 tracks to train, 197 to validate, 290 to test, free of repetitions and of
-    artists on both sides. It is the honest one.
+    Args:
+        split: ``stratified`` (80/10/10 %) and ``fold`` (one of ten) keep the 14 pairs of identical
+            files in one split, but ignore other repetitions of artists and recordings.
+            ``fault_filtered`` is the split of Kereliuk, Sturm and Larsen, "Deep learning and music
+            adversaries", IEEE Transactions on Multimedia 17(11), 2015: 443 tracks to train, 197 to
+            validate and 290 to test, without repetitions or shared artists. Prefer it for unbiased
+            scores.
     """
 
     labels = GENRES
@@ -70,31 +72,16 @@ class GTZAN(AudioDataModule):
     given_splits = ("fault_filtered",)
 
     def __init__(self, root: str = "data/gtzan", split: str = "stratified", **kwargs: Any) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the collection.
-            split: ``stratified`` (80/10/10 %), ``fold`` (one of ten) or ``fault_filtered``
-                (443/197/290).
-            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
-        """
         super().__init__(root, split=split, **kwargs)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Find the files of all genres.
-
-        Returns:
-            A row per track (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`).
-
-        Raises:
-            MgcError: If there is no folder of a genre.
-        """
+        """Find the files of all genres."""
         rows: dict[str, dict[str, str]] = {}
         for path in sorted(self._genres_folder().glob("*/*")):
             match = _NAME.fullmatch(path.name)
             if match and match[1] == path.parent.name:
                 track = f"{match[1]}.{match[2]}"
-                # A copy with both formats: one file a track.
+                # One file per track, also in copies with both formats.
                 rows.setdefault(track, {"track": track, "label": match[1], "path": str(path)})
         catalogue = pd.DataFrame(rows.values(), columns=["track", "label", "path"])
         leader = {second: first for first, second in DUPLICATES}
@@ -102,7 +89,7 @@ class GTZAN(AudioDataModule):
         return catalogue
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Divide the tracks (see :meth:`mgc.data.base.MusicDataModule.assign_split`)."""
+        """Assign a split to each track, from the published lists for ``fault_filtered``."""
         if self.split != "fault_filtered":
             return super().assign_split(catalogue)
         from torchaudio.datasets import gtzan as lists
@@ -116,13 +103,13 @@ class GTZAN(AudioDataModule):
         return catalogue["track"].map(split_of).fillna("").to_numpy(str)
 
     def expected_tracks(self) -> set[str]:
-        """The 1000 tracks of the collection; synthetic music has any number."""
-        if (self.root / SETTINGS).is_file():
+        """Return the 1000 tracks of the collection; empty for synthetic music."""
+        if (self.root / SYNTHESIS_FILE).is_file():
             return set()
         return {f"{genre}.{n:05}" for genre in GENRES for n in range(TRACKS_PER_GENRE)}
 
     def stray_files(self) -> list[Path]:
-        """Files in the genres' folder that are no tracks."""
+        """Return files in the genres' folder that are not tracks."""
         return [
             path
             for path in sorted(self._genres_folder().rglob("*"))

@@ -12,16 +12,16 @@ from mgc.errors import MgcError
 class GTZANSpeechMusic(AudioDataModule):
     """GTZAN music/speech: 128 clips of 30 s, half music and half speech, 22 050 Hz mono.
 
-    Tzanetakis and Cook, "Marsyas: a framework for audio analysis", Organised Sound 4(3), 2000.
-    The collection has no licence; it was served as music_speech.tar.gz at marsyas.info. The
-    folder holds ``music_wav/`` and ``speech_wav/`` (or is the folder above, with
-    ``music_speech/`` in it) of 64 WAV files each.
+    Tzanetakis and Cook, "Marsyas: a framework for audio analysis", Organised Sound 4(3), 2000. The
+    collection has no licence; it was available as music_speech.tar.gz at marsyas.info. The folder
+    holds ``music_wav/`` and ``speech_wav/`` of 64 WAV files each (or ``music_speech/`` with both).
 
-    Files whose names differ by a number at the end (``dialogue1``, ``dialogue2``) are likely from
-    one recording and are one group.
+    Files whose names differ only by a final number (``dialogue1``, ``dialogue2``) probably come
+    from one recording and form a group.
 
-    Splits: ``fold`` (ten, stratified) and ``stratified`` keep groups on one side;
-    ``fold_ungrouped`` does not and is what Choi, Fazekas, Sandler and Cho, ISMIR 2017, did.
+    Args:
+        split: ``fold`` (one of ten, stratified) and ``stratified`` (80/10/10 %) keep groups in one
+            split; ``fold_ungrouped`` does not, as in Choi, Fazekas, Sandler and Cho, ISMIR 2017.
     """
 
     labels = ("music", "speech")
@@ -32,24 +32,10 @@ class GTZANSpeechMusic(AudioDataModule):
     def __init__(
         self, root: str = "data/gtzan_speech_music", split: str = "fold", **kwargs: Any
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the collection.
-            split: ``fold`` (one of ten), ``stratified`` (80/10/10 %) or ``fold_ungrouped``.
-            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
-        """
         super().__init__(root, split=split, **kwargs)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Find the files of both folders.
-
-        Returns:
-            A row per clip (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`).
-
-        Raises:
-            MgcError: If one of the folders is missing.
-        """
+        """Find the files of both folders."""
         folder = self.root
         if (folder / "music_speech").is_dir():
             folder /= "music_speech"

@@ -1,4 +1,4 @@
-"""Jamendo corpus of singing voice activity."""
+"""Jamendo corpus of singing voice detection."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,24 +11,25 @@ from mgc.data.base import AudioDataModule
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 
-#: The corpus's names of its three sets.
+#: Splits by the corpus's names of its sets.
 SETS = {"train": TRAIN, "valid": VAL, "test": TEST}
 
 
 class JamendoVocals(AudioDataModule):
     """Jamendo singing voice corpus: 93 songs, cut into segments with or without singing.
 
-    Ramona, Richard and David, "Vocal detection in music with support vector machines", ICASSP
-    2008. The songs are from jamendo.com under Creative Commons licences; OGG and MP3, 44 100 Hz.
-    Get the corpus from mathieuramona.com (jam_train_audio, jam_valid_audio, jam_test_audio,
-    jam_annote) or Zenodo. The folder holds the songs in ``train/`` (61), ``valid/`` (16) and
-    ``test/`` (16), and their annotations in ``jamendo_lab/<song>.lab``: lines of begin and end
-    in seconds and ``sing`` or ``nosing``. Where the songs of all sets are in one folder, the
-    lists ``jam_train_list.txt``, ``jam_valid_list.txt`` and ``jam_test_list.txt`` tell them apart.
+    Ramona, Richard and David, "Vocal detection in music with support vector machines", ICASSP 2008.
+    The songs are from jamendo.com under Creative Commons licences; OGG and MP3, 44 100 Hz. Get the
+    corpus from mathieuramona.com (jam_train_audio, jam_valid_audio, jam_test_audio, jam_annote) or
+    Zenodo. The folder holds the songs in ``train/`` (61), ``valid/`` (16) and ``test/`` (16), and
+    their annotations in ``jamendo_lab/<song>.lab``: lines of begin and end in seconds and ``sing``
+    or ``nosing``. If all songs are in one folder, the lists ``jam_train_list.txt``,
+    ``jam_valid_list.txt`` and ``jam_test_list.txt`` assign them to the sets.
 
-    A clip belongs to one segment; in Choi, Fazekas, Sandler and Cho, ISMIR 2017, there are 4086.
+    A track is a segment; Choi, Fazekas, Sandler and Cho, ISMIR 2017, count 4086. A group is a song.
 
-    Splits: ``given``. A group is a song.
+    Args:
+        split: ``given``, the corpus's own sets.
     """
 
     labels = ("nosing", "sing")
@@ -41,26 +42,10 @@ class JamendoVocals(AudioDataModule):
     def __init__(
         self, root: str = "data/jamendo_vocals", split: str = "given", **kwargs: Any
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the songs and annotations.
-            split: ``given``.
-            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
-        """
         super().__init__(root, split=split, **kwargs)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the annotations of all songs.
-
-        Returns:
-            A row per segment (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`), with
-            the corpus's ``set``.
-
-        Raises:
-            MgcError: If a song has no annotation or belongs to no set, or an annotation cannot be
-                read.
-        """
+        """Read the annotations of all songs; adds the column ``set``."""
         annotations = {path.stem: path for path in sorted(self.root.rglob("[!.]*.lab"))}
         sets = self._read_lists()
         rows = []
@@ -90,22 +75,22 @@ class JamendoVocals(AudioDataModule):
         return pd.DataFrame(rows, columns=columns)
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Take the corpus's own sets (see :meth:`mgc.data.base.MusicDataModule.assign_split`)."""
+        """Return the corpus's own sets."""
         return catalogue["set"].map(SETS).to_numpy(str)
 
     def _read_lists(self) -> dict[str, str]:
-        """Set of each song that is in a list."""
+        """Return the set of each listed song."""
         sets = {}
         for name in SETS:
             for path in sorted(self.root.rglob(f"jam_{name}_list.txt")):
                 lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                # The lists name the annotations in their first format.
+                # The lists name the annotations of the first release (.trs).
                 sets.update({line.strip().removesuffix(".trs"): name for line in lines})
         return sets
 
 
 def _read_annotation(path: Path) -> list[tuple[float, float, str]]:
-    """Begin and end in seconds and label of each segment."""
+    """Return begin and end in seconds, and the label of each segment."""
     segments = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
@@ -115,8 +100,8 @@ def _read_annotation(path: Path) -> list[tuple[float, float, str]]:
             segments.append((float(begin), float(end), label))
         except ValueError as error:
             raise MgcError(
-                f"{path}: line {number} is not 'begin end label' in seconds: {line!r}."
+                f"{path}: line {number} must be 'begin end label' in seconds: {line!r}."
             ) from error
         if label not in JamendoVocals.labels:
-            raise MgcError(f"{path}: line {number} has the label {label!r}, not sing or nosing.")
+            raise MgcError(f"{path}: line {number}: unknown label {label!r}. Use sing or nosing.")
     return segments

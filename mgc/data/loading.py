@@ -1,4 +1,4 @@
-"""Loaders that go on in the middle of an epoch."""
+"""Data loaders that resume in the middle of an epoch."""
 
 import functools
 import os
@@ -15,55 +15,51 @@ from mgc.errors import MgcError
 
 
 class ResumableLoader(DataLoader[Batch]):
-    """Loader that leaves out what a broken-off epoch has had already, without reading it.
+    """Data loader that skips the batches of an interrupted epoch without reading them.
 
-    Lightning keeps its state in checkpoints, and restores it before the epoch begins. The state is
-    the same on every device, so that of one serves all.
+    Lightning saves its state in checkpoints and restores it before the epoch starts. All devices
+    share the same state.
 
-    It is the sampler that skips. With worker processes this is exact, as batches count when they
-    are given out, not when a worker reads them ahead.
+    The sampler does the skipping. This is exact with worker processes too: a batch counts when it
+    is yielded, not when a worker prefetches it.
     """
 
-    _given = 0
+    _yielded = 0
     _restored: dict[str, int] | None = None
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override] # a generator, on purpose
-        """Give the batches of the sampler's epoch.
+        """Yield the batches of the sampler's epoch.
 
-        Nothing happens before the first batch is asked for: Lightning makes the iterator of a
-        resumed run before it tells the sampler the epoch.
+        It is a generator because Lightning creates the iterator of a resumed run before it sets the
+        sampler's epoch.
 
         Raises:
-            MgcError: If the epoch was broken off with other settings.
+            MgcError: If the epoch was interrupted under different settings.
         """
         if self.num_workers:
-            end_readers_at_exit(os.getpid())
+            kill_workers_at_exit(os.getpid())
         restored, self._restored = self._restored, None
-        self._given = 0
+        self._yielded = 0
         if not isinstance(self.sampler, EpochSampler):  # Lightning replaces it to overfit batches
             yield from super().__iter__()
             return
         if restored and restored["epoch"] == self.sampler.epoch:
-            self._check(restored, self.sampler)
-            self._given = restored["batches"]
-        self.sampler.skip = self._given * (self.batch_size or 1)
+            self._check_settings(restored, self.sampler)
+            self._yielded = restored["batches"]
+        self.sampler.skip = self._yielded * (self.batch_size or 1)
         for batch in super().__iter__():
-            self._given += 1
+            self._yielded += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Tell what of which epoch was given out, and by what settings."""
+        """Return the epoch, the number of batches yielded, and the settings that they depend on."""
         if not isinstance(self.sampler, EpochSampler):
             return {}
-        place = {"epoch": self.sampler.epoch, "batches": self._given}
-        return place | self._settings(self.sampler)
+        position = {"epoch": self.sampler.epoch, "batches": self._yielded}
+        return position | self._settings(self.sampler)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where another loader was.
-
-        Args:
-            state: What its :meth:`state_dict` told.
-        """
+        """Resume from the state of another loader."""
         self._restored = state or None
 
     def _settings(self, sampler: EpochSampler) -> dict[str, int]:
@@ -74,41 +70,38 @@ class ResumableLoader(DataLoader[Batch]):
             "seed": sampler.seed,
         }
 
-    def _check(self, restored: dict[str, int], sampler: EpochSampler) -> None:
-        """Refuse settings by which the rest of the epoch would be another."""
+    def _check_settings(self, restored: dict[str, int], sampler: EpochSampler) -> None:
+        """Raise an error if the remaining batches would differ under the current settings."""
         for name, now in self._settings(sampler).items():
             if restored[name] != now and 0 < restored["batches"] < len(self):
                 raise MgcError(
                     f"The checkpoint was written in the middle of an epoch with {name}="
-                    f"{restored[name]}, but now {name}={now}, so the rest of the epoch would not "
-                    "be what is left. Go on with the same settings, or from best.ckpt."
+                    f"{restored[name]}, but now {name}={now}. Resume with the same settings, or "
+                    "from best.ckpt."
                 )
 
 
-def leave_signals_to_parent() -> None:
-    """Let a process that reads clips live on when a signal to stop is sent to all processes.
+def ignore_stop_signals() -> None:
+    """Ignore signals to stop in a worker process.
 
-    Terminals and schedulers do so. The main process needs its workers up to the end of a batch, and
-    ends them itself.
+    Terminals and schedulers send them to all processes. The main process needs its workers until
+    the end of a batch, and then stops them itself.
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-@functools.cache  # once in each process: a fork has the cache, but none of the finalizers
-def end_readers_at_exit(process: int) -> None:
-    """See to it that processes that read clips end with this one.
+@functools.cache  # once per process: a fork inherits the cache, but not the finalizers
+def kill_workers_at_exit(process: int) -> None:
+    """Kill worker processes when this process exits.
 
-    A run that is stopped may leave some, and they do not hear the SIGTERM with which Python would
-    end them, and then wait for them for ever.
-
-    Args:
-        process: Number of this process.
+    An interrupted run may leave workers behind. As they ignore SIGTERM, Python would wait for them
+    forever. ``process``, the id of this process, is only the key of the cache.
     """
-    Finalize(None, _end_readers, exitpriority=0)
+    Finalize(None, _kill_workers, exitpriority=0)
 
 
-def _end_readers() -> None:
+def _kill_workers() -> None:
     for child in active_children():
         if child.daemon:
             child.kill()

@@ -1,4 +1,4 @@
-"""Change the rate of audio by a windowed sinc filter."""
+"""Resample audio with a windowed sinc filter."""
 
 import math
 from functools import cached_property, lru_cache
@@ -6,15 +6,14 @@ from typing import Literal
 
 import numpy as np
 
-#: How carefully the rate is changed. ``fast`` fades the highest tenth of the spectrum out, ``best``
-#: is flat up to the edge: features that stand beside published ones need it. ``fast`` is the filter
-#: of torchaudio's defaults. ``best`` is the Kaiser window of resampy's ``kaiser_best``, which
-#: librosa used in 2017; its edge, as a share of half the rate, is the one that brings the MFCC
-#: vectors published by Choi et al. (2017) back to 0.2 %.
+#: Quality of resampling. ``fast`` is torchaudio's default filter, which attenuates the highest
+#: tenth of the spectrum. ``best`` is flat up to the cutoff; use it to compare features with
+#: published ones. It is the Kaiser window of resampy's ``kaiser_best``, librosa's default in 2017,
+#: with the cutoff that reproduces the MFCC vectors of Choi et al. (2017) within 0.2 %.
 Resampling = Literal["fast", "best"]
 
-#: Zero crossings of the sinc on each side, edge of the passband as a share of half the lower rate,
-#: and the parameter of the Kaiser window; without one, the window is Hann's.
+#: Zero crossings of the sinc on each side, cutoff as a fraction of half the lower rate, and beta of
+#: the Kaiser window (None for a Hann window).
 _FILTERS: dict[Resampling, tuple[int, float, float | None]] = {
     "fast": (6, 0.99, None),
     "best": (64, 0.9463, 14.769656459379492),
@@ -22,40 +21,25 @@ _FILTERS: dict[Resampling, tuple[int, float, float | None]] = {
 
 
 class Resampler:
-    """Filter that makes ``target`` samples of every ``source`` samples.
+    """Resampling filter that turns every ``source`` samples into ``target`` samples.
 
-    Band-limited interpolation after Smith and Gossett (1984), as torchaudio has it: each of the
-    target samples of a period has a filter of its own, and a period is a product with the matrix
-    of them. It needs no torch, so that exported models are served without.
+    Implements band-limited interpolation (Smith and Gossett, 1984) as torchaudio does: each target
+    sample of a period has its own filter, and a period is multiplied by the matrix of these
+    filters. ``source`` and ``target`` must be coprime. It needs no torch, so exported models run
+    without it.
 
     Attributes:
-        source: Samples of a period before.
-        target: Samples of a period after, with no common divisor.
-        width: Samples on each side of a sample that it depends on.
+        width: Samples on each side that an output sample depends on.
     """
 
     def __init__(self, source: int, target: int, resampling: Resampling) -> None:
-        """Initialize a new filter.
-
-        Args:
-            source: Samples of a period before.
-            target: Samples of a period after.
-            resampling: ``fast`` or ``best``.
-        """
         self.source = source
         self.target = target
         self.crossings, self.edge, self.beta = _FILTERS[resampling]
         self.width = math.ceil(self.crossings * source / (min(source, target) * self.edge))
 
     def __call__(self, audio: np.ndarray) -> np.ndarray:
-        """Change the rate.
-
-        Args:
-            audio: Float32 of shape (samples,).
-
-        Returns:
-            Float32 of shape (ceil(samples · target / source),).
-        """
+        """Resample float32 audio to shape (ceil(samples · target / source),)."""
         first, second = self._matrices
         period, margin = len(first), 2 * self.width
         samples = math.ceil(len(audio) * self.target / self.source)
@@ -69,9 +53,9 @@ class Resampler:
 
     @cached_property
     def _matrices(self) -> tuple[np.ndarray, np.ndarray]:
-        """What a period is multiplied by, and what the beginning of the next one is.
+        """Return the matrices applied to a period and to the start of the next one.
 
-        Short periods are taken several at a time, so that the next one covers the filter's width.
+        Short periods are grouped so that the next group covers the filter's width.
         """
         times = max(1, -(-2 * self.width // self.source))
         source, target = self.source * times, self.target * times
@@ -90,15 +74,6 @@ class Resampler:
 
 
 @lru_cache(maxsize=16)
-def resampler(source: int, target: int, resampling: Resampling) -> Resampler:
-    """Make a filter, or find one that was made before.
-
-    Args:
-        source: Samples of a period before.
-        target: Samples of a period after.
-        resampling: ``fast`` or ``best``.
-
-    Returns:
-        The filter.
-    """
+def get_resampler(source: int, target: int, resampling: Resampling) -> Resampler:
+    """Create a filter, or return a cached one."""
     return Resampler(source, target, resampling)

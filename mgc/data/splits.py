@@ -1,4 +1,4 @@
-"""Assign tracks to folds."""
+"""Assign tracks to folds and splits."""
 
 import warnings
 
@@ -13,31 +13,28 @@ TRAIN, VAL, TEST = "train", "val", "test"
 def assign_folds(
     groups: np.ndarray, folds: int, seed: int, classes: np.ndarray | None = None
 ) -> np.ndarray:
-    """Assign tracks to folds at random, whole groups at a time.
+    """Return a random fold for each track, keeping groups together.
 
     Args:
         groups: Group of each track, of shape (tracks,): duplicates of a track, or its artist.
-        folds: Number of folds.
+        folds: Number of folds, at least 3.
         seed: Seed of the shuffle.
-        classes: Class of each track, of shape (tracks,), to balance in every fold.
-
-    Returns:
-        Fold of each track, of shape (tracks,).
+        classes: Class of each track, of shape (tracks,), to balance over the folds.
 
     Raises:
-        MgcError: If there are fewer groups than folds.
+        MgcError: If there are fewer than 3 folds, or fewer groups than folds.
     """
     if folds < 3:
-        raise MgcError(f"folds={folds}: at least 3 are needed, for training, validation and test.")
+        raise MgcError(f"folds={folds}: must be at least 3, for training, validation and test.")
     count = len(np.unique(groups))
     if count < folds:
         raise MgcError(
-            f"folds={folds}, but there are only {count} groups of tracks. Ask for fewer folds."
+            f"folds={folds}, but there are only {count} groups of tracks. Use fewer folds."
         )
     tracks = len(groups)
     if classes is not None and np.unique(classes, return_counts=True)[1].max() < folds:
-        # scikit-learn refuses to balance classes that are all smaller than the number of folds.
-        # A stand-in class with a track for each fold is shared out evenly and then forgotten.
+        # scikit-learn raises an error if all classes have fewer tracks than there are folds.
+        # Add a dummy class with one track per fold, and drop it from the result.
         classes = np.append(np.unique(classes, return_inverse=True)[1], np.full(folds, -1))
         groups = np.append(np.unique(groups, return_inverse=True)[1], -1 - np.arange(folds))
     splitter: GroupKFold | StratifiedGroupKFold
@@ -47,7 +44,7 @@ def assign_folds(
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     result = np.empty(len(groups), dtype=np.int64)
     with warnings.catch_warnings():
-        # A class with fewer tracks than folds is absent from some folds, which is all one can do.
+        # A class with fewer tracks than folds cannot be in every fold.
         warnings.filterwarnings("ignore", message="The least populated class")
         for fold, (_, members) in enumerate(splitter.split(groups, classes, groups)):
             result[members] = fold
@@ -55,17 +52,12 @@ def assign_folds(
 
 
 def split_by_fold(folds: np.ndarray, fold: int) -> np.ndarray:
-    """Turn folds into a split: one fold to test, the next to validate, the others to train.
+    """Return ``train``, ``val`` or ``test`` for each track, of shape (tracks,).
 
-    Args:
-        folds: Fold of each track, of shape (tracks,).
-        fold: The test fold.
-
-    Returns:
-        ``train``, ``val`` or ``test`` for each track, of shape (tracks,).
+    Tracks in ``fold`` are tested, those in the next fold validated, all others train.
 
     Raises:
-        MgcError: If there is no such fold.
+        MgcError: If the fold does not exist.
     """
     known = np.unique(folds)
     if fold not in known:

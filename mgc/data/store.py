@@ -1,26 +1,23 @@
-"""A packed store: all audio of a data set, decoded and resampled once, read at memory speed.
+"""Packed store: all audio of a data set, decoded and resampled once, read at memory speed.
 
 A store is the folder ``packed/<sample rate>hz`` of a data set, or ``packed/<sample rate>hz-ch<k>``
-for one channel of it, with
+for a single channel. It contains
 
-* ``audio-00000.s16`` and so on: int16 samples, little-endian, mono, of one file after another. The
-  parts have up to 2000 files each (2.6 GB of 30 s clips at 22 050 Hz)
-* ``index.parquet``: a row per file: ``track`` (the first one in it), ``path`` (relative to the data
-  set's folder), ``part``, ``offset`` and ``length`` in samples, ``clipped`` (samples beyond full
-  scale), ``reason`` why a broken file has no audio, and ``size``, ``mtime_ns`` and ``checksum`` of
-  the source. It is written last: without it the store is not finished.
+* ``audio-00000.s16`` and so on: one part each, the int16 samples (little-endian, mono) of up to
+  2000 files in a row (2.6 GB of 30 s clips at 22 050 Hz)
+* ``index.parquet``: one row per file with ``track`` (the first one in the file), ``path`` (relative
+  to the data set's folder), ``part``, ``offset`` and ``length`` in samples, ``clipped`` (number of
+  samples beyond full scale), ``reason`` (why a broken file has no audio), and ``size``,
+  ``mtime_ns`` and ``checksum`` of the source. It is written last and marks the store as complete.
 
-Samples are rounded to 16 bits, without dither: the error of 2⁻¹⁶ at most lies as low as that of the
-16-bit files and MP3s that music comes as, and a 16-bit mono file that keeps its rate is kept bit
-for bit.
+Samples are rounded to 16 bits without dither. The error of at most 2⁻¹⁶ is no larger than that of
+16-bit files and MP3s. 16-bit mono files that are not resampled are stored exactly.
 
-LitData and WebDataset stream shards in their order and hand out whole samples, so that a clip of
-3 s from a song costs the song; zarr copies chunks through its codecs, and a column of Arrow holds a
-song as one value behind a reader object. Of a memory map one needs the offsets alone, and it is the
-only one of these that copies no more than the clip.
+Alternatives read more than a clip: LitData and WebDataset return whole songs, Zarr decodes whole
+chunks, and an Arrow column holds a song as a single value. A memory map copies only the clip.
 
-The parts depend on the files and nothing else. So packing goes on where it stopped, several
-machines share it, and neither changes a byte.
+Each part depends only on its files. Packing can therefore be interrupted and resumed, or shared
+between machines, with identical results.
 """
 
 import hashlib
@@ -51,54 +48,45 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 INDEX = "index.parquet"
 
-#: Parts of a small set are small too, so that machines can share them and little is lost by an
-#: interruption. A million tracks are 500 parts, which one process can keep open.
-USUAL_PARTS = 64
+#: Number of parts to aim for, and the fewest and most files in a part. Small data sets have small
+#: parts, so that machines can share the work and an interruption loses little.
+TARGET_PARTS = 64
 PART_FILES = (8, 2000)
-OPEN_PARTS = 512
+#: Most parts to keep open. A million tracks have 500 parts.
+MAX_OPEN_PARTS = 512
 
 FULL_SCALE = 32768
-SAMPLE = np.dtype("<i2")
+SAMPLE_DTYPE = np.dtype("<i2")
 
-#: Long files are decoded in blocks of this length, in seconds, to bound memory.
+#: Length of the blocks in which files are decoded, in seconds; limits memory.
 BLOCK_SECONDS = 300
 
-#: Bytes at the beginning, middle and end of a file that its checksum covers.
-CHECKED_BYTES = 16384
+#: Number of bytes at the start, middle and end of a file that its checksum covers.
+CHECKSUM_BYTES = 16384
 
 
 class PackedReader:
     """Reads tracks from a packed store (see :class:`mgc.data.clips.TrackReader`).
 
-    Parts are mapped into memory when they are first read, in each process by itself, and shared
-    by all processes of a machine. A copy for another process carries no audio.
-
-    Attributes:
-        lengths: Length of each track in samples, of shape (tracks,).
+    Each process maps a part into memory at its first read; the system shares the pages. Pickling
+    the reader copies no audio. ``parts``, ``starts`` (first sample in the part) and ``lengths`` (in
+    samples) have shape (tracks,).
     """
 
     def __init__(
         self, folder: Path, parts: np.ndarray, starts: np.ndarray, lengths: np.ndarray
     ) -> None:
-        """Initialize a new reader.
-
-        Args:
-            folder: Folder of the store.
-            parts: Number of each track's part, of shape (tracks,).
-            starts: First sample of each track in its part, of shape (tracks,).
-            lengths: Length of each track in samples, of shape (tracks,).
-        """
         self.lengths = lengths
         self._folder = folder
         self._parts = parts
         self._starts = starts
-        self._open = lru_cache(OPEN_PARTS)(self._map)
+        self._open = lru_cache(MAX_OPEN_PARTS)(self._map)
 
     def __reduce__(self) -> tuple[type["PackedReader"], tuple[Any, ...]]:
         return type(self), (self._folder, self._parts, self._starts, self.lengths)
 
     def read(self, track: int, start: int, out: np.ndarray) -> int:
-        """Read a part of a track (see :class:`mgc.data.clips.TrackReader`)."""
+        """Read an excerpt of a track (see :class:`mgc.data.clips.TrackReader`)."""
         samples = min(len(out), int(self.lengths[track]) - start)
         first = int(self._starts[track]) + start
         part = self._open(int(self._parts[track]))
@@ -109,58 +97,43 @@ class PackedReader:
     def _map(self, part: int) -> np.ndarray:
         with _audio_path(self._folder, part).open("rb") as file:
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return np.frombuffer(memory, SAMPLE)
+        return np.frombuffer(memory, SAMPLE_DTYPE)
 
 
 class PackedStore:
-    """A finished store.
+    """A complete store.
 
     Attributes:
-        folder: Folder of the store.
-        index: A row per file (see :mod:`mgc.data.store`).
+        index: One row per file (see :mod:`mgc.data.store`).
+
+    Raises:
+        MgcError: If the store is damaged, or files have changed since it was packed.
     """
 
     def __init__(self, folder: Path, root: Path) -> None:
-        """Open a store.
-
-        Args:
-            folder: Folder of the store.
-            root: Folder of the data set.
-
-        Raises:
-            MgcError: If the store is damaged, or files have changed since it was packed.
-        """
         self.folder = folder
         self.root = root
-        self.index, about = read_parquet(folder / INDEX)
-        again = (
-            f"Run mgc data pack NAME --root {root} --sample_rate {about.get('sample_rate')} again"
-        )
-        if about.get("channel") is not None:
-            again += f" with --channel {about['channel']}"
-        self._again = f"{again}, or remove {folder}."
-        if about.get("format") != FORMAT:
-            raise MgcError(f"{folder} has another format. {self._again}")
+        self.index, settings = read_parquet(folder / INDEX)
+        options = f"--root {root} --sample_rate {settings.get('sample_rate')}"
+        if settings.get("channel") is not None:
+            options += f" --channel {settings['channel']}"
+        self._repack_hint = f"Run mgc data pack NAME {options} again, or remove {folder}."
+        if settings.get("format") != FORMAT:
+            raise MgcError(f"{folder} has an unknown format. {self._repack_hint}")
         for part, samples in enumerate(np.bincount(self.index["part"], self.index["length"])):
             if not _has_samples(folder, part, int(samples)):
                 path = _audio_path(folder, part)
-                raise MgcError(f"{path} is missing or cut short. {self._again}")
+                raise MgcError(f"{path} is missing or truncated. {self._repack_hint}")
         changed = find_changed(self.index, root)
         if changed:
             raise MgcError(
-                f"{len(changed)} files have changed since {folder} was packed, the first: "
-                f"{root / changed[0]}. {self._again}"
+                f"{len(changed)} files have changed since {folder} was packed, the first is "
+                f"{root / changed[0]}. {self._repack_hint}"
             )
         self._rows = pd.Index(self.index["path"])
 
     def lengths(self, paths: Sequence[str] | np.ndarray) -> list[int | AudioError]:
-        """Look up files.
-
-        Args:
-            paths: Absolute paths.
-
-        Returns:
-            Length of each file in samples, or why it has no audio.
+        """Return the length of each file in samples, or why it has no audio.
 
         Raises:
             MgcError: If a file is not in the store.
@@ -174,54 +147,34 @@ class PackedStore:
     def reader(
         self, paths: Sequence[str], offsets: np.ndarray, lengths: np.ndarray
     ) -> PackedReader:
-        """Make the reader of tracks.
+        """Return a reader of tracks.
 
         Args:
             paths: File of each track, absolute.
             offsets: First sample of each track in its file, of shape (tracks,).
             lengths: Length of each track in samples, of shape (tracks,).
-
-        Returns:
-            The reader.
         """
         rows = self.index.iloc[self._find(paths)]
         starts = rows["offset"].to_numpy() + offsets
         return PackedReader(self.folder, rows["part"].to_numpy(), starts, lengths)
 
     def _find(self, paths: Sequence[str] | np.ndarray) -> np.ndarray:
-        rows = self._rows.get_indexer(pd.Index([_relative(path, self.root) for path in paths]))
+        rows = self._rows.get_indexer(pd.Index([_relative_path(path, self.root) for path in paths]))
         if (rows < 0).any():
             raise MgcError(
-                f"{(rows < 0).sum()} of {len(rows)} files are not in {self.folder}, the first: "
-                f"{paths[int(np.argmax(rows < 0))]}. {self._again}"
+                f"{(rows < 0).sum()} of {len(rows)} files are not in {self.folder}, the first is "
+                f"{paths[int(np.argmax(rows < 0))]}. {self._repack_hint}"
             )
         return rows
 
 
 def store_folder(root: Path, sample_rate: int, channel: int | None = None) -> Path:
-    """Name the folder of a store.
-
-    Args:
-        root: Folder of the data set.
-        sample_rate: Rate in Hz.
-        channel: Number of the channel that was packed; by default the mean of all channels.
-
-    Returns:
-        The folder.
-    """
+    """Return the folder of a store; ``channel=None`` is the mean of all channels."""
     return root / "packed" / f"{sample_rate}hz{'' if channel is None else f'-ch{channel}'}"
 
 
 def find_store(root: Path, sample_rate: int, channel: int | None = None) -> PackedStore | None:
-    """Open the store of a data set, if there is one.
-
-    Args:
-        root: Folder of the data set.
-        sample_rate: Rate in Hz.
-        channel: Number of the channel; by default the mean of all channels.
-
-    Returns:
-        The store, or None if there is none or packing has not finished.
+    """Open the store of a data set, or return None if it is missing or incomplete.
 
     Raises:
         MgcError: If the store is damaged, or files have changed since it was packed.
@@ -230,7 +183,7 @@ def find_store(root: Path, sample_rate: int, channel: int | None = None) -> Pack
     if (folder / INDEX).is_file():
         return PackedStore(folder, root)
     if folder.is_dir():
-        log.warning("%s: packing has not finished. The audio files are read instead.", folder)
+        log.warning("%s: packing is not finished. Reading the audio files instead.", folder)
     return None
 
 
@@ -242,31 +195,31 @@ def pack(
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
 ) -> pd.DataFrame | None:
-    """Decode, resample and pack files; only what is not packed yet, or has changed since.
+    """Decode, resample and pack the files that are not packed yet or have changed.
 
-    When no part is missing any more, the parts are merged into a finished store. Where machines do
-    not share a disk, bring their parts into one folder and pack once more to merge them.
+    Once all parts exist, they are merged into a complete store. For machines without a shared disk,
+    copy their parts into one folder and pack again to merge them.
 
     Args:
         catalogue: ``track`` and ``path`` of each track.
-        root: Folder of the data set, in which the store is made.
-        sample_rate: Rate in Hz.
-        channel: Number of the channel to pack; by default the mean of all channels.
-        workers: Processes that decode; 0 decodes in this one.
-        shard: Number of this machine, from 0, and how many machines share the work.
+        root: Folder of the data set; the store is created in it.
+        sample_rate: Sample rate in Hz.
+        channel: Index of the channel to pack; the mean of all channels by default.
+        workers: Number of decoding processes; 0 decodes in this process.
+        shard: Index of this machine, from 0, and the number of machines.
 
     Returns:
-        The index of the finished store; None if parts of other machines are missing.
+        Index of the complete store, or None if parts of other machines are missing.
 
     Raises:
-        MgcError: If the shard is out of range, the store cannot be written, or no file can be read.
+        MgcError: If the shard is out of range, the store cannot be written, or no file is readable.
     """
     number, count = shard
     if not 0 <= number < count:
-        raise MgcError(f"Shard {number}/{count}: the first number goes from 0 to {count - 1}.")
+        raise MgcError(f"Shard {number}/{count}: the first number must be from 0 to {count - 1}.")
     folder = store_folder(root, sample_rate, channel)
     files = _list_files(catalogue, root)
-    about: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "format": FORMAT,
         "sample_rate": sample_rate,
         "channel": channel,
@@ -275,76 +228,62 @@ def pack(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        outdated = _outdated_parts(folder, root, about)
+        outdated = _find_outdated_parts(folder, root, settings)
         if outdated:
             (folder / INDEX).unlink(missing_ok=True)
-        mine = sorted(outdated & set(range(number, about["parts"], count)))
+        mine = sorted(outdated & set(range(number, settings["parts"], count)))
         if mine:
             decoder = _Decoder(files[files["part"].isin(mine)], root, sample_rate, channel)
-            _write_parts(folder, mine, decoder, workers, about)
-            # Other machines have gone on meanwhile: the last one to finish merges.
-            outdated = _outdated_parts(folder, root, about)
-        return None if outdated else _merge(folder, about)
+            _write_parts(folder, mine, decoder, workers, settings)
+            # The last machine to finish merges, so check for parts of other machines.
+            outdated = _find_outdated_parts(folder, root, settings)
+        return None if outdated else _merge_parts(folder, settings)
     except OSError as error:
         raise MgcError(f"{folder} cannot be written: {error.strerror}.") from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise MgcError(
-            f"{folder}: a process that decodes was killed, mostly for lack of memory. Run the "
-            "command again with fewer workers: it goes on where it stopped."
+            f"{folder}: a decoding process was killed, probably for lack of memory. To resume, run "
+            "the command again with fewer workers."
         ) from error
 
 
 def find_changed(index: pd.DataFrame, root: Path) -> list[str]:
-    """Find files that are not what they were when they were packed.
+    """Return files that have changed since they were packed, as paths relative to ``root``.
 
-    Files that are gone are no change: the store stands for them. A file of the same size and time
-    is taken as the same; one of another time is compared by its checksum.
-
-    Args:
-        index: Index of a store.
-        root: Folder of the data set.
-
-    Returns:
-        Paths relative to ``root``.
+    Deleted files do not count: the store replaces them. Files of equal size and modification time
+    count as unchanged; if only the time differs, checksums are compared.
     """
     columns = ["path", "size", "mtime_ns", "checksum"]
     rows = list(index[columns].itertuples(index=False, name=None))
 
-    def search(rows: list[tuple[str, int, int, str]]) -> list[str]:
+    def find_in_chunk(rows: list[tuple[str, int, int, str]]) -> list[str]:
         return [row[0] for row in rows if _has_changed(os.path.join(root, row[0]), *row[1:])]
 
-    # Threads: on a network's disk one waits for each file.
+    # Threads hide the latency of network disks.
     with ThreadPoolExecutor(16) as pool:
-        chunks = pool.map(search, (rows[i : i + 1000] for i in range(0, len(rows), 1000)))
+        chunks = pool.map(find_in_chunk, (rows[i : i + 1000] for i in range(0, len(rows), 1000)))
         return [path for chunk in chunks for path in chunk]
 
 
 def to_int16(samples: np.ndarray) -> tuple[np.ndarray, int]:
-    """Round audio to 16 bits.
-
-    Args:
-        samples: Audio, full scale being -1 to 1.
-
-    Returns:
-        Int16 of the same shape, and how many samples were beyond full scale and are clipped.
-    """
+    """Round audio in [-1, 1] to 16 bits, and count the samples clipped to full scale."""
     scaled = np.rint(samples * np.float32(FULL_SCALE))
     limited = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
-    return limited.astype(SAMPLE), int(np.count_nonzero(limited != scaled))
+    return limited.astype(SAMPLE_DTYPE), int(np.count_nonzero(limited != scaled))
 
 
 @dataclass
 class _Decoded:
-    """A file's audio, and what the index says of it."""
+    """Audio of a file and its row of the index."""
 
     samples: np.ndarray
     row: dict[str, Any]
 
 
 class _Decoder(Dataset[_Decoded]):
-    """Decodes files, in the processes of a data loader."""
+    """Decodes files in the processes of a data loader."""
 
     def __init__(
         self, files: pd.DataFrame, root: Path, sample_rate: int, channel: int | None
@@ -361,7 +300,7 @@ class _Decoder(Dataset[_Decoded]):
         row: dict[Any, Any] = self.files.iloc[index].to_dict()
         row |= {"size": -1, "mtime_ns": -1, "checksum": "", "clipped": 0, "reason": None}
         path = os.path.join(self.root, row["path"])
-        samples = np.zeros(0, SAMPLE)
+        samples = np.zeros(0, SAMPLE_DTYPE)
         try:
             status = os.stat(path)
             row |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
@@ -378,68 +317,68 @@ class _Decoder(Dataset[_Decoded]):
         info = audio.probe(path)
         audio.check_rates(path, info.sample_rate, self.sample_rate)
         total = audio.resampled_length(info.frames, info.sample_rate, self.sample_rate)
-        packed, clipped = np.empty(total, SAMPLE), 0
+        packed, clipped = np.empty(total, SAMPLE_DTYPE), 0
         block = BLOCK_SECONDS * self.sample_rate
         for start in range(0, total, block):
             samples = audio.read(path, self.sample_rate, start, block, self.channel)
             if not np.isfinite(samples).all():
-                raise AudioError(f"{path}: holds samples that are not numbers")
+                raise AudioError(f"{path}: has samples that are not finite")
             packed[start : start + block], count = to_int16(samples)
             clipped += count
         return packed, clipped
 
 
 def _list_files(catalogue: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Files of a catalogue in an order that depends on their names alone, and their parts."""
+    """List the files of a catalogue with their parts, ordered by name."""
     files = catalogue[["track", "path"]].drop_duplicates("path")
     if files.empty:
         raise MgcError(f"{root}: no tracks to pack. Check --root.")
-    files = files.assign(path=[_relative(path, root) for path in files["path"]])
+    files = files.assign(path=[_relative_path(path, root) for path in files["path"]])
     files = files.sort_values("path").reset_index(drop=True)
-    size = int(np.clip(-(-len(files) // USUAL_PARTS), *PART_FILES))
+    size = int(np.clip(-(-len(files) // TARGET_PARTS), *PART_FILES))
     return files.assign(part=np.arange(len(files)) // size)
 
 
-def _outdated_parts(folder: Path, root: Path, about: dict[str, Any]) -> set[int]:
-    """Parts that are not packed, or whose files or audio are no longer what was packed."""
+def _find_outdated_parts(folder: Path, root: Path, settings: dict[str, Any]) -> set[int]:
+    """Find parts that are missing or damaged, or whose files have changed."""
     read = (read_parquet(path) for path in folder.glob("part-*.parquet"))
-    packed = {int(rows["part"].iloc[0]): rows for rows, known in read if known == about}
+    packed = {int(rows["part"].iloc[0]): rows for rows, used in read if used == settings}
     return {
         part
-        for part in range(about["parts"])
+        for part in range(settings["parts"])
         if part not in packed
         or not _has_samples(folder, part, int(packed[part]["length"].sum()))
         or find_changed(packed[part], root)
     }
 
 
-def _merge(folder: Path, about: dict[str, Any]) -> pd.DataFrame:
-    """Write the index of all parts."""
-    parts = [_part_path(folder, number) for number in range(about["parts"])]
+def _merge_parts(folder: Path, settings: dict[str, Any]) -> pd.DataFrame:
+    """Merge the indices of all parts into the store's index."""
+    parts = [_part_path(folder, number) for number in range(settings["parts"])]
     index = pd.concat([read_parquet(path)[0] for path in parts], ignore_index=True)
     if index["reason"].notna().all():
         raise MgcError(
-            f"{folder}: none of {len(index)} files could be read, the first: "
+            f"{folder}: none of the {len(index)} files is readable. First error: "
             f"{index['path'].iloc[0]}: {index['reason'].iloc[0]}."
         )
-    write_parquet(index, folder / INDEX, about)
-    # What is left of runs that were killed, and of parts that there are no more.
+    write_parquet(index, folder / INDEX, settings)
+    # Remove temporary files of killed runs, and parts that the data set no longer has.
     kept = {folder / INDEX, *parts}
-    kept |= {_audio_path(folder, number) for number in range(about["parts"])}
+    kept |= {_audio_path(folder, number) for number in range(settings["parts"])}
     for path in set(folder.iterdir()) - kept:
         path.unlink(missing_ok=True)
     return index
 
 
 def _write_parts(
-    folder: Path, parts: list[int], decoder: _Decoder, workers: int, about: dict[str, Any]
+    folder: Path, parts: list[int], decoder: _Decoder, workers: int, settings: dict[str, Any]
 ) -> None:
-    loader = DataLoader(decoder, None, num_workers=workers, collate_fn=keep_batch)  # type: ignore[arg-type] # a file is no batch
+    loader = DataLoader(decoder, None, num_workers=workers, collate_fn=keep_batch)  # type: ignore[arg-type] # each item is one file, not a batch
     results = iter(loader)
     broken = 0
     with tqdm(total=len(decoder), unit=" files", desc="Packing") as progress:
         for part in parts:
-            # Without its index, which is written after its audio, a part counts as not packed.
+            # A part counts as packed once its index exists, so the index is written last.
             _part_path(folder, part).unlink(missing_ok=True)
             rows: list[dict[str, Any]] = []
             offset = 0
@@ -454,7 +393,7 @@ def _write_parts(
                     progress.update()
                 file.flush()
                 os.fsync(file.fileno())
-            write_parquet(pd.DataFrame(rows), _part_path(folder, part), about)
+            write_parquet(pd.DataFrame(rows), _part_path(folder, part), settings)
 
 
 def _audio_path(folder: Path, part: int) -> Path:
@@ -467,10 +406,10 @@ def _part_path(folder: Path, part: int) -> Path:
 
 def _has_samples(folder: Path, part: int, samples: int) -> bool:
     path = _audio_path(folder, part)
-    return path.is_file() and path.stat().st_size == samples * SAMPLE.itemsize
+    return path.is_file() and path.stat().st_size == samples * SAMPLE_DTYPE.itemsize
 
 
-def _relative(path: str, root: Path) -> str:
+def _relative_path(path: str, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
@@ -485,10 +424,10 @@ def _has_changed(path: str, size: int, mtime_ns: int, checksum: str) -> bool:
 
 
 def _checksum(path: str, size: int) -> str:
-    """Tell files of one size apart, in the time that opening them takes."""
+    """Hash the start, middle and end of a file, about as fast as opening it."""
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
-        for start in (0, size // 2, max(0, size - CHECKED_BYTES)):
+        for start in (0, size // 2, max(0, size - CHECKSUM_BYTES)):
             file.seek(start)
-            digest.update(file.read(CHECKED_BYTES))
+            digest.update(file.read(CHECKSUM_BYTES))
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from mgc.data.base import AudioDataModule
 from mgc.data.download import Source
 from mgc.errors import MgcError
 
-#: In the order of the catalogue's classID.
+#: Classes, in the order of the catalogue's classID.
 SOUNDS = (
     "air_conditioner",
     "car_horn",
@@ -22,25 +22,26 @@ SOUNDS = (
     "street_music",
 )
 
-#: The catalogue's header line, which some copies lack.
+#: Columns of the catalogue; some copies lack the header line.
 COLUMNS = ("slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class")
 
 
 class UrbanSound8K(AudioDataModule):
-    """UrbanSound8K: 8732 recordings of 10 sounds of the city, up to 4 s, WAV of many kinds.
+    """UrbanSound8K: 8732 recordings of 10 urban sounds, up to 4 s, WAV in various formats.
 
     Salamon, Jacoby and Bello, "A dataset and taxonomy for urban sound research", ACM Multimedia
-    2014. Licence CC BY-NC 3.0 (the recordings' own, from Freesound, are in its FREESOUNDCREDITS).
-    Get it from urbansounddataset.weebly.com or Zenodo, record 1203745. The folder holds
-    ``metadata/UrbanSound8K.csv`` and ``audio/fold1/`` to ``audio/fold10/``. The files are the
-    slices already: the catalogue's ``start`` and ``end`` are times in the original recording.
+    2014. Licence CC BY-NC 3.0 (those of the recordings, from Freesound, are in its
+    FREESOUNDCREDITS). Get it from urbansounddataset.weebly.com or Zenodo, record 1203745. The
+    folder holds ``metadata/UrbanSound8K.csv`` and ``audio/fold1/`` to ``audio/fold10/``. The files
+    are already cut: the catalogue's ``start`` and ``end`` are times in the original recording.
 
-    The ten given folds must be kept: slices of one recording sound alike, and shuffled folds give
-    scores that are too high. ``fold`` is the number of the tested one from 0, so ``fold: 0``
-    tests the folder ``fold1``. A group is an original recording. In the given folds five of the
-    1297 are in two folds each (Freesound 77751, 106905, 132016, 176638 and 180937, 152 slices).
+    Use the ten given folds: slices of one recording sound alike, so random folds give scores that
+    are too high. ``fold`` counts from 0: ``fold: 0`` tests on the folder ``fold1``. A group is an
+    original recording. Five of the 1297 recordings are in two of the given folds (Freesound 77751,
+    106905, 132016, 176638 and 180937, 152 slices).
 
-    Splits: ``fold`` (the given ones) and ``stratified`` (80/10/10 %, by recording).
+    Args:
+        split: ``fold`` (one of the ten given) or ``stratified`` (80/10/10 %, by recording).
     """
 
     labels = SOUNDS
@@ -62,24 +63,10 @@ class UrbanSound8K(AudioDataModule):
     }
 
     def __init__(self, root: str = "data/urbansound8k", split: str = "fold", **kwargs: Any) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with ``metadata/`` and ``audio/``.
-            split: ``fold`` (one of the ten given) or ``stratified`` (80/10/10 %).
-            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
-        """
         super().__init__(root, split=split, **kwargs)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the catalogue, with or without its header line.
-
-        Returns:
-            A row per slice (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`).
-
-        Raises:
-            MgcError: If the catalogue is missing or damaged.
-        """
+        """Read the catalogue, with or without its header line."""
         path = self.root / "metadata" / "UrbanSound8K.csv"
         if not path.is_file():
             raise MgcError(
@@ -91,10 +78,10 @@ class UrbanSound8K(AudioDataModule):
             table = table[table["slice_file_name"] != COLUMNS[0]].reset_index(drop=True)
             folds = table["fold"].astype(int)
         except (ValueError, OSError) as error:
-            raise MgcError(f"{path}: cannot be read ({error}). Copy it again.") from error
+            raise MgcError(f"{path}: unreadable ({error}). Copy it again.") from error
         unknown = set(table["class"]) - set(SOUNDS)
         if unknown:
-            raise MgcError(f"{path}: {sorted(map(str, unknown))[0]!r} is no sound of this set.")
+            raise MgcError(f"{path}: unknown class {sorted(map(str, unknown))[0]!r}.")
         folder = self.root / "audio"
         return pd.DataFrame(
             {

@@ -1,4 +1,4 @@
-"""Look for everything that is wrong with a copy of a data set."""
+"""Check a copy of a data set for missing, broken or duplicate files."""
 
 import hashlib
 import os
@@ -15,22 +15,22 @@ import soundfile
 
 from mgc.data.audio import AudioError, probe
 
-#: Wraps an iterable with a length to show progress; ``iter`` shows none.
+#: Wraps a sized iterable to show progress; ``iter`` shows none.
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
 
-#: 16-bit audio rounds anything below this to zero.
+#: Smallest peak of audio that is not silent. 16-bit audio rounds smaller values to zero.
 SILENCE = 2.0**-15
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a copy of a data set.
+    """A problem with a copy of a data set.
 
     Attributes:
         kind: ``missing``, ``broken``, ``length``, ``silent``, ``duplicate``, ``unexpected`` or
             ``checksum``.
-        name: The track or file.
-        detail: What is wrong with it.
+        name: Track or file.
+        detail: Description of the problem.
     """
 
     kind: str
@@ -45,17 +45,14 @@ def verify_audio(
     stray_files: Sequence[Path],
     progress: Progress = iter,
 ) -> list[Problem]:
-    """Decode every file to its end and compare the copy with what a complete one holds.
+    """Decode every file and compare the copy with a complete one.
 
     Args:
         catalogue: ``track``, ``path`` and ``group`` of each track.
-        expected_tracks: Tracks of a complete copy; empty if that is not known.
+        expected_tracks: Tracks of a complete copy; empty if unknown.
         expected_seconds: Shortest and longest file, in seconds.
         stray_files: Files that do not belong to the data set.
-        progress: Wraps an iterable with a length, to show progress.
-
-    Returns:
-        What was found, files in the order of the catalogue.
+        progress: Wraps a sized iterable to show progress.
     """
     problems = [
         Problem("missing", track, "not in the folder")
@@ -78,7 +75,7 @@ def verify_audio(
                 contents[digest].append(row)
     for rows in contents.values():
         twins = files.iloc[rows]
-        # Duplicates that the data set knows of share a group: they are no harm.
+        # Known duplicates share a group, so they never cross a split.
         known = " (known)" if twins["group"].nunique() == 1 else ""
         for row in rows[1:]:
             first, second = (str(files["track"].iloc[r]) for r in (rows[0], row))
@@ -87,15 +84,7 @@ def verify_audio(
 
 
 def verify_counts(catalogue: pd.DataFrame, expected: dict[str, dict[Any, int]]) -> list[Problem]:
-    """Compare the number of files with what a complete copy holds.
-
-    Args:
-        catalogue: ``path`` of each track, and the columns of ``expected``.
-        expected: Number of files, by column and value.
-
-    Returns:
-        The values with fewer or more files.
-    """
+    """Compare the number of files with that of a complete copy, by catalogue column and value."""
     files = catalogue.drop_duplicates("path")
     problems = []
     for column, counts in expected.items():
@@ -109,24 +98,16 @@ def verify_counts(catalogue: pd.DataFrame, expected: dict[str, dict[Any, int]]) 
 
 
 def verify_checksums(catalogue: pd.DataFrame, checksums: dict[str, str]) -> list[Problem]:
-    """Compare files with known checksums.
-
-    Args:
-        catalogue: ``track`` and ``path`` of each track.
-        checksums: MD5 by track.
-
-    Returns:
-        The files that differ. Missing ones are no matter of checksums.
-    """
+    """Compare files with their MD5 checksums, by track. Missing files are skipped."""
     return [
-        Problem("checksum", track, f"{path} is not the original file")
+        Problem("checksum", track, f"{path} differs from the original")
         for track, path in zip(catalogue["track"], catalogue["path"], strict=True)
         if track in checksums and os.path.exists(path) and _md5(path) != checksums[track]
     ]
 
 
 def _check_file(path: str, seconds: tuple[float, float]) -> tuple[str, list[tuple[str, str]]]:
-    """Hash of a readable file's content, and what is wrong with it."""
+    """Return the hash of a readable file and its problems."""
     if not os.path.exists(path):
         return "", [("missing", f"{path}: listed, but not in the folder")]
     try:
@@ -140,11 +121,11 @@ def _check_file(path: str, seconds: tuple[float, float]) -> tuple[str, list[tupl
         return "", [("broken", str(error))]
     found = []
     if frames != info.frames:
-        found.append(("broken", f"{path}: {frames} of {info.frames} samples can be decoded"))
+        found.append(("broken", f"{path}: only {frames} of {info.frames} samples can be decoded"))
     if not seconds[0] <= info.seconds <= seconds[1]:
         found.append(("length", f"{path}: {info.seconds:.2f} s"))
     if peak < SILENCE:
-        found.append(("silent", f"{path}: nothing but silence"))
+        found.append(("silent", f"{path}: silent"))
     return _md5(path), found
 
 

@@ -7,7 +7,7 @@ best on validation tracks. There are three tasks; the classes of a report tell w
 
 from types import SimpleNamespace
 
-from mgc.data.msd.catalogue import GENRES, KEYS, artist_labels
+from mgc.data.msd.catalogue import GENRES, KEYS, make_artist_labels
 
 #: Accuracy in %, by system, for genre, artist and key; the paper gives no intervals.
 _TABLE: dict[str, tuple[float, float, float]] = {
@@ -37,6 +37,6 @@ TASKS = {
         CLASSES={},
     )
     for number, (task, classes) in enumerate(
-        {"genre": GENRES, "artist": artist_labels(50), "key": KEYS}.items()
+        {"genre": GENRES, "artist": make_artist_labels(50), "key": KEYS}.items()
     )
 }

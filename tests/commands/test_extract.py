@@ -316,8 +316,8 @@ def test_nothing_to_read_is_an_error(
     shutil.rmtree(songs / "a")
     (songs / "a").mkdir()
     for source, message in (
-        (songs / "a", "no audio files there"),
-        (tmp_path / "none.wav", "None of the files can be read"),
+        (songs / "a", "no audio files found"),
+        (tmp_path / "none.wav", "None of the files is readable"),
     ):
         with pytest.raises(SystemExit, match="2"):
             extract(source, *SMALL, "--out=f.parquet")

@@ -1,8 +1,7 @@
-"""Make a small Million Song Dataset in the layout of the real one.
+"""Generate a small Million Song Dataset in the real layout.
 
-Everything is drawn at random, with something to learn in it: chroma tells the key, the course of
-timbre over eight beats the genre, over three beats the artist. Run as a script to write one:
-``python tests/data/generate_msd.py FOLDER``.
+The data are random but learnable: chroma depends on the key, timbre over eight beats on the genre
+and over three beats on the artist. As a script: ``python tests/data/generate_msd.py FOLDER``.
 """
 
 import json
@@ -18,7 +17,7 @@ import soundfile
 
 from mgc.data.msd.catalogue import GENRES, SPLIT_LISTS, TAGS, TAGTRAUM_GENRES
 
-# Other spellings of the genres, as MusicBrainz has them.
+# Spellings of the genres on MusicBrainz.
 SPELLINGS = {"rnb": "R&B", "hip hop": "hip-hop", "new wave": "New Wave"}
 
 MAJOR = np.array([1, 0.1, 0.3, 0.1, 0.7, 0.3, 0.1, 0.8, 0.1, 0.3, 0.1, 0.3])
@@ -44,7 +43,7 @@ MUSICBRAINZ = "idx_artist_mbtags:i4 year:i4"
 
 @dataclass
 class Track:
-    """A made-up track."""
+    """A generated track; ``twin`` is the number of the track that it repeats."""
 
     track: str
     number: int
@@ -67,15 +66,12 @@ def generate_msd(
 
     Args:
         root: Folder to write to.
-        tracks: How many tracks there are without duplicates.
-        artists: How many artists share them; each has one of the 20 genres.
-        beats: Fewest beats of a track; the longest has twice as many.
-        duplicates: How many tracks are there a second time.
-        previews: How many tracks have an audio preview of 2 s, named by 7digital id.
-        seed: Seed of everything that is drawn.
-
-    Returns:
-        The tracks; ``twin`` is the number of the track that one repeats.
+        tracks: Number of tracks without duplicates.
+        artists: Number of artists; each has one of the 20 genres.
+        beats: Minimum number of beats of a track; the maximum is twice as high.
+        duplicates: Number of tracks to repeat.
+        previews: Number of tracks with an audio preview of 2 s, named by 7digital id.
+        seed: Seed of all random values.
     """
     root = Path(root)
     rng = np.random.default_rng(seed)
@@ -97,7 +93,7 @@ def generate_msd(
     by_genre = {genre: templates.normal(0, 30, (8, 12)) for genre in GENRES}
     by_artist = templates.normal(0, 20, (artists, 3, 12))
     for track in catalogue:
-        # The copy of a track differs from it in noise only.
+        # A copy of a track differs only in noise.
         writer = np.random.default_rng((seed, track.number % tracks))
         path = root / "data" / track.track[2] / track.track[3] / track.track[4]
         path.mkdir(parents=True, exist_ok=True)
@@ -110,13 +106,13 @@ def generate_msd(
     return catalogue
 
 
-def seven_digital(track: Track) -> int:
-    """Id of the track at 7digital."""
+def id_at_7digital(track: Track) -> int:
+    """Return the track's id at 7digital."""
     return 1_200_000 + 37 * track.number
 
 
-def tags_of(track: Track) -> list[tuple[str, int]]:
-    """Last.fm tags of a track and their weights."""
+def lastfm_tags(track: Track) -> list[tuple[str, int]]:
+    """Return the Last.fm tags of a track and their weights."""
     first = track.artist % len(TAGS)
     named = [TAGS[first], TAGS[(first + 7) % len(TAGS)], TAGS[(first + 9) % len(TAGS)]]
     return [*zip(named, (100, 60, 20), strict=True), ("seen live", 90)]
@@ -149,7 +145,7 @@ def _write_track(
     count = int(rng.integers(beats, 2 * beats + 1))
     tempo = rng.uniform(80, 160)
     beats_start = 0.4 + np.arange(count) * 60 / tempo
-    # Segments begin a little before their beat; some beats have none, some have a second one.
+    # Segments start just before their beat. Some beats have no segment, some have two.
     starts = np.append(beats_start[rng.random(count) < 0.9] - 0.03, beats_start + 0.25 * 60 / tempo)
     starts = np.sort(np.append(0.0, starts[: len(starts) - count // 2]))
     beat = np.clip(np.searchsorted(beats_start, starts + 0.05) - 1, 0, None)
@@ -190,7 +186,7 @@ def _write_track(
         artist_name=artist,
         title=f"Title {track.number}",
         song_id=f"SO{track.number:016X}",
-        track_7digitalid=seven_digital(track),
+        track_7digitalid=id_at_7digital(track),
     )
     tags = [SPELLINGS.get(track.genre, track.genre), "american", "hip hop rnb and dance hall"]
     terms = ["electronica", "60s"]
@@ -223,7 +219,7 @@ def _write_lists(root: Path, catalogue: list[Track]) -> None:
     twins = [track for track in catalogue if track.twin is not None]
     lines = ["# Groups of tracks that are the same recording", "#"]
     for number, track in enumerate(twins):
-        # The real list gives a score behind some ids.
+        # The real list has a score after some ids.
         lines.append(f"%{number} Artist {track.artist} - Title {track.twin}")
         lines += [catalogue[track.twin].track, f"{track.track} 0.0"]
     (root / "msd_duplicates.txt").write_text("\n".join(lines) + "\n")
@@ -234,7 +230,7 @@ def _write_lists(root: Path, catalogue: list[Track]) -> None:
             genres.append(TAGTRAUM_GENRES[(track.artist + 1) % len(TAGTRAUM_GENRES)])
         lines.append("\t".join([track.track, *genres]))
     (root / "msd_tagtraum_cd1.cls").write_text("\n".join(lines) + "\n")
-    # Every tenth track to validate, every tenth to test.
+    # A tenth of the tracks each for validation and test.
     share = [8, 9]
     for split, name in SPLIT_LISTS.items():
         chosen = {"train": range(8), "val": share[:1], "test": share[1:]}[split]
@@ -252,7 +248,7 @@ def _write_lastfm(root: Path, catalogue: list[Track]) -> None:
         database.executemany("INSERT INTO tags VALUES (?)", [(name,) for name in names])
         for row, track in enumerate(catalogue, 1):
             database.execute("INSERT INTO tids VALUES (?)", (track.track,))
-            values = [(row, names.index(tag) + 1, weight) for tag, weight in tags_of(track)]
+            values = [(row, names.index(tag) + 1, weight) for tag, weight in lastfm_tags(track)]
             database.executemany("INSERT INTO tid_tag VALUES (?, ?, ?)", values)
     for track in catalogue:
         part = "lastfm_test" if track.number % 10 == 9 else "lastfm_train"
@@ -262,7 +258,7 @@ def _write_lastfm(root: Path, catalogue: list[Track]) -> None:
             "artist": f"Artist {track.artist}",
             "timestamp": "2011-08-02 20:13:25.674526",
             "similars": [],
-            "tags": [[tag, str(weight)] for tag, weight in tags_of(track)],
+            "tags": [[tag, str(weight)] for tag, weight in lastfm_tags(track)],
             "track_id": track.track,
             "title": f"Title {track.number}",
         }
@@ -270,7 +266,7 @@ def _write_lastfm(root: Path, catalogue: list[Track]) -> None:
 
 
 def _write_preview(audio: Path, track: Track) -> None:
-    number = str(seven_digital(track))
+    number = str(id_at_7digital(track))
     path = audio / number[0] / number[1] / f"{number}.clip.mp3"
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(2 * 22050) / 22050

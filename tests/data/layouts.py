@@ -1,4 +1,4 @@
-"""Tiny data sets in the layout of the real ones: real audio files, made-up lists."""
+"""Write tiny data sets in the real layouts, with generated audio and lists."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ from mgc.data.urbansound8k import SOUNDS
 
 SAMPLE_RATE = 8000
 
-# The name in the list, and the name of the file in copies of the data set.
+# Name in the list: name of the file in copies of the data set.
 RENAMED = {"it's_here": "it_s_here", "kruhov\ufffd_objazd": "kruhovy_objazd"}
 
 
 def write_tone(path: Path, hertz: float, seconds: float = 1.5, channels: int = 1) -> None:
-    """A tone in noise, so that no two files are the same; the ending says the format."""
+    """Write a tone with noise that depends on the path; the extension sets the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = int.from_bytes(hashlib.sha256(path.as_posix().encode()).digest()[:4], "big")
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
@@ -33,7 +33,7 @@ def write_lines(path: Path, lines: Iterable[str], end: str = "\n") -> None:
 
 
 def write_ismir2004(root: Path) -> None:
-    """Three lists of 27 songs by 27 artists, the same ones in all lists."""
+    """Write three lists of 27 songs by the same 27 artists."""
     genres = [genre for genre in GENRES for _ in range(12 if genre == "classical" else 3)]
     headers = {
         "training": '"class","artist","album","track","track number","file_path"',
@@ -45,7 +45,7 @@ def write_ismir2004(root: Path) -> None:
         for number, genre in enumerate(genres):
             artist = f"name_{number}"
             title = {0: "it's_here", 1: "kruhov\ufffd_objazd"}.get(number, f"song_{number}")
-            # Copies number the file of the damaged name with two digits.
+            # Copies number the file with the corrupted name with two digits.
             digits = "05" if "\ufffd" in title else "5"
             listed = f"{genre.split('_')[0]}/{artist}/album/5-{title}.mp3"
             file = f"{genre.split('_')[0]}/{artist}/album/{digits}-{RENAMED.get(title, title)}.mp3"
@@ -59,7 +59,7 @@ def write_ismir2004(root: Path) -> None:
 
 
 def write_extended_ballroom(root: Path, songs: int = 4) -> None:
-    """Four songs a dance: 0 and 1 linked, 1 and 2 linked, so that 0 to 2 are a group."""
+    """Write four songs per dance. Links join 0 to 1 and 1 to 2, so these three form a group."""
     lines = ["<ballroom>"]
     for d, dance in enumerate(COUNTS):
         lines.append(f"  <{dance}>")
@@ -79,7 +79,7 @@ def write_extended_ballroom(root: Path, songs: int = 4) -> None:
 
 
 def write_gtzan_speech_music(root: Path) -> None:
-    """Twelve clips a class; dialogue1 and dialogue2 are of one group."""
+    """Write twelve clips per class; dialogue1 and dialogue2 form a group."""
     for label in ("music", "speech"):
         names = [f"clip{letter}" for letter in "abcdefghij"] + ["dialogue1", "dialogue2"]
         for name in names:
@@ -87,7 +87,7 @@ def write_gtzan_speech_music(root: Path) -> None:
 
 
 def write_emomusic(root: Path, clips: int = 26) -> None:
-    """Thirteen artists with two clips each, the last two artists in the evaluation set."""
+    """Write two clips by each of 13 artists, the last two artists in the evaluation set."""
     ratings = ["song_id,mean_arousal,std_arousal,mean_valence,std_valence"]
     songs = [
         "song_id,file_name,Artist,Song title,start of the segment (min.sec),"
@@ -103,7 +103,7 @@ def write_emomusic(root: Path, clips: int = 26) -> None:
 
 
 def write_jamendo_vocals(root: Path) -> None:
-    """Seven songs of 3 s, OGG and MP3, each one of three segments."""
+    """Write seven songs of 3 s, OGG and MP3, of three segments each."""
     for name, songs in {"train": 4, "valid": 2, "test": 1}.items():
         for n in range(songs):
             song = f"0{n} - Song of {name}"
@@ -113,7 +113,7 @@ def write_jamendo_vocals(root: Path) -> None:
 
 
 def write_urbansound8k(root: Path, header: bool = False) -> None:
-    """Ten folds of two slices of one recording each."""
+    """Write ten folds of two slices, each fold from one recording."""
     lines = ["slice_file_name,fsID,start,end,salience,fold,classID,class"] if header else []
     for fold in range(1, 11):
         for n in range(2):
@@ -126,7 +126,7 @@ def write_urbansound8k(root: Path, header: bool = False) -> None:
 
 
 def write_folder(root: Path, labels: Sequence[str] = ("jazz", "rock"), tracks: int = 12) -> None:
-    """Sub-folders named by genre, with an album folder and files of several formats."""
+    """Write sub-folders named by genre, with album folders and files of several formats."""
     for i, label in enumerate(labels):
         for n in range(tracks):
             suffix = ("wav", "flac", "mp3", "ogg")[n % 4]

@@ -1,4 +1,4 @@
-"""Audio data sets on tiny copies in their real layout, beyond what mgc.testing checks."""
+"""Tests of audio data sets on tiny copies in their real layout, beyond those of mgc.testing."""
 
 from pathlib import Path
 
@@ -36,14 +36,14 @@ def make(name, roots, **changes):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_trains_by_its_configuration(name, roots, workdir):
+def test_configuration_trains(name, roots, workdir):
     config = Path(__file__).parents[2] / "configs" / f"vgg_{name}.yaml"
-    words = f"fit --config {config} --data.root {roots[name]} --data.batch_size 2"
-    words += " --data.num_workers 0 --model.channels 4 --trainer.max_epochs 1"
-    words += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
-    words += " --trainer.logger false --trainer.accelerator cpu"
-    main(words.split())
-    # The measure that the configuration watches was there.
+    args = f"fit --config {config} --data.root {roots[name]} --data.batch_size 2"
+    args += " --data.num_workers 0 --model.channels 4 --trainer.max_epochs 1"
+    args += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
+    args += " --trainer.logger false --trainer.accelerator cpu"
+    main(args.split())
+    # best.ckpt exists only if the monitored metric was logged.
     assert list(workdir.rglob("best.ckpt"))
 
 
@@ -56,8 +56,8 @@ def test_trains_by_its_configuration(name, roots, workdir):
         ("ismir2004", "evaluation"),
     ],
 )
-def test_protocols_of_papers_divide_groups(name, split, roots):
-    """They ignored repetitions, and are there to be compared with."""
+def test_splits_of_papers_divide_groups(name, split, roots):
+    """Some papers ignored repetitions; their splits allow a comparison."""
     data = make(name, roots, split=split)
     data.setup()
     assert (data.tracks.groupby("group")["split"].nunique() > 1).any()

@@ -1,4 +1,4 @@
-"""Loaders of data modules, in a fit."""
+"""Data loaders during training."""
 
 import pytest
 import torch
@@ -11,25 +11,25 @@ from mgc.data.gtzan import GTZAN
 from mgc.models.base import MusicModel
 
 
-class Small(MusicModel):
-    """A layer over the loudness of a clip, with or without batch normalisation."""
+class TinyModel(MusicModel):
+    """A linear layer on the loudness of a clip, with or without batch normalisation."""
 
     def __init__(self, normalise: bool, **kwargs) -> None:
         super().__init__(num_classes=10, **kwargs)
         self.norm = nn.BatchNorm1d(1) if normalise else nn.Identity()
         self.head = nn.Linear(1, 10)
-        self.seen: list[int] = []
+        self.batch_sizes: list[int] = []
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
         return self.head(self.norm(audio.std(1, keepdim=True)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        self.seen.append(len(batch["track"]))
+        self.batch_sizes.append(len(batch["track"]))
         return super().training_step(batch, batch_idx)
 
 
-def fit(model: Small, data: MusicDataModule) -> list[int]:
-    """Sizes of the batches that a model was trained on in an epoch."""
+def fit(model: TinyModel, data: MusicDataModule) -> list[int]:
+    """Train one epoch and return the batch sizes."""
     Trainer(
         accelerator="cpu",
         max_epochs=1,
@@ -39,30 +39,32 @@ def fit(model: Small, data: MusicDataModule) -> list[int]:
         enable_progress_bar=False,
         enable_model_summary=False,
     ).fit(model, datamodule=data)
-    return model.seen
+    return model.batch_sizes
 
 
 @pytest.mark.parametrize(
     ("normalise", "batch_size", "batches"),
     [
-        # Of 80 clips one would be left over, which batch normalisation cannot learn from.
+        # The last batch would hold one of 80 clips, on which batch normalisation fails.
         (True, 79, [79]),
-        # Two can be learned from.
+        # Two clips are enough.
         (True, 78, [78, 2]),
         (True, 80, [80]),
-        # Models without it learn from every clip: naive Bayes counts them in one epoch.
+        # Models without batch normalisation get every clip.
         (False, 79, [79, 1]),
-        # A batch size of one is the user's own.
+        # A batch size of 1 is respected.
         (False, 1, [1] * 80),
     ],
 )
-def test_batches_of_a_training_epoch(tones, normalise, batch_size, batches) -> None:
+def test_last_training_batch_of_one_clip_is_dropped_for_batch_norm(
+    tones, normalise, batch_size, batches
+) -> None:
     data = GTZAN(str(tones), sample_rate=8000, clip_seconds=2.0, batch_size=batch_size)
-    assert fit(Small(normalise), data) == batches
+    assert fit(TinyModel(normalise), data) == batches
 
 
-def test_evaluation_leaves_no_clip_out(tones) -> None:
+def test_evaluation_keeps_every_clip(tones) -> None:
     data = GTZAN(str(tones), sample_rate=8000, clip_seconds=2.0, batch_size=9)
-    fit(Small(normalise=True), data)
+    fit(TinyModel(normalise=True), data)
     data.setup("test")
     assert [len(batch["track"]) for batch in data.test_dataloader()] == [9, 1]

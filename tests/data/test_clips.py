@@ -13,7 +13,7 @@ from mgc.models.vgg import VGGTagger
 
 
 class CountingReader:
-    """Every sample is its own number."""
+    """Returns the index of each sample, from 1, as its value."""
 
     def __init__(self, lengths: list[int], broken: set[int] = frozenset()) -> None:
         self.lengths = np.array(lengths)
@@ -45,8 +45,7 @@ def test_evaluation_visits_every_clip_at_the_hop() -> None:
     assert batch["audio"].dtype == torch.float32
 
 
-def test_tracks_that_keep_their_length() -> None:
-    """A batch is as long as its longest clip."""
+def test_keep_pads_to_the_longest_clip() -> None:
     batch = clips([4, 7, 3], short="keep").__getitems__([(0, 0), (0, 1), (0, 2)])
     assert batch["length"].tolist() == [4, 7, 3]
     assert batch["audio"].tolist() == [
@@ -65,11 +64,11 @@ def test_a_broken_track_does_not_lengthen_a_batch() -> None:
 
 
 @pytest.mark.parametrize(("short", "length"), [("repeat", 10), ("pad", 4)])
-def test_length_says_what_is_padding(short: str, length: int) -> None:
+def test_length_excludes_padding(short: str, length: int) -> None:
     assert clips([4], short=short).__getitems__([(0, 0)])["length"].tolist() == [length]
 
 
-def test_random_clips_depend_on_seed_epoch_and_index_alone() -> None:
+def test_random_clips_depend_on_seed_epoch_and_index_only() -> None:
     dataset = clips([1000, 1000], random=True, clips_per_track=3)
     assert len(dataset) == 6
     first = dataset.__getitems__([(0, 0), (0, 1), (1, 0)])["start"].tolist()
@@ -96,25 +95,25 @@ def test_a_broken_track_is_replaced_in_training() -> None:
     assert (batch["audio"] > 0).all()
 
 
-def test_a_broken_track_of_many_clips_is_replaced_by_the_next_track() -> None:
+def test_clips_of_a_broken_track_are_replaced_by_the_next_track() -> None:
     dataset = clips([20, 1000, 20], {1}, random=True)
     broken = np.flatnonzero(dataset.tracks == 1)
     assert len(broken) > 100
     batch = dataset.__getitems__([(0, int(index)) for index in broken])
     assert set(batch["track"].tolist()) == {2}
     assert set(batch["clip"].tolist()) == {0}
-    # The last track is followed by the first.
+    # After the last track comes the first.
     last = clips([20, 1000], {1}, random=True)
     assert last.__getitems__([(3, len(last) - 1)])["track"].tolist() == [0]
 
 
-def test_plain_indices_are_of_epoch_0() -> None:
+def test_plain_indices_count_as_epoch_0() -> None:
     dataset = clips([1000, 1000], random=True)
     plain, pairs = dataset.__getitems__([3, 5]), dataset.__getitems__([(0, 3), (0, 5)])
     assert plain["start"].tolist() == pairs["start"].tolist()
 
 
-def test_lightning_may_use_a_sampler_of_its_own(tones: Path) -> None:
+def test_overfit_batches_works_with_lightnings_sampler(tones: Path) -> None:
     trainer = Trainer(
         overfit_batches=2,
         max_epochs=1,
@@ -128,20 +127,20 @@ def test_lightning_may_use_a_sampler_of_its_own(tones: Path) -> None:
     assert trainer.global_step == 2
 
 
-def test_a_broken_track_is_no_track_in_evaluation() -> None:
+def test_a_broken_track_is_silent_in_evaluation() -> None:
     batch = clips([10, 10], {0}).__getitems__([(0, 0), (0, 1)])
     assert batch["broken"].tolist() == [0, -1]
     assert batch["track"].tolist() == [-1, 1]
     assert not batch["audio"][0].any()
 
 
-def test_nothing_but_broken_tracks_ends() -> None:
+def test_all_tracks_broken_returns_no_track() -> None:
     batch = clips([20, 20], {0, 1}, random=True).__getitems__([(0, 0)])
     assert batch["track"].tolist() == [-1]
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_sampler_covers_everything_on_any_number_of_devices(shuffle: bool) -> None:
+def test_sampler_covers_all_items_on_any_number_of_devices(shuffle: bool) -> None:
     single = [index for _, index in EpochSampler(11, shuffle=shuffle)]
     assert sorted(single) == list(range(11))
     ranks = [list(EpochSampler(11, 2, rank, shuffle)) for rank in range(2)]

@@ -20,15 +20,15 @@ CONTENT = bytes(range(256)) * 1000
 
 
 class Server:
-    """A file server that can be told to fail.
+    """A file server with configurable failures.
 
     Attributes:
-        content: The file.
-        etag: Its validator.
-        ranges: Whether parts can be asked for.
-        cuts: After how many bytes to close the connection, an entry per answer.
-        answers: Status codes to answer with first.
-        asked: The Range of every request.
+        content: Content of the file.
+        etag: ETag of the file.
+        ranges: Whether range requests are supported.
+        cuts: Number of bytes after which to close the connection, one entry per response.
+        answers: Error codes of the first responses.
+        requests: Range header of every request.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Server:
         self.ranges = True
         self.cuts: list[int] = []
         self.answers: list[int] = []
-        self.asked: list[str | None] = []
+        self.requests: list[str | None] = []
         self.length: int | None = None
         self.encoding: str | None = None
         outer = self
@@ -54,14 +54,14 @@ class Server:
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        asked = request.headers["Range"]
-        self.asked.append(asked)
+        requested = request.headers["Range"]
+        self.requests.append(requested)
         if self.answers:
             request.send_error(self.answers.pop(0))
             return
         start = 0
-        if asked and self.ranges and request.headers["If-Range"] in (None, self.etag):
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if requested and self.ranges and request.headers["If-Range"] in (None, self.etag):
+            start = int(requested.removeprefix("bytes=").rstrip("-"))
         body = self.content[start:]
         request.send_response(206 if start else 200)
         request.send_header("ETag", self.etag)
@@ -80,7 +80,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(download, "PAUSE", 0.001)
+    monkeypatch.setattr(download, "RETRY_SECONDS", 0.001)
     server = Server()
     yield server
     server.http.shutdown()
@@ -96,57 +96,55 @@ def names(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-def test_a_file_is_downloaded_and_named_by_its_address(server: Server, root: Path) -> None:
+def test_file_is_named_by_its_url(server: Server, root: Path) -> None:
     fetch(server.source(), root)
     assert (root / "set.bin").read_bytes() == CONTENT
     assert names(root) == ["set.bin"]
 
 
-def test_a_file_that_is_there_is_not_downloaded_again(server: Server, root: Path) -> None:
+def test_existing_file_is_not_downloaded_again(server: Server, root: Path) -> None:
     fetch(server.source(), root)
     fetch(server.source(), root)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
-def test_a_cut_connection_goes_on_where_it_stopped(server: Server, root: Path) -> None:
+def test_closed_connection_is_resumed(server: Server, root: Path) -> None:
     server.cuts = [100_000, 50_000]
     fetch(server.source(), root)
-    assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
+    assert server.requests == [None, "bytes=100000-", "bytes=150000-"]
     assert (root / "set.bin").read_bytes() == CONTENT
     assert names(root) == ["set.bin"]
 
 
-def test_another_run_goes_on_where_the_last_one_stopped(server: Server, root: Path) -> None:
+def test_next_run_resumes_the_download(server: Server, root: Path) -> None:
     server.cuts = [100_000]
-    server.answers = []
-    server.ranges = True
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(download, "ATTEMPTS", 1)
-        with pytest.raises(MgcError, match="100000 of 256000 bytes have arrived"):
+        patch.setattr(download, "MAX_FAILURES", 1)
+        with pytest.raises(MgcError, match="received 100000 of 256000 bytes"):
             fetch(server.source(), root)
     assert not (root / "set.bin").exists()
     fetch(server.source(), root)
-    assert server.asked == [None, "bytes=100000-"]
+    assert server.requests == [None, "bytes=100000-"]
     assert (root / "set.bin").read_bytes() == CONTENT
 
 
-def test_a_server_without_ranges_starts_over(server: Server, root: Path) -> None:
+def test_server_without_ranges_restarts_the_download(server: Server, root: Path) -> None:
     server.ranges = False
     server.cuts = [100_000]
     fetch(server.source(), root)
-    assert server.asked == [None, "bytes=100000-"]
+    assert server.requests == [None, "bytes=100000-"]
     assert (root / "set.bin").read_bytes() == CONTENT
 
 
-def test_a_server_that_always_cuts_at_one_place_is_given_up(server: Server, root: Path) -> None:
+def test_download_without_progress_is_abandoned(server: Server, root: Path) -> None:
     server.ranges = False
     server.cuts = [100_000] * 100
     with pytest.raises(MgcError, match="100000 of 256000 bytes"):
         fetch(server.source(), root)
-    assert len(server.asked) == download.ATTEMPTS
+    assert len(server.requests) == download.MAX_FAILURES
 
 
-def test_a_file_that_changed_meanwhile_starts_over(server: Server, root: Path) -> None:
+def test_changed_file_restarts_the_download(server: Server, root: Path) -> None:
     server.cuts = [100_000]
     changed = CONTENT[::-1]
     answer = server.answer
@@ -157,60 +155,58 @@ def test_a_file_that_changed_meanwhile_starts_over(server: Server, root: Path) -
 
     server.answer = change
     fetch(server.source(changed), root)
-    assert server.asked == [None, "bytes=100000-"]
+    assert server.requests == [None, "bytes=100000-"]
     assert (root / "set.bin").read_bytes() == changed
 
 
-def test_a_wrong_checksum_leaves_nothing(server: Server, root: Path) -> None:
+def test_wrong_checksum_removes_the_download(server: Server, root: Path) -> None:
     server.content = CONTENT[::-1]
-    with pytest.raises(MgcError, match="the checksum is not md5:"):
+    with pytest.raises(MgcError, match=r"the checksum is not md5:.*removed the download"):
         fetch(server.source(), root)
     assert names(root) == []
 
 
-def test_a_file_of_another_size_is_refused(server: Server, root: Path) -> None:
+def test_wrong_size_raises_error(server: Server, root: Path) -> None:
     server.content = CONTENT * 2
-    with pytest.raises(MgcError, match="has changed: 512000 bytes instead of 256000"):
+    with pytest.raises(MgcError, match="the file has changed, 512000 bytes instead of 256000"):
         fetch(server.source(), root)
     assert names(root) == []
 
 
-def test_a_busy_server_is_asked_again(server: Server, root: Path) -> None:
+def test_busy_server_is_retried(server: Server, root: Path) -> None:
     server.answers = [503, 429]
     fetch(server.source(), root)
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
-def test_a_missing_file_is_not_asked_for_again(server: Server, root: Path) -> None:
+def test_missing_file_is_not_retried(server: Server, root: Path) -> None:
     server.answers = [404]
     with pytest.raises(MgcError, match="answers 404"):
         fetch(server.source(), root)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
-def test_a_server_that_is_not_there(server: Server, root: Path) -> None:
+def test_unreachable_server_raises_error(server: Server, root: Path) -> None:
     server.http.shutdown()
     server.http.server_close()
     with pytest.raises(MgcError, match=r"interrupted .*0 of 256000 bytes"):
         fetch(server.source(), root)
 
 
-def test_an_archive_called_a_compressed_transfer_is_kept_as_it_is(
-    server: Server, root: Path
-) -> None:
+def test_content_encoding_of_an_archive_is_ignored(server: Server, root: Path) -> None:
     server.encoding = "gzip"
     fetch(server.source(), root)
     assert (root / "set.bin").read_bytes() == CONTENT
 
 
-def test_a_full_disk_is_told_before_the_download(
+def test_full_disk_raises_error_before_the_download(
     server: Server, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(MgcError, match=r"are needed, 0\.0 GB are free"):
+    with pytest.raises(MgcError, match=r"only 0\.0 GB are free"):
         fetch(server.source(), root)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def make_tar(*members: tarfile.TarInfo, mode: str = "w:gz") -> bytes:
@@ -250,7 +246,7 @@ def unpack_bytes(root: Path, name: str, content: bytes, folder: str = "") -> lis
     return names(root)
 
 
-def test_an_archive_is_downloaded_unpacked_and_removed(server: Server, root: Path) -> None:
+def test_archive_is_downloaded_unpacked_and_removed(server: Server, root: Path) -> None:
     server.content = make_tar(member("Set/lists/a.csv"), member("Set/b.wav"), member("other/c"))
     server.url = server.url.replace("set.bin", "set.tar.gz")
     fetch(server.source(server.content, folder="Set"), root)
@@ -258,7 +254,7 @@ def test_an_archive_is_downloaded_unpacked_and_removed(server: Server, root: Pat
     assert (root / "b.wav").read_bytes() == b"aaa"
 
 
-def test_a_zip_is_unpacked_beside_what_is_there(root: Path) -> None:
+def test_unpacking_keeps_existing_files(root: Path) -> None:
     (root / "audio").mkdir(parents=True)
     (root / "audio" / "mine.wav").write_bytes(b"mine")
     found = unpack_bytes(root, "set.zip", make_zip({"audio/x.wav": b"x", "audio/": b""}))
@@ -266,18 +262,17 @@ def test_a_zip_is_unpacked_beside_what_is_there(root: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_kinds_of_tar(root: Path, mode: str) -> None:
+def test_tar_compressions(root: Path, mode: str) -> None:
     assert unpack_bytes(root, "set.tar", make_tar(member("./a"), mode=mode)) == ["a"]
 
 
 @pytest.mark.parametrize("name", ["/evil", "../evil", "a/../../evil", "a\\..\\evil", "C:/evil"])
-def test_nothing_is_written_outside_of_the_folder(root: Path, name: str) -> None:
+def test_paths_outside_of_the_folder_raise_error(root: Path, name: str) -> None:
     for archive, content in (
         ("set.tar.gz", make_tar(member("good"), member(name))),
         ("set.zip", make_zip({"good": b"", name: b"x"})),
-        ("dirs.tar", make_tar(member(name, 0, type=tarfile.DIRTYPE), mode="w")),
     ):
-        with pytest.raises(MgcError, match="leads out of the folder"):
+        with pytest.raises(MgcError, match="would be written outside of the folder"):
             unpack_bytes(root, archive, content)
         assert names(root.parent) == []
 
@@ -285,44 +280,35 @@ def test_nothing_is_written_outside_of_the_folder(root: Path, name: str) -> None
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE]
 )
-def test_links_and_devices_are_refused(root: Path, kind: bytes) -> None:
+def test_links_and_devices_raise_error(root: Path, kind: bytes) -> None:
     evil = member("link", 0, type=kind, linkname="/etc/passwd")
-    with pytest.raises(MgcError, match="link is no plain file"):
+    with pytest.raises(MgcError, match="link is not a regular file"):
         unpack_bytes(root, "set.tar", make_tar(member("good"), evil, mode="w"))
     assert names(root) == []
 
 
-def test_links_in_a_zip_are_refused(root: Path) -> None:
+def test_links_in_a_zip_raise_error(root: Path) -> None:
     content = make_zip({"link": b"/etc/passwd"}, stat.S_IFLNK | 0o777)
-    with pytest.raises(MgcError, match="link is no plain file"):
+    with pytest.raises(MgcError, match="link is not a regular file"):
         unpack_bytes(root, "set.zip", content)
     assert names(root) == []
 
 
-@pytest.mark.parametrize("name", ["set.tar.gz", "set.zip"])
-def test_bombs_are_not_unpacked(root: Path, name: str) -> None:
-    size = 5_000_000
-    tar, packed = make_tar(member("zeros", size)), make_zip({"zeros": bytes(size)})
-    with pytest.raises(MgcError, match="unpacks to more than a data set would"):
-        unpack_bytes(root, name, packed if name.endswith("zip") else tar)
-    assert names(root) == []
-
-
-def test_a_zip_that_lies_about_its_size_is_damaged(root: Path) -> None:
+def test_zip_with_wrong_size_is_damaged(root: Path) -> None:
     content = make_zip({"zeros": os.urandom(100) * 100})
     lie = content.replace((10_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
-    with pytest.raises(MgcError, match=r"damaged|cut short"):
+    with pytest.raises(MgcError, match="damaged"):
         unpack_bytes(root, "set.zip", lie)
     assert names(root) == []
 
 
-def test_permissions_of_an_archive_are_not_taken_over(root: Path) -> None:
+def test_permissions_of_an_archive_are_ignored(root: Path) -> None:
     unpack_bytes(root, "set.tar", make_tar(member("a", mode=0o6777), mode="w"))
     assert stat.S_IMODE((root / "a").stat().st_mode) & 0o6111 == 0
 
 
 @pytest.mark.parametrize("name", ["set.tar.gz", "set.zip"])
-def test_a_damaged_archive_leaves_nothing(root: Path, name: str) -> None:
+def test_damaged_archive_leaves_no_files(root: Path, name: str) -> None:
     noise = os.urandom(20_000)
     tar = make_tar(member("a", 9000), member("b", 9000), mode="w")
     for content in (noise, (tar if "tar" in name else make_zip({"a": noise}))[:-12_000]):
@@ -331,6 +317,6 @@ def test_a_damaged_archive_leaves_nothing(root: Path, name: str) -> None:
         assert names(root) == []
 
 
-def test_a_missing_folder_in_the_archive_is_an_error(root: Path) -> None:
-    with pytest.raises(MgcError, match="no folder Set in it"):
+def test_missing_folder_in_the_archive_raises_error(root: Path) -> None:
+    with pytest.raises(MgcError, match="no folder Set in the archive"):
         unpack_bytes(root, "set.zip", make_zip({"other/a": b"a"}), "Set")

@@ -18,7 +18,7 @@ def root(tmp_path_factory):
     return folder
 
 
-def test_targets_are_mean_ratings_over_nine(root):
+def test_targets_are_mean_ratings_divided_by_nine(root):
     data = EmoMusic(root=str(root), sample_rate=8000, clip_seconds=1)
     data.setup()
     targets = dict(zip(data.tracks["track"], data.targets().tolist(), strict=True))
@@ -30,7 +30,7 @@ def test_only_the_first_seconds_are_used(root):
     data = EmoMusic(root=str(root), sample_rate=8000, clip_seconds=0.5, first_seconds=1.25)
     data.setup()
     assert set(data.tracks["length"]) == {10_000}
-    # 29 s of clips that are shorter: all there is.
+    # By default 29 s, longer than these clips.
     data = EmoMusic(root=str(root), sample_rate=8000, clip_seconds=0.5)
     data.setup()
     assert set(data.tracks["length"]) == {12_000}
@@ -49,7 +49,7 @@ def test_given_split_tests_on_the_evaluation_set(root):
     assert sets == {"test": ["evaluation"], "train": ["development"], "val": ["development"]}
 
 
-def test_a_song_without_artist(tmp_path, root):
+def test_song_without_artist_raises_error(tmp_path, root):
     (tmp_path / "annotations").mkdir()
     for name in ("static_annotations.csv", "songs_info.csv"):
         (tmp_path / "annotations" / name).write_text((root / "annotations" / name).read_text())
@@ -64,8 +64,8 @@ def test_a_song_without_artist(tmp_path, root):
 
 
 @real
-def test_the_published_targets_are_ratings_over_nine():
-    """Times nine, they are the distributed means of ten raters or so: 3.1, 3.5, 5.7."""
+def test_published_targets_are_ratings_divided_by_nine():
+    """Times nine, they are mean ratings of about ten raters, such as 3.1, 3.5, 5.7."""
     path = os.path.join(os.environ["MGC_REAL_DATA"], "choi2017", "labels", "emoMusic.csv")
     published = pd.read_csv(path)
     assert len(published) == sum(EmoMusic.expected_files["set"].values())

@@ -24,18 +24,18 @@ def real_root():
 def test_linked_songs_are_one_group(root):
     catalogue = ExtendedBallroom(root=str(root)).read_catalogue()
     waltz = catalogue[catalogue["label"] == "Waltz"].set_index("track")["group"]
-    # 0 and 1 are linked, and 1 and 2: so 0 and 2 belong together too.
+    # 0 and 1 are linked, and 1 and 2, so all three form a group.
     assert waltz.tolist() == ["111000", "111000", "111000", "111003"]
 
 
-def test_a_file_that_is_not_the_original_is_found(tmp_path):
+def test_verify_reports_wrong_checksums(tmp_path):
     write_extended_ballroom(tmp_path)
     write_tone(tmp_path / "Waltz" / "111003.mp3", 100)
     problems = ExtendedBallroom(root=str(tmp_path)).verify()
     assert [p.name for p in problems if p.kind == "checksum"] == ["111003"]
 
 
-def test_a_song_without_its_file(tmp_path):
+def test_verify_reports_missing_files(tmp_path):
     write_extended_ballroom(tmp_path)
     (tmp_path / "Waltz" / "111003.mp3").unlink()
     (tmp_path / "Waltz" / "999.mp3").write_bytes(b"")
@@ -50,18 +50,18 @@ def test_a_song_without_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<ballroom><Waltz>", "cannot be read"),
-        ("<ballroom><Polka/></ballroom>", "'Polka' is no dance"),
+        ("<ballroom><Waltz>", "unreadable"),
+        ("<ballroom><Polka/></ballroom>", "unknown dance 'Polka'"),
         ("<ballroom><Waltz><song/></Waltz></ballroom>", "a song in Waltz has no id"),
     ],
 )
-def test_a_damaged_catalogue(tmp_path, text, message):
+def test_invalid_catalogue_raises_error(tmp_path, text, message):
     (tmp_path / "extendedballroom_v1.1.xml").write_text(text)
     with pytest.raises(MgcError, match=message):
         ExtendedBallroom(root=str(tmp_path)).read_catalogue()
 
 
-def test_a_folder_of_something_else(tmp_path):
+def test_wrong_folder_raises_error(tmp_path):
     with pytest.raises(MgcError, match=r"no extendedballroom_v1\.1\.xml"):
         ExtendedBallroom(root=str(tmp_path)).setup()
 
@@ -91,12 +91,12 @@ def test_counts_of_the_real_catalogue():
 
 @real
 @pytest.mark.parametrize("fold", [0, 9])
-def test_no_repetition_in_the_real_catalogue_is_in_two_splits(fold):
+def test_repetitions_in_the_real_catalogue_stay_in_one_split(fold):
     data = ExtendedBallroom(root=real_root(), fold=fold)
     catalogue = data.read_catalogue()
     split = pd.Series(data.assign_split(catalogue), catalogue["track"])
     assert (split.groupby(catalogue["group"].to_numpy()).nunique() == 1).all()
-    # Straight from a link of the catalogue: 101003 is another version of 101018.
+    # The catalogue links 101003 as another version of 101018.
     assert split["101003"] == split["101018"]
     shares = pd.crosstab(split.to_numpy(), catalogue["label"], normalize="columns")
     assert (shares.loc["test"] - 0.1).abs().max() < 0.06

@@ -20,8 +20,8 @@ def paths(root):
     return [str(path.relative_to(root)) for path in find_files(root)]
 
 
-def with_table(root, header, row):
-    """A table with a row for each file; ``row`` gets the file's number."""
+def write_table(root, header, row):
+    """Write a table with a row per file; ``row`` maps the file's index to its cells."""
     lines = [header] + [f"{path},{row(n)}" for n, path in enumerate(paths(root))]
     write_lines(root / "tracks.csv", lines)
     return {"root": str(root), "table": "tracks.csv", **SETTINGS}
@@ -35,12 +35,12 @@ def test_sub_folders_are_labels(root):
     assert data.tracks["track"].iloc[0] == "jazz/album0/00.wav"
 
 
-def test_given_labels_need_no_disk():
+def test_labels_argument_needs_no_files():
     data = Folder(root="nowhere", labels=["rock", "jazz"])
     assert (data.labels, data.num_classes) == (("rock", "jazz"), 2)
 
 
-def test_given_labels_choose_and_order(root):
+def test_labels_argument_selects_and_orders(root):
     data = Folder(root=str(root), labels=["rock"], **SETTINGS)
     data.setup()
     assert set(data.tracks["label"]) == {"rock"}
@@ -49,13 +49,13 @@ def test_given_labels_choose_and_order(root):
     assert data.targets()[data.tracks["label"] == "rock"].tolist() == [0] * 12
 
 
-def test_a_label_that_no_track_has(root):
+def test_label_without_tracks_raises_error(root):
     with pytest.raises(MgcError, match="no track has the label 'rokc'"):
         Folder(root=str(root), labels=["jazz", "rokc"], **SETTINGS).setup()
 
 
-def test_an_empty_group_is_the_file_alone(root):
-    settings = with_table(
+def test_empty_group_is_the_file(root):
+    settings = write_table(
         root, "path,label,group", lambda n: f"a,{'g' if n < 2 else ' ' * (n % 2)}"
     )
     groups = Folder(**settings).read_catalogue()["group"].tolist()
@@ -63,7 +63,7 @@ def test_an_empty_group_is_the_file_alone(root):
 
 
 def test_multiclass_table(root):
-    settings = with_table(root, "path,label,group", lambda n: f"{'ab'[n % 2]},g{n // 2}")
+    settings = write_table(root, "path,label,group", lambda n: f"{'ab'[n % 2]},g{n // 2}")
     data = Folder(**settings)
     assert data.labels == ("a", "b")
     data.setup()
@@ -72,7 +72,7 @@ def test_multiclass_table(root):
 
 
 def test_multilabel_table_with_separator(root):
-    settings = with_table(root, "path,labels", lambda n: ("x|y", "y", "")[n % 3])
+    settings = write_table(root, "path,labels", lambda n: ("x|y", "y", "")[n % 3])
     data = Folder(task="multilabel", **settings)
     assert data.labels == ("x", "y")
     data.setup()
@@ -82,26 +82,26 @@ def test_multilabel_table_with_separator(root):
     assert chosen.targets()[:3].tolist() == [[1], [1], [0]]
 
 
-def test_several_labels_in_the_column_label(root):
-    settings = with_table(root, "path,label", lambda n: ["rock|loud", "jazz"][n % 2])
+def test_column_label_may_hold_several_labels(root):
+    settings = write_table(root, "path,label", lambda n: ["rock|loud", "jazz"][n % 2])
     assert Folder(task="multilabel", **settings).labels == ("jazz", "loud", "rock")
-    with pytest.raises(MgcError, match=r"'rock\|loud' is several labels. Set data.task"):
+    with pytest.raises(MgcError, match=r"'rock\|loud' has several labels. Set data.task"):
         Folder(**settings).setup()
 
 
 def test_multilabel_table_with_columns(root):
-    settings = with_table(root, "path,x,y", lambda n: f"{n % 2},1")
+    settings = write_table(root, "path,x,y", lambda n: f"{n % 2},1")
     data = Folder(task="multilabel", **settings)
     assert data.labels == ("x", "y")
     data.setup()
     assert data.targets()[:2].tolist() == [[0, 1], [1, 1]]
-    settings = with_table(root, "path,x,y", lambda n: f"{n},1")
-    with pytest.raises(MgcError, match="column 'x' holds more than 0 and 1"):
+    settings = write_table(root, "path,x,y", lambda n: f"{n},1")
+    with pytest.raises(MgcError, match="column 'x' must contain only 0 and 1"):
         Folder(task="multilabel", **settings).setup()
 
 
 def test_regression_table(root):
-    settings = with_table(root, "path,energy,title", lambda n: f"{n / 10},Song {n}")
+    settings = write_table(root, "path,energy,title", lambda n: f"{n / 10},Song {n}")
     with pytest.raises(MgcError, match=r"'Song 0' of jazz/album0/00\.wav in column 'title'"):
         Folder(task="regression", **settings).setup()
     data = Folder(task="regression", labels=["energy"], **settings)
@@ -111,23 +111,23 @@ def test_regression_table(root):
 
 def test_given_split_of_a_table(root):
     names = ("train", "Training", "valid", "test", "")
-    settings = with_table(root, "path,label,split", lambda n: f"{'ab'[n % 2]},{names[n % 5]}")
+    settings = write_table(root, "path,label,split", lambda n: f"{'ab'[n % 2]},{names[n % 5]}")
     data = Folder(split="given", **settings)
     data.setup()
     assert data.tracks["split"].value_counts().to_dict() == {"train": 10, "val": 5, "test": 5}
-    settings = with_table(root, "path,label,split", lambda n: "a,tset")
-    with pytest.raises(MgcError, match="split 'tset': write train, val or test"):
+    settings = write_table(root, "path,label,split", lambda n: "a,tset")
+    with pytest.raises(MgcError, match=r"unknown split 'tset'\. Use train, val or test"):
         Folder(split="given", **settings).setup()
 
 
 def test_given_folds_of_a_table(root):
-    settings = with_table(root, "path,label,fold", lambda n: f"{'ab'[n % 2]},{n % 4}")
+    settings = write_table(root, "path,label,fold", lambda n: f"{'ab'[n % 2]},{n % 4}")
     data = Folder(split="fold", fold=3, **settings)
     data.setup()
     assert set(data.tracks.loc[data.tracks["split"] == "test", "fold"]) == {3}
 
 
-def test_parts_of_files(root):
+def test_excerpts_of_files(root):
     lines = ["path,label,begin,end"]
     for path in paths(root):
         lines += [f"{path},quiet,,0.5", f"{path},loud,0.5,"]
@@ -136,11 +136,11 @@ def test_parts_of_files(root):
     data.setup()
     assert data.tracks["length"][:2].tolist() == [4000, 8000]
     assert data.tracks["offset"][:2].tolist() == [0, 4000]
-    # Parts of a file never cross a split.
+    # Excerpts of a file stay in one split.
     assert (data.tracks.groupby("path")["split"].nunique() == 1).all()
 
 
-def test_few_tracks_of_many_classes_are_still_divided(tmp_path):
+def test_classes_smaller_than_the_number_of_folds(tmp_path):
     write_folder(tmp_path, labels=("a", "b", "c", "d"), tracks=5)
     data = Folder(root=str(tmp_path), **SETTINGS)
     data.setup()
@@ -155,24 +155,24 @@ def test_few_tracks_of_many_classes_are_still_divided(tmp_path):
         ("path,label", "", "has no label"),
     ],
 )
-def test_tables_that_lack_something(root, header, row, message):
-    settings = with_table(root, header, lambda n: row)
+def test_incomplete_table_raises_error(root, header, row, message):
+    settings = write_table(root, header, lambda n: row)
     with pytest.raises(MgcError, match=message):
         Folder(**settings).setup()
 
 
-def test_a_file_that_is_there_twice(root):
+def test_repeated_file_raises_error(root):
     write_lines(root / "tracks.csv", ["path,label", *["jazz/album0/00.wav,a"] * 2])
-    with pytest.raises(MgcError, match=r"jazz/album0/00\.wav is there twice"):
+    with pytest.raises(MgcError, match=r"jazz/album0/00\.wav is listed twice"):
         Folder(root=str(root), table="tracks.csv").setup()
 
 
-def test_settings_that_do_not_fit(tmp_path):
+def test_inconsistent_settings_raise_error(tmp_path):
     with pytest.raises(MgcError, match="task='multilabel' needs a table"):
         Folder(root=str(tmp_path), task="multilabel")
     with pytest.raises(MgcError, match="split='given' needs a table"):
         Folder(root=str(tmp_path), split="given")
-    with pytest.raises(MgcError, match="no labels found there"):
+    with pytest.raises(MgcError, match="no labels found"):
         Folder(root=str(tmp_path)).setup()
     with pytest.raises(MgcError, match=r"tracks\.csv: no such file"):
         Folder(root=str(tmp_path), table="tracks.csv").setup()

@@ -13,7 +13,7 @@ from mgc.errors import MgcError
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All 1000 names of the collection, each a tenth of a second."""
+    """All 1000 files of the collection, 0.1 s each."""
     root = tmp_path_factory.mktemp("gtzan")
     one = root / "one.wav"
     soundfile.write(one, np.full(800, 0.1), 8000)
@@ -30,7 +30,7 @@ def splits(module: GTZAN) -> dict[str, set[str]]:
     return {split: set(rows["track"]) for split, rows in module.tracks.groupby("split")}
 
 
-def test_stratified_split(whole: Path) -> None:
+def test_stratified_split_is_balanced_and_keeps_duplicates_together(whole: Path) -> None:
     module = GTZAN(str(whole), sample_rate=8000)
     found = splits(module)
     assert {name: len(tracks) for name, tracks in found.items()} == pytest.approx(
@@ -43,12 +43,12 @@ def test_stratified_split(whole: Path) -> None:
     assert by_genre["train"].between(78, 82).all()
 
 
-def test_folds(whole: Path) -> None:
+def test_folds_test_each_track_once(whole: Path) -> None:
     tested = [splits(GTZAN(str(whole), split="fold", fold=fold))["test"] for fold in range(10)]
     assert sum(map(len, tested)) == len(set().union(*tested)) == 1000
 
 
-def test_fault_filtered_split(whole: Path) -> None:
+def test_fault_filtered_split_has_published_sizes(whole: Path) -> None:
     found = splits(GTZAN(str(whole), split="fault_filtered"))
     assert {name: len(tracks) for name, tracks in found.items()} == {
         "train": 443,
@@ -60,7 +60,7 @@ def test_fault_filtered_split(whole: Path) -> None:
         assert len(set(sides)) <= 1
 
 
-def test_fault_filtered_lists_are_the_published_ones(whole: Path, real_data: Path) -> None:
+def test_fault_filtered_split_matches_published_lists(whole: Path, real_data: Path) -> None:
     found = splits(GTZAN(str(whole), split="fault_filtered"))
     for name, file in [("train", "train"), ("val", "valid"), ("test", "test")]:
         lines = (real_data / "gtzan_lists" / f"{file}_filtered.txt").read_text().split()
@@ -68,18 +68,18 @@ def test_fault_filtered_lists_are_the_published_ones(whole: Path, real_data: Pat
 
 
 @pytest.mark.parametrize("folder", ["genres", "genres_original", "."])
-@pytest.mark.parametrize("ending", ["au", "wav"])
-def test_layouts(tmp_path: Path, folder: str, ending: str) -> None:
+@pytest.mark.parametrize("extension", ["au", "wav"])
+def test_folder_layouts(tmp_path: Path, folder: str, extension: str) -> None:
     (tmp_path / folder / "blues").mkdir(parents=True)
     for number in range(3):
-        path = tmp_path / folder / "blues" / f"blues.{number:05}.{ending}"
+        path = tmp_path / folder / "blues" / f"blues.{number:05}.{extension}"
         soundfile.write(path, np.full(800, 0.1), 8000)
     catalogue = GTZAN(str(tmp_path)).read_catalogue()
     assert catalogue["track"].tolist() == ["blues.00000", "blues.00001", "blues.00002"]
     assert set(catalogue["label"]) == {"blues"}
 
 
-def test_missing_and_empty_folders(tmp_path: Path) -> None:
+def test_missing_and_empty_folders_raise_error(tmp_path: Path) -> None:
     with pytest.raises(MgcError, match="no such folder"):
         GTZAN(str(tmp_path / "nowhere")).setup()
     with pytest.raises(MgcError, match=r"no folder of a GTZAN genre.*Set data\.root"):
@@ -89,7 +89,7 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
         GTZAN(str(tmp_path)).setup()
 
 
-def test_broken_files_are_left_out_and_counted(
+def test_broken_files_are_skipped_and_counted(
     tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = shutil.copytree(tones, tmp_path / "copy")
@@ -108,7 +108,7 @@ def test_broken_files_are_left_out_and_counted(
     assert "3 broken" in caplog.text
 
 
-def test_a_file_that_breaks_after_the_start_is_reported_once(
+def test_file_broken_during_training_is_reported_once(
     tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = shutil.copytree(tones, tmp_path / "copy")
@@ -121,10 +121,10 @@ def test_a_file_that_breaks_after_the_start_is_reported_once(
         for batch in module.train_dataloader():
             kept = module.on_before_batch_transfer(batch, 0)
             assert "broken" not in kept
-    assert caplog.messages == [f"{lost}: could not be read and is left out (tracks so far: 1)."]
+    assert caplog.messages == [f"{lost}: unreadable, skipped (1 tracks so far)."]
 
 
-def test_only_the_first_process_reports(
+def test_only_rank_zero_reports(
     tones: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     module = GTZAN(str(tones), sample_rate=8000)
@@ -132,15 +132,15 @@ def test_only_the_first_process_reports(
     caplog.clear()
     monkeypatch.setattr(rank_zero_only, "rank", 1, raising=False)
     module.on_before_batch_transfer({"broken": torch.tensor([3, -1])}, 0)
-    assert module.broken == {str(module.tracks["track"].iloc[3]): "could not be read"}
+    assert module.broken == {str(module.tracks["track"].iloc[3]): "unreadable"}
     assert not caplog.messages
 
 
-def test_a_partial_copy_is_told(
+def test_incomplete_copy_is_reported(
     tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     GTZAN(str(tones), sample_rate=8000).setup("fit")
-    assert caplog.text.count("900 of 1000 tracks are not in ") == 1
+    assert caplog.text.count("900 of 1000 tracks are missing") == 1
     caplog.clear()
     root = shutil.copytree(tones, tmp_path / "copy")
     (root / "synthesis.json").touch()
@@ -148,8 +148,8 @@ def test_a_partial_copy_is_told(
     assert not caplog.messages
 
 
-def test_bad_settings(tmp_path: Path) -> None:
-    with pytest.raises(MgcError, match="sample_rate=12: give a rate"):
+def test_invalid_settings_raise_error(tmp_path: Path) -> None:
+    with pytest.raises(MgcError, match="sample_rate=12: must be from 1000"):
         GTZAN(str(tmp_path), sample_rate=12)
     with pytest.raises(MgcError, match="choose one of stratified, fold, fault_filtered"):
         GTZAN(str(tmp_path), split="random")
@@ -160,29 +160,29 @@ def test_bad_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"batch_size": 0}, "batch_size=0: at least 1"),
-        ({"num_workers": -1}, "num_workers=-1: at least 0"),
-        ({"seed": -1}, "seed=-1: at least 0"),
-        ({"max_broken": 1.5}, r"max_broken=1\.5: a share from 0 to 1"),
-        ({"max_broken": float("nan")}, "max_broken=nan: a share from 0 to 1"),
-        ({"clips_per_track": 0}, "clips_per_track=0: at least 1"),
-        ({"channel": -1}, "channel=-1: channels count from 0"),
+        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
+        ({"num_workers": -1}, "num_workers=-1: must be at least 0"),
+        ({"seed": -1}, "seed=-1: must be at least 0"),
+        ({"max_broken": 1.5}, r"max_broken=1\.5: must be from 0 to 1"),
+        ({"max_broken": float("nan")}, "max_broken=nan: must be from 0 to 1"),
+        ({"clips_per_track": 0}, "clips_per_track=0: must be at least 1"),
+        ({"channel": -1}, "channel=-1: must be at least 0"),
         ({"short": "loop"}, "short='loop': choose one of repeat, pad"),
         ({"clip_seconds": 1e-5}, "clip_seconds: shorter than one sample at 22050 Hz"),
         ({"hop_seconds": 1e-5}, "hop_seconds: shorter than one sample at 22050 Hz"),
     ],
 )
-def test_settings_out_of_range(setting: dict, message: str) -> None:
+def test_settings_out_of_range_raise_error(setting: dict, message: str) -> None:
     with pytest.raises(MgcError, match=message):
         GTZAN("nowhere", **setting)
 
 
-def test_files_of_a_rate_that_cannot_be_changed(tones: Path) -> None:
+def test_impossible_resampling_raises_error(tones: Path) -> None:
     with pytest.raises(MgcError, match=r"100 of 100 tracks .*Set sample_rate=8008"):
         GTZAN(str(tones), sample_rate=8009).setup()
 
 
-def test_real_clips(real_data: Path) -> None:
+def test_batches_of_real_clips(real_data: Path) -> None:
     module = GTZAN(str(real_data / "gtzan_mini"), sample_rate=22050, clip_seconds=3.0)
     module.setup()
     assert len(module.tracks) == 100

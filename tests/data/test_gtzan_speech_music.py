@@ -10,7 +10,7 @@ from mgc.errors import MgcError
 real = pytest.mark.skipif("MGC_REAL_DATA" not in os.environ, reason="MGC_REAL_DATA is not set")
 
 
-def test_numbered_clips_of_a_recording_are_one_group(tmp_path):
+def test_numbered_clips_of_a_recording_form_a_group(tmp_path):
     write_gtzan_speech_music(tmp_path)
     catalogue = GTZANSpeechMusic(root=str(tmp_path)).read_catalogue().set_index("track")
     assert len(catalogue) == 24
@@ -19,7 +19,7 @@ def test_numbered_clips_of_a_recording_are_one_group(tmp_path):
     assert catalogue["group"].nunique() == 22
 
 
-def test_the_folder_inside_will_do(tmp_path):
+def test_root_may_be_the_inner_folder(tmp_path):
     write_gtzan_speech_music(tmp_path)
     outside = GTZANSpeechMusic(root=str(tmp_path)).read_catalogue()
     inside = GTZANSpeechMusic(root=str(tmp_path / "music_speech")).read_catalogue()
@@ -33,7 +33,7 @@ def test_missing_files_are_counted(tmp_path):
     assert counted == [("label music", "12 of 64 files"), ("label speech", "12 of 64 files")]
 
 
-def test_a_folder_of_something_else(tmp_path):
+def test_wrong_folder_raises_error(tmp_path):
     with pytest.raises(MgcError, match="no folder music_wav"):
         GTZANSpeechMusic(root=str(tmp_path)).setup()
 

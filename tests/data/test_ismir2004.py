@@ -19,7 +19,7 @@ def root(tmp_path_factory):
     return folder
 
 
-def test_reads_all_three_kinds_of_list(root):
+def test_reads_all_three_list_formats(root):
     catalogue = ISMIR2004(root=str(root)).read_catalogue()
     counts = pd.crosstab(catalogue["list"], catalogue["label"])
     assert counts.index.tolist() == ["development", "evaluation", "training"]
@@ -51,7 +51,7 @@ def test_artist_filtered_split_uses_both_lists_with_names(root):
     assert len(data.tracks) == 54
 
 
-def test_wav_copies_with_their_own_lists(tmp_path):
+def test_wav_copies_have_other_lists(tmp_path):
     write_ismir2004(tmp_path)
     for path in list((tmp_path / "audio").rglob("*.mp3")):
         path.unlink()
@@ -66,19 +66,19 @@ def test_wav_copies_with_their_own_lists(tmp_path):
     assert not data.broken
 
 
-def test_a_copy_without_the_list_that_a_split_needs(root, tmp_path):
+def test_missing_list_of_a_split_raises_error(root, tmp_path):
     (tmp_path / "metadata").mkdir()
     (tmp_path / "metadata" / "training").symlink_to(root / "metadata" / "training")
     with pytest.raises(MgcError, match=r"split='given' needs metadata/development/tracklist\.csv"):
         ISMIR2004(root=str(tmp_path)).setup()
 
 
-def test_a_folder_of_something_else(tmp_path):
+def test_wrong_folder_raises_error(tmp_path):
     with pytest.raises(MgcError, match=r"no metadata/training/tracklist\.csv"):
         ISMIR2004(root=str(tmp_path)).setup()
 
 
-def test_missing_songs_are_broken(tmp_path):
+def test_missing_songs_count_as_broken(tmp_path):
     write_ismir2004(tmp_path)
     next((tmp_path / "audio" / "training").rglob("5-song_8.mp3")).unlink()
     data = ISMIR2004(root=str(tmp_path), sample_rate=8000, clip_seconds=1, max_broken=0.05)
@@ -91,8 +91,8 @@ def test_missing_songs_are_broken(tmp_path):
     assert [p.kind for p in problems] == ["missing"]
 
 
-def test_long_songs_are_read_in_parts(tmp_path, monkeypatch):
-    """A clip late in a song costs what a clip at its begin costs."""
+def test_clips_of_long_songs_are_read_without_the_rest(tmp_path, monkeypatch):
+    """A clip at the end of a song is read as fast as one at the start."""
     write_ismir2004(tmp_path)
     song = next((tmp_path / "audio" / "development").rglob("artist_1_album_1_track_1.mp3"))
     write_tone(song, 440, seconds=60)
@@ -133,7 +133,7 @@ def test_counts_of_the_real_lists():
 @real
 @pytest.mark.parametrize("split", ["artist_filtered", "fold"])
 @pytest.mark.parametrize("fold", range(5))
-def test_no_artist_of_the_real_lists_is_in_two_splits(split, fold):
+def test_artists_of_the_real_lists_stay_in_one_split(split, fold):
     root = os.path.join(os.environ["MGC_REAL_DATA"], "ismir2004")
     data = ISMIR2004(root=root, split=split, fold=fold)
     catalogue = data.read_catalogue()
@@ -145,7 +145,7 @@ def test_no_artist_of_the_real_lists_is_in_two_splits(split, fold):
 
 
 @real
-def test_the_given_real_split_holds_whole_artists_out():
+def test_given_split_of_the_real_lists_holds_out_whole_artists():
     root = os.path.join(os.environ["MGC_REAL_DATA"], "ismir2004")
     data = ISMIR2004(root=root)
     catalogue = data.read_catalogue()

@@ -7,7 +7,7 @@ from mgc.data.jamendo_vocals import JamendoVocals
 from mgc.errors import MgcError
 
 
-def test_a_track_is_an_annotated_segment(tmp_path):
+def test_tracks_are_annotated_segments(tmp_path):
     write_jamendo_vocals(tmp_path)
     data = JamendoVocals(root=str(tmp_path), sample_rate=8000, clip_seconds=1)
     data.setup()
@@ -17,7 +17,7 @@ def test_a_track_is_an_annotated_segment(tmp_path):
     assert song["length"].tolist() == [10_000, 10_000, 4_000]
 
 
-def test_a_clip_holds_its_segment_alone(tmp_path):
+def test_clips_stay_within_their_segment(tmp_path):
     write_jamendo_vocals(tmp_path)
     time = np.arange(24_000) / 8000
     audio = np.where((time >= 1.25) & (time < 2.5), 0.5 * np.sin(2 * np.pi * 440 * time), 0)
@@ -30,7 +30,7 @@ def test_a_clip_holds_its_segment_alone(tmp_path):
     assert loud.tolist() == (batch["target"] == 1).tolist() == [False, True, False]
 
 
-def test_lists_tell_the_sets_apart_where_folders_do_not(tmp_path):
+def test_lists_assign_sets_if_all_songs_are_in_one_folder(tmp_path):
     write_jamendo_vocals(tmp_path)
     (tmp_path / "audio").mkdir()
     for name in ("train", "valid", "test"):
@@ -45,22 +45,22 @@ def test_lists_tell_the_sets_apart_where_folders_do_not(tmp_path):
     assert songs == {"train": 4, "val": 2, "test": 1}
 
 
-def test_problems_with_annotations_name_file_and_line(tmp_path):
+def test_invalid_annotations_raise_error_with_file_and_line(tmp_path):
     write_jamendo_vocals(tmp_path)
     lab = tmp_path / "jamendo_lab" / "00 - Song of test.lab"
     data = JamendoVocals(root=str(tmp_path))
     lab.write_text("0 1.5 sing\n1.5 oops sing\n")
-    with pytest.raises(MgcError, match=r"Song of test\.lab: line 2 is not 'begin end label'"):
+    with pytest.raises(MgcError, match=r"Song of test\.lab: line 2 must be 'begin end label'"):
         data.read_catalogue()
     lab.write_text("0 1.5 humming\n")
-    with pytest.raises(MgcError, match="line 1 has the label 'humming'"):
+    with pytest.raises(MgcError, match="line 1: unknown label 'humming'"):
         data.read_catalogue()
     lab.unlink()
     with pytest.raises(MgcError, match=r"no annotation 00 - Song of test\.lab"):
         data.read_catalogue()
 
 
-def test_a_song_of_no_set(tmp_path):
+def test_song_without_a_set_raises_error(tmp_path):
     write_jamendo_vocals(tmp_path)
     (tmp_path / "test").rename(tmp_path / "more")
     with pytest.raises(MgcError, match="neither in a folder train, valid or test nor in a list"):

@@ -7,8 +7,8 @@ from torchaudio.transforms import Resample
 
 from mgc.data.resampling import Resampler
 
-#: Arguments of torchaudio's filter that are those of ours.
-THEIRS = {
+#: Arguments that make torchaudio's filter equal to ours.
+TORCHAUDIO_ARGS = {
     "fast": {},
     "best": {
         "resampling_method": "sinc_interp_kaiser",
@@ -23,13 +23,13 @@ THEIRS = {
 @pytest.mark.parametrize(
     "rates", [(44100, 12000), (48000, 22050), (12000, 22050), (22050, 44100), (8000, 1000)]
 )
-def test_is_the_filter_of_torchaudio(rates, resampling):
+def test_equals_torchaudio(rates, resampling):
     divisor = math.gcd(*rates)
     source, target = (rate // divisor for rate in rates)
     for samples in (1, 100, 20_011):
         noise = np.random.default_rng(0).normal(0, 0.1, samples).astype(np.float32)
-        theirs = Resample(source, target, **THEIRS[resampling])(torch.from_numpy(noise))
-        ours = Resampler(source, target, resampling)(noise)
-        assert ours.dtype == np.float32
-        # Theirs computes the phases of the filter in float32.
-        np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=3e-6)
+        expected = Resample(source, target, **TORCHAUDIO_ARGS[resampling])(torch.from_numpy(noise))
+        actual = Resampler(source, target, resampling)(noise)
+        assert actual.dtype == np.float32
+        # torchaudio computes the phases of the filter in float32.
+        np.testing.assert_allclose(actual, expected.numpy(), rtol=0, atol=3e-6)

@@ -22,21 +22,21 @@ def test_folds_without_groups_are_exactly_balanced() -> None:
     assert all((np.bincount(classes[folds == fold]) == 10).all() for fold in range(10))
 
 
-def test_folds_depend_on_the_seed_alone() -> None:
+def test_folds_depend_on_the_seed_only() -> None:
     groups, classes = np.arange(60), np.arange(60) % 3
     first = assign_folds(groups, 5, 1, classes)
     assert (first == assign_folds(groups, 5, 1, classes)).all()
     assert (first != assign_folds(groups, 5, 2, classes)).any()
 
 
-def test_every_track_is_tested_once_and_validated_once() -> None:
+def test_each_track_is_tested_and_validated_once() -> None:
     folds = assign_folds(np.arange(50), 5, seed=0)
     splits = np.array([split_by_fold(folds, fold) for fold in range(5)])
     assert ((splits == "test").sum(axis=0) == 1).all()
     assert ((splits == "val").sum(axis=0) == 1).all()
 
 
-def test_bad_folds() -> None:
+def test_invalid_folds_raise_error() -> None:
     with pytest.raises(MgcError, match="only 4 groups"):
         assign_folds(np.arange(4), 5, seed=0)
     with pytest.raises(MgcError, match="at least 3"):

@@ -17,8 +17,8 @@ from mgc.errors import MgcError
 RATE = 8000
 
 
-class Listed(AudioDataModule):
-    """A data set that its list tells, with parts of files if the list has any."""
+class ListedData(AudioDataModule):
+    """A data set from ``tracks.csv``, which may list excerpts of files."""
 
     labels = ("a", "b")
 
@@ -30,7 +30,7 @@ class Listed(AudioDataModule):
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Thirty files of 1 s, 16 bits, 8000 Hz, so that there are several parts."""
+    """Thirty 16-bit files of 1 s at 8000 Hz, which make several parts."""
     root = tmp_path / "set"
     rng = np.random.default_rng(0)
     (root / "audio").mkdir(parents=True)
@@ -44,9 +44,9 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def module(root: Path, **settings) -> Listed:
+def module(root: Path, **settings) -> ListedData:
     settings = {"sample_rate": RATE, "clip_seconds": 0.25, "max_broken": 0.2} | settings
-    return Listed(str(root), **settings)
+    return ListedData(str(root), **settings)
 
 
 def pack_all(root: Path, **settings) -> pd.DataFrame | None:
@@ -64,7 +64,7 @@ def batches(data: AudioDataModule, split: str = "train") -> list[dict]:
     return [clips.__getitems__([(epoch, i) for i in range(len(clips))]) for epoch in range(2)]
 
 
-def test_sixteen_bit_audio_of_the_same_rate_is_kept_bit_for_bit(root: Path) -> None:
+def test_16_bit_audio_of_the_same_rate_is_stored_exactly(root: Path) -> None:
     index = pack_all(root)
     row = index.iloc[17]
     original, _ = soundfile.read(root / row["path"], dtype="int16")
@@ -92,7 +92,7 @@ def test_samples_beyond_full_scale_are_clipped_and_counted() -> None:
     assert clipped == 3
 
 
-def test_a_data_module_gives_the_same_clips_from_the_store(root: Path) -> None:
+def test_clips_from_the_store_equal_clips_from_files(root: Path) -> None:
     from_files = batches(module(root))
     pack_all(root)
     shutil.rmtree(root / "audio")
@@ -104,7 +104,7 @@ def test_a_data_module_gives_the_same_clips_from_the_store(root: Path) -> None:
             np.testing.assert_array_equal(file[key], packed[key])
 
 
-def test_parts_of_files_are_read_from_the_store(root: Path) -> None:
+def test_excerpts_of_files_are_read_from_the_store(root: Path) -> None:
     catalogue = pd.read_csv(root / "tracks.csv", dtype=str)
     parts = pd.concat(
         [
@@ -155,7 +155,7 @@ def test_long_files_are_decoded_in_blocks(root: Path, monkeypatch: pytest.Monkey
             assert np.abs(difference).max() <= 1
 
 
-def test_one_channel_has_a_store_of_its_own(root: Path) -> None:
+def test_each_channel_has_its_own_store(root: Path) -> None:
     stereo = np.random.default_rng(0).integers(-9999, 9999, (RATE, 2), dtype=np.int16)
     soundfile.write(root / "audio" / "00.wav", stereo, RATE)
     index = pack_all(root, channel=1)
@@ -170,7 +170,7 @@ def test_one_channel_has_a_store_of_its_own(root: Path) -> None:
     assert find_store(root, RATE) is None
 
 
-def test_two_shards_make_the_same_store_as_one(root: Path) -> None:
+def test_two_shards_equal_one(root: Path) -> None:
     pack_all(root)
     single = contents(root)
     shutil.rmtree(store_folder(root, RATE))
@@ -180,7 +180,7 @@ def test_two_shards_make_the_same_store_as_one(root: Path) -> None:
     assert contents(root) == single
 
 
-def test_shards_of_machines_without_a_shared_disk_are_merged(root: Path, tmp_path: Path) -> None:
+def test_shards_from_separate_disks_are_merged(root: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(root, other)
     pack_all(root)
@@ -193,7 +193,7 @@ def test_shards_of_machines_without_a_shared_disk_are_merged(root: Path, tmp_pat
     assert contents(root) == single
 
 
-def test_processes_and_interruptions_change_nothing(
+def test_workers_and_interruptions_do_not_change_the_store(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack_all(root)
@@ -220,7 +220,7 @@ def test_processes_and_interruptions_change_nothing(
     assert contents(root) == single
 
 
-def test_what_is_packed_is_not_decoded_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_files_are_not_decoded_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack_all(root)
     before = contents(root)
     monkeypatch.setattr(store._Decoder, "_decode", None)
@@ -235,7 +235,7 @@ def test_broken_and_missing_files_are_listed(root: Path) -> None:
     index = pack_all(root).set_index("track")
     assert "Format not recognised" in index.loc["03", "reason"]
     assert index.loc["04", "reason"] == "missing"
-    assert "not numbers" in index.loc["05", "reason"]
+    assert "not finite" in index.loc["05", "reason"]
     assert index["reason"].notna().sum() == 3
     data = module(root)
     data.setup()
@@ -243,15 +243,15 @@ def test_broken_and_missing_files_are_listed(root: Path) -> None:
     assert len(data.tracks) == 27
 
 
-def test_a_set_without_a_readable_file_is_an_error(root: Path) -> None:
+def test_no_readable_file_raises_error(root: Path) -> None:
     for path in (root / "audio").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(MgcError, match="none of 30 files could be read"):
+    with pytest.raises(MgcError, match="none of the 30 files is readable"):
         pack_all(root)
     assert find_store(root, RATE) is None
 
 
-def test_a_changed_file_is_reported_and_its_part_packed_again(root: Path) -> None:
+def test_changed_file_is_reported_and_its_part_repacked(root: Path) -> None:
     pack_all(root)
     before = contents(root)
     soundfile.write(root / "audio" / "00.wav", np.zeros(RATE, np.int16), RATE)
@@ -267,13 +267,13 @@ def test_a_changed_file_is_reported_and_its_part_packed_again(root: Path) -> Non
     module(root).setup()
 
 
-def test_a_copy_with_other_times_is_no_change(root: Path) -> None:
+def test_other_modification_time_is_no_change(root: Path) -> None:
     pack_all(root)
     os.utime(root / "audio" / "00.wav", (1, 1))
     module(root).setup()
 
 
-def test_a_new_file_is_reported_and_packed(root: Path) -> None:
+def test_new_file_is_reported_and_packed(root: Path) -> None:
     pack_all(root)
     shutil.copy(root / "audio" / "00.wav", root / "audio" / "99.wav")
     with (root / "tracks.csv").open("a") as file:
@@ -284,7 +284,7 @@ def test_a_new_file_is_reported_and_packed(root: Path) -> None:
     module(root).setup()
 
 
-def test_fewer_files_leave_no_old_parts(root: Path) -> None:
+def test_old_parts_are_deleted(root: Path) -> None:
     pack_all(root)
     lines = (root / "tracks.csv").read_text().splitlines(keepends=True)
     (root / "tracks.csv").write_text("".join(lines[:11]))
@@ -292,27 +292,27 @@ def test_fewer_files_leave_no_old_parts(root: Path) -> None:
     assert len(list(store_folder(root, RATE).glob("*.s16"))) == 2
 
 
-def test_a_damaged_store_is_reported_and_mended(root: Path) -> None:
+def test_damaged_store_is_reported_and_repaired(root: Path) -> None:
     pack_all(root)
     before = contents(root)
     path = store_folder(root, RATE) / "audio-00001.s16"
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(MgcError, match=r"audio-00001\.s16 is missing or cut short"):
+    with pytest.raises(MgcError, match=r"audio-00001\.s16 is missing or truncated"):
         module(root).setup()
     pack_all(root)
     assert contents(root) == before
 
 
-def test_an_unfinished_store_is_not_used(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_incomplete_store_is_not_used(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     pack_all(root, shard=(0, 2))
     data = module(root)
     with caplog.at_level(logging.WARNING):
         data.setup()
     assert not isinstance(data.reader(), PackedReader)
-    assert "packing has not finished" in caplog.text
+    assert "packing is not finished" in caplog.text
 
 
-def test_a_reader_for_another_process_carries_no_audio(root: Path) -> None:
+def test_pickled_reader_contains_no_audio(root: Path) -> None:
     pack_all(root)
     data = module(root)
     data.setup()
@@ -325,9 +325,9 @@ def test_a_reader_for_another_process_carries_no_audio(root: Path) -> None:
     np.testing.assert_array_equal(out, again)
 
 
-def test_more_parts_than_may_be_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_open_parts_is_limited(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "PART_FILES", (1, 1))
-    monkeypatch.setattr(store, "OPEN_PARTS", 4)
+    monkeypatch.setattr(store, "MAX_OPEN_PARTS", 4)
     pack_all(root)
     data = module(root)
     reader = PackedStore(store_folder(root, RATE), root).reader(
@@ -350,7 +350,7 @@ def test_workers_read_the_store(root: Path) -> None:
         np.testing.assert_array_equal(first["audio"], second["audio"])
 
 
-def test_a_full_disk_is_one_clear_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_raises_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -361,12 +361,12 @@ def test_a_full_disk_is_one_clear_error(root: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
-def test_a_shard_that_does_not_exist_is_refused(root: Path, shard: tuple[int, int]) -> None:
+def test_invalid_shard_raises_error(root: Path, shard: tuple[int, int]) -> None:
     with pytest.raises(MgcError, match="Shard"):
         pack_all(root, shard=shard)
 
 
-def test_real_clips(real_data: Path, tmp_path: Path) -> None:
+def test_store_of_real_clips(real_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "genres" / "jazz"
     folder.mkdir(parents=True)
     for path in sorted((real_data / "gtzan_mini/genres/jazz").iterdir())[:5]:

@@ -25,7 +25,7 @@ def test_a_header_line_makes_no_difference(tmp_path):
 
 
 @pytest.mark.parametrize("fold", [0, 9])
-def test_the_given_folds_are_kept(tmp_path, fold):
+def test_given_folds_are_used(tmp_path, fold):
     write_urbansound8k(tmp_path)
     data = UrbanSound8K(root=str(tmp_path), fold=fold)
     data.setup()
@@ -41,7 +41,7 @@ def test_short_slices_are_repeated(tmp_path):
     np.testing.assert_array_equal(audio[3200:6400], audio[:3200])
 
 
-def test_a_partial_copy_is_told_in_one_line(tmp_path):
+def test_incomplete_copy_raises_error(tmp_path):
     write_urbansound8k(tmp_path)
     for path in (tmp_path / "audio" / "fold3").iterdir():
         path.unlink()
@@ -52,14 +52,14 @@ def test_a_partial_copy_is_told_in_one_line(tmp_path):
     assert len(data.tracks) == 18
 
 
-def test_a_damaged_catalogue(tmp_path):
+def test_invalid_catalogue_raises_error(tmp_path):
     write_urbansound8k(tmp_path)
     table = tmp_path / "metadata" / "UrbanSound8K.csv"
     table.write_text(table.read_text().replace("dog_bark", "cat_meow"))
-    with pytest.raises(MgcError, match="'cat_meow' is no sound"):
+    with pytest.raises(MgcError, match="unknown class 'cat_meow'"):
         UrbanSound8K(root=str(tmp_path)).read_catalogue()
     table.write_text("a,b\n1,2\n")
-    with pytest.raises(MgcError, match="cannot be read"):
+    with pytest.raises(MgcError, match="unreadable"):
         UrbanSound8K(root=str(tmp_path)).read_catalogue()
     table.unlink()
     with pytest.raises(MgcError, match=r"UrbanSound8K\.csv: no such file"):
@@ -76,7 +76,7 @@ def test_counts_of_the_real_catalogue():
 
 
 @real
-def test_recordings_in_two_of_the_real_folds_are_the_known_ones():
+def test_recordings_in_two_of_the_real_folds():
     catalogue = UrbanSound8K(root=real_root()).read_catalogue()
     folds = catalogue.groupby("group")["fold"].nunique()
     assert len(folds) == 1297
@@ -86,7 +86,7 @@ def test_recordings_in_two_of_the_real_folds_are_the_known_ones():
 
 
 @real
-def test_no_recording_is_in_two_stratified_splits():
+def test_recordings_stay_in_one_stratified_split():
     data = UrbanSound8K(root=real_root(), split="stratified")
     catalogue = data.read_catalogue()
     split = pd.Series(data.assign_split(catalogue))

@@ -14,7 +14,7 @@ from mgc.data.msd import MSDKey
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy with one fault of every kind."""
+    """A copy with one problem of each kind."""
     folder = tmp_path / "gtzan" / "genres" / "blues"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "gtzan"
 
 
-def test_every_fault_is_found(copy: Path) -> None:
+def test_all_problems_are_found(copy: Path) -> None:
     found = {}
     for problem in GTZAN(str(copy)).verify():
         found.setdefault(problem.kind, []).append(Path(problem.name).name)
@@ -42,7 +42,7 @@ def test_every_fault_is_found(copy: Path) -> None:
     }
 
 
-def test_command(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_problems(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["data", "verify", "gtzan", "--root", str(copy)])
     assert stop.value.code == 1
@@ -51,24 +51,24 @@ def test_command(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "blues.00005: the same file as blues.00004" in out
 
 
-def test_long_lists_are_cut(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["data", "verify", "gtzan", "--root", str(copy)]
+def test_long_lists_are_truncated(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["data", "verify", "gtzan", "--root", str(copy)]
     with pytest.raises(SystemExit):
-        main(words)
+        main(args)
     short = capsys.readouterr().out
     assert len(re.findall(r"^missing .*: ", short, re.MULTILINE)) == 20
     assert "missing     … and 974 more (--all lists them)" in short
-    # What is counted is all of it, and no other kind is crowded out.
+    # Counts include all problems, and every kind is listed.
     assert re.search(r"^missing +994$", short, re.MULTILINE)
     assert re.search(r"^broken .*blues.00003", short, re.MULTILINE)
     with pytest.raises(SystemExit):
-        main([*words, "--all"])
+        main([*args, "--all"])
     out = capsys.readouterr().out
     assert len(re.findall(r"^missing .*: ", out, re.MULTILINE)) == 994
     assert "more (--all" not in out
 
 
-def test_what_was_found_is_told_even_without_a_catalogue(
+def test_problems_are_printed_even_without_a_catalogue(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generate_msd(tmp_path, tracks=20, artists=20, duplicates=0)
@@ -80,11 +80,12 @@ def test_what_was_found_is_told_even_without_a_catalogue(
         main(["data", "verify", "msd_key", "--root", str(tmp_path)])
     assert stop.value.code == 2
     printed = capsys.readouterr()
-    assert f"broken      {broken.stem}: {broken.relative_to(tmp_path)}: no readable" in printed.out
+    file = broken.relative_to(tmp_path)
+    assert f"broken      {broken.stem}: {file}: not a readable HDF5 file" in printed.out
     assert "there are only" in printed.err
 
 
-def test_arguments_of_the_data_set(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_args_reach_the_data_set(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ["path,label", "blues.00000.wav,a", "blues.00009.wav,b"]
     folder = copy / "genres" / "blues"
     (folder / "tracks.csv").write_text("\n".join(rows))
@@ -96,17 +97,19 @@ def test_arguments_of_the_data_set(copy: Path, capsys: pytest.CaptureFixture[str
     assert "2 tracks found" in out
 
 
-def test_checksums(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_compares_checksums(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     listed = tmp_path / "md5.txt"
     listed.write_text("d41d8cd98f00b204e9800998ecf8427e  genres/blues/blues.00000.wav\n")
     with pytest.raises(SystemExit):
         main(["data", "verify", "gtzan", "--root", str(copy), "--checksums", str(listed)])
     out = capsys.readouterr().out
-    assert "blues.00000.wav is not the original file" in out
+    assert "blues.00000.wav differs from the original" in out
     assert "1 compared with their checksums" in out
 
 
-def test_real_clips_are_the_originals(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checksums_of_real_clips_match(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checksums = real_data / "gtzan_lists" / "gtzan_checksums.json"
     root = real_data / "gtzan_mini"
     with pytest.raises(SystemExit):
@@ -117,7 +120,7 @@ def test_real_clips_are_the_originals(real_data: Path, capsys: pytest.CaptureFix
     assert re.search(r"^missing +900$", out, re.MULTILINE)
 
 
-def test_broken_real_file(real_data: Path, tmp_path: Path) -> None:
+def test_broken_real_file_is_found(real_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "genres" / "jazz"
     folder.mkdir(parents=True)
     shutil.copy(real_data / "bad_audio" / "jazz.00054.wav", folder)
@@ -125,7 +128,7 @@ def test_broken_real_file(real_data: Path, tmp_path: Path) -> None:
     assert [p.kind for p in problems] == ["broken"]
 
 
-def test_unreadable_checksums(copy: Path, tmp_path: Path) -> None:
+def test_invalid_checksums_raise_error(copy: Path, tmp_path: Path) -> None:
     nonsense = tmp_path / "checksums.json"
     nonsense.write_text('{"tracks": 3}')
     with pytest.raises(SystemExit) as stop:

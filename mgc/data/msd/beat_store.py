@@ -1,18 +1,16 @@
-"""One store of beat-aligned features from a million small track files.
+"""Store of beat-aligned features, packed from the Million Song Dataset's track files.
 
 A store is a folder with
 
 * ``features.npy``: float16 of shape (beats of all tracks, 24), columns 0 to 11 chroma, 12 to 23
-  timbre, normalised per track; to be memory-mapped. The dataset gives chroma with three decimals
-  and float16 keeps three, at half the size of float32.
-* ``index.parquet``: a row per track, in the order of track ids: where its beats lie (``offset``,
-  ``beats``), and its metadata (the attributes of :class:`mgc.data.msd.files.MsdTrack`)
-* ``broken.csv``: the files that could not be read, and why
+  timbre, normalised per track. It is read as a memory map. Float16 keeps the three decimals of the
+  dataset's chroma, at half the size of float32.
+* ``index.parquet``: one row per track, in the order of track ids: the position of its beats
+  (``offset``, ``beats``) and its metadata (the attributes of :class:`mgc.data.msd.files.MsdTrack`)
+* ``broken.csv``: the unreadable files, with reasons
 
-Packing goes by parts of a thousand tracks in ``parts/``. A part that is written is not written
-again, so an interrupted packing goes on where it stopped, and several machines can share the parts.
-The store depends on the track files alone: neither the number of machines and processes nor
-interruptions change a byte.
+Tracks are packed in parts of a thousand, in ``parts/``. Finished parts are kept, so packing can be
+interrupted and resumed, or shared between machines, with identical results.
 """
 
 import hashlib
@@ -38,7 +36,7 @@ from mgc.data.msd.files import DIMENSIONS, find_tracks, read_track
 from mgc.errors import MgcError
 
 VERSION = 1
-PART_TRACKS = 1000  # some 20 MB of features, a few seconds of work
+PART_TRACKS = 1000  # about 20 MB of features, packed in a few seconds
 FEATURES, INDEX, BROKEN, PARTS = "features.npy", "index.parquet", "broken.csv", "parts"
 
 _METADATA = pa.schema(
@@ -62,43 +60,40 @@ _METADATA = pa.schema(
         ("terms_weight", pa.list_(pa.float32())),
     ]
 )
-_PLACE = [pa.field("offset", pa.int64()), pa.field("beats", pa.int64())]
+_POSITION = [pa.field("offset", pa.int64()), pa.field("beats", pa.int64())]
 _BROKEN = pa.schema([("track", pa.string()), ("file", pa.string()), ("reason", pa.string())])
 
 
 class BeatStore:
-    """Reads a store, any track at once; memory does not grow with the store.
+    """Reads any track of a store. Memory does not grow with the store.
+
+    Args:
+        path: Folder of the store.
 
     Attributes:
-        path: Folder of the store.
         beats: Number of beats of each track, of shape (tracks,).
+
+    Raises:
+        MgcError: If the store is missing, incomplete or damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Initialize a new reader.
-
-        Args:
-            path: Folder of the store.
-
-        Raises:
-            MgcError: If there is no store, an unfinished or a damaged one.
-        """
         self.path = Path(path)
-        place = self.index(["offset", "beats"])
-        self._offsets = place["offset"].to_numpy()
-        self.beats = place["beats"].to_numpy()
+        position = self.index(["offset", "beats"])
+        self._offsets = position["offset"].to_numpy()
+        self.beats = position["beats"].to_numpy()
         try:
             self._features = np.load(self.path / FEATURES, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise MgcError(f"{self.path / FEATURES} is missing or damaged. Pack again.") from error
         if self._features.shape != (self.beats.sum(), 2 * DIMENSIONS):
-            raise MgcError(f"{self.path}: {FEATURES} and {INDEX} do not fit. Pack again.")
+            raise MgcError(f"{self.path}: {FEATURES} and {INDEX} do not match. Pack again.")
 
     def __len__(self) -> int:
         return len(self.beats)
 
     def __reduce__(self) -> "tuple[type[BeatStore], tuple[Path]]":
-        # A memory map would be copied into every worker process: open it there instead.
+        # Workers open the memory map themselves: pickling would copy it.
         return type(self), (self.path,)
 
     def read(self, track: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,21 +110,18 @@ class BeatStore:
         return features[:, :DIMENSIONS], features[:, DIMENSIONS:]
 
     def index(self, columns: list[str] | None = None) -> pd.DataFrame:
-        """Read the index.
+        """Read the index, one row per track.
 
         Args:
-            columns: Which columns to read; by default all of them.
-
-        Returns:
-            A row per track.
+            columns: Columns to read; all by default.
 
         Raises:
-            MgcError: If there is no store, or an unfinished one.
+            MgcError: If the store is missing, incomplete or damaged.
         """
         path = self.path / INDEX
         if not path.is_file():
             raise MgcError(
-                f"{self.path} holds no store of beat-aligned features, or an unfinished one. "
+                f"{self.path}: no store of beat-aligned features, or an incomplete one. "
                 "Pack the track files, and merge the shards if there are any."
             )
         try:
@@ -146,39 +138,40 @@ def pack(
 ) -> bool:
     """Pack the track files of a folder, or one machine's share of them, into a store.
 
-    The last machine to finish merges the parts. Where machines do not share a disk, bring their
-    parts into one folder and call :func:`merge`, or pack there once more.
+    The last machine to finish merges the parts. For machines without a shared disk, copy their
+    parts into one folder, then call :func:`merge` or pack again.
 
     Args:
         root: Folder of the Million Song Dataset.
         store: Folder of the store.
-        processes: How many processes work; 1 works in this one.
-        shard: Number of this machine, from 0, and how many machines there are.
+        processes: Number of processes; 1 packs in this process.
+        shard: Index of this machine, from 0, and the number of machines.
 
     Returns:
-        Whether the store is finished; if not, parts of other machines are missing.
+        Whether the store is complete. If not, parts of other machines are missing.
 
     Raises:
-        MgcError: If there are no track files, the store belongs to others or cannot be written.
+        MgcError: If there are no track files, or the store belongs to other track files or cannot
+            be written.
     """
     root, store = Path(root), Path(store)
     number, count = shard
     if not 0 <= number < count:
-        raise MgcError(f"shard={number},{count}: the first number goes from 0 to {count - 1}.")
+        raise MgcError(f"shard={number},{count}: the first number must be from 0 to {count - 1}.")
     files = find_tracks(root)
-    plan = _plan(files)
+    settings = _pack_settings(files)
     if (store / INDEX).is_file():
-        if json.loads(pq.read_schema(store / INDEX).metadata[META_KEY]) != plan:
+        if json.loads(pq.read_schema(store / INDEX).metadata[META_KEY]) != settings:
             raise MgcError(
-                f"{store} was packed from other track files than {root} holds now. "
+                f"{store} was packed from other track files than those in {root}. "
                 "Remove it, or pack into another folder."
             )
         return True
-    _check_plan(store, plan)
+    _save_settings(store, settings)
     todo = [
-        (root, files[part * PART_TRACKS : (part + 1) * PART_TRACKS], _part(store, part))
-        for part in range(number, _part_count(plan), count)
-        if not _part(store, part).is_file()
+        (root, files[part * PART_TRACKS : (part + 1) * PART_TRACKS], _part_path(store, part))
+        for part in range(number, _part_count(settings), count)
+        if not _part_path(store, part).is_file()
     ]
     total = sum(len(paths) for _, paths, _ in todo)
     broken = 0
@@ -194,66 +187,63 @@ def pack(
                 progress.set_postfix(broken=broken)
     except OSError as error:
         raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
-    if not all(_part(store, part).is_file() for part in range(_part_count(plan))):
+    if not all(_part_path(store, part).is_file() for part in range(_part_count(settings))):
         return False
     merge(store)
     return True
 
 
 def merge(store: str | os.PathLike[str]) -> None:
-    """Join the parts of all shards, and remove them.
-
-    Args:
-        store: Folder of the store, whose ``parts`` folder holds the parts of all machines.
+    """Merge the parts of all shards into a complete store, and delete the parts.
 
     Raises:
-        MgcError: If parts are missing, or no track file could be read.
+        MgcError: If parts are missing, or no track file was readable.
     """
     store = Path(store)
-    if (store / INDEX).is_file():  # renamed last: all that can be left to do is to tidy up
+    if (store / INDEX).is_file():  # written last, so only the parts may remain
         shutil.rmtree(store / PARTS, ignore_errors=True)
         return
     try:
-        plan = json.loads((store / PARTS / "plan.json").read_text())
+        settings = json.loads((store / PARTS / "plan.json").read_text())
     except FileNotFoundError:
         raise MgcError(f"{store}: nothing to merge. Pack the track files first.") from None
-    parts = [_part(store, part) for part in range(_part_count(plan))]
+    parts = [_part_path(store, part) for part in range(_part_count(settings))]
     missing = [part for part in parts if not part.is_file()]
     if missing:
         raise MgcError(
-            f"{store}: {len(missing)} of {len(parts)} parts are missing, the first: "
-            f"{missing[0].name}. Let all shards finish and bring their parts together."
+            f"{store}: {len(missing)} of {len(parts)} parts are missing, the first is "
+            f"{missing[0].name}. Finish all shards and copy their parts into this folder."
         )
     try:
-        _merge(store, parts, plan)
+        _merge_parts(store, parts, settings)
     except OSError as error:
-        # Another machine may have merged meanwhile, and removed the parts.
+        # Another machine may have merged and deleted the parts in the meantime.
         if not (store / INDEX).is_file():
             raise MgcError(f"{store} cannot be merged: {error.strerror or error}.") from error
     shutil.rmtree(store / PARTS, ignore_errors=True)
 
 
-def _merge(store: Path, parts: list[Path], plan: dict[str, Any]) -> None:
+def _merge_parts(store: Path, parts: list[Path], settings: dict[str, Any]) -> None:
     tables = [pq.read_table(part, columns=["beats", *_BROKEN.names]) for part in parts]
     broken = pa.concat_tables(
         table.filter(pc.is_valid(table["reason"])).select(_BROKEN.names) for table in tables
     )
-    if len(broken) == plan["tracks"]:
+    if len(broken) == settings["tracks"]:
         raise MgcError(
-            f"{store}: none of {len(broken)} track files could be read, the first: "
+            f"{store}: none of the {len(broken)} track files is readable. First error: "
             f"{broken['file'][0]}: {broken['reason'][0]}."
         )
     beats = [pc.sum(table["beats"], min_count=0).as_py() for table in tables]
     offsets = np.cumsum([0, *beats])
-    metadata = {META_KEY: json.dumps(plan).encode()}
-    schema = pa.schema([_METADATA.field("track"), *_PLACE, *list(_METADATA)[1:]], metadata)
+    metadata = {META_KEY: json.dumps(settings).encode()}
+    schema = pa.schema([_METADATA.field("track"), *_POSITION, *list(_METADATA)[1:]], metadata)
     header = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
         "fortran_order": False,
         "shape": (int(offsets[-1]), 2 * DIMENSIONS),
     }
     with replacing(store / INDEX) as index, replacing(store / FEATURES) as features:
-        # Not through a memory map, where a full disk would kill the process.
+        # Not with a memory map: a full disk would kill the process.
         with features.open("wb") as file, pq.ParquetWriter(index, schema) as writer:
             np.lib.format.write_array_header_1_0(file, header)
             for part, offset in zip(
@@ -270,8 +260,8 @@ def _merge(store: Path, parts: list[Path], plan: dict[str, Any]) -> None:
             csv.write_csv(broken, path)
 
 
-def _plan(files: list[Path]) -> dict[str, Any]:
-    """What the parts are parts of. Two machines may see the same files under other paths."""
+def _pack_settings(files: list[Path]) -> dict[str, Any]:
+    """Return the settings that all parts must share. File paths may differ between machines."""
     names = "\n".join(path.stem for path in files)
     return {
         "version": VERSION,
@@ -281,33 +271,33 @@ def _plan(files: list[Path]) -> dict[str, Any]:
     }
 
 
-def _check_plan(store: Path, plan: dict[str, Any]) -> None:
+def _save_settings(store: Path, settings: dict[str, Any]) -> None:
     path = store / PARTS / "plan.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
-            if json.loads(path.read_text()) != plan:
+            if json.loads(path.read_text()) != settings:
                 raise MgcError(
-                    f"{store} holds parts of other track files, or of another version. "
+                    f"{store} holds parts of other track files, or of another version of mgc. "
                     f"Remove {path.parent}, or pack into another folder."
                 )
             return
         with replacing(path) as partial:
-            partial.write_text(json.dumps(plan))
+            partial.write_text(json.dumps(settings))
     except OSError as error:
         raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
 
 
-def _part_count(plan: dict[str, Any]) -> int:
-    return -(-plan["tracks"] // plan["part_tracks"])
+def _part_count(settings: dict[str, Any]) -> int:
+    return -(-settings["tracks"] // settings["part_tracks"])
 
 
-def _part(store: Path, number: int) -> Path:
+def _part_path(store: Path, number: int) -> Path:
     return store / PARTS / f"{number:05d}.parquet"
 
 
 def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
-    """Write one part: its features, then its rows, which say that it is complete."""
+    """Write a part: its features, then its rows, which mark it as complete."""
     rows: list[dict[str, object]] = []
     features = [np.empty((0, 2 * DIMENSIONS), np.float16)]
     for path in files:
@@ -325,7 +315,7 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
         rows.append({**row, "beats": len(chroma)})
     with replacing(part.with_suffix(".npy")) as partial, partial.open("wb") as file:
         np.save(file, np.concatenate(features))
-    schema = pa.schema([*_METADATA, _PLACE[1], *list(_BROKEN)[1:]])
+    schema = pa.schema([*_METADATA, _POSITION[1], *list(_BROKEN)[1:]])
     with replacing(part) as partial:
         pq.write_table(pa.Table.from_pylist(rows, schema), partial)
     return len(rows), sum("reason" in row for row in rows)

@@ -1,9 +1,9 @@
-"""Tasks of the Million Song Dataset: selection rules, duplicates, genre and tag lists.
+"""Tasks of the Million Song Dataset: track selection, duplicates, genre and tag lists.
 
 The tasks are those of Dieleman, Brakel and Schrauwen, "Audio-based music classification with a
-pretrained convolutional network" (ISMIR 2011), section 4. A selection is drawn from the rows of a
-store's index (:mod:`mgc.data.msd.beat_store`), does not depend on their order, and gives those rows
-with a ``label``.
+pretrained convolutional network" (ISMIR 2011), section 4. Selections take rows of a store's index
+(:mod:`mgc.data.msd.beat_store`) and return some of them with a ``label``. They do not depend on the
+order of the rows, and raise :class:`MgcError` if a class has too few tracks.
 """
 
 import json
@@ -65,9 +65,8 @@ TAGTRAUM_GENRES = (
 
 KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
-#: The 50 most frequent Last.fm tags that say something of the sound, as Choi, Fazekas and Sandler,
-#: "Automatic tagging using deep convolutional neural networks" (ISMIR 2016), use them, most
-#: frequent first.
+#: The 50 most frequent Last.fm tags that describe the music, most frequent first, as in Choi,
+#: Fazekas and Sandler, "Automatic tagging using deep convolutional neural networks" (ISMIR 2016).
 TAGS = (
     "rock",
     "pop",
@@ -128,51 +127,42 @@ SPLIT_LISTS = {
     "test": "tagging_split_test.txt",
 }
 
-# What MusicBrainz users write for a genre, beyond case, hyphens, spaces and "&" for "n".
+# Spellings on MusicBrainz that differ by more than case, hyphens, spaces and "&" for "n".
 _ALIASES = {"randb": "rnb", "rhythmnblues": "rnb", "rhythmandblues": "rnb"}
 
 
-def genre_of_tag(tag: str) -> str | None:
-    """Find the genre that a tag spells: ``Hip-Hop`` is hip hop, ``R&B`` is rnb.
+def find_genre(tag: str) -> str | None:
+    """Return the genre that a tag spells, or None: ``Hip-Hop`` is hip hop, ``R&B`` is rnb.
 
-    A tag that only contains a genre, such as ``punk rock`` or ``hip hop rnb and dance hall``,
-    spells none.
-
-    Args:
-        tag: MusicBrainz tag.
-
-    Returns:
-        One of :data:`GENRES`, or none.
+    Tags that only contain a genre do not count, such as ``punk rock`` or ``hip hop rnb and dance
+    hall``.
     """
-    squashed = _squash(tag)
-    return _SPELLINGS.get(_ALIASES.get(squashed, squashed))
+    normalised = _normalise_tag(tag)
+    return _SPELLINGS.get(_ALIASES.get(normalised, normalised))
 
 
-def _squash(tag: str) -> str:
+def _normalise_tag(tag: str) -> str:
     return re.sub(r"[^a-z0-9]", "", tag.lower().replace("&", "n"))
 
 
-_SPELLINGS = {_squash(genre): genre for genre in GENRES}
+_SPELLINGS = {_normalise_tag(genre): genre for genre in GENRES}
 
 
-def genres_by_tags(index: pd.DataFrame) -> pd.Series:
-    """Find the genre of each track by the MusicBrainz tags of its artist.
+def find_genres(index: pd.DataFrame) -> pd.Series:
+    """Return the genre of each track, by the MusicBrainz tags of its artist.
 
-    Dieleman et al. do not say what becomes of a track with several of the tags. Here the tag that
-    most users gave counts; among equals the one that fewest tracks have, for it says more: "rock"
-    and "punk" is punk.
+    Dieleman et al. do not say how to choose between several tags. Here the tag given by most users
+    wins. On a tie, the genre with the fewest tracks wins, as it is more specific: "rock" and "punk"
+    is punk. Tracks without a genre are left out.
 
     Args:
         index: Rows with ``track``, ``mbtags`` and ``mbtags_count``.
-
-    Returns:
-        One of :data:`GENRES`, by track, for the tracks that have one.
     """
     tags = index[["track", "mbtags", "mbtags_count"]].explode(["mbtags", "mbtags_count"])
-    spelled = {tag: genre_of_tag(tag) for tag in tags["mbtags"].dropna().unique()}
+    spelled = {tag: find_genre(tag) for tag in tags["mbtags"].dropna().unique()}
     tags["label"] = tags["mbtags"].map(spelled)
     tags = tags.dropna(subset="label")
-    # Two spellings of one genre on one track are one vote of the larger count.
+    # Two spellings of a genre on one track count once, with the larger count.
     tags["mbtags_count"] = tags["mbtags_count"].astype(int)
     votes = tags.groupby(["track", "label"])["mbtags_count"].max().reset_index()
     votes["frequency"] = votes.groupby("label")["track"].transform("size")
@@ -182,118 +172,59 @@ def genres_by_tags(index: pd.DataFrame) -> pd.Series:
 
 
 def select_genres(index: pd.DataFrame, per_genre: int = 250, seed: int = 0) -> pd.DataFrame:
-    """Select tracks of the 20 genres at random (see :func:`genres_by_tags`).
-
-    Args:
-        index: Rows with ``track``, ``mbtags`` and ``mbtags_count``.
-        per_genre: Tracks of each genre.
-        seed: Seed of the draw.
-
-    Returns:
-        The selected rows with ``label``, one of :data:`GENRES`.
-
-    Raises:
-        MgcError: If a genre has too few tracks.
-    """
-    labels = genres_by_tags(index)
+    """Select random tracks of the 20 genres (see :func:`find_genres`)."""
+    labels = find_genres(index)
     labelled = index.assign(label=index["track"].map(labels)).dropna(subset="label")
-    return _draw(labelled, GENRES, per_genre, seed)
+    return _sample_per_class(labelled, GENRES, per_genre, seed)
 
 
 def select_tagtraum(
     index: pd.DataFrame, genres: pd.DataFrame, per_genre: int = 250, seed: int = 0
 ) -> pd.DataFrame:
-    """Select tracks by the tagtraum annotations: those with one genre, without a second opinion.
-
-    Args:
-        index: Rows with ``track``.
-        genres: What :func:`read_tagtraum` gives.
-        per_genre: Tracks of each genre.
-        seed: Seed of the draw.
-
-    Returns:
-        The selected rows with ``label``, one of :data:`TAGTRAUM_GENRES`.
-
-    Raises:
-        MgcError: If a genre has too few tracks.
-    """
+    """Select random tracks that have exactly one genre in :func:`read_tagtraum`'s table."""
     certain = genres[genres["second"] == ""].set_index("track")["genre"]
     labelled = index.assign(label=index["track"].map(certain)).dropna(subset="label")
-    return _draw(labelled, TAGTRAUM_GENRES, per_genre, seed)
+    return _sample_per_class(labelled, TAGTRAUM_GENRES, per_genre, seed)
 
 
 def select_artists(
     index: pd.DataFrame, artists: int = 50, per_artist: int = 100, seed: int = 0
 ) -> pd.DataFrame:
-    """Select tracks of the artists who have most of them.
+    """Select random tracks of the artists with the most tracks, without known duplicates.
 
-    Args:
-        index: Rows with ``track`` and ``artist_id``, without known duplicates.
-        artists: How many artists.
-        per_artist: Tracks of each artist, drawn at random.
-        seed: Seed of the draw.
-
-    Returns:
-        The selected rows with ``label``, the artist's rank (see :func:`artist_labels`).
-
-    Raises:
-        MgcError: If there are too few artists, or one has too few tracks.
+    Labels are the artists' ranks (see :func:`make_artist_labels`).
     """
     counts = index["artist_id"].value_counts().rename_axis("artist_id").reset_index()
     if len(counts) < artists:
-        raise MgcError(
-            f"artists={artists}, but there are only {len(counts)} artists. Ask for fewer."
-        )
+        raise MgcError(f"artists={artists}, but there are only {len(counts)} artists. Use fewer.")
     ranked = counts.sort_values(["count", "artist_id"], ascending=[False, True])[:artists]
-    names = artist_labels(artists)
+    names = make_artist_labels(artists)
     label_of = dict(zip(ranked["artist_id"], names, strict=True))
     labelled = index.assign(label=index["artist_id"].map(label_of)).dropna(subset="label")
-    return _draw(labelled, names, per_artist, seed)
+    return _sample_per_class(labelled, names, per_artist, seed)
 
 
-def artist_labels(artists: int) -> tuple[str, ...]:
-    """Name the classes of the artist task, which must be known before any file is read.
+def make_artist_labels(artists: int) -> tuple[str, ...]:
+    """Return the class names of the artist task, known before any file is read.
 
-    Args:
-        artists: How many artists.
-
-    Returns:
-        ``artist 01``, the artist with most tracks, and so on.
+    ``artist 01`` is the artist with the most tracks, and so on.
     """
     return tuple(f"artist {rank:02d}" for rank in range(1, artists + 1))
 
 
 def select_keys(index: pd.DataFrame, per_key: int = 250) -> pd.DataFrame:
-    """Select the tracks of each key that the analysis is most confident of, major or minor.
-
-    Args:
-        index: Rows with ``track``, ``key`` (0 to 11) and ``key_confidence``.
-        per_key: Tracks of each key.
-
-    Returns:
-        The selected rows with ``label``, one of :data:`KEYS`.
-
-    Raises:
-        MgcError: If a key has too few tracks.
-    """
+    """Select the tracks of each key, major or minor, with the highest key confidence."""
     labelled = index[index["key"].between(0, 11)]
     labelled = labelled.assign(label=np.array(KEYS)[labelled["key"]])
     ranked = labelled.sort_values(["key_confidence", "track"], ascending=[False, True])
-    return _first(ranked, KEYS, per_key)
+    return _take_per_class(ranked, KEYS, per_key)
 
 
 def remove_duplicates(index: pd.DataFrame, groups: Sequence[Sequence[str]]) -> pd.DataFrame:
-    """Keep one track of each group of known duplicates.
+    """Keep one track of each group of known duplicates, the first by track id.
 
-    The paper removes "over 78,000 tracks": all but one of each group, as the list's 131 661
-    tracks in 53 471 groups leave 921 810 of the million.
-
-    Args:
-        index: Rows with ``track``.
-        groups: What :func:`read_duplicates` gives.
-
-    Returns:
-        The rows without the later ones, by track id, of each group.
+    The paper removes "over 78,000 tracks". This agrees with the list: its 131 661 tracks in 53 471
+    groups leave 921 810 of the million.
     """
     leader = {track: min(group) for group in groups for track in group}
     group = index["track"].map(lambda track: leader.get(track, track))
@@ -302,29 +233,23 @@ def remove_duplicates(index: pd.DataFrame, groups: Sequence[Sequence[str]]) -> p
 
 
 def read_duplicates(path: str | os.PathLike[str]) -> list[list[str]]:
-    """Read the list of known duplicates that the dataset's authors publish.
+    """Read groups of track ids from ``msd_duplicates.txt``, the dataset's list of duplicates.
 
-    Lines that start with ``#`` are comments, with ``%`` start a group; the others begin with a
-    track id. Groups that share a track are one.
-
-    Args:
-        path: ``msd_duplicates.txt``.
-
-    Returns:
-        Track ids by group, each in one group only.
+    Lines that start with ``#`` are comments, and those with ``%`` start a group. All others start
+    with a track id. Groups that share a track are merged.
 
     Raises:
-        MgcError: If the file is missing or is no such list.
+        MgcError: If the file is missing or has another format.
     """
     group_of: dict[str, list[str]] = {}
     group: list[str] | None = None
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(_read_lines(path), 1):
         if line.startswith("%"):
             group = []
         elif line and not line.startswith("#"):
             match = TRACK_ID.match(line)
             if match is None or group is None:
-                raise MgcError(f"{path}, line {number}: a track id in a group (%…) is expected.")
+                raise MgcError(f"{path}, line {number}: expected a track id in a group (%…).")
             track = match[0]
             known = group_of.get(track)
             if known is None:
@@ -339,46 +264,37 @@ def read_duplicates(path: str | os.PathLike[str]) -> list[list[str]]:
 
 
 def read_tagtraum(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a tagtraum genre list: track, genre and perhaps a second genre, separated by tabs.
+    """Read a tagtraum genre list, such as ``msd_tagtraum_cd1.cls``.
 
-    Args:
-        path: ``msd_tagtraum_cd1.cls``, ``cd2`` or ``cd2c``.
-
-    Returns:
-        A row per track: ``track``, ``genre`` and ``second``, empty where there is none.
+    Each line has a track, a genre and an optional second genre, separated by tabs. The table has a
+    row per track: ``track``, ``genre`` and ``second``, which may be empty.
 
     Raises:
-        MgcError: If the file is missing or a line does not fit.
+        MgcError: If the file is missing or has another format.
     """
     rows = []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(_read_lines(path), 1):
         if not line or line.startswith("#"):
             continue
         fields = line.split("\t")
         if not TRACK_ID.fullmatch(fields[0]) or len(fields) not in (2, 3):
-            raise MgcError(f"{path}, line {number}: a track id and one or two genres are expected.")
+            raise MgcError(f"{path}, line {number}: expected a track id and one or two genres.")
         rows.append((fields[0], fields[1], fields[2] if len(fields) == 3 else ""))
     return pd.DataFrame(rows, columns=["track", "genre", "second"])
 
 
 def read_track_list(path: str | os.PathLike[str]) -> list[str]:
-    """Read a list of track ids, one a line.
-
-    Args:
-        path: Text file, such as ``tagging_split_train.txt``.
-
-    Returns:
-        The track ids in the file's order.
+    """Read a list of track ids, one per line, such as ``tagging_split_train.txt``.
 
     Raises:
-        MgcError: If the file is missing, a line is no track id, or a track is there twice.
+        MgcError: If the file is missing, a line is not a track id, or a track is repeated.
     """
-    tracks = [line for line in _lines(path) if line]
+    tracks = [line for line in _read_lines(path) if line]
     for number, track in enumerate(tracks, 1):
         if not TRACK_ID.fullmatch(track):
-            raise MgcError(f"{path}, line {number}: {track[:40]!r} is no track id.")
+            raise MgcError(f"{path}, line {number}: {track[:40]!r} is not a track id.")
     if len(set(tracks)) < len(tracks):
-        raise MgcError(f"{path}: some tracks are listed twice. Get the list again.")
+        raise MgcError(f"{path}: some tracks are listed twice. Download the list again.")
     return tracks
 
 
@@ -391,18 +307,17 @@ def read_lastfm(
     """Read which of the tags Last.fm users gave to the tracks.
 
     Args:
-        source: ``lastfm_tags.db``, or the folder that holds ``lastfm_train`` and ``lastfm_test``
-            with a JSON file a track (``A/B/C/TRABC….json``), or one such folder.
+        source: ``lastfm_tags.db``, or a folder with ``lastfm_train`` and ``lastfm_test`` of JSON
+            files (``A/B/C/TRABC….json``), or one of these two.
         tracks: Track ids.
-        tags: Tags, spelled as Last.fm does.
-        min_weight: A tag counts if its weight, 0 to 100, is greater than this.
+        tags: Tags, spelled as on Last.fm.
+        min_weight: Weight, 0 to 100, that a tag must exceed.
 
     Returns:
-        Float32 of shape (tracks, tags), 1 where a track has the tag. A track that the source does
-        not know has none.
+        Float32 of shape (tracks, tags), 1 where a track has the tag; all 0 for unknown tracks.
 
     Raises:
-        MgcError: If the source is missing, cannot be read or knows none of the tracks.
+        MgcError: If the source is missing or unreadable, or contains none of the tracks.
     """
     read = _read_sqlite if Path(source).is_file() else _read_json
     targets = np.zeros((len(tracks), len(tags)), np.float32)
@@ -416,8 +331,8 @@ def read_lastfm(
                 targets[row_of[track], column_of[tag]] = 1
     if not known:
         raise MgcError(
-            f"{source}: no Last.fm tags of these tracks. Give lastfm_tags.db, or the folder that "
-            "holds lastfm_train and lastfm_test."
+            f"{source}: no Last.fm tags of these tracks. Use lastfm_tags.db, or the folder with "
+            "lastfm_train and lastfm_test."
         )
     return targets
 
@@ -431,7 +346,7 @@ def _read_sqlite(
         "WHERE tags.tag = ?"
     )
     try:
-        # Read-only: SQLite would make an empty database of a missing one, and lock a shared one.
+        # Read-only: otherwise SQLite would create a missing database, and lock a shared one.
         with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as database:
             for tag in tags:
                 yield from database.execute(query, (tag,))
@@ -444,7 +359,7 @@ def _read_json(
 ) -> Iterator[tuple[str, str, float]]:
     folders = [source / "lastfm_train", source / "lastfm_test", source]
 
-    def one(track: str) -> list[tuple[str, str, float]]:
+    def read_tags(track: str) -> list[tuple[str, str, float]]:
         for folder in folders:
             path = folder / track[2] / track[3] / track[4] / f"{track}.json"
             try:
@@ -453,34 +368,34 @@ def _read_json(
             except FileNotFoundError:
                 continue
             except (KeyError, TypeError, ValueError) as error:
-                raise MgcError(f"{path} is no Last.fm track: {error}.") from error
+                raise MgcError(f"{path} is not a Last.fm track: {error}.") from error
         return []
 
     with ThreadPoolExecutor(8) as pool:
-        for rows in pool.map(one, tracks):
+        for rows in pool.map(read_tags, tracks):
             yield from rows
 
 
-def _draw(
+def _sample_per_class(
     labelled: pd.DataFrame, labels: tuple[str, ...], per_class: int, seed: int
 ) -> pd.DataFrame:
-    """Draw as many tracks of each class at random, the same whatever the order of the rows."""
+    """Select random tracks of each class, independent of the order of the rows."""
     shuffled = labelled.sort_values("track").sample(frac=1, random_state=seed)
-    return _first(shuffled, labels, per_class)
+    return _take_per_class(shuffled, labels, per_class)
 
 
-def _first(ranked: pd.DataFrame, labels: tuple[str, ...], per_class: int) -> pd.DataFrame:
-    """Take the first tracks of each class."""
+def _take_per_class(ranked: pd.DataFrame, labels: tuple[str, ...], per_class: int) -> pd.DataFrame:
+    """Select the first tracks of each class."""
     counts = ranked["label"].value_counts().reindex(list(labels), fill_value=0)
     if counts.min() < per_class:
         raise MgcError(
             f"tracks_per_class={per_class}, but there are only {counts.min()} tracks of "
-            f"{counts.idxmin()!r}. Ask for at most {counts.min()}, or give more of the dataset."
+            f"{counts.idxmin()!r}. Use at most {counts.min()}, or more of the dataset."
         )
     return ranked.groupby("label").head(per_class).sort_values("track").reset_index(drop=True)
 
 
-def _lines(path: str | os.PathLike[str]) -> list[str]:
+def _read_lines(path: str | os.PathLike[str]) -> list[str]:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return [line.rstrip("\r\n") for line in file]

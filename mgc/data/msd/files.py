@@ -1,6 +1,6 @@
-"""Track files of the Million Song Dataset: find them, and read what beat-aligned features need.
+"""Track files of the Million Song Dataset.
 
-A file holds the Echo Nest's analysis of one track and the metadata of its artist. The layout is
+Each file holds the Echo Nest's analysis of a track and the metadata of its artist. Their layout is
 described in Bertin-Mahieux, Ellis, Whitman and Lamere, "The Million Song Dataset" (ISMIR 2011).
 """
 
@@ -18,7 +18,7 @@ from mgc.errors import MgcError
 TRACK_ID = re.compile(r"TR[A-Z0-9]{16}")
 DIMENSIONS = 12  # of chroma and of timbre
 
-# The fields that are read, under the names of the attributes of MsdTrack, and their types.
+# Attribute of MsdTrack and type of each field.
 _FIELDS = {
     "analysis/songs": {
         "track_id": ("track", "S32"),
@@ -46,7 +46,7 @@ _ROWS = {
 
 @dataclass(frozen=True)
 class MsdTrack:
-    """What one track file holds.
+    """Content of a track file that beat-aligned features need.
 
     Attributes:
         track: Track id, such as ``TRABCDE128F0123456``.
@@ -54,19 +54,19 @@ class MsdTrack:
         artist_id: Echo Nest id of the artist.
         artist: Name of the artist.
         title: Title of the track.
-        track_7digital: Id of the track at 7digital, which names the audio previews; 0 or less
-            where there is none.
-        year: Year of release, 0 where MusicBrainz does not know it.
+        track_7digital: 7digital id of the track, used in names of audio previews; 0 or less if
+            none.
+        year: Year of release; 0 if unknown to MusicBrainz.
         duration: Length in seconds.
         tempo: Estimated tempo in beats per minute.
         key: Estimated key, 0 (C) to 11 (B).
         key_confidence: From 0 to 1.
         mode: Estimated mode, 0 (minor) or 1 (major).
         mode_confidence: From 0 to 1.
-        mbtags: Tags that MusicBrainz users gave the artist.
-        mbtags_count: How many users gave each of those tags.
-        terms: Tags that the Echo Nest found for the artist.
-        terms_weight: Weight of each of those tags, from 0 to 1.
+        mbtags: MusicBrainz tags of the artist.
+        mbtags_count: Number of users who gave each tag.
+        terms: Echo Nest tags of the artist.
+        terms_weight: Weight of each of these tags, from 0 to 1.
         beats_start: Time of each beat in seconds, of shape (beats,).
         segments_start: Start of each segment in seconds, of shape (segments,).
         chroma: Chroma of each segment in [0, 1], C to B, of shape (segments, 12).
@@ -97,19 +97,17 @@ class MsdTrack:
 
 
 def find_tracks(root: str | os.PathLike[str]) -> list[Path]:
-    """Find the track files of a copy of the dataset.
+    """Find the track files of a copy of the dataset, in the order of their track ids.
 
-    Only ``root/data`` is searched where there is such a folder. Any depth will do: the dataset's
-    own folders, characters 3, 4 and 5 of the track id (``A/B/C/TRABC….h5``), or one flat folder.
+    If ``root/data`` exists, only this folder is searched. Files may be at any depth: in the
+    dataset's own folders, named by characters 3, 4 and 5 of the track id (``A/B/C/TRABC….h5``), or
+    in a flat folder.
 
     Args:
         root: Folder of the dataset, or of its subset of 10 000 tracks.
 
-    Returns:
-        The files, in the order of their track ids, whatever the file system's order.
-
     Raises:
-        MgcError: If there are none, or two files for one track.
+        MgcError: If there are no track files, or two for one track.
     """
     root = Path(root)
     top = root / "data" if (root / "data").is_dir() else root
@@ -126,24 +124,17 @@ def find_tracks(root: str | os.PathLike[str]) -> list[Path]:
             found[stem] = path
     if not found:
         raise MgcError(
-            f"{top} holds no track files of the Million Song Dataset (A/B/C/TRABC….h5). "
-            "Give the folder that holds them, or the one above `data`."
+            f"{top}: no track files of the Million Song Dataset found (A/B/C/TRABC….h5). "
+            "Use the folder with these files, or the one above `data`."
         )
     return [Path(found[track]) for track in sorted(found)]
 
 
 def read_track(path: str | os.PathLike[str]) -> MsdTrack:
-    """Read one track file.
-
-    Args:
-        path: HDF5 file of one track.
-
-    Returns:
-        The segments, the beats and the metadata of the track.
+    """Read a track file.
 
     Raises:
-        MgcError: If the file is missing, is no HDF5 file, or lacks something, or what it holds
-            does not fit together.
+        MgcError: If the file is missing, is not an HDF5 file, or is incomplete or inconsistent.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -151,21 +142,22 @@ def read_track(path: str | os.PathLike[str]) -> MsdTrack:
     except _ContentError as error:
         raise MgcError(f"{path}: {error}") from error
     except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "no readable HDF5 file"
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file" if missing else "not a readable HDF5 file"
         raise MgcError(f"{path}: {reason}") from error
     stem = Path(path).stem
     if TRACK_ID.fullmatch(stem) and stem != track.track:
-        raise MgcError(f"{path}: holds the track {track.track!r}, not the one it is named after")
+        raise MgcError(f"{path}: contains track {track.track!r}, unlike its file name")
     return track
 
 
 class _ContentError(Exception):
-    """What a file lacks."""
+    """Raised for missing or inconsistent content."""
 
 
 def _read(file: h5py.File) -> MsdTrack:
-    # h5py's Dataset costs more than the data of such small files: low-level reads take half the
-    # time, and convert to the fields and types asked for on the way.
+    # h5py's low-level reads take half the time of its Dataset class for such small files, and
+    # convert to the requested fields and types.
     fields = {}
     for name, names in _FIELDS.items():
         row = _read_row(file, name)
@@ -181,17 +173,17 @@ def _read(file: h5py.File) -> MsdTrack:
     chroma = _read_array(file, "analysis/segments_pitches", "f4", DIMENSIONS)
     timbre = _read_array(file, "analysis/segments_timbre", "f4", DIMENSIONS)
     if len(mbtags) != len(mbtags_count) or len(terms) != len(terms_weight):
-        raise _ContentError("the artist's tags and their counts differ in number")
+        raise _ContentError("the artist's tags and their counts differ in length")
     if not len(beats_start):
-        raise _ContentError("has no beats")
+        raise _ContentError("no beats")
     if not len(segments_start):
-        raise _ContentError("has no segments")
+        raise _ContentError("no segments")
     if not len(segments_start) == len(chroma) == len(timbre):
-        raise _ContentError("segments_start, segments_pitches and segments_timbre differ in number")
+        raise _ContentError("segments_start, segments_pitches and segments_timbre differ in length")
     if (np.diff(beats_start) < 0).any() or (np.diff(segments_start) < 0).any():
         raise _ContentError("beats_start or segments_start is not ascending")
     if not (np.isfinite(chroma).all() and np.isfinite(timbre).all()):
-        raise _ContentError("segments_pitches or segments_timbre holds values that are not finite")
+        raise _ContentError("segments_pitches or segments_timbre has values that are not finite")
     return MsdTrack(
         **fields,
         mbtags=[tag.decode(errors="replace") for tag in mbtags.tolist()],
@@ -211,7 +203,7 @@ def _read_array(file: h5py.File, name: str, kind: str, width: int | None = None)
         len(dataset.shape) != (1 if width is None else 2)
         or dataset.shape[1:] != (width,)[: len(dataset.shape) - 1]
     ):
-        raise _ContentError(f"{name} has the shape {dataset.shape}")
+        raise _ContentError(f"{name} has shape {dataset.shape}")
     values = np.empty(dataset.shape, kind)
     if len(values):
         _fill(dataset, name, values)
@@ -221,7 +213,7 @@ def _read_array(file: h5py.File, name: str, kind: str, width: int | None = None)
 def _read_row(file: h5py.File, name: str) -> np.void:
     dataset = _open(file, name)
     if dataset.shape != (1,):
-        raise _ContentError(f"{name} has the shape {dataset.shape}, one row is expected")
+        raise _ContentError(f"{name} has shape {dataset.shape}, expected one row")
     stored = dataset.get_type()
     columns = (
         {stored.get_member_name(i).decode() for i in range(stored.get_nmembers())}
@@ -247,4 +239,4 @@ def _fill(dataset: h5d.DatasetID, name: str, values: np.ndarray) -> None:
     try:
         dataset.read(h5s.ALL, h5s.ALL, values, h5t.py_create(values.dtype))
     except (OSError, TypeError):
-        raise _ContentError(f"{name} cannot be read: damaged, or of another type") from None
+        raise _ContentError(f"{name} is damaged or has another type") from None

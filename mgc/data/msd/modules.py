@@ -12,14 +12,14 @@ import torch
 from joblib import cpu_count
 from torch.utils.data import Dataset
 
-from mgc.data.base import MusicDataModule, Packed
+from mgc.data.base import MusicDataModule, PackResult
 from mgc.data.clips import Batch, Key, split_keys
 from mgc.data.msd.beat_store import BROKEN, FEATURES, INDEX, BeatStore, pack
 from mgc.data.msd.catalogue import (
     GENRES,
     KEYS,
     TAGTRAUM_GENRES,
-    artist_labels,
+    make_artist_labels,
     read_duplicates,
     read_tagtraum,
     remove_duplicates,
@@ -35,7 +35,7 @@ from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
 
-# What selections and users need of the index; the terms of a million artists fill gigabytes.
+# Columns to read from the index; the terms of a million artists would fill gigabytes.
 _COLUMNS = (
     "track",
     "artist_id",
@@ -53,9 +53,10 @@ GenreSource = Literal["musicbrainz", "tagtraum"]
 
 
 class BeatDataset(Dataset[Batch]):
-    """Whole tracks of one split, as beat-aligned features.
+    """Whole tracks of one split as beat-aligned features.
 
-    Gives whole batches: an index is a list of tracks.
+    Returns whole batches: an index is a list of tracks. ``rows`` has the row of every track in the
+    store, ``tracks`` the indices of the split's tracks.
     """
 
     def __init__(
@@ -65,14 +66,6 @@ class BeatDataset(Dataset[Batch]):
         tracks: np.ndarray,
         targets: torch.Tensor | None = None,
     ) -> None:
-        """Initialize a new set of tracks.
-
-        Args:
-            store: Holds the features.
-            rows: Row of every track in the store, by index.
-            tracks: Indices of the split's tracks.
-            targets: Target of every track, by index; none for unlabelled tracks.
-        """
         self.store = store
         self.rows = rows
         self.tracks = tracks
@@ -84,12 +77,9 @@ class BeatDataset(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Read a batch of tracks.
 
-        Args:
-            keys: Epoch and index of each track (see :func:`mgc.data.clips.split_keys`).
-
         Returns:
             ``chroma`` and ``timbre`` (batch, beats, 12), zero after the end of a track, ``length``
-            (batch,) in beats, ``target`` if there are targets, and ``track``.
+            (batch,) in beats, ``track``, and ``target`` if there are targets.
         """
         tracks = self.tracks[split_keys(keys)[1]]
         lengths = self.store.beats[self.rows[tracks]]
@@ -109,16 +99,20 @@ class BeatDataset(Dataset[Batch]):
 
 
 class MSDBeats(MusicDataModule):
-    """Tracks of the Million Song Dataset as beat-aligned features.
+    """Base class for tracks of the Million Song Dataset as beat-aligned features.
 
-    A task says in :meth:`select` which tracks it takes. The folder holds the dataset's track files
-    (``data/A/B/C/TRABC….h5``), which are packed on first use, or a packed store alone; a million
-    files are better packed beforehand, on several machines. Lists lie in the folder, in
-    ``labels/`` or in ``AdditionalFiles/``. Known duplicates are left out.
+    Each task selects its tracks in :meth:`select`. The folder holds a packed store, or the track
+    files (``data/A/B/C/TRABC….h5``), which are packed on first use. Pack a million files
+    beforehand, on several machines. Lists are in the folder, in ``labels/`` or in
+    ``AdditionalFiles/``. Known duplicates are excluded.
 
     A batch is a dictionary: ``chroma`` and ``timbre`` (batch, beats, 12) float32, zero after the
-    end of a track, ``length`` (batch,) in beats, ``target`` (batch,), ``track`` (batch,) index
-    into ``tracks``.
+    end of a track, ``length`` (batch,) in beats, ``target`` (batch,), ``track`` (batch,) index into
+    ``tracks``.
+
+    Args:
+        store: Folder with the packed features; ``beats`` in ``root`` by default.
+        duplicates: List of known duplicates, in ``root``; an empty string keeps the duplicates.
     """
 
     kind: ClassVar[str] = "beats"
@@ -130,52 +124,29 @@ class MSDBeats(MusicDataModule):
         duplicates: str = "msd_duplicates.txt",
         **kwargs: Any,
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the dataset.
-            store: Folder with the packed features, by default ``beats`` in ``root``.
-            duplicates: List of known duplicates, in ``root``; an empty string keeps them in.
-            **kwargs: Arguments of :class:`mgc.data.base.MusicDataModule`.
-        """
         super().__init__(root, **kwargs)
         self.store = Path(store) if store else self.root / "beats"
         self.duplicates = duplicates
 
     def select(self, index: pd.DataFrame) -> pd.DataFrame:
-        """Select the tracks of the task.
-
-        Args:
-            index: A row per track without known duplicates, with its metadata.
-
-        Returns:
-            The rows of the task with ``label``.
-        """
+        """Return the rows of the task's tracks, with their ``label``."""
         raise NotImplementedError(f"{type(self).__name__} must implement select().")
 
     def prepare_data(self) -> None:
-        """Pack the track files, on one process, unless that is done."""
+        """Pack the track files on one process, if there is no store yet."""
         super().prepare_data()
         if not (self.store / INDEX).is_file():
             self.pack(workers=cpu_count())
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the store's index and select the tracks of the task.
-
-        Returns:
-            A row per track (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`), with
-            ``row``, where the store holds it, and its metadata.
-        """
-        return self._group(self.select(self.read_index()))
+        """Read the store's index, and select the tracks of the task."""
+        return self._add_groups(self.select(self.read_index()))
 
     def read_index(self) -> pd.DataFrame:
-        """Read the store's index without known duplicates.
-
-        Returns:
-            A row per track: ``row``, where the store holds it, and its metadata.
+        """Read the store's index without known duplicates, with the row in the store as ``row``.
 
         Raises:
-            MgcError: If there is no store, or no list of duplicates.
+            MgcError: If the store or the list of duplicates is missing.
         """
         index = BeatStore(self.store).index(list(_COLUMNS))
         index["row"] = np.arange(len(index))
@@ -184,39 +155,23 @@ class MSDBeats(MusicDataModule):
         return index
 
     def find_list(self, name: str) -> Path:
-        """Find one of the dataset's lists.
-
-        Args:
-            name: Name of the file.
-
-        Returns:
-            Its path.
+        """Return the path of one of the dataset's lists.
 
         Raises:
-            MgcError: If it is in none of the usual places.
+            MgcError: If it is in none of the usual folders.
         """
         for folder in ("", "labels", "AdditionalFiles"):
             if (self.root / folder / name).is_file():
                 return self.root / folder / name
-        hint = (
-            ", or set data.duplicates='' to keep duplicates in" if name == self.duplicates else ""
-        )
-        raise MgcError(f"{self.root}: no {name}. Get it from the dataset's site{hint}.")
+        hint = ", or set data.duplicates='' to keep duplicates" if name == self.duplicates else ""
+        raise MgcError(f"{self.root}: no {name}. Download it from the dataset's site{hint}.")
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Find nothing: broken files were left out when the store was packed."""
+        """Return no tracks: packing has already excluded unreadable files."""
         return {}
 
     def make_dataset(self, split: str, random: bool) -> BeatDataset:
-        """Make the tracks of one split.
-
-        Args:
-            split: ``train``, ``val`` or ``test``.
-            random: No matter, as tracks are whole.
-
-        Returns:
-            The tracks.
-        """
+        """Create the dataset of one split."""
         return BeatDataset(
             BeatStore(self.store),
             self.tracks["row"].to_numpy(),
@@ -225,44 +180,49 @@ class MSDBeats(MusicDataModule):
         )
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
-        """List the track files that could not be read when the store was packed."""
+        """Return the track files that were unreadable when the store was packed."""
         return [
             Problem("broken", row["track"], f"{row['file']}: {row['reason']}")
-            for row in self._broken()
+            for row in self._read_broken()
         ]
 
-    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> Packed:
-        """Align the features of all track files to beats (see :meth:`MusicDataModule.pack`)."""
+    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> PackResult:
+        """Align the features of all track files to beats."""
         self._check_root()
         if not pack(self.root, self.store, workers, shard):
-            return Packed(self.store, finished=False)
+            return PackResult(self.store, finished=False)
         store = BeatStore(self.store)
-        broken = {row["file"]: row["reason"] for row in self._broken()}
+        broken = {row["file"]: row["reason"] for row in self._read_broken()}
         summary = (
             f"{len(store)} tracks packed, {len(broken)} broken; {store.beats.sum()} beats, "
             f"{(self.store / FEATURES).stat().st_size / 1e9:.2f} GB"
         )
-        return Packed(self.store, True, summary, broken)
+        return PackResult(self.store, True, summary, broken)
 
-    def _broken(self) -> list[dict[str, str]]:
-        """Track, file and reason of the track files that could not be read when packed."""
+    def _read_broken(self) -> list[dict[str, str]]:
+        """Return track, file and reason of the unreadable track files."""
         BeatStore(self.store)
         with open(self.store / BROKEN, newline="") as file:
             return list(csv.DictReader(file))
 
-    def _group(self, catalogue: pd.DataFrame) -> pd.DataFrame:
-        # Duplicates are out, so a track is its own group, unless artists are to stay together.
+    def _add_groups(self, catalogue: pd.DataFrame) -> pd.DataFrame:
+        # Without duplicates each track is its own group, unless the split is by artist.
         by_artist = self.split == "artist"
         return catalogue.assign(group=catalogue["artist_id" if by_artist else "track"])
 
 
 class MSDGenre(MSDBeats):
-    """20 genres by MusicBrainz tags, 250 tracks each, or the tagtraum genres.
+    """20 genres by MusicBrainz tags with 250 tracks each, or the tagtraum genres.
 
-    The tags belong to artists: with ``stratified`` and ``fold``, as in the paper, a network can
-    score by telling artists apart. ``artist`` keeps an artist's tracks on one side. For the
-    selection see :func:`mgc.data.msd.catalogue.select_genres` and
-    :func:`mgc.data.msd.catalogue.select_tagtraum`.
+    The tags belong to artists. With ``stratified`` and ``fold``, as in the paper, a network can
+    score by recognising artists; ``artist`` keeps an artist's tracks in one split. See
+    :func:`mgc.data.msd.catalogue.select_genres` and :func:`mgc.data.msd.catalogue.select_tagtraum`
+    for the selection.
+
+    Args:
+        source: Source of the genres: ``musicbrainz`` (20, as in the paper) or ``tagtraum`` (13).
+        tracks_per_class: Tracks per genre.
+        tagtraum: List of tagtraum genres, in ``root``.
     """
 
     splits = ("stratified", "fold", "artist")
@@ -275,16 +235,6 @@ class MSDGenre(MSDBeats):
         tagtraum: str = "msd_tagtraum_cd1.cls",
         **kwargs: Any,
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the dataset.
-            source: Where genres come from: ``musicbrainz`` (20, as in the paper) or ``tagtraum``
-                (13).
-            tracks_per_class: Tracks of each genre.
-            tagtraum: List of tagtraum genres, in ``root``.
-            **kwargs: Arguments of :class:`MSDBeats`.
-        """
         super().__init__(root, **kwargs)
         self.source = source
         self.tracks_per_class = tracks_per_class
@@ -292,7 +242,7 @@ class MSDGenre(MSDBeats):
         self.labels = GENRES if source == "musicbrainz" else TAGTRAUM_GENRES
 
     def select(self, index: pd.DataFrame) -> pd.DataFrame:
-        """Select tracks of each genre (see :meth:`MSDBeats.select`)."""
+        """Select tracks of each genre."""
         if self.source == "musicbrainz":
             return select_genres(index, self.tracks_per_class, self.seed)
         genres = read_tagtraum(self.find_list(self.tagtraum))
@@ -300,10 +250,14 @@ class MSDGenre(MSDBeats):
 
 
 class MSDArtist(MSDBeats):
-    """The 50 artists with most tracks, 100 tracks each.
+    """The 50 artists with the most tracks, 100 tracks each.
 
-    Labels must be known before the files are: ``artist 01`` is the artist with most tracks, and
-    the column ``artist`` of ``tracks`` has the names.
+    Labels must be known before any file is read: ``artist 01`` is the artist with the most tracks.
+    The column ``artist`` of ``tracks`` has the names.
+
+    Args:
+        artists: Number of artists.
+        tracks_per_class: Tracks per artist.
     """
 
     def __init__(
@@ -313,52 +267,47 @@ class MSDArtist(MSDBeats):
         tracks_per_class: int = 100,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the dataset.
-            artists: How many artists.
-            tracks_per_class: Tracks of each artist.
-            **kwargs: Arguments of :class:`MSDBeats`.
-        """
         super().__init__(root, **kwargs)
         self.tracks_per_class = tracks_per_class
-        self.labels = artist_labels(artists)
+        self.labels = make_artist_labels(artists)
 
     def select(self, index: pd.DataFrame) -> pd.DataFrame:
-        """Select tracks of each artist (see :meth:`MSDBeats.select`)."""
+        """Select tracks of each artist."""
         return select_artists(index, len(self.labels), self.tracks_per_class, self.seed)
 
 
 class MSDKey(MSDBeats):
-    """12 keys, major or minor, 250 tracks each with the highest key confidence."""
+    """12 keys, major or minor, with the 250 tracks of highest key confidence each.
+
+    Args:
+        tracks_per_class: Tracks per key.
+    """
 
     labels = KEYS
     splits = ("stratified", "fold", "artist")
 
     def __init__(self, root: str = "data/msd", tracks_per_class: int = 250, **kwargs: Any) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the dataset.
-            tracks_per_class: Tracks of each key.
-            **kwargs: Arguments of :class:`MSDBeats`.
-        """
         super().__init__(root, **kwargs)
         self.tracks_per_class = tracks_per_class
 
     def select(self, index: pd.DataFrame) -> pd.DataFrame:
-        """Select tracks of each key (see :meth:`MSDBeats.select`)."""
+        """Select tracks of each key."""
         return select_keys(index, self.tracks_per_class)
 
 
 class MSDUnlabelled(MSDBeats):
-    """All tracks, without labels, to pretrain on.
+    """All tracks without labels, for pretraining.
 
-    Training has every track that no task's validation or test set holds (the paper's footnote 4);
-    validation and test have those of the tasks. So the settings of the tasks, ``split``, ``fold``,
-    ``folds`` and ``seed`` included, must be the ones that are used later. Batches have no
-    ``target``.
+    Training excludes the validation and test tracks of all tasks (the paper's footnote 4), which
+    form the validation and test splits here. Use the same settings for the tasks later, including
+    ``split``, ``fold``, ``folds`` and ``seed``. Batches have no ``target``.
+
+    Args:
+        genre_source: Source of the genres of the genre task.
+        genre_tracks: Tracks per genre; 0 without a genre task.
+        artists: Number of artists of the artist task.
+        artist_tracks: Tracks per artist; 0 without an artist task.
+        key_tracks: Tracks per key; 0 without a key task.
     """
 
     splits = ("stratified", "fold", "artist")
@@ -373,20 +322,9 @@ class MSDUnlabelled(MSDBeats):
         key_tracks: int = 250,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the dataset.
-            genre_source: Where the genres of the genre task come from.
-            genre_tracks: Tracks of each genre; 0 if there is no genre task.
-            artists: Artists of the artist task.
-            artist_tracks: Tracks of each artist; 0 if there is no artist task.
-            key_tracks: Tracks of each key; 0 if there is no key task.
-            **kwargs: Arguments of :class:`MSDBeats`.
-        """
         super().__init__(root, **kwargs)
         common: dict[str, Any] = {"fold": self.fold, "folds": self.folds, "seed": self.seed}
-        # The artist task cannot keep artists on one side.
+        # The artist task needs each artist in all splits.
         split = "stratified" if self.split == "artist" else self.split
         self._tasks: list[MSDBeats] = []
         if genre_tracks:
@@ -398,14 +336,14 @@ class MSDUnlabelled(MSDBeats):
             self._tasks.append(MSDKey(root, key_tracks, split=self.split, **common))
 
     def select(self, index: pd.DataFrame) -> pd.DataFrame:
-        """Select all tracks (see :meth:`MSDBeats.select`)."""
+        """Select all tracks."""
         return index
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Give validation and test the tracks of the tasks, and training the others."""
+        """Assign the tasks' validation and test tracks to these splits, all others to training."""
         held: dict[str, set[str]] = {VAL: set(), TEST: set()}
         for task in self._tasks:
-            selected = task._group(task.select(catalogue))
+            selected = task._add_groups(task.select(catalogue))
             split = task.assign_split(selected)
             for name, tracks in held.items():
                 tracks.update(selected["track"][split == name])

@@ -17,27 +17,31 @@ from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
 
-# Named by 7digital id (1/2/1234567.clip.mp3) or by track id, in any folders.
+# Named by 7digital id (1/2/1234567.clip.mp3) or by track id, at any depth.
 _PREVIEW = re.compile(r"(TR[A-Z0-9]{16}|\d+)(?:\.clip)?\.(?:mp3|wav|flac|ogg|au)")
 
 
 class MSDTagging(AudioDataModule):
-    """50 Last.fm tags from previews of 30 s and more, mono.
+    """50 Last.fm tags from audio previews of at least 30 s, mono.
 
     Choi, Fazekas, Sandler and Cho, "Transfer learning for music classification and regression
     tasks" (ISMIR 2017). The folder holds
 
     * the split lists ``tagging_split_{train,valid,test}.txt`` (201 680, 12 634 and 28 540 track
       ids), in it or in ``labels/``
-    * ``lastfm_tags.db``, or ``lastfm_train/`` and ``lastfm_test/`` with a JSON file a track
-    * ``audio/`` with the previews, named by 7digital id (``1/2/1234567.clip.mp3``) or by track id
-      (``TRABC….mp3``), in any folders
-    * for names by 7digital id, what tells the track: a packed store of the track files in
-      ``beats/``, or the dataset's ``msd_summary_file.h5``
+    * ``lastfm_tags.db``, or ``lastfm_train/`` and ``lastfm_test/`` with a JSON file per track
+    * ``audio/`` with the previews at any depth, named by 7digital id (``1/2/1234567.clip.mp3``) or
+      by track id (``TRABC….mp3``)
+    * for names by 7digital id, a packed store of the track files in ``beats/``, or the dataset's
+      ``msd_summary_file.h5``, to map the ids to tracks
 
-    7digital does not hand out previews any more, and no copy has all of them: tracks without a
-    preview are counted and left out. A track has a tag that has a weight of more than
-    ``min_weight``; Choi counts weights greater than 50.
+    7digital no longer provides previews, and no copy is complete: tracks without a preview are
+    counted and excluded. A track has a tag if its weight is greater than ``min_weight``, which is
+    50 in the paper.
+
+    Args:
+        split: ``given``, the lists.
+        min_weight: Weight, 0 to 100, that a tag must exceed.
     """
 
     labels = TAGS
@@ -54,31 +58,13 @@ class MSDTagging(AudioDataModule):
         clip_seconds: float = 29.0,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new data module.
-
-        Args:
-            root: Folder with the dataset.
-            split: ``given``, the lists.
-            min_weight: Weight, 0 to 100, that a tag must exceed.
-            sample_rate: Rate that audio is resampled to, in Hz.
-            clip_seconds: Length of a clip in seconds.
-            **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
-        """
         super().__init__(
             root, split=split, sample_rate=sample_rate, clip_seconds=clip_seconds, **kwargs
         )
         self.min_weight = min_weight
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the split lists and the tags, and find the previews.
-
-        Returns:
-            A row per track with a preview (see
-            :meth:`mgc.data.base.MusicDataModule.read_catalogue`).
-
-        Raises:
-            MgcError: If a list, the tags or the previews are missing.
-        """
+        """Read the split lists and the tags of all tracks with a preview."""
         listed = self._read_lists()
         listed["path"] = listed["track"].map(self._find_previews())
         tracks = listed.dropna(subset="path").reset_index(drop=True)
@@ -89,15 +75,15 @@ class MSDTagging(AudioDataModule):
         return pd.concat([tracks.assign(group=tracks["track"]), columns], axis=1)
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Give each track the split whose list holds it."""
+        """Return the split whose list contains the track."""
         return catalogue["listed"].to_numpy(str)
 
     def expected_tracks(self) -> set[str]:
-        """The tracks of all split lists."""
+        """Return the tracks of all split lists."""
         return set(self._read_lists()["track"])
 
     def stray_files(self) -> list[Path]:
-        """None: the previews of tracks that no list names do no harm."""
+        """Return no files: previews of unlisted tracks are allowed."""
         return []
 
     def _read_lists(self) -> pd.DataFrame:
@@ -106,12 +92,12 @@ class MSDTagging(AudioDataModule):
             folders = [self.root, self.root / "labels"]
             path = next((f / name for f in folders if (f / name).is_file()), None)
             if path is None:
-                raise MgcError(f"{self.root}: no {name}, in it or in labels/.")
+                raise MgcError(f"{self.root}: {name} not found, also not in labels/.")
             lists.append(pd.DataFrame({"track": read_track_list(path), "listed": split}))
         listed = pd.concat(lists, ignore_index=True)
-        twice = listed["track"][listed["track"].duplicated()]
-        if len(twice):
-            raise MgcError(f"{self.root}: {twice.iloc[0]} is in two of the split lists.")
+        repeated = listed["track"][listed["track"].duplicated()]
+        if len(repeated):
+            raise MgcError(f"{self.root}: {repeated.iloc[0]} is in two of the split lists.")
         return listed
 
     def _find_tags(self) -> Path:
@@ -119,7 +105,7 @@ class MSDTagging(AudioDataModule):
         return database if database.is_file() else self.root
 
     def _find_previews(self) -> dict[str, str]:
-        """Path of the preview of each track."""
+        """Return the path of the preview of each track."""
         found: dict[str, str] = {}
         for folder, _, names in os.walk(self.root / "audio"):
             for name in names:
@@ -128,7 +114,7 @@ class MSDTagging(AudioDataModule):
                     found[match[1]] = os.path.join(folder, name)
         if not found:
             raise MgcError(
-                f"{self.root / 'audio'}: no previews (1/2/1234567.clip.mp3 or TRABC….mp3)."
+                f"{self.root / 'audio'}: no previews found (1/2/1234567.clip.mp3 or TRABC….mp3)."
             )
         by_track = {name: path for name, path in found.items() if name.startswith("TR")}
         if len(by_track) < len(found):
@@ -138,7 +124,7 @@ class MSDTagging(AudioDataModule):
         return by_track
 
     def _read_7digital_ids(self) -> "zip[tuple[str, int]]":
-        """Track and 7digital id of each track of the dataset."""
+        """Return track and 7digital id of each track of the dataset."""
         store, summary = self.root / "beats", self.root / "msd_summary_file.h5"
         if (store / INDEX).is_file():
             index = BeatStore(store).index(["track", "track_7digital"])
@@ -149,9 +135,9 @@ class MSDTagging(AudioDataModule):
                 numbers = file["metadata/songs"].fields("track_7digitalid")[:]
         except FileNotFoundError:
             raise MgcError(
-                f"{self.root}: previews are named by 7digital id, and there is neither a store in "
-                "beats/ nor msd_summary_file.h5 to tell the tracks. Give one of them."
+                f"{self.root}: previews are named by 7digital id, which requires a store in beats/ "
+                "or msd_summary_file.h5. Add one of them."
             ) from None
         except (OSError, KeyError, ValueError) as error:
-            raise MgcError(f"{summary} is no summary of the dataset: {error}.") from error
+            raise MgcError(f"{summary} is not a summary of the dataset: {error}.") from error
         return zip((track.decode() for track in tracks), numbers.tolist(), strict=True)

@@ -27,11 +27,11 @@ def _small_parts(monkeypatch):
 
 @pytest.fixture
 def damaged(root, tmp_path):
-    """A copy of the dataset with two files that cannot be read."""
+    """A copy of the dataset with two unreadable files."""
     copy = tmp_path / "damaged"
     shutil.copytree(root, copy)
     files = find_tracks(copy)
-    files[4].write_bytes(b"no HDF5")
+    files[4].write_bytes(b"not HDF5")
     files[10].write_bytes(files[10].read_bytes()[:1000])
     return copy
 
@@ -40,7 +40,7 @@ def content(store):
     return {path.name: path.read_bytes() for path in sorted(store.iterdir())}
 
 
-def test_a_store_holds_the_features_of_every_track(root, tmp_path):
+def test_store_contains_the_features_of_every_track(root, tmp_path):
     pack(root, tmp_path)
     store = BeatStore(tmp_path)
     assert len(store) == 11
@@ -68,24 +68,24 @@ def test_pandas_reads_the_index(root, tmp_path):
     assert (index["offset"] == index["beats"].cumsum() - index["beats"]).all()
 
 
-def test_two_shards_merged_equal_one(damaged, tmp_path):
+def test_two_shards_equal_one(damaged, tmp_path):
     assert pack(damaged, tmp_path / "one")
     assert not pack(damaged, tmp_path / "two", shard=(1, 2))
-    with pytest.raises(MgcError, match="2 of 4 parts are missing, the first: 00000"):
+    with pytest.raises(MgcError, match="2 of 4 parts are missing, the first is 00000"):
         merge(tmp_path / "two")
-    # The last one to finish merges.
+    # The last machine to finish merges.
     assert pack(damaged, tmp_path / "two", shard=(0, 2))
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert set(content(tmp_path / "one")) == {"features.npy", "index.parquet", "broken.csv"}
 
 
-def test_two_processes_write_what_one_writes(root, tmp_path):
+def test_two_processes_equal_one(root, tmp_path):
     pack(root, tmp_path / "one")
     pack(root, tmp_path / "two", processes=2)
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
-def test_parts_of_two_machines_can_be_brought_together(root, tmp_path):
+def test_parts_from_separate_disks_are_merged(root, tmp_path):
     copy = tmp_path / "elsewhere"
     shutil.copytree(root / "data", copy / "data")
     pack(root, tmp_path / "one")
@@ -96,7 +96,7 @@ def test_parts_of_two_machines_can_be_brought_together(root, tmp_path):
     assert content(tmp_path / "a") == content(tmp_path / "one")
 
 
-def test_an_interrupted_packing_goes_on(root, tmp_path, monkeypatch):
+def test_interrupted_packing_is_resumed(root, tmp_path, monkeypatch):
     pack(root, tmp_path / "whole")
     seen = []
 
@@ -109,40 +109,40 @@ def test_an_interrupted_packing_goes_on(root, tmp_path, monkeypatch):
     monkeypatch.setattr(beat_store, "read_track", read_and_stop)
     with pytest.raises(KeyboardInterrupt):
         pack(root, tmp_path / "store")
-    with pytest.raises(MgcError, match="unfinished"):
+    with pytest.raises(MgcError, match="incomplete"):
         BeatStore(tmp_path / "store")
     assert not list(tmp_path.rglob("*.partial"))
     pack(root, tmp_path / "store")
-    # Two parts of three were finished, so six tracks are not read again.
+    # Two parts of three tracks were complete, so six tracks are not read again.
     assert len(seen) == 8 + 5
     assert content(tmp_path / "store") == content(tmp_path / "whole")
 
 
-def test_a_finished_store_is_not_packed_again(root, tmp_path, monkeypatch):
+def test_complete_store_is_not_packed_again(root, tmp_path, monkeypatch):
     pack(root, tmp_path)
     monkeypatch.setattr(beat_store, "read_track", lambda path: pytest.fail("read again"))
     assert pack(root, tmp_path)
     merge(tmp_path)
 
 
-def test_broken_files_are_left_out_and_listed(damaged, tmp_path):
+def test_broken_files_are_skipped_and_listed(damaged, tmp_path):
     files = find_tracks(damaged)
     pack(damaged, tmp_path / "store")
     assert len(BeatStore(tmp_path / "store")) == 9
     broken = pd.read_csv(tmp_path / "store" / "broken.csv")
     assert broken["track"].tolist() == [files[4].stem, files[10].stem]
     assert broken["file"].tolist() == [str(files[i].relative_to(damaged)) for i in (4, 10)]
-    assert broken["reason"].tolist() == ["no readable HDF5 file"] * 2
+    assert broken["reason"].tolist() == ["not a readable HDF5 file"] * 2
 
 
-def test_nothing_but_broken_files_is_an_error(damaged, tmp_path):
+def test_no_readable_file_raises_error(damaged, tmp_path):
     for path in find_tracks(damaged):
         path.write_bytes(b"")
-    with pytest.raises(MgcError, match="none of 11 track files could be read"):
+    with pytest.raises(MgcError, match="none of the 11 track files is readable"):
         pack(damaged, tmp_path / "store")
 
 
-def test_a_store_of_other_tracks_is_not_overwritten(root, damaged, tmp_path):
+def test_store_of_other_tracks_is_not_overwritten(root, damaged, tmp_path):
     pack(root, tmp_path / "done")
     pack(root, tmp_path / "begun", shard=(0, 2))
     find_tracks(damaged)[0].unlink()
@@ -153,15 +153,15 @@ def test_a_store_of_other_tracks_is_not_overwritten(root, damaged, tmp_path):
 
 
 @pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
-def test_a_shard_that_does_not_exist_is_an_error(root, tmp_path, shard):
+def test_invalid_shard_raises_error(root, tmp_path, shard):
     with pytest.raises(MgcError, match="shard="):
         pack(root, tmp_path, shard=shard)
 
 
-def test_a_damaged_store_is_an_error(root, tmp_path):
+def test_damaged_store_raises_error(root, tmp_path):
     pack(root, tmp_path)
     np.save(tmp_path / "features.npy", np.zeros((3, 24), np.float16))
-    with pytest.raises(MgcError, match="do not fit"):
+    with pytest.raises(MgcError, match="do not match"):
         BeatStore(tmp_path)
     (tmp_path / "features.npy").unlink()
     with pytest.raises(MgcError, match="missing or damaged"):
@@ -171,7 +171,7 @@ def test_a_damaged_store_is_an_error(root, tmp_path):
         BeatStore(tmp_path)
 
 
-def test_a_reader_goes_to_worker_processes_without_the_features(root, tmp_path):
+def test_pickled_store_contains_no_features(root, tmp_path):
     pack(root, tmp_path)
     store = BeatStore(tmp_path)
     message = pickle.dumps(store)

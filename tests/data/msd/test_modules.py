@@ -17,7 +17,7 @@ from mgc.models.base import MusicModel
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def generated(tmp_path_factory):
     root = tmp_path_factory.mktemp("msd")
     tracks = generate_msd(root, tracks=320, artists=32, beats=24, duplicates=20)
     MSDKey(str(root)).prepare_data()
@@ -39,8 +39,8 @@ def setup(cls, root, stage=None, **kwargs):
 
 
 @pytest.mark.parametrize(("cls", "settings", "classes"), SETTINGS)
-def test_splits_are_balanced(made, cls, settings, classes):
-    data = setup(cls, made[0], **settings)
+def test_splits_are_balanced(generated, cls, settings, classes):
+    data = setup(cls, generated[0], **settings)
     assert data.num_classes == classes
     per_class = settings["tracks_per_class"]
     counts = data.tracks.groupby(["split", "label"]).size().unstack("split")
@@ -51,24 +51,24 @@ def test_splits_are_balanced(made, cls, settings, classes):
 
 
 @pytest.mark.parametrize(("cls", "settings", "classes"), SETTINGS)
-def test_splits_are_the_same_every_time(made, cls, settings, classes):
-    first = setup(cls, made[0], seed=4, **settings).tracks
-    second = setup(cls, made[0], "test", seed=4, **settings).tracks
+def test_splits_are_the_same_every_time(generated, cls, settings, classes):
+    first = setup(cls, generated[0], seed=4, **settings).tracks
+    second = setup(cls, generated[0], "test", seed=4, **settings).tracks
     assert first.equals(second)
-    other = setup(cls, made[0], seed=5, **settings).tracks
-    of_test = [set(t.loc[t["split"] == "test", "track"]) for t in (first, other)]
-    assert of_test[0] != of_test[1]
+    other = setup(cls, generated[0], seed=5, **settings).tracks
+    test_tracks = [set(t.loc[t["split"] == "test", "track"]) for t in (first, other)]
+    assert test_tracks[0] != test_tracks[1]
 
 
 @pytest.mark.parametrize(("cls", "settings", "classes"), SETTINGS)
-def test_no_duplicate_crosses_a_split(made, cls, settings, classes):
-    root, _ = made
+def test_no_duplicate_crosses_a_split(generated, cls, settings, classes):
+    root, _ = generated
     tracks = set(setup(cls, root, **settings).tracks["track"])
     for group in read_duplicates(root / "msd_duplicates.txt"):
         assert len(tracks & set(group)) <= 1
 
 
-def test_labels_are_known_before_the_files_are():
+def test_labels_need_no_files():
     assert MSDGenre("nowhere").labels == GENRES
     assert MSDGenre("nowhere", source="tagtraum").labels == TAGTRAUM_GENRES
     assert MSDKey("nowhere").labels == KEYS
@@ -77,24 +77,24 @@ def test_labels_are_known_before_the_files_are():
     assert MSDGenre("nowhere").kind == "beats"
 
 
-def test_labels_are_those_of_the_tracks(made):
-    root, tracks = made
-    made_up = {track.track: track for track in tracks}
+def test_labels_match_the_tracks(generated):
+    root, tracks = generated
+    by_id = {track.track: track for track in tracks}
     genre = setup(MSDGenre, root, tracks_per_class=10).tracks
     assert all(
-        made_up[t].genre == label for t, label in zip(genre["track"], genre["label"], strict=True)
+        by_id[t].genre == label for t, label in zip(genre["track"], genre["label"], strict=True)
     )
     key = setup(MSDKey, root, tracks_per_class=20).tracks
     assert all(
-        KEYS[made_up[t].key] == label for t, label in zip(key["track"], key["label"], strict=True)
+        KEYS[by_id[t].key] == label for t, label in zip(key["track"], key["label"], strict=True)
     )
     artist = setup(MSDArtist, root, artists=10, tracks_per_class=10).tracks
     assert (artist.groupby("label")["artist"].nunique() == 1).all()
     assert artist["artist"].nunique() == 10
 
 
-def test_batches_are_padded_tracks(made):
-    data = setup(MSDKey, made[0], tracks_per_class=20, batch_size=16)
+def test_batches_are_padded_tracks(generated):
+    data = setup(MSDKey, generated[0], tracks_per_class=20, batch_size=16)
     batch = next(iter(data.train_dataloader()))
     assert set(batch) == {"chroma", "timbre", "length", "target", "track"}
     longest = int(batch["length"].max())
@@ -112,19 +112,19 @@ def test_batches_are_padded_tracks(made):
         assert data.labels[batch["target"][i]] == row["label"]
 
 
-def test_workers_give_the_same_batches(made):
+def test_workers_give_the_same_batches(generated):
     settings = {"tracks_per_class": 20, "batch_size": 8}
-    first = setup(MSDKey, made[0], "test", **settings)
-    second = setup(MSDKey, made[0], "test", num_workers=2, **settings)
+    first = setup(MSDKey, generated[0], "test", **settings)
+    second = setup(MSDKey, generated[0], "test", num_workers=2, **settings)
     pairs = zip(first.test_dataloader(), second.test_dataloader(), strict=True)
     for batch, other in pairs:
         assert all(torch.equal(batch[name], other[name]) for name in batch)
-    # The features stay in their file.
+    # Workers get the path of the features, not the features.
     assert len(pickle.dumps(first.datasets["test"].store)) < 500
 
 
-def test_the_key_can_be_learnt_from_chroma(made):
-    data = setup(MSDKey, made[0], tracks_per_class=20, batch_size=1000)
+def test_key_can_be_learned_from_chroma(generated):
+    data = setup(MSDKey, generated[0], tracks_per_class=20, batch_size=1000)
     train, test = (
         next(iter(loader)) for loader in (data.train_dataloader(), data.test_dataloader())
     )
@@ -147,8 +147,8 @@ class MeanChroma(MusicModel):
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_a_model_learns_the_key(made, tmp_path, devices):
-    data = MSDKey(str(made[0]), tracks_per_class=20, batch_size=9)
+def test_model_learns_the_key(generated, tmp_path, devices):
+    data = MSDKey(str(generated[0]), tracks_per_class=20, batch_size=9)
     model = MeanChroma(data.num_classes)
     trainer = Trainer(
         max_epochs=4,
@@ -169,17 +169,19 @@ def test_a_model_learns_the_key(made, tmp_path, devices):
     assert (tracks["label"] == tracks["decision"]).mean() == result["test/track_accuracy"]
 
 
-def test_artists_stay_on_one_side(made):
-    data = setup(MSDGenre, made[0], tracks_per_class=10, split="artist", folds=10)
+def test_artists_stay_in_one_split(generated):
+    data = setup(MSDGenre, generated[0], tracks_per_class=10, split="artist", folds=10)
     assert data.tracks["artist_id"].nunique() == 32
     assert (data.tracks.groupby("artist_id")["split"].nunique() == 1).all()
     assert set(data.tracks["split"]) == {"train", "val", "test"}
 
 
-def test_folds_test_every_track_once(made):
+def test_folds_test_every_track_once(generated):
     tested = []
     for fold in range(5):
-        data = setup(MSDKey, made[0], "test", tracks_per_class=20, split="fold", folds=5, fold=fold)
+        data = setup(
+            MSDKey, generated[0], "test", tracks_per_class=20, split="fold", folds=5, fold=fold
+        )
         tested += data.tracks.loc[data.tracks["split"] == "test", "track"].tolist()
     assert len(tested) == len(set(tested)) == 240
 
@@ -188,8 +190,8 @@ UNLABELLED = {"genre_tracks": 10, "artists": 10, "artist_tracks": 10, "key_track
 
 
 @pytest.mark.parametrize("split", ["stratified", "artist", "fold"])
-def test_pretraining_sees_no_track_that_a_task_holds(made, split):
-    root, tracks = made
+def test_pretraining_excludes_held_out_tracks_of_all_tasks(generated, split):
+    root, tracks = generated
     common = {"split": split, "seed": 3, "fold": 2}
     data = setup(MSDUnlabelled, root, **UNLABELLED, **common)
     names = {
@@ -211,49 +213,49 @@ def test_pretraining_sees_no_track_that_a_task_holds(made, split):
             known |= set(task.loc[task["split"] == part, "track"])
     assert names["test"] == held["test"]
     assert names["val"] == held["val"] - held["test"]
-    # All the others, without the second copy of any track.
+    # All other tracks, without duplicates.
     duplicates = read_duplicates(root / "msd_duplicates.txt")
     later = {track for group in duplicates for track in sorted(group)[1:]}
     everything = {track.track for track in tracks} - later
     assert names["train"] == everything - held["val"] - held["test"]
 
 
-def test_unlabelled_batches_have_no_target(made):
-    data = setup(MSDUnlabelled, made[0], "fit", **UNLABELLED)
+def test_unlabelled_batches_have_no_target(generated):
+    data = setup(MSDUnlabelled, generated[0], "fit", **UNLABELLED)
     batch = next(iter(data.train_dataloader()))
     assert set(batch) == {"chroma", "timbre", "length", "track"}
 
 
-def test_tasks_can_be_left_out(made):
+def test_tasks_can_be_disabled(generated):
     settings = {"genre_tracks": 0, "artist_tracks": 0, "key_tracks": 20}
-    data = setup(MSDUnlabelled, made[0], "fit", **settings)
+    data = setup(MSDUnlabelled, generated[0], "fit", **settings)
     assert (data.tracks["split"] == "test").sum() == 24
 
 
-def test_a_missing_list_is_an_error(made):
+def test_missing_list_raises_error(generated):
     with pytest.raises(MgcError, match=r"no other.txt.*data.duplicates=''"):
-        setup(MSDKey, made[0], duplicates="other.txt")
-    with pytest.raises(MgcError, match=r"no cd9.cls. Get it from the dataset's site\.$"):
-        setup(MSDGenre, made[0], source="tagtraum", tagtraum="cd9.cls")
+        setup(MSDKey, generated[0], duplicates="other.txt")
+    with pytest.raises(MgcError, match=r"no cd9.cls. Download it from the dataset's site\.$"):
+        setup(MSDGenre, generated[0], source="tagtraum", tagtraum="cd9.cls")
 
 
-def test_duplicates_can_be_kept(made):
-    data = setup(MSDUnlabelled, made[0], duplicates="", **UNLABELLED)
+def test_duplicates_can_be_kept(generated):
+    data = setup(MSDUnlabelled, generated[0], duplicates="", **UNLABELLED)
     assert len(data.tracks) == 340
 
 
-def test_files_that_are_not_packed_are_an_error(made, tmp_path):
-    shutil.copytree(made[0] / "data", tmp_path / "data")
+def test_missing_store_raises_error(generated, tmp_path):
+    shutil.copytree(generated[0] / "data", tmp_path / "data")
     with pytest.raises(MgcError, match="Pack the track files"):
         setup(MSDKey, tmp_path)
 
 
-def test_verify_reports_broken_files(made, tmp_path):
-    files = sorted((made[0] / "data").rglob("*.h5"))[:5]
+def test_verify_reports_broken_files(generated, tmp_path):
+    files = sorted((generated[0] / "data").rglob("*.h5"))[:5]
     for path in files:
         shutil.copy(path, tmp_path)
     (tmp_path / files[1].name).write_bytes(b"")
     data = MSDKey(str(tmp_path))
     data.prepare_data()
-    problem = Problem("broken", files[1].stem, f"{files[1].name}: no readable HDF5 file")
+    problem = Problem("broken", files[1].stem, f"{files[1].name}: not a readable HDF5 file")
     assert data.verify() == [problem]
