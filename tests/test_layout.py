@@ -78,6 +78,12 @@ def test_the_command_line_is_imported_by_main_alone() -> None:
     assert importing == {"mgc.__main__"}
 
 
+def test_no_command_is_imported() -> None:
+    targets = {command.target.partition(":")[0] for command in COMMANDS.values()}
+    importing = {m for m, path in SOURCES.items() if targets & imports(path.read_text())}
+    assert not importing
+
+
 def test_commands_name_functions() -> None:
     for name, command in COMMANDS.items():
         module, _, function = command.target.partition(":")

@@ -1,8 +1,8 @@
 """``mgc configs``: configurations that mgc and its plugins ship."""
 
 import mgc
-from mgc.commands.list import print_table
 from mgc.configurations import choose, find_shipped
+from mgc.core.terminal import print_table
 
 
 def configs(name: str = "", /) -> None:

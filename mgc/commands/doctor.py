@@ -10,7 +10,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 
 import mgc
 from mgc import locks, registry
-from mgc.commands.list import print_table
+from mgc.core.terminal import print_table
 from mgc.errors import MgcError
 
 #: What training stands on, in the order of a first look.

@@ -1,8 +1,7 @@
 """``mgc list``: models and data sets."""
 
-from collections.abc import Iterable
-
 from mgc import registry
+from mgc.core.terminal import print_table
 from mgc.errors import MgcError
 
 
@@ -38,19 +37,6 @@ def list_components(verbose: bool = False, check: bool = False) -> None:
         print(f"broken: {note}")
     if check and not notes:
         print("All of them can be imported.")
-
-
-def print_table(rows: Iterable[tuple[str, ...]]) -> None:
-    """Print rows of text with aligned columns.
-
-    Args:
-        rows: The rows, all of the same length.
-    """
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
 
 
 def _packages() -> list[tuple[str, ...]]:

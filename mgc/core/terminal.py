@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from argparse import ArgumentError
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from mgc import locks
@@ -86,3 +86,16 @@ def show_log() -> None:
     logger.handlers[:] = [_Terminal()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def print_table(rows: Iterable[tuple[str, ...]]) -> None:
+    """Print rows of text with aligned columns.
+
+    Args:
+        rows: The rows, all of the same length.
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
