@@ -130,8 +130,8 @@ def download(source: Source, path: Path) -> None:
     if not _has_checksum(source, partial):
         partial.unlink()
         raise MgcError(
-            f"{source.url}: the checksum is not {source.checksum}, removed the download. Run the "
-            "command again, or get the file elsewhere."
+            f"{source.url}: wrong checksum (expected {source.checksum}), the download was deleted. "
+            "Run the command again, or get the file elsewhere."
         )
     partial.replace(path)
 

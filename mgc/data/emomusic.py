@@ -59,7 +59,7 @@ class EmoMusic(AudioDataModule):
         self.first_seconds = first_seconds
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read ratings, artists and sets; adds the columns ``artist`` and ``set``."""
+        """Read the ratings, and add the columns ``artist`` and ``set``."""
         ratings = self._read_table(
             "static_annotations.csv", ["song_id", "mean_arousal", "mean_valence"]
         )

@@ -64,7 +64,7 @@ class ExtendedBallroom(AudioDataModule):
         super().__init__(root, split=split, **kwargs)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the songs of all dances; adds ``md5`` (of the file), ``artist`` and ``bpm``."""
+        """Read the songs of all dances, and add ``md5`` (of the file), ``artist`` and ``bpm``."""
         path = self._catalogue_path()
         try:
             dances = ET.parse(path).getroot()  # noqa: S314

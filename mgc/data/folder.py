@@ -108,7 +108,9 @@ class Folder(AudioDataModule):
         else:
             found = [str(column) for column in self._rows if column not in NON_LABEL_COLUMNS]
         if not found:
-            raise MgcError(f"{self.table or self.root}: no labels found.")
+            raise MgcError(
+                f"{self.table or self.root}: no labels found. Check data.root and data.table."
+            )
         return tuple(found)
 
     def read_catalogue(self) -> pd.DataFrame:
@@ -150,7 +152,7 @@ class Folder(AudioDataModule):
         try:
             rows = pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
         except (ValueError, OSError) as error:
-            raise MgcError(f"{self.table}: cannot be read ({error}).") from error
+            raise MgcError(f"{self.table}: unreadable ({error}).") from error
         if "path" not in rows:
             raise MgcError(f"{self.table}: no column 'path'. The first line must name the columns.")
         return rows

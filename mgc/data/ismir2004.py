@@ -64,7 +64,7 @@ class ISMIR2004(AudioDataModule):
         super().__init__(root, split=split, folds=folds, **kwargs)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read all available lists; adds the columns ``list`` and ``artist``."""
+        """Read all available lists, and add the columns ``list`` and ``artist``."""
         paths = {name: self._list_path(name) for name in LISTS}
         parts = [self._read_list(name, path) for name, path in paths.items() if path]
         if not parts:

@@ -45,7 +45,7 @@ class JamendoVocals(AudioDataModule):
         super().__init__(root, split=split, **kwargs)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the annotations of all songs; adds the column ``set``."""
+        """Read the annotations of all songs, and add the column ``set``."""
         annotations = {path.stem: path for path in sorted(self.root.rglob("[!.]*.lab"))}
         sets = self._read_lists()
         rows = []

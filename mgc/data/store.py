@@ -133,7 +133,7 @@ class PackedStore:
         self._rows = pd.Index(self.index["path"])
 
     def lengths(self, paths: Sequence[str] | np.ndarray) -> list[int | AudioError]:
-        """Return the length of each file in samples, or why it has no audio.
+        """Return the length of each file in samples, or its error if it has no audio.
 
         Raises:
             MgcError: If a file is not in the store.

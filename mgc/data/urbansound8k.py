@@ -30,10 +30,10 @@ class UrbanSound8K(AudioDataModule):
     """UrbanSound8K: 8732 recordings of 10 urban sounds, up to 4 s, WAV in various formats.
 
     Salamon, Jacoby and Bello, "A dataset and taxonomy for urban sound research", ACM Multimedia
-    2014. Licence CC BY-NC 3.0 (those of the recordings, from Freesound, are in its
-    FREESOUNDCREDITS). Get it from urbansounddataset.weebly.com or Zenodo, record 1203745. The
-    folder holds ``metadata/UrbanSound8K.csv`` and ``audio/fold1/`` to ``audio/fold10/``. The files
-    are already cut: the catalogue's ``start`` and ``end`` are times in the original recording.
+    2014. Licence CC BY-NC 3.0; FREESOUNDCREDITS lists the licences of the recordings, which are
+    from Freesound. Get it from urbansounddataset.weebly.com or Zenodo, record 1203745. The folder
+    holds ``metadata/UrbanSound8K.csv`` and ``audio/fold1/`` to ``audio/fold10/``. The files are
+    already cut: the catalogue's ``start`` and ``end`` are times in the original recording.
 
     Use the ten given folds: slices of one recording sound alike, so random folds give scores that
     are too high. ``fold`` counts from 0: ``fold: 0`` tests on the folder ``fold1``. A group is an

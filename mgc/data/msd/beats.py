@@ -17,7 +17,7 @@ def beat_align(
     """Average the features of the segments of each beat; float32 of shape (beats, dimensions).
 
     The paper does not define the mapping. Here a segment belongs to the beat that contains its
-    middle. Its start would not do: the Echo Nest's segments start about 30 ms before the beat that
+    middle. Its start is unsuitable: the Echo Nest's segments start about 30 ms before the beat that
     they mark (median over real tracks), so a note on a beat would count for the previous beat. A
     beat without a segment takes the one that sounds at the beat's middle. The last segment and the
     last beat end with the track. Segments before the first beat are ignored.

@@ -205,9 +205,9 @@ def select_artists(
 
 
 def make_artist_labels(artists: int) -> tuple[str, ...]:
-    """Return the class names of the artist task, known before any file is read.
+    """Return the class names of the artist task.
 
-    ``artist 01`` is the artist with the most tracks, and so on.
+    They must be known before any file is read, so ``artist 01`` is the artist with the most tracks.
     """
     return tuple(f"artist {rank:02d}" for rank in range(1, artists + 1))
 
@@ -304,11 +304,11 @@ def read_lastfm(
     tags: Sequence[str],
     min_weight: float = 0.0,
 ) -> np.ndarray:
-    """Read which of the tags Last.fm users gave to the tracks.
+    """Read the Last.fm tags of tracks as a binary matrix.
 
     Args:
-        source: ``lastfm_tags.db``, or a folder with ``lastfm_train`` and ``lastfm_test`` of JSON
-            files (``A/B/C/TRABC….json``), or one of these two.
+        source: ``lastfm_tags.db``, or a folder of JSON files (``A/B/C/TRABC….json``):
+            ``lastfm_train``, ``lastfm_test`` or the folder that contains both.
         tracks: Track ids.
         tags: Tags, spelled as on Last.fm.
         min_weight: Weight, 0 to 100, that a tag must exceed.
