@@ -5,6 +5,7 @@ Starting is fast: neither torch nor a plugin is imported before a command needs 
 
 import errno
 import inspect
+import io
 import logging
 import os
 import sys
@@ -134,6 +135,9 @@ def main(args: Sequence[str] | None = None) -> None:
             signal after a signal that asks to stop.
     """
     argv = list(sys.argv[1:] if args is None else args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Song and file names may have characters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     _show_log()
     with told_in_one_line(argv), signals.handled():
         run(argv)
@@ -157,12 +161,11 @@ def told_in_one_line(argv: list[str]) -> Iterator[None]:
             hint = " Give the same command again to go on." if command and command.resumes else ""
             print(f"mgc: stopped by {stopped.name}.{hint}", file=sys.stderr)
         raise
-    except (MgcError, ArgumentError, OSError) as error:
-        if os.environ.get(TRACEBACK) or (
-            isinstance(error, OSError) and error.errno not in REFUSALS
-        ):
+    except Exception as error:
+        line = None if os.environ.get(TRACEBACK) else _line_for_user(error)
+        if line is None:
             raise
-        print(f"mgc: error: {one_line(error)}", file=sys.stderr)
+        print(f"mgc: error: {line}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -266,6 +269,19 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
     return " ".join(str(error).split())
+
+
+def _line_for_user(error: Exception) -> str | None:
+    """Describe an error that the user can fix; None for an error of the program."""
+    from mgc.libraries import diagnose
+
+    failed_import = diagnose(error)
+    if failed_import:
+        return str(failed_import)
+    fixable = isinstance(error, MgcError | ArgumentError) or (
+        isinstance(error, OSError) and error.errno in REFUSALS
+    )
+    return one_line(error) if fixable else None
 
 
 class _Terminal(logging.Handler):

@@ -1,10 +1,15 @@
 """``mgc doctor``: what is installed, and what is wrong with it."""
 
+import faulthandler
+import multiprocessing
 import os
 import platform
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 
@@ -12,51 +17,100 @@ import mgc
 from mgc import registry
 from mgc.commands.list import print_table
 from mgc.errors import MgcError
+from mgc.libraries import (
+    FailedImport,
+    diagnose,
+    duplicates,
+    find_clone,
+    install_command,
+    installed,
+    required_packages,
+    untested,
+)
+from mgc.stopping import REQUEUE
 
 #: What training stands on, in the order of a first look.
-LIBRARIES = ("torch", "lightning", "torchmetrics", "torchaudio", "soundfile", "librosa", "wandb")
+LIBRARIES = (
+    "torch", "torchvision", "torchaudio", "lightning", "torchmetrics", "timm", "soundfile",
+    "librosa", "wandb",
+)  # fmt: skip
 
-#: Those that come with compiled code, which may not fit the machine: they are imported.
-COMPILED = ("torch", "torchaudio", "soundfile", "lightning")
+#: Those that come with compiled code, or need one that does: they are imported, in this order.
+COMPILED = ("torch", "torchvision", "torchaudio", "soundfile", "timm", "lightning")
 
 #: Formats that music comes in.
 FORMATS = ("WAV", "AU", "FLAC", "OGG", "MP3")
 
 
-def doctor() -> None:
-    """Tell what is installed, which devices there are, and what is wrong.
+@dataclass
+class Findings:
+    """What is wrong.
 
-    Looks at the versions that mgc and every plugin ask for, imports every model and data set, and
-    asks whether W&B is logged in. Ends with a line for each problem. The exit code is 1 if there is
-    any, so that scripts can ask; it is 0 if all is well.
+    Attributes:
+        problems: What does not work, a line each.
+        fixes: Commands that fix problems.
+        notes: What may be worth knowing, a line each.
+        broken: Modules that could not be imported.
+        blamed: Packages whose import failed, which is a problem already.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    fixes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    blamed: set[str] = field(default_factory=set)
+
+    def add(self, problem: str, fix: str = "") -> None:
+        """Add a problem, and a command that fixes it."""
+        self.problems.append(problem)
+        if fix and fix not in self.fixes:
+            self.fixes.append(fix)
+
+    def add_import(self, failed: FailedImport) -> None:
+        """Add a package whose import failed; the first error of each counts."""
+        if failed.library not in self.blamed:
+            self.blamed.add(failed.library)
+            self.add(failed.reason, failed.fix)
+
+
+def doctor() -> None:
+    """Print what is installed, which devices there are, and what is wrong.
+
+    Imports PyTorch and what must fit it, every model and data set. Compares the installed versions
+    with those that mgc, the packages it requires and every plugin ask for, and with those that mgc
+    was tested with. Asks whether W&B is logged in. Ends with a line for each problem and the
+    commands that fix them. The exit code is 1 if there is a problem, so that scripts can ask; it is
+    0 if all is well. A version that was not tested is no problem.
 
     Example: mgc doctor
 
     Raises:
         SystemExit: With code 1 if something is wrong.
     """
-    problems: list[str] = []
+    # Libraries that do not fit one another may crash the process: this prints which one it was.
+    faulthandler.enable(sys.__stderr__ or sys.stderr)
+    found = Findings()
     print(f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
-    broken = list(_import_compiled())
-    problems += broken
+    _import_compiled(found)
     print_table([("LIBRARY", "VERSION", ""), *_libraries()])
     print()
-    if not any(line.startswith(("torch ", "lightning ")) for line in broken):
-        problems += _print_devices()
+    if not {"torch", "lightning"} & found.broken:
+        _print_devices(found)
         _print_wandb()
         print()
-        problems += _print_components()
-    for name, dist in registry.packages().items():
-        problems += [f"{name}: {line}" for line in unmet(dist)]
+        _print_components(found)
+    _check_versions(found)
+    _check_system(found)
     print()
-    for line in problems:
-        print("problem: " + " ".join(line.split()))
-    if problems:
+    for kind, lines in (("problem", found.problems), ("fix", found.fixes), ("note", found.notes)):
+        for line in lines:
+            print(f"{kind}: {' '.join(line.split())}")
+    if found.problems:
         raise SystemExit(1)
     print("All is well.")
 
 
-def unmet(dist: Distribution) -> Iterator[str]:
+def unmet(dist: Distribution) -> Iterator[tuple[str, str]]:
     """Find the requirements of a package that the installed packages do not meet.
 
     Its requirement of mgc is left to :func:`mgc.registry.load_claim`.
@@ -65,7 +119,7 @@ def unmet(dist: Distribution) -> Iterator[str]:
         dist: An installed package.
 
     Yields:
-        What is missing or of another version, in a line.
+        Name of a package, and in a line whether it is missing or of another version.
     """
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -73,7 +127,7 @@ def unmet(dist: Distribution) -> Iterator[str]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
-            yield f"its requirement {text!r} cannot be understood"
+            yield "", f"its requirement {text!r} cannot be understood"
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if requirement.name in registry.NAMES or not applies:
@@ -81,18 +135,60 @@ def unmet(dist: Distribution) -> Iterator[str]:
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
-            yield f"needs {requirement}, which is not installed"
+            yield requirement.name, f"needs {requirement}, which is not installed"
             continue
         if not requirement.specifier.contains(found, prereleases=True):
-            yield f"needs {requirement}, but {requirement.name} {found} is installed"
+            yield (
+                requirement.name,
+                f"needs {requirement}, but {requirement.name} {found} is installed",
+            )
 
 
-def _import_compiled() -> Iterator[str]:
+def _import_compiled(found: Findings) -> None:
     for name in COMPILED:
         try:
             import_module(name)
         except Exception as error:
-            yield f"{name} cannot be imported: {type(error).__name__}: {error}"
+            found.broken.add(name)
+            failed = diagnose(error)
+            if failed:
+                found.add_import(failed)
+            else:
+                found.add(f"{name} cannot be imported: {type(error).__name__}: {error}")
+            if name == "torch":
+                found.broken |= set(COMPILED)
+                return  # the others need it
+
+
+def _check_versions(found: Findings) -> None:
+    """Compare installed versions with what packages require and what was tested."""
+    plugins = {dist.name for dist in registry.packages().values()}
+    required = required_packages(mgc.DISTRIBUTION, *plugins)
+    for dist in filter(None, required.values()):
+        for name, line in unmet(dist):
+            if installed(name) or name not in found.blamed:
+                fix = install_command(name) if name in required_packages() else ""
+                found.add(f"{dist.name} {dist.version}: {line}", fix)
+            if not installed(name):
+                found.blamed.add(name)  # one line, however many packages require it
+    for name, records in duplicates(required):
+        versions = " and ".join(record.name.removesuffix(".dist-info") for record in records)
+        remove = f"rm -r {shlex.join(map(str, records))} && "
+        found.add(
+            f"{name} is recorded more than once in {records[0].parent}: {versions}",
+            install_command(name) if find_clone() else remove + install_command(name),
+        )
+    differing = [f"{name} {has} ({tested})" for name, has, tested in untested()]
+    if differing:
+        found.notes.append(f"not the tested versions: {', '.join(differing)}")
+
+
+def _check_system(found: Findings) -> None:
+    """Name what this system lacks."""
+    if not REQUEUE:
+        found.notes.append("no SIGUSR1 on this system: SLURM cannot announce the end of a job")
+    if "fork" not in multiprocessing.get_all_start_methods():
+        found.notes.append("no fork on this system: use --trainer.strategy ddp, not ddp_fork")
 
 
 def _libraries() -> Iterator[tuple[str, str, str]]:
@@ -112,7 +208,7 @@ def _libraries() -> Iterator[tuple[str, str, str]]:
         yield name, found, note
 
 
-def _print_devices() -> list[str]:
+def _print_devices(found: Findings) -> None:
     import torch
 
     print(f"device: cpu, {os.cpu_count()} cores, torch uses {torch.get_num_threads()}")
@@ -124,7 +220,23 @@ def _print_devices() -> list[str]:
             print(f"device: cuda:{number}, {about.name}, {about.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
         print("device: mps")
-    return [str(warning.message) for warning in told]
+    for warning in told:
+        found.add(_driver_problem(str(warning.message)) or str(warning.message))
+
+
+def _driver_problem(warning: str) -> str:
+    """Shorten PyTorch's warning of an old driver; empty if it is another warning."""
+    import torch
+
+    old = re.search(r"driver on your system is too old \(found version (\d+)\)", warning)
+    if not old:
+        return ""
+    supports = f"{int(old[1]) // 1000}.{int(old[1]) % 1000 // 10}"
+    return (
+        f"torch {torch.__version__} is built for CUDA {torch.version.cuda}, but the NVIDIA driver "
+        f"supports CUDA {supports}, so the GPUs are not used. Update the driver, or install a "
+        f"build of PyTorch, torchvision and torchaudio for CUDA {supports} or older."
+    )
 
 
 def _print_wandb() -> None:
@@ -139,16 +251,19 @@ def _print_wandb() -> None:
         print("W&B: not logged in, runs stay on this machine (wandb login changes that)")
 
 
-def _print_components() -> list[str]:
-    """Import everything that is registered; returns what could not be had."""
-    problems = []
+def _print_components(found: Findings) -> None:
+    """Import everything that is registered."""
     works: dict[str, list[str]] = {name: [] for name in registry.packages()}
     for kind in registry.GROUPS:
         for name, claims in registry.find(kind).items():
             try:
                 registry.load(kind, name)
             except MgcError as error:
-                problems.append(str(error))
+                failed = diagnose(error)
+                if failed:
+                    found.add_import(failed)
+                else:
+                    found.add(str(error))
                 continue
             works.setdefault(registry.owner(claims[0]), []).append(name)
     print_table(
@@ -157,4 +272,3 @@ def _print_components() -> list[str]:
             *((name, ", ".join(names) or "nothing") for name, names in works.items()),
         ]
     )
-    return problems

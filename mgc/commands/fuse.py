@@ -41,6 +41,6 @@ def fuse(
     text = compare_runs(loaded, fused)
     fused.save(out)
     with all_or_nothing(out) as folder:
-        (folder / "fusion.md").write_text(text)
+        (folder / "fusion.md").write_text(text, encoding="utf-8")
     print(text)
     print(f"Written to {out}")

@@ -214,7 +214,7 @@ def merge(store: str | os.PathLike[str]) -> None:
         shutil.rmtree(store / PARTS, ignore_errors=True)
         return
     try:
-        plan = json.loads((store / PARTS / "plan.json").read_text())
+        plan = json.loads((store / PARTS / "plan.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MgcError(f"{store}: nothing to merge. Pack the track files first.") from None
     parts = [_part(store, part) for part in range(_part_count(plan))]
@@ -286,14 +286,14 @@ def _check_plan(store: Path, plan: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
-            if json.loads(path.read_text()) != plan:
+            if json.loads(path.read_text(encoding="utf-8")) != plan:
                 raise MgcError(
                     f"{store} holds parts of other track files, or of another version. "
                     f"Remove {path.parent}, or pack into another folder."
                 )
             return
         with replacing(path) as partial:
-            partial.write_text(json.dumps(plan))
+            partial.write_text(json.dumps(plan), encoding="utf-8")
     except OSError as error:
         raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
 
@@ -314,7 +314,7 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
         try:
             track = read_track(path)
         except MgcError as error:
-            name, reason = str(path.relative_to(root)), str(error).removeprefix(f"{path}: ")
+            name, reason = path.relative_to(root).as_posix(), str(error).removeprefix(f"{path}: ")
             rows.append({"track": path.stem, "file": name, "reason": reason, "beats": 0})
             continue
         timing = (track.segments_start, track.beats_start)

@@ -204,7 +204,7 @@ def _transfer(
         headers["Range"] = f"bytes={start}-"
         if validator.is_file():
             # If the file has changed at its source, all of the new one comes.
-            headers["If-Range"] = validator.read_text()
+            headers["If-Range"] = validator.read_text(encoding="utf-8")
     with session.get(source.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             partial.unlink(missing_ok=True)
@@ -231,7 +231,7 @@ def _transfer(
         known = etag if not etag.startswith("W/") else ""
         known = known or response.headers.get("Last-Modified", "")
         if known:
-            validator.write_text(known)
+            validator.write_text(known, encoding="utf-8")
         progress.reset()
         progress.update(start if resumed else 0)
         with partial.open("ab" if resumed else "wb") as file:

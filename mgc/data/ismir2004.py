@@ -130,7 +130,9 @@ class ISMIR2004(AudioDataModule):
         if unknown:
             raise MgcError(f"{path}: {sorted(map(str, unknown))[0]!r} is no genre of ISMIR 2004.")
         folder = self.root / "audio" / name
-        files = {_key(str(file.relative_to(folder))): file for file in audio.find_files(folder)}
+        files = {
+            _key(file.relative_to(folder).as_posix()): file for file in audio.find_files(folder)
+        }
         # The development list numbers its artists: the same number is no artist of another list.
         anonymous = "development/" if name == "development" else ""
         return pd.DataFrame(

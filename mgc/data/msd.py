@@ -247,7 +247,7 @@ class MSDBeats(MusicDataModule):
     def _broken(self) -> list[dict[str, str]]:
         """Track, file and reason of the track files that could not be read when packed."""
         BeatStore(self.store)
-        with open(self.store / BROKEN, newline="") as file:
+        with open(self.store / BROKEN, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def _group(self, catalogue: pd.DataFrame) -> pd.DataFrame:

@@ -71,7 +71,7 @@ class Experiment:
             if name in reserved:
                 raise MgcError(f"--{name}: mgc crossval sets it itself. Leave it out.")
         try:
-            text = Path(config).read_text()
+            text = Path(config).read_text(encoding="utf-8")
         except OSError as error:
             raise MgcError(f"{config}: {error.strerror}.") from error
         settings: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
@@ -148,13 +148,15 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
         )
 
 
-def start(fold: Fold, environment: dict[str, str], lock: int) -> "subprocess.Popen[bytes]":
+def start(
+    fold: Fold, environment: dict[str, str], lock: tuple[int, ...]
+) -> "subprocess.Popen[bytes]":
     """Start the process of a fold.
 
     Args:
         fold: The fold.
         environment: Environment variables of the process.
-        lock: File descriptor that the process holds on to while it lives.
+        lock: File descriptors that the process keeps open while it lives.
 
     Returns:
         The process.

@@ -102,7 +102,7 @@ class RecordRun(Callback):
 
     def _write(self, trainer: Trainer) -> None:
         with replacing(run_folder(trainer) / RECORD) as partial:
-            partial.write_text(json.dumps(self.record, indent=1))
+            partial.write_text(json.dumps(self.record, indent=1), encoding="utf-8")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         ``wandb``: where in W&B the run is. Empty if there is none.
     """
     path = folder / RECORD
-    record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return record
 
 
