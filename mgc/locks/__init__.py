@@ -4,12 +4,11 @@ Importing this module needs the standard library only, so that ``mgc locks`` wor
 packages of a lock are installed.
 """
 
-import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-import mgc
+from mgc.installation import pip_install
 
 #: Each lock file with the commands that it is enough for.
 LOCKS = {
@@ -64,15 +63,9 @@ def is_installed(name: str) -> bool:
     return True
 
 
-def missing_requirements() -> list[str]:
-    """List mgc's own requirements that are not installed. Extras do not count.
-
-    Returns:
-        Names of distributions. Not empty after ``pip install --no-deps``.
-    """
-    required = [r for r in distribution(mgc.DISTRIBUTION).requires or [] if "extra ==" not in r]
-    names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required]
-    return [name for name in names if not is_installed(name)]
+def is_serving() -> bool:
+    """Check whether only the packages for ONNX models are installed."""
+    return not is_installed("torch") and not is_installed("lightning")
 
 
 def install_hint() -> str:
@@ -82,6 +75,6 @@ def install_hint() -> str:
         A sentence for error messages.
     """
     return (
-        f"For all commands: pip install {mgc.DISTRIBUTION}. For mgc classify with an ONNX model: "
+        f"For all commands: {pip_install()}. For mgc classify with an ONNX model: "
         'pip install --no-deps -r "$(mgc locks serve)".'
     )

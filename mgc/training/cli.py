@@ -272,7 +272,7 @@ class SaveConfig(SaveConfigCallback):
         text = self.parser.dump(self.config, skip_unset=False)
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             with replacing(run_folder(trainer) / CONFIG) as partial:
-                partial.write_text(text)
+                partial.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 settings = yaml.safe_load(text) | {"model_summary": str(summarize(pl_module, 2))}
@@ -325,7 +325,7 @@ def _prepare_wandb(trainer: Namespace) -> None:
 def _check_yaml(path: str) -> None:
     """Name the file that is no YAML, which the parser does not."""
     try:
-        yaml.safe_load(Path(path).read_text())
+        yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise MgcError(f"{path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
