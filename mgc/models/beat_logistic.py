@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
-from mgc.features.beat_batches import within
-from mgc.models.base import readable
+from mgc.features.beat_batches import length_mask
+from mgc.models.base import drop_unreadable
 from mgc.models.beat_windows import WINDOW_BEATS, WindowClassifier, average_posteriors
 
 
@@ -82,11 +82,11 @@ class WindowedLogisticRegression(nn.Module):
             track, of shape (batch, windows).
         """
         x = (torch.cat([chroma, timbre], 2) - self.mean) / self.scale
-        x = torch.where(within(length, x.shape[1])[:, :, None], x, 0.0)
+        x = torch.where(length_mask(length, x.shape[1])[:, :, None], x, 0.0)
         x = F.pad(x, (0, 0, 0, max(0, self.window_beats - x.shape[1])))
         scores = self.conv(x.transpose(1, 2))
         windows = (length - self.window_beats + 1).clamp(min=1)
-        return scores.float().log_softmax(1), within(windows, scores.shape[2])
+        return scores.float().log_softmax(1), length_mask(windows, scores.shape[2])
 
 
 def sum_moments(batches: Iterable[Batch]) -> Tensor:
@@ -101,7 +101,7 @@ def sum_moments(batches: Iterable[Batch]) -> Tensor:
     moments = torch.zeros(3, 2 * DIMENSIONS, dtype=torch.float64)
     for batch in batches:
         x = torch.cat([batch["chroma"], batch["timbre"]], 2)
-        beats = x[within(batch["length"], x.shape[1])].double()
+        beats = x[length_mask(batch["length"], x.shape[1])].double()
         moments += torch.stack([torch.ones_like(beats), beats, beats.square()]).sum(1)
     return moments
 
@@ -135,7 +135,7 @@ class BeatLogistic(WindowClassifier):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the mean cross-entropy of all windows of a batch that could be read."""
-        batch = readable(batch)
+        batch = drop_unreadable(batch)
         target = batch["target"]
         if not len(target):
             # Nothing to learn, but other devices wait for gradients.

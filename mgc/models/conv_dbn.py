@@ -12,7 +12,7 @@ from mgc.core.lightning_internals import epochs_begun
 from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
-from mgc.features.beat_batches import repeat_short, within
+from mgc.features.beat_batches import length_mask, repeat_short
 from mgc.models.base import MusicModel
 from mgc.models.conv_rbm import ConvRBM
 
@@ -248,7 +248,7 @@ class ConvDBN(MusicModel):
         """
         steps, count = self._steps(chroma, timbre, length)[-1]
         posteriors = self.head(steps.transpose(1, 2)).float().log_softmax(2)
-        inside = within(count, steps.shape[2])[:, :, None]
+        inside = length_mask(count, steps.shape[2])[:, :, None]
         return posteriors.masked_fill(~inside, -torch.inf).logsumexp(1) - count[:, None].log()
 
     def logits(self, batch: Batch) -> Tensor:
@@ -271,7 +271,7 @@ class ConvDBN(MusicModel):
         outputs = self._steps(chroma, timbre, length)
         means = {}
         for name, (steps, count) in zip(LAYERS, outputs, strict=True):
-            inside = within(count, steps.shape[2])[:, None]
+            inside = length_mask(count, steps.shape[2])[:, None]
             means[name] = (steps * inside).sum(2) / count[:, None]
         return means
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgc.features.beat_batches import within
+from mgc.features.beat_batches import length_mask
 
 #: What visible units are: on or off, with values in [0, 1] as their probabilities; or real numbers.
 Visible = Literal["binary", "gaussian"]
@@ -168,12 +168,12 @@ class ConvRBM(nn.Module):
         visible, length = self._windowed(visible, length)
         x = self.inputs(visible).float()
         count = self.positions(length)
-        inside = within(count, x.shape[2])
+        inside = length_mask(count, x.shape[2])
         with torch.no_grad():
             hidden = x.sigmoid() * inside[:, None]
             states = (torch.rand_like(hidden) < hidden).to(hidden) if sample else hidden
             fantasy = self.reconstruct(states)
-            beats = within(length, visible.shape[2])[:, None]
+            beats = length_mask(length, visible.shape[2])[:, None]
             squares = (fantasy.float() - visible).square() * beats
             error = squares.sum() / (beats.sum() * visible.shape[1]).clamp(min=1)
             total = count.sum()
@@ -193,13 +193,13 @@ class ConvRBM(nn.Module):
         return F.pad(visible, (0, missing)), length * (length >= self.width)
 
     def _free_energy(self, visible: Tensor, x: Tensor, length: Tensor) -> Tensor:
-        hidden = -F.logsigmoid(-x).sum(1) * within(self.positions(length), x.shape[2])
+        hidden = -F.logsigmoid(-x).sum(1) * length_mask(self.positions(length), x.shape[2])
         bias = self.visible_bias[:, None]
         if self.kind == "binary":
             energy = -(bias * visible.float()).sum(1)
         else:
             energy = 0.5 * (visible.float() - bias).square().sum(1)
-        energy = energy * within(length, visible.shape[2])
+        energy = energy * length_mask(length, visible.shape[2])
         return energy.sum(1) - hidden.sum(1)
 
 

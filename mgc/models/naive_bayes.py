@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
-from mgc.features.beat_batches import repeat_short, within
-from mgc.models.base import readable
+from mgc.features.beat_batches import length_mask, repeat_short
+from mgc.models.base import drop_unreadable
 from mgc.models.beat_windows import WINDOW_BEATS, WindowClassifier
 
 #: Share of the largest variance that is added to all, so that none is zero.
@@ -103,7 +103,7 @@ class WindowedNaiveBayes(nn.Module):
         # Without any windows yet, no class is preferred.
         prior = torch.where(self.count.sum() > 0, prior, 0.0)
         log_posteriors = (scores + prior[:, None]).log_softmax(1).float()
-        return log_posteriors, within(length - self.window_beats + 1, scores.shape[2])
+        return log_posteriors, length_mask(length - self.window_beats + 1, scores.shape[2])
 
     def _tracks(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         return repeat_short(torch.cat([chroma, timbre], 2), length, self.window_beats)
@@ -146,7 +146,7 @@ class NaiveBayes(WindowClassifier):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Gather the statistics of a batch."""
-        batch = readable(batch)
+        batch = drop_unreadable(batch)
         names = ("chroma", "timbre", "length", "target")
         with torch.no_grad():
             found = self.net.sums(*(batch[name] for name in names))

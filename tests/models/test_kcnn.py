@@ -229,19 +229,19 @@ def test_two_devices_share_the_codebook_of_one(tones, tmp_path):
     ("settings", "match"),
     [
         ({"features": "mel"}, "choose MEL, SFM, SCF or ALL"),
-        ({"window": 4}, "window=4: an odd number"),
-        ({"k": 0}, "k=0: at least 1"),
+        ({"window": 4}, "window=4: must be an odd number"),
+        ({"k": 0}, "k=0: must be at least 1"),
         ({"vectors_per_word": 0}, "vectors_per_word=0"),
         ({"weight_decay": -1e-4}, "weight_decay=-0.0001: must be at least 0"),
         ({"table_lr": -2.0}, r"table_lr=-2\.0: must be at least 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         classifier(**settings)
 
 
-def test_a_rate_of_the_tables_does_not_go_with_an_optimizer_section(tones, tmp_path, monkeypatch):
+def test_table_lr_with_an_optimizer_section_raises(tones, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = f"fit --config {CONFIGS / 'kcnn_gtzan.yaml'} --data.root {tones}"
     words += " --model.table_lr 2 --optimizer AdamW --data.split stratified --data.num_workers 0"
@@ -250,12 +250,12 @@ def test_a_rate_of_the_tables_does_not_go_with_an_optimizer_section(tones, tmp_p
         cli.main(words.split())
 
 
-def test_too_few_tracks_for_the_codebook(tones, tmp_path):
+def test_too_few_tracks_for_the_codebook_raise(tones, tmp_path):
     with pytest.raises(MgcError, match=r"vectors to make 5000 audio words"):
         trainer(tmp_path).fit(classifier(codebook_size=5000), data(tones))
 
 
-def test_a_trainer_without_a_data_module(tones, tmp_path):
+def test_a_trainer_without_a_data_module_raises(tones, tmp_path):
     module = data(tones)
     module.setup("fit")
     with pytest.raises(MgcError, match="give the trainer a data module"):
