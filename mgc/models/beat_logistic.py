@@ -18,29 +18,24 @@ from mgc.models.beat_windows import WINDOW_BEATS, WindowClassifier, average_post
 class WindowedLogisticRegression(nn.Module):
     """Logistic regression on every window of beats, as a convolution over time.
 
-    A window is the 24 features of all its beats, standardised. A track that is shorter than a
-    window is one window: the beats that it lacks have the training data's mean features, which are
-    zero after standardising, so they add nothing to any score.
+    The input is the 24 standardized features of all beats of a window. A track shorter than a
+    window is padded with the mean features of the training data, which are zero after
+    standardization and do not change any score.
 
     Attributes:
-        mean: What is taken off each feature, of shape (24,); 0 until the statistics are set.
-        scale: What each feature is divided by, of shape (24,); 1 until the statistics are set.
+        mean: Mean of each feature, of shape (24,); 0 until the statistics are set.
+        scale: Standard deviation of each feature, of shape (24,); 1 until the statistics are set.
     """
 
     mean: Tensor
     scale: Tensor
 
     def __init__(self, num_classes: int, window_beats: int = WINDOW_BEATS) -> None:
-        """Initialize a new regression.
-
-        Args:
-            num_classes: Number of classes.
-            window_beats: Length of a window in beats.
-        """
+        """Initialize a new regression."""
         super().__init__()
         self.window_beats = window_beats
         self.conv = nn.Conv1d(2 * DIMENSIONS, num_classes, window_beats)
-        # The loss is convex: no start is better than the one that prefers no class.
+        # The loss is convex, so start without a preference for any class.
         nn.init.zeros_(self.conv.weight)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type] # the convolution has a bias
         self.register_buffer("mean", torch.zeros(2 * DIMENSIONS))
@@ -48,11 +43,11 @@ class WindowedLogisticRegression(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        """Whether the statistics have been set, or loaded."""
+        """Whether the statistics are set or loaded."""
         return bool((self.scale != 1).any())
 
     def set_statistics(self, moments: Tensor) -> None:
-        """Set the mean and standard deviation that each feature is standardised with.
+        """Set the mean and standard deviation for standardization.
 
         Args:
             moments: Sums over beats (see :func:`sum_moments`).
@@ -66,19 +61,19 @@ class WindowedLogisticRegression(nn.Module):
         mean = total / count
         deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
         self.mean.copy_(mean)
-        # A feature that never changes is left alone.
+        # Constant features are not scaled.
         self.scale.copy_(torch.where(deviation > 1e-3 * mean.abs(), deviation, 1.0))
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every window.
+        """Compute log posteriors of every window.
 
         Args:
             chroma: Chroma of shape (batch, beats, 12).
             timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats do not count.
+            length: Length of each track in beats, of shape (batch,); later beats are ignored.
 
         Returns:
-            Log posteriors of shape (batch, classes, windows), and which windows lie within their
+            Log posteriors of shape (batch, classes, windows), and a mask of the windows inside each
             track, of shape (batch, windows).
         """
         x = (torch.cat([chroma, timbre], 2) - self.mean) / self.scale
@@ -90,10 +85,7 @@ class WindowedLogisticRegression(nn.Module):
 
 
 def sum_moments(batches: Iterable[Batch]) -> Tensor:
-    """Sum what mean and standard deviation of each feature follow from.
-
-    Args:
-        batches: Batches of beat-aligned features.
+    """Sum the moments of each feature over beats.
 
     Returns:
         Number of beats, sum and sum of squares of each feature, float64 of shape (3, 24).
@@ -111,11 +103,11 @@ class BeatLogistic(WindowClassifier):
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
     convolutional network", ISMIR 2011, section 5.2: the windowed logistic regression of table 1.
-    Features are standardised with the statistics of the training split, measured once before the
+    Features are standardized with the statistics of the training split, computed once before the
     first step. The paper trains a classifier "that operate[s] on windows of features", so every
-    window of a batch is an example of its track's class, and the training loss is the mean
-    cross-entropy of the windows. A track's posteriors are the mean of its windows', which is what
-    ``logits`` are the logarithm of, and what validation and test are measured on.
+    window is an example of its track's class, and the training loss is the mean cross-entropy over
+    windows. A track's posteriors are the mean over its windows. ``logits`` are their logarithm;
+    validation and test use them.
     """
 
     net: WindowedLogisticRegression
@@ -134,11 +126,11 @@ class BeatLogistic(WindowClassifier):
         self.net = WindowedLogisticRegression(self.num_classes, window_beats)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the mean cross-entropy of all windows of a batch that could be read."""
+        """Compute the mean cross-entropy over all windows of the readable tracks."""
         batch = drop_unreadable(batch)
         target = batch["target"]
         if not len(target):
-            # Nothing to learn, but other devices wait for gradients.
+            # Other devices wait for gradients, so return a loss of 0.
             return torch.stack([0 * p.sum() for p in self.net.parameters()]).sum()
         log_posteriors, inside = self.net(batch["chroma"], batch["timbre"], batch["length"])
         index = target[:, None, None].expand(-1, 1, log_posteriors.shape[2])
@@ -149,10 +141,10 @@ class BeatLogistic(WindowClassifier):
         return loss
 
     def on_train_start(self) -> None:
-        """Measure the statistics of the features, unless a checkpoint brought them."""
+        """Compute the statistics of the features, unless a checkpoint contained them."""
         if self.net.fitted:
             return
         batches: Iterable[Batch] = self.trainer.train_dataloader  # type: ignore[assignment]
         moments = sum_moments(batches).to(self.device, torch.float32)
-        # Each device has read its share of the data: the sums of all are those of the whole.
+        # Each device has read its share of the data; sum over devices.
         self.net.set_statistics(self.trainer.strategy.reduce(moments, reduce_op="sum"))

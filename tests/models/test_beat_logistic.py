@@ -137,7 +137,7 @@ def test_learns_keys(msd, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"task": "multilabel"}, "tells classes apart"), ({"window_beats": 0}, "window_beats=0")],
+    [({"task": "multilabel"}, "supports only multiclass"), ({"window_beats": 0}, "window_beats=0")],
 )
 def test_what_it_cannot_do_is_refused(settings, match):
     with pytest.raises(MgcError, match=match):

@@ -188,23 +188,25 @@ def test_tracks_that_cannot_be_read_do_not_count():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"task": "multilabel"}, "tells classes apart"),
+        ({"task": "multilabel"}, "supports only multiclass"),
         ({"start": "random"}, "start='random': choose one of pretrained, matched"),
-        ({"start": "matched"}, "give the weights"),
+        ({"start": "matched"}, "needs weights"),
         ({"pooling": 0}, "pooling=0"),
     ],
 )
-def test_what_it_cannot_do_is_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         ConvDBN(num_classes=5, **settings)
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path, pretrained):
-    with pytest.raises(MgcError, match=r"chroma.weight is of size \(6, 12, 3\).*Set maps"):
+def test_weights_that_do_not_fit_raise(tmp_path, pretrained):
+    with pytest.raises(MgcError, match=r"chroma.weight has shape \(6, 12, 3\).*Set maps"):
         make_model(weights=pretrained[0], maps=7).load_initial_weights()
     other = tmp_path / "other.ckpt"
     torch.save({"state_dict": {"net.conv.weight": torch.zeros(2)}}, other)
-    with pytest.raises(MgcError, match=r"other.ckpt: holds no convolutional deep belief network"):
+    with pytest.raises(
+        MgcError, match=r"other.ckpt: contains no convolutional deep belief network"
+    ):
         make_model(weights=str(other)).load_initial_weights()
     with pytest.raises(MgcError, match="no such checkpoint"):
         make_model(weights="nowhere.ckpt").load_initial_weights()

@@ -70,8 +70,8 @@ def test_layers_learn_one_after_the_other(msd, tmp_path, caplog):
     moved = Moved()
     trainer = fit(tmp_path, make_model(first_epochs=2), data(msd), callbacks=[moved], max_epochs=4)
     assert moved.layers == [{"chroma", "timbre"}] * 2 + [{"joint"}] * 2
-    assert "Epoch 1: learning chroma and timbre." in caplog.text
-    assert "Epoch 2: learning joint." in caplog.text
+    assert "Epoch 1: training chroma and timbre." in caplog.text
+    assert "Epoch 2: training joint." in caplog.text
     logged = trainer.callback_metrics
     for layer in LAYERS:
         for name in ("train/{}_error", "val/{}_error", "train/{}_activation", "val/{}_activation"):
@@ -138,17 +138,19 @@ def test_a_classifier_starts_from_what_was_learnt(msd, tmp_path):
 
 
 @pytest.mark.parametrize(("epochs", "learnt"), [(1, False), (2, True)])
-def test_a_joint_layer_that_has_not_learnt_is_told(msd, tmp_path, caplog, epochs, learnt):
+def test_an_untrained_joint_layer_logs_a_warning(msd, tmp_path, caplog, epochs, learnt):
     keep = KeepLast(tmp_path / "last.ckpt")
     fit(tmp_path, make_model(first_epochs=1), data(msd), callbacks=[keep], max_epochs=epochs)
     caplog.clear()
     ConvDBN(str(keep.path), num_classes=12, **SMALL).load_initial_weights()
-    assert ("the joint layer has learnt nothing yet" in caplog.text) is not learnt
+    assert ("the joint layer is not trained yet" in caplog.text) is not learnt
 
 
-def test_layers_that_hardly_learn_are_told(msd, tmp_path, caplog):
+def test_hardly_trained_layers_log_a_warning(msd, tmp_path, caplog):
     fit(tmp_path, make_model(lr_binary=0.5, lr_gaussian=0.0), data(msd), max_epochs=2)
-    hardly = {r.args[0]: r.args[-1] for r in caplog.records if "has hardly learnt" in r.message}
+    hardly = {
+        r.args[0]: r.args[-1] for r in caplog.records if "has hardly been trained" in r.message
+    }
     assert hardly["timbre"] == "lr_gaussian"
     assert "chroma" not in hardly
 
@@ -221,7 +223,7 @@ def test_files_that_lack_something_are_left_out_and_listed(tmp_path):
     assert len(module.tracks) == 58
 
 
-def test_tracks_that_are_too_short_are_an_error(msd, tmp_path):
+def test_too_short_tracks_raise(msd, tmp_path):
     with pytest.raises(MgcError, match="has the 100 beats of a window of chroma and timbre"):
         fit(tmp_path, make_model(width=100), data(msd))
     # Four pools of 20 windows of 3 beats.
@@ -229,20 +231,20 @@ def test_tracks_that_are_too_short_are_an_error(msd, tmp_path):
         fit(tmp_path, make_model(pooling=20, joint_width=4), data(msd))
 
 
-def test_a_joint_layer_without_epochs_is_warned_of(msd, tmp_path, caplog):
+def test_a_joint_layer_without_epochs_logs_a_warning(msd, tmp_path, caplog):
     fit(tmp_path, make_model(first_epochs=1), data(msd), max_epochs=1)
-    assert "The joint layer will not learn" in caplog.text
+    assert "The joint layer will not be trained" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"sparsity": 0}, "sparsity=0: a mean activation"),
+        ({"sparsity": 0}, "sparsity=0: must be between 0 and 1"),
         ({"sparsity_cost": 2}, "sparsity_cost=2"),
         ({"first_epochs": 0}, "first_epochs=0"),
         ({"maps": 0}, "maps=0"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         make_model(**settings)

@@ -118,7 +118,7 @@ def test_features_that_never_change_and_tracks_that_cannot_be_read():
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"task": "regression"}, "tells classes apart"), ({"window_beats": 0}, "window_beats=0")],
+    [({"task": "regression"}, "supports only multiclass"), ({"window_beats": 0}, "window_beats=0")],
 )
 def test_what_it_cannot_do_is_refused(settings, match):
     with pytest.raises(MgcError, match=match):

@@ -114,7 +114,7 @@ def test_mixed_precision_changes_logits_little():
         ({"cutoff_hz": 15000.0}, "nothing at or above 4000 Hz"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         classifier(**settings)
 
