@@ -82,7 +82,7 @@ def test_words_name_the_nearest_centre():
 
 
 def test_unfitted_words_say_what_to_do():
-    with pytest.raises(MgcError, match=r"not fitted: train it \(mgc fit\), or load a checkpoint"):
+    with pytest.raises(MgcError, match=r"not fitted. Train it \(mgc fit\) or load a checkpoint"):
         AudioWords(SegmentVectors(), 8)(audio())
 
 
@@ -193,19 +193,19 @@ def test_devices_get_the_sample_of_one(shares):
 @pytest.mark.parametrize(
     ("shares", "match"),
     [
-        (([batch(0)], [batch(-1)]), "10 vectors to make 11 audio words of"),
-        (([batch(-1)], [batch(-1)]), "no segment to fit audio words on"),
-        (([],), "no segment to fit audio words on"),
+        (([batch(0)], [batch(-1)]), "10 vectors are too few for 11 audio words"),
+        (([batch(-1)], [batch(-1)]), "No training track could be read"),
+        (([],), "No training track could be read"),
     ],
 )
-def test_all_devices_tell_of_too_few_segments(shares, match):
+def test_too_few_segments_raise_on_all_devices(shares, match):
     errors = sample_on_devices(*shares, words=11)
     assert len(set(errors)) == 1
     assert match in errors[0]
 
 
-def test_sampling_stops_when_told_to(monkeypatch):
-    """Signals wait for a fit's batches, of which there are none yet."""
+def test_sampling_stops_on_a_signal(monkeypatch):
+    """Lightning handles signals only between training batches."""
     read = []
 
     def tracks():
@@ -222,11 +222,11 @@ def test_sampling_stops_when_told_to(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: SegmentVectors(segment_frames=0), "segment_frames=0: at least 1"),
-        (lambda: SegmentVectors(components=0), "components=0: at least 1"),
-        (lambda: AudioWords(SegmentVectors(), 1), "codebook_size=1: at least 2"),
+        (lambda: SegmentVectors(segment_frames=0), "segment_frames=0: must be at least 1"),
+        (lambda: SegmentVectors(components=0), "components=0: must be at least 1"),
+        (lambda: AudioWords(SegmentVectors(), 1), "codebook_size=1: must be at least 2"),
     ],
 )
-def test_settings_out_of_range(make, match):
+def test_invalid_settings_raise(make, match):
     with pytest.raises(MgcError, match=match):
         make()

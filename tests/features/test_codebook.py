@@ -98,5 +98,7 @@ def test_as_many_centres_as_vectors():
 
 
 def test_too_few_vectors():
-    with pytest.raises(MgcError, match=r"10 vectors to make 12 audio words.*smaller codebook_size"):
+    with pytest.raises(
+        MgcError, match=r"10 vectors are too few for 12 audio words.*smaller codebook_size"
+    ):
         fit_codebook(torch.randn(10, 2), 12)

@@ -87,10 +87,10 @@ def test_padding_changes_no_frame_before_it():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"features": ["mel"]}, "choose of MEL, SFM, SCF"),
-        ({"sample_rate": 600}, "holds no band"),
+        ({"features": ["mel"]}, "choose from MEL, SFM, SCF"),
+        ({"sample_rate": 600}, "too low for SFM"),
     ],
 )
-def test_settings_that_make_no_sense(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         FrameBands(**settings)

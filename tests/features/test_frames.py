@@ -48,7 +48,7 @@ def test_clip_shorter_than_a_frame_is_refused():
         STFTMap()(torch.zeros(1, 1023))
 
 
-def test_waveform_without_batch_is_refused():
+def test_waveform_without_batch_raises():
     with pytest.raises(MgcError, match=r"\(batch, samples\)"):
         STFTMap()(torch.zeros(2048))
 
@@ -56,6 +56,6 @@ def test_waveform_without_batch_is_refused():
 @pytest.mark.parametrize(
     "settings", [{"sample_rate": 0}, {"overlap": 1.0}, {"overlap": -0.1}, {"frame_seconds": 1e-5}]
 )
-def test_settings_out_of_range_are_refused(settings):
+def test_invalid_settings_raise(settings):
     with pytest.raises(MgcError, match=next(iter(settings))):
         STFTMap(**settings)

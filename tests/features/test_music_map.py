@@ -86,7 +86,7 @@ def test_brightness_is_the_share_of_energy_above_the_cutoff():
 
 @pytest.mark.parametrize("cutoff_hz", [15000.0, 11025.0, -1.0])
 def test_cutoff_of_the_paper_is_refused_with_the_reason(cutoff_hz):
-    with pytest.raises(MgcError, match="nothing at or above 11025 Hz"):
+    with pytest.raises(MgcError, match="must be from 0 to below 11025 Hz"):
         MusicMap(cutoff_hz=cutoff_hz)
     if cutoff_hz > 0:
         MusicMap(sample_rate=44100, cutoff_hz=cutoff_hz)

@@ -133,6 +133,6 @@ def test_chunks_do_not_change_the_result(monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [{"contrast": 0}, {"reduction": "max"}])
-def test_settings_out_of_range_are_refused(settings):
+def test_invalid_settings_raise(settings):
     with pytest.raises(MgcError, match=next(iter(settings))):
         Roughness(22050, 1024, **settings)

@@ -104,7 +104,7 @@ def test_infinities_are_values_and_nan_stays_in_its_windows() -> None:
 
 
 @pytest.mark.parametrize("length", [0, -1, 30])
-def test_even_lengths_are_refused(length: int) -> None:
+def test_even_lengths_raise(length: int) -> None:
     with pytest.raises(MgcError, match="odd length"):
         median_filter(torch.zeros(9), length, 0)
     with pytest.raises(MgcError, match=f"percussive_length={length}: "):
@@ -211,7 +211,7 @@ def test_half_precision(magnitude: np.ndarray, dtype: torch.dtype) -> None:
         torch.testing.assert_close(half.float(), full, rtol=3 * torch.finfo(dtype).eps, atol=1e-4)
 
 
-def test_gradients_see_the_masks_as_constants(magnitude: np.ndarray) -> None:
+def test_masks_are_constants_for_gradients(magnitude: np.ndarray) -> None:
     x = torch.from_numpy(magnitude).requires_grad_()
     module = HarmonicPercussive()
     harmonic, percussive = module(x)
@@ -230,13 +230,13 @@ def test_gradients_see_the_masks_as_constants(magnitude: np.ndarray) -> None:
         ({"harmonic_length": 30}, "harmonic_length=30: .* odd"),
     ],
 )
-def test_settings_out_of_range(settings: dict, message: str) -> None:
+def test_invalid_settings_raise(settings: dict, message: str) -> None:
     with pytest.raises(MgcError, match=message):
         HarmonicPercussive(**settings)
 
 
 @pytest.mark.parametrize("dim", [1, 2])
-def test_graphs_hold_the_same_median(dim: int) -> None:
+def test_exported_graph_computes_the_same_median(dim: int) -> None:
     class Median(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return median_filter(x, 7, dim)

@@ -96,11 +96,11 @@ def test_nothing_is_lost_in_half_precision():
     [
         ({"component": "vocal"}, "component='vocal': choose one of original, harmonic, percussive"),
         ({"frequency": "log"}, "frequency='log': choose one of linear, mel"),
-        ({"hop_length": 0}, "hop_length=0: at least 1"),
+        ({"hop_length": 0}, "hop_length=0: must be at least 1"),
         ({"top_db": 0.0}, "top_db=0: must be greater"),
         ({"harmonic_length": 30}, "harmonic_length=30: a median filter"),
     ],
 )
-def test_wrong_settings_are_told(setting, message):
+def test_invalid_settings_raise(setting, message):
     with pytest.raises(MgcError, match=message):
         front_end(**setting)

@@ -122,6 +122,6 @@ def test_clip_shorter_than_a_window_is_the_window():
 @pytest.mark.parametrize(
     ("arguments", "match"), [((RATE, 0.0), "key_window_seconds"), ((RATE, 6.0, 1.0), "overlap")]
 )
-def test_settings_out_of_range_are_refused(arguments, match):
+def test_invalid_settings_raise(arguments, match):
     with pytest.raises(MgcError, match=match):
         KeyClarity(*arguments)

@@ -251,12 +251,12 @@ def test_table_lr_with_an_optimizer_section_raises(tones, tmp_path, monkeypatch)
 
 
 def test_too_few_tracks_for_the_codebook_raise(tones, tmp_path):
-    with pytest.raises(MgcError, match=r"vectors to make 5000 audio words"):
+    with pytest.raises(MgcError, match=r"vectors are too few for 5000 audio words"):
         trainer(tmp_path).fit(classifier(codebook_size=5000), data(tones))
 
 
 def test_a_trainer_without_a_data_module_raises(tones, tmp_path):
     module = data(tones)
     module.setup("fit")
-    with pytest.raises(MgcError, match="give the trainer a data module"):
+    with pytest.raises(MgcError, match="Pass a data module to the trainer"):
         trainer(tmp_path).fit(classifier(), module.train_dataloader())
