@@ -87,13 +87,9 @@ class SegmentVectors(Float32Module):
         return ((length - self.segment_length) // self.hop_length + 1).clamp(min=1)
 
     def join(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the values of all segments before whitening.
+        """Return the values of all segments before whitening.
 
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Values of shape (batch, segments, width), float32, by feature.
+        They are float32 of shape (batch, segments, width), by feature.
         """
         audio = F.pad(audio, (0, max(0, self.segment_length - audio.shape[-1])))
         joined = {}
@@ -104,13 +100,9 @@ class SegmentVectors(Float32Module):
         return joined
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the vectors of all segments.
+        """Return the vectors of all segments, by feature.
 
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Vectors of shape (batch, segments, dimensions), float32, by feature.
+        They are float32 of shape (batch, segments, dimensions).
 
         Raises:
             MgcError: If the transformations are not fitted.
@@ -131,12 +123,7 @@ class SegmentVectors(Float32Module):
 
     @torch.no_grad()
     def fit(self, samples: Mapping[str, Tensor]) -> None:
-        """Fit the whitening transformations.
-
-        Args:
-            samples: Values of training segments before whitening, of shape (segments, width), by
-                feature.
-        """
+        """Fit the whitening to values of :meth:`join`, of shape (segments, width), by feature."""
         for name, values in samples.items():
             mean = values.mean(0, dtype=torch.float64)
             covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
@@ -163,15 +150,7 @@ class AudioWords(Float32Module):
     """
 
     def __init__(self, segments: SegmentVectors, size: int) -> None:
-        """Initialize empty codebooks.
-
-        Args:
-            segments: Computes the segment vectors; fitted by :meth:`fit`.
-            size: Words of each codebook.
-
-        Raises:
-            MgcError: If ``size`` is less than 2.
-        """
+        """Initialize empty codebooks of ``size`` words; :meth:`fit` also fits ``segments``."""
         super().__init__()
         if size < 2:
             raise MgcError(f"codebook_size={size}: must be at least 2.")
@@ -186,13 +165,7 @@ class AudioWords(Float32Module):
         return self.get_buffer(f"centres_{feature}")
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the words of clips.
-
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Words, counted from 0, of shape (batch, segments), by feature.
+        """Return the words of clips, counted from 0, of shape (batch, segments), by feature.
 
         Raises:
             MgcError: If the codebooks are not fitted.
@@ -244,12 +217,7 @@ class SegmentSample:
     """
 
     def __init__(self, size: int, seed: int = 0) -> None:
-        """Initialize an empty sample.
-
-        Args:
-            size: Maximum number of segments.
-            seed: Seed of the random numbers.
-        """
+        """Initialize an empty sample of at most ``size`` segments."""
         self.size = size
         self.seed = seed
         self._pieces: list[tuple[np.ndarray, dict[str, Tensor]]] = []

@@ -50,15 +50,7 @@ class Codebook:
 
 
 def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Find the nearest centre of each vector; the first one in a tie.
-
-    Args:
-        vectors: Of shape (..., width).
-        centres: Of shape (centres, width).
-
-    Returns:
-        Indices of shape (...).
-    """
+    """Return the index of the nearest centre of each vector; the first one in a tie."""
     flat = vectors.reshape(-1, vectors.shape[-1])
     # The nearest centre has the largest v·c - |c|²/2.
     scores = torch.addmm(-centres.square().sum(-1) / 2, flat, centres.T)

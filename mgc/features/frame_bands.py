@@ -33,17 +33,11 @@ MIN_POWER = 1e-10
 
 
 def quarter_octave_bands(sample_rate: float, frame_length: int) -> list[tuple[int, int]]:
-    """Return the bins of the quarter-octave bands below half the sample rate.
+    """Return the first and last bin of each quarter-octave band below half the sample rate.
 
     Edges are rounded to the nearest bin, and both belong to the band. As in Marsyas, bins above
-    1 kHz are not grouped; MPEG-7 groups them to save time.
-
-    Args:
-        sample_rate: Sample rate in Hz.
-        frame_length: Frame length in samples.
-
-    Returns:
-        First and last bin of each band: 21 bands at 22 050 Hz, of 5 to 114 bins.
+    1 kHz are not grouped; MPEG-7 groups them to save time. There are 21 bands at 22 050 Hz, of 5 to
+    114 bins.
     """
     bands = []
     for low, high in pairwise(BAND_EDGES):
@@ -58,14 +52,9 @@ def quarter_octave_bands(sample_rate: float, frame_length: int) -> list[tuple[in
 
 
 def spectral_flatness(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
-    """Compute the geometric over the arithmetic mean of the powers in bands.
+    """Return the geometric over the arithmetic mean of positive powers in bands.
 
-    Args:
-        power: Positive powers of shape (..., bins).
-        bands: First and last bin of each band.
-
-    Returns:
-        Values from 0 (one bin) to 1 (all bins equal), of shape (..., bands).
+    Values are from 0 (one bin) to 1 (all bins equal), of shape (..., bands).
     """
     # Compute the logarithm once, since bands overlap.
     log = power.log()
@@ -75,15 +64,10 @@ def spectral_flatness(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor
 
 
 def spectral_crest(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
-    """Compute the peak amplitude over the root-mean-square amplitude in bands.
+    """Return the peak amplitude over the root-mean-square amplitude in bands.
 
-    Args:
-        power: Positive powers of shape (..., bins).
-        bands: First and last bin of each band.
-
-    Returns:
-        Values from 1 (all bins equal) to the square root of the number of bins (one bin), of shape
-        (..., bands).
+    Values are from 1 (all bins equal) to the square root of the number of bins (one bin), of shape
+    (..., bands).
     """
     inside = [power[..., a : b + 1] for a, b in bands]
     return torch.stack([(x.amax(-1) / x.mean(-1)).sqrt() for x in inside], -1)
@@ -147,13 +131,9 @@ class FrameBands(Float32Module):
         self.scale = float(4 / self.spectrum.window.sum() ** 2)
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the features of all complete frames.
+        """Return the features of all complete frames, by name.
 
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Values of shape (batch, frames, bands), float32, by name.
+        They are float32 of shape (batch, frames, bands).
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.

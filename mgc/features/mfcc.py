@@ -61,14 +61,7 @@ class MFCCStatistics(Float32Module):
         self.register_buffer("dct", dct.T.contiguous(), persistent=False)
 
     def mfcc(self, audio: Tensor) -> Tensor:
-        """Compute the coefficients of every frame.
-
-        Args:
-            audio: Clips of shape (batch, samples).
-
-        Returns:
-            Coefficients of shape (batch, n_mfcc, 1 + samples // hop_length).
-        """
+        """Return coefficients of shape (batch, n_mfcc, 1 + samples // hop_length)."""
         # Mirroring needs more than half a frame.
         missing = self.n_fft // 2 + 1 - audio.shape[-1]
         with torch.autocast(audio.device.type, enabled=False):
@@ -87,14 +80,7 @@ class MFCCStatistics(Float32Module):
             return self.dct @ decibels.maximum(floor)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute the statistics of clips.
-
-        Args:
-            audio: Clips of shape (batch, samples), of at least three frames.
-
-        Returns:
-            Statistics of shape (batch, 6 × n_mfcc).
-        """
+        """Return statistics of shape (batch, 6 × n_mfcc) for clips of at least three frames."""
         series = [self.mfcc(audio)]
         for _ in range(2):
             series.append(series[-1].diff(dim=2))

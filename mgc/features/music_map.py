@@ -33,16 +33,7 @@ MIN_POWER = 1e-10
 
 
 def frame_sums(values: Tensor, frame_length: int, hop_length: int) -> Tensor:
-    """Sum the values of each frame.
-
-    Args:
-        values: One value per sample, of shape (batch, samples).
-        frame_length: Frame length in samples.
-        hop_length: Hop length in samples.
-
-    Returns:
-        Sums of shape (batch, frames).
-    """
+    """Sum values of shape (batch, samples) in each frame, to shape (batch, frames)."""
     # Frames share blocks of samples; summing each block once takes a fifth of the time.
     size = math.gcd(frame_length, hop_length)
     blocks = values.unfold(-1, size, size).sum(-1)
@@ -72,16 +63,9 @@ def zero_crossing_rate(audio: Tensor, frame_length: int, hop_length: int) -> Ten
 
 
 def brightness(power: Tensor, first_bin: int) -> Tensor:
-    """Compute the share of the spectral energy from a bin upwards.
+    """Return the share of the spectral energy from a bin upwards, from 0 to 1.
 
     MIRtoolbox's ``mirbrightness`` adds magnitudes instead of energies.
-
-    Args:
-        power: Power spectra of shape (..., bins).
-        first_bin: Lowest bin above the cutoff frequency.
-
-    Returns:
-        Values from 0 to 1, of shape (...).
     """
     total = power.sum(-1).clamp(min=torch.finfo(power.dtype).tiny)
     return power[..., first_bin:].sum(-1) / total
@@ -92,14 +76,7 @@ def flatness_and_entropy(power: Tensor, magnitude: Tensor) -> tuple[Tensor, Tens
 
     Flatness is the geometric over the arithmetic mean of the power spectrum, as in ``librosa``.
     Entropy is that of the magnitude spectrum as a distribution, divided by the logarithm of the
-    number of bins, as in MIRtoolbox's ``mirentropy``.
-
-    Args:
-        power: Power spectra of shape (..., bins).
-        magnitude: Square roots of ``power``.
-
-    Returns:
-        Flatness and entropy, both from 0 (one bin) to 1 (all bins equal), of shape (...).
+    number of bins, as in MIRtoolbox's ``mirentropy``. Both are 0 for one bin and 1 for equal bins.
     """
     floored = power.clamp(min=MIN_POWER)
     log_power = floored.log()
@@ -184,13 +161,7 @@ class MusicMap(Float32Module):
         return bool((self.scale != 1).any())
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the eight features without standardization.
-
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Features of shape (batch, frames), by name.
+        """Return the eight features without standardization, of shape (batch, frames), by name.
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.
@@ -221,13 +192,7 @@ class MusicMap(Float32Module):
             }
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute the map.
-
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Map of shape (batch, 8, frames), in the precision of the clips.
+        """Return the map of shape (batch, 8, frames), in the precision of the clips.
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.
@@ -237,10 +202,7 @@ class MusicMap(Float32Module):
 
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[Tensor]) -> None:
-        """Set the mean and standard deviation of each row for standardization.
-
-        Args:
-            batches: Training clips of shape (batch, samples) each.
+        """Set the mean and standard deviation of each row to those of training clips.
 
         Raises:
             MgcError: If there are no clips.

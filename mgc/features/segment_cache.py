@@ -21,11 +21,7 @@ class SegmentCache:
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
-        """Initialize an empty cache.
-
-        Args:
-            budget: Maximum size in bytes.
-        """
+        """Initialize an empty cache of at most ``budget`` bytes."""
         self.left = budget
         self._kept: dict[bytes, dict[str, Tensor]] = {}
 

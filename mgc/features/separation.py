@@ -69,11 +69,7 @@ class HarmonicPercussive(nn.Module):
         return self.power == math.inf or max(self.margin_harmonic, self.margin_percussive) > 1
 
     def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """Return harmonic and percussive magnitudes.
-
-        Args:
-            magnitude: Non-negative magnitudes of shape (..., bins, frames).
-        """
+        """Return harmonic and percussive magnitudes of shape (..., bins, frames)."""
         harmonic, percussive = self.masks(magnitude)
         return magnitude * harmonic, magnitude * percussive
 
@@ -234,13 +230,7 @@ def _as_lines(x: Tensor, dim: int) -> Tensor:
 
 
 def _reflect(x: Tensor, margin: int, padded: int) -> Tensor:
-    """Pad with reflected values: ``margin`` before, and after up to a length of ``padded``.
-
-    Args:
-        x: Values of shape (batch, positions, lines).
-        margin: Number of values to add before.
-        padded: Number of positions of the result.
-    """
+    """Reflect positions: ``margin`` values before, and after up to a length of ``padded``."""
     batch, size, lines = x.shape
     index = torch.arange(-margin, padded - margin, device=x.device) % (2 * size)
     index = torch.minimum(index, 2 * size - 1 - index)
@@ -255,9 +245,7 @@ def _reflect(x: Tensor, margin: int, padded: int) -> Tensor:
 def _medians(x: Tensor, length: int) -> Tensor:
     """Compute the medians of the windows that begin at each position, except the last two groups.
 
-    Args:
-        x: Values of shape (batch, positions, lines), with positions for complete groups of windows.
-        length: Window length.
+    ``x`` has shape (batch, positions, lines), with positions for complete groups of windows.
     """
     group = _group(length)
     x = x.unflatten(1, (-1, group))

@@ -27,13 +27,7 @@ class SongSeparation:
     def __init__(
         self, separation: HarmonicPercussive, n_fft: int, hop_length: int, device: str
     ) -> None:
-        """Initialize a new separation.
-
-        Args:
-            separation: Computes the masks of a spectrogram.
-            n_fft: Frame length in samples.
-            hop_length: Hop length in samples.
-            device: Device to compute on.
+        """Initialize a new separation on a device.
 
         Raises:
             MgcError: If ``hop_length`` is out of range.
@@ -47,10 +41,6 @@ class SongSeparation:
 
     def __call__(self, path: Path, info: audio.AudioInfo) -> Iterator[list[np.ndarray]]:
         """Separate a song.
-
-        Args:
-            path: Audio file.
-            info: Header of the file.
 
         Yields:
             Harmonic, percussive and residual waveform of shape (samples, channels), for each part

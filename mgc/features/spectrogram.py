@@ -93,14 +93,9 @@ class LogMelSpectrogram(Float32Module):
         self.register_buffer("mel_basis", basis.T.contiguous(), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute log-mel-spectrograms.
+        """Return decibels relative to the reference, in the precision of the clips.
 
-        Args:
-            audio: Clips of shape (batch, samples).
-
-        Returns:
-            Decibels relative to the reference, of shape (batch, n_mels, 1 + samples // hop_length),
-            in the precision of the clips.
+        The shape is (batch, n_mels, 1 + samples // hop_length).
         """
         with torch.autocast(audio.device.type, enabled=False):
             power = power_spectrogram(audio.float(), self.window, self.hop_length)

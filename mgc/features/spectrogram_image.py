@@ -103,14 +103,7 @@ class SpectrogramImage(Float32Module):
         self.register_buffer("std", colours[1])
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute the images of clips.
-
-        Args:
-            audio: Clips of shape (batch, samples).
-
-        Returns:
-            Images of shape (batch, colours, height, width), in the precision of the clips.
-        """
+        """Return images of shape (batch, colours, height, width), in the precision of the clips."""
         with torch.autocast(audio.device.type, enabled=False):
             picture = self.brightness(audio.float()).unsqueeze(1)
             picture = F.interpolate(picture, self.size, mode=self.interpolation, antialias=True)
@@ -118,13 +111,9 @@ class SpectrogramImage(Float32Module):
             return ((picture.clamp(0, 1) - self.mean) / self.std).to(audio.dtype)
 
     def brightness(self, audio: Tensor) -> Tensor:
-        """Compute the images before resizing and normalization.
+        """Return the images before resizing and normalization, with the highest frequency first.
 
-        Args:
-            audio: Clips of shape (batch, samples), float32.
-
-        Returns:
-            Values from 0 to 1 of shape (batch, bins or bands, frames), the highest frequency first.
+        Values are from 0 to 1, of shape (batch, bins or bands, frames).
         """
         power = power_spectrogram(audio, self.window, self.hop_length)
         if self.component != "original":

@@ -65,13 +65,9 @@ class Chroma(nn.Module):
         self.register_buffer("filters", chroma_filters(sample_rate, n_fft), persistent=False)
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        """Compute the chroma of each spectrum.
+        """Return the chroma of magnitude spectra of shape (..., bins).
 
-        Args:
-            magnitude: Magnitude spectra of shape (..., bins).
-
-        Returns:
-            Shares of shape (..., 12), C first, that add up to 1; zeros for an empty spectrum.
+        The shares of shape (..., 12), C first, add up to 1, or are zeros for an empty spectrum.
         """
         return nn.functional.normalize(magnitude @ self.filters, p=1, dim=-1)
 
@@ -102,14 +98,7 @@ class TonalCentroid(nn.Module):
         self.register_buffer("transform", torch.stack(rows, 1).float(), persistent=False)
 
     def forward(self, chroma: Tensor) -> Tensor:
-        """Project chroma.
-
-        Args:
-            chroma: Shares that add up to 1, of shape (..., 12), C first.
-
-        Returns:
-            Centroids of shape (..., 6): sine and cosine on each circle.
-        """
+        """Return centroids of shape (..., 6), the sine and cosine on each circle."""
         return chroma @ self.transform
 
 
@@ -148,14 +137,9 @@ class KeyStrength(nn.Module):
         self.register_buffer("profiles", profiles.float(), persistent=False)
 
     def forward(self, chroma: Tensor) -> Tensor:
-        """Correlate chroma with the key profiles.
+        """Return Pearson correlations of shape (..., 24) in the order of ``KEYS``.
 
-        Args:
-            chroma: Of shape (..., 12), C first.
-
-        Returns:
-            Pearson correlations of shape (..., 24) in the order of ``KEYS``; zeros where the chroma
-            is constant.
+        They are zeros where the chroma is constant.
         """
         centred = chroma - chroma.mean(-1, keepdim=True)
         # Shares that differ only by rounding have no key.
@@ -196,14 +180,7 @@ class KeyClarity(nn.Module):
         self.strength = KeyStrength()
 
     def key_strengths(self, audio: Tensor) -> Tensor:
-        """Compute the strength of all keys in each window.
-
-        Args:
-            audio: Finite float32 clips of shape (batch, samples).
-
-        Returns:
-            Correlations of shape (batch, windows, 24), in the order of ``KEYS``.
-        """
+        """Return the strength of all keys in each window, of shape (batch, windows, 24)."""
         samples = audio.shape[-1]
         # Symbolic during export. pad accepts symbols, though its type hints do not include them.
         length = cast(int, torch.sym_min(self.window_length, samples))
@@ -216,14 +193,11 @@ class KeyClarity(nn.Module):
         return self.strength(self.chroma(magnitude))
 
     def forward(self, audio: Tensor, centres: Tensor) -> Tensor:
-        """Return the key clarity of each frame, that of the nearest window.
+        """Return the key clarity of the window nearest to each frame, of shape (batch, frames).
 
         Args:
             audio: Finite float32 clips of shape (batch, samples).
             centres: Centres of the frames in samples, of shape (frames,).
-
-        Returns:
-            Correlations from 0 to 1, of shape (batch, frames).
         """
         clarity = self.key_strengths(audio).amax(-1)
         nearest = ((centres - self.window_length / 2) / self.hop_length).round().long()

@@ -47,14 +47,7 @@ class WindowedLogisticRegression(nn.Module):
         return bool((self.scale != 1).any())
 
     def set_statistics(self, moments: Tensor) -> None:
-        """Set the mean and standard deviation for standardization.
-
-        Args:
-            moments: Sums over beats (see :func:`sum_moments`).
-
-        Raises:
-            MgcError: If there are no beats.
-        """
+        """Set mean and standard deviation from the sums of :func:`sum_moments`."""
         count, total, squares = moments
         if not count.all():
             raise MgcError("No beats to fit the statistics of the features on.")
@@ -65,16 +58,9 @@ class WindowedLogisticRegression(nn.Module):
         self.scale.copy_(torch.where(deviation > 1e-3 * mean.abs(), deviation, 1.0))
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute log posteriors of every window.
+        """Return the log posteriors of all windows, and a mask of the windows inside each track.
 
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats are ignored.
-
-        Returns:
-            Log posteriors of shape (batch, classes, windows), and a mask of the windows inside each
-            track, of shape (batch, windows).
+        Their shapes are (batch, classes, windows) and (batch, windows).
         """
         x = (torch.cat([chroma, timbre], 2) - self.mean) / self.scale
         x = torch.where(length_mask(length, x.shape[1])[:, :, None], x, 0.0)
@@ -116,11 +102,11 @@ class BeatLogistic(WindowClassifier):
         """Initialize a new classifier.
 
         Args:
-            window_beats: Length of a window in beats; a shorter track is one window.
+            window_beats: Length of a window in beats.
             **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
 
         Raises:
-            MgcError: If a setting is out of range, or the task is not to tell classes apart.
+            MgcError: If a setting is out of range or the task is not ``multiclass``.
         """
         super().__init__(window_beats, **kwargs)
         self.net = WindowedLogisticRegression(self.num_classes, window_beats)

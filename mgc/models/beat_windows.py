@@ -60,14 +60,11 @@ class WindowClassifier(MusicModel):
 
 
 def average_posteriors(log_posteriors: Tensor, inside: Tensor) -> Tensor:
-    """Average the posteriors over the windows of each track.
+    """Return the logarithm of the mean posteriors of each track, of shape (batch, classes).
 
     Args:
         log_posteriors: Log posteriors of shape (batch, classes, windows).
         inside: Mask of the windows inside each track, of shape (batch, windows).
-
-    Returns:
-        Logarithm of the mean posteriors, of shape (batch, classes).
     """
     masked = log_posteriors.masked_fill(~inside[:, None], -torch.inf)
     return masked.logsumexp(2) - inside.sum(1, keepdim=True).log()

@@ -80,12 +80,7 @@ class ConvDBNNet(nn.Module):
     def forward_first(
         self, chroma: Tensor, timbre: Tensor, length: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute layers 2a and 2b.
-
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats are ignored.
+        """Compute layers 2a and 2b from chroma and timbre of shape (batch, beats, 12).
 
         Returns:
             Pooled activations of chroma and of timbre, each of shape (batch, maps, pools), and the
@@ -97,11 +92,7 @@ class ConvDBNNet(nn.Module):
         return *pooled, self.chroma.positions(length) // self.pooling
 
     def forward_joint(self, pooled: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute layer 4.
-
-        Args:
-            pooled: Layers 2a and 2b, of shape (batch, 2 maps, pools).
-            length: Number of pools of each track, of shape (batch,).
+        """Compute layer 4 from layers 2a and 2b of shape (batch, 2 maps, pools).
 
         Returns:
             Pooled activations of shape (batch, maps, steps), and the number of steps of each track,

@@ -115,15 +115,7 @@ class ConvDBNPretrain(LightningModule):
         return LAYERS[:2] if self.current_epoch < self.first_epochs else LAYERS[2:]
 
     def inputs(self, batch: Batch, layer: str) -> tuple[Tensor, Tensor]:
-        """Compute the input of a layer's RBM.
-
-        Args:
-            batch: Batch of beat-aligned features.
-            layer: ``chroma``, ``timbre`` or ``joint``.
-
-        Returns:
-            Sequences of shape (batch, visible, steps), and the length of each.
-        """
+        """Return the input of a layer's RBM, of shape (batch, visible, steps), and its lengths."""
         length = batch["length"]
         if layer != "joint":
             return batch[layer].transpose(1, 2), length

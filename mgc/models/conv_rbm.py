@@ -81,26 +81,15 @@ class ConvRBM(nn.Module):
         return (length - self.width + 1).clamp(min=0)
 
     def inputs(self, visible: Tensor) -> Tensor:
-        """Compute bias plus inputs of the hidden units.
-
-        Args:
-            visible: Sequences of shape (batch, visible, beats), at least a window long.
-
-        Returns:
-            Tensor of shape (batch, hidden, positions).
-        """
+        """Return bias plus inputs of the hidden units, of shape (batch, hidden, positions)."""
         return F.conv1d(visible, self.weight, self.hidden_bias)
 
     def forward(self, visible: Tensor) -> Tensor:
-        """Return the probabilities of the hidden units (see :meth:`inputs` for the shapes)."""
+        """Return the probabilities of the hidden units, of shape (batch, hidden, positions)."""
         return self.inputs(visible).sigmoid()
 
     def reconstruct(self, hidden: Tensor) -> Tensor:
-        """Return the means of the visible units, of shape (batch, visible, beats).
-
-        Args:
-            hidden: States of shape (batch, hidden, positions).
-        """
+        """Return the means of the visible units, of shape (batch, visible, beats)."""
         means = F.conv_transpose1d(hidden, self.weight) + self.visible_bias[:, None]
         return means.sigmoid() if self.kind == "binary" else means
 
@@ -184,14 +173,7 @@ class ConvRBM(nn.Module):
 
 
 def _sparsity_penalty(x: Tensor, sparsity: float) -> Tensor:
-    """Return the cross-entropy of activations and their targets, summed over maps.
-
-    The result is the mean over positions.
-
-    Args:
-        x: Inputs of hidden units, of shape (positions, hidden).
-        sparsity: Mean of the target activations.
-    """
+    """Return the cross-entropy of activations and targets: sum over maps, mean over positions."""
     if len(x) < 2:
         return 0 * x.sum()
     ranked = torch.linspace(0, 1, len(x), device=x.device).pow(1 / sparsity - 1)

@@ -46,12 +46,6 @@ class WindowedNaiveBayes(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sum the windows of a batch by class.
 
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,).
-            target: Class of each track, of shape (batch,).
-
         Returns:
             Contributions to ``count``, ``total`` and ``squares``.
         """
@@ -72,16 +66,9 @@ class WindowedNaiveBayes(nn.Module):
         return found[0], found[1], found[2]
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute log posteriors of every window.
+        """Return the log posteriors of all windows, and a mask of the windows inside each track.
 
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats are ignored.
-
-        Returns:
-            Log posteriors of shape (batch, classes, windows), and a mask of the windows inside each
-            track, of shape (batch, windows).
+        Their shapes are (batch, classes, windows) and (batch, windows).
         """
         x, length = self._tracks(chroma, timbre, length)
         count = self.count.clamp(min=1e-12)[:, None, None]

@@ -35,14 +35,7 @@ class ResidualBranch(nn.Module):
         self.conv3 = nn.Conv1d(filters, filters, KERNEL)
 
     def forward(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs of the first and third convolution, before the sum.
-
-        Args:
-            feature_map: Maps of shape (batch, height, frames).
-
-        Returns:
-            Two tensors of shape (batch, filters, frames).
-        """
+        """Return the outputs of the first and third convolution, before the sum."""
         # A kernel of even size has no centre: the padding alternates between the sides.
         short, long = (KERNEL - 1) // 2, KERNEL // 2
         first = F.relu(self.conv1(F.pad(feature_map, (short, long))))

@@ -24,14 +24,7 @@ class VGGBlock(nn.Module):
         pooling: tuple[int, int],
         norm: Literal["batch", "clip"],
     ) -> None:
-        """Initialize a new block.
-
-        Args:
-            in_channels: Number of input channels.
-            out_channels: Number of output channels.
-            pooling: Pool size in bands and frames.
-            norm: Normalize with statistics of the ``batch`` or of each ``clip``.
-        """
+        """Initialize a new block that pools ``pooling`` bands × frames."""
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         # He-normal initialization as in the paper; epsilon as in Keras 1, which it used.
@@ -75,14 +68,7 @@ class VGGNet(nn.Module):
         dropout: float = 0.0,
         norm: Literal["batch", "clip"] = "batch",
     ) -> None:
-        """Initialize a new network.
-
-        Args:
-            num_classes: Number of outputs.
-            channels: Channels of each block.
-            dropout: Dropout probability before the linear layer.
-            norm: Normalize with statistics of the ``batch`` or of each ``clip``.
-        """
+        """Initialize a new network."""
         super().__init__()
         self.blocks = nn.ModuleList(
             VGGBlock(1 if i == 0 else channels, channels, pooling, norm)
@@ -94,14 +80,7 @@ class VGGNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward_blocks(self, spectrogram: Tensor) -> list[Tensor]:
-        """Compute the outputs of all blocks.
-
-        Args:
-            spectrogram: Log-mel-spectrograms of shape (batch, bands, frames).
-
-        Returns:
-            One tensor of shape (batch, channels, bands, frames) per block.
-        """
+        """Return the outputs of all blocks, each of shape (batch, channels, bands, frames)."""
         x = spectrogram.unsqueeze(1)
         outputs = []
         for block in self.blocks:

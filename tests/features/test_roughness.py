@@ -67,7 +67,7 @@ def test_mean_is_the_sum_over_the_number_of_pairs():
     assert roughness(*chord, reduction="sum") == pytest.approx(6 * roughness(*chord))
 
 
-def test_peaks_are_those_of_scipy():
+def test_peaks_equal_scipy():
     rng = np.random.default_rng(0)
     smooth = np.cumsum(rng.standard_normal((300, 257)), 1)
     spectra = np.abs(np.concatenate([rng.standard_normal((300, 257)), smooth])).astype(np.float32)

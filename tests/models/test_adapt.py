@@ -1,4 +1,4 @@
-"""Modules that only know how to train."""
+"""Modules that define only a training step."""
 
 import copy
 import pickle
@@ -27,7 +27,7 @@ class OwnTest(Net):
         return "own"
 
 
-def test_missing_steps_score_the_audio() -> None:
+def test_missing_steps_call_forward_on_the_audio() -> None:
     model = Net()
     assert not any(is_overridden(step, model) for step in STEPS)
     add_missing_steps(model)
@@ -39,7 +39,7 @@ def test_missing_steps_score_the_audio() -> None:
         )
 
 
-def test_steps_of_ones_own_stay() -> None:
+def test_defined_steps_stay_unchanged() -> None:
     model = OwnTest()
     add_missing_steps(model)
     assert model.test_step({}, 0) == "own"
@@ -48,7 +48,7 @@ def test_steps_of_ones_own_stay() -> None:
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_a_copy_scores_with_its_own_weights(duplicate: object) -> None:
+def test_a_copy_uses_its_own_weights(duplicate: object) -> None:
     model = Net()
     add_missing_steps(model)
     other = duplicate(model)  # type: ignore[operator]
@@ -58,7 +58,7 @@ def test_a_copy_scores_with_its_own_weights(duplicate: object) -> None:
     torch.testing.assert_close(logits, other(audio))
 
 
-def test_data_without_audio() -> None:
+def test_data_without_audio_raises() -> None:
     model = Net()
     add_missing_steps(model)
     with pytest.raises(MgcError, match="Net defines no validation_step"):

@@ -50,7 +50,7 @@ def fit(folder, model, module, ckpt_path=None, callbacks=(), **settings):
 
 
 class Moved(L.Callback):
-    """Notes which layers have other weights after each epoch."""
+    """Records which layers change in each epoch."""
 
     def __init__(self):
         self.layers = []
@@ -65,7 +65,7 @@ class Moved(L.Callback):
         )
 
 
-def test_layers_learn_one_after_the_other(msd, tmp_path, caplog):
+def test_layers_are_trained_one_after_the_other(msd, tmp_path, caplog):
     caplog.set_level("INFO", logger="mgc")
     moved = Moved()
     trainer = fit(tmp_path, make_model(first_epochs=2), data(msd), callbacks=[moved], max_epochs=4)
@@ -84,7 +84,7 @@ def test_layers_learn_one_after_the_other(msd, tmp_path, caplog):
     ]  # fmt: skip
 
 
-def test_reconstruction_gets_better(msd, tmp_path):
+def test_reconstruction_error_falls(msd, tmp_path):
     module = data(msd)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     model = make_model(first_epochs=9)
@@ -99,7 +99,7 @@ def test_reconstruction_gets_better(msd, tmp_path):
     [{"max_steps": 3}, {"max_epochs": 1}, {"max_epochs": 2}],
     ids=["within an epoch", "within a layer", "between layers"],
 )
-def test_a_resumed_fit_ends_like_an_unbroken_one(msd, tmp_path, stop):
+def test_a_resumed_fit_ends_like_an_uninterrupted_one(msd, tmp_path, stop):
     unbroken, half, resumed = (make_model(first_epochs=2) for _ in range(3))
     fit(tmp_path / "whole", unbroken, data(msd), max_epochs=3)
     keep = ModelCheckpoint(every_n_train_steps=1, save_last=True)
@@ -110,7 +110,7 @@ def test_a_resumed_fit_ends_like_an_unbroken_one(msd, tmp_path, stop):
 
 
 def test_two_processes_take_the_steps_of_one(msd, tmp_path, monkeypatch):
-    """One batch of all tracks, or halves on two devices: only what is sampled may differ."""
+    """All tracks on one device or halves on two give the same steps, apart from sampling."""
     monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.05))
     states = []
     for devices, size in ((1, 1000), (2, 500)):
@@ -127,7 +127,7 @@ def test_two_processes_take_the_steps_of_one(msd, tmp_path, monkeypatch):
         torch.testing.assert_close(states[1][name], value, atol=2e-3, rtol=2e-3)
 
 
-def test_a_classifier_starts_from_what_was_learnt(msd, tmp_path):
+def test_a_classifier_starts_from_the_pretrained_weights(msd, tmp_path):
     keep = ModelCheckpoint(save_last=True)
     model = make_model()
     fit(tmp_path, model, data(msd), callbacks=[keep])
@@ -188,13 +188,13 @@ def no_chroma(file):
 
 
 def no_segments_in_beats(file):
-    """All segments lie before the first beat: no beat holds the middle of one."""
+    """All segments lie before the first beat, so no beat contains the centre of one."""
     starts = file["analysis/segments_start"]
     starts[:] = np.linspace(0, 0.01, len(starts))
 
 
 @pytest.mark.parametrize("change", [no_timbre_variance, no_chroma, no_segments_in_beats])
-def test_odd_tracks_are_learnt_from_without_a_fuss(tmp_path, change):
+def test_unusual_tracks_can_be_trained_on(tmp_path, change):
     root = tmp_path / "msd"
     generate_msd(root, tracks=60, artists=20, beats=24, duplicates=0)
     rewrite(root, change)
@@ -206,7 +206,7 @@ def test_odd_tracks_are_learnt_from_without_a_fuss(tmp_path, change):
     assert all(np.isfinite(float(value)) for value in trainer.callback_metrics.values())
 
 
-def test_files_that_lack_something_are_left_out_and_listed(tmp_path):
+def test_incomplete_files_are_skipped_and_listed(tmp_path):
     root = tmp_path / "msd"
     generate_msd(root, tracks=60, artists=20, beats=24, duplicates=0)
     broken = sorted(root.rglob("*.h5"))[:2]

@@ -30,7 +30,7 @@ def clips():
 
 @pytest.fixture
 def network():
-    """A network as timm makes it, and as somebody else may have trained it."""
+    """A timm network with random weights to compare with."""
     torch.manual_seed(1)
     return timm.create_model("test_resnet", num_classes=3)
 
@@ -42,7 +42,7 @@ def weight_file(network, path="weights.safetensors"):
 
 
 @pytest.mark.parametrize("path", ["weights.safetensors", "weights.pth"])
-def test_predicts_as_timm_itself_does(network, clips, path):
+def test_logits_equal_timm(network, clips, path):
     model = make(weights=weight_file(network, path))
     model.load_initial_weights()
     pictures = model.eval().image(clips)
@@ -50,7 +50,7 @@ def test_predicts_as_timm_itself_does(network, clips, path):
     assert not torch.allclose(model(clips), make().eval()(clips))
 
 
-def test_other_classes_need_another_last_layer(network, clips):
+def test_last_layer_is_replaced_for_other_classes(network, clips):
     model = make(num_classes=5, weights=weight_file(network))
     model.load_initial_weights()
     assert model.eval()(clips).shape == (2, 5)
@@ -73,7 +73,7 @@ def test_any_kind_of_network(name, clips):
 
 
 def train(model, epochs, batches=1):
-    """Train on noise; give the parameters and statistics that changed, by stage."""
+    """Train on noise; return the changed parameters and statistics by stage."""
     before = {name: value.clone() for name, value in model.net.state_dict().items()}
     generator = torch.Generator().manual_seed(0)
     loader = [
@@ -98,27 +98,27 @@ def train(model, epochs, batches=1):
 
 
 def stages(names):
-    """``layer4.0.bn1.running_mean`` is of stage ``layer4``."""
+    """Return the stage of a name: ``layer4`` for ``layer4.0.bn1.running_mean``."""
     return {name.partition(".")[0] for name in names}
 
 
-def test_only_the_last_layer_learns():
+def test_only_the_last_layer_is_trained():
     # Statistics of batches count as learning, too.
     assert train(make(tune="head"), 2) == {"fc.weight", "fc.bias"}
 
 
-def test_everything_learns():
+def test_all_layers_are_trained():
     model = make(tune="all")
     assert train(model, 1, batches=3) == set(model.net.state_dict())
 
 
 @pytest.mark.parametrize(("epochs", "first"), [(1, "fc"), (2, "layer4"), (3, "layer3")])
-def test_one_more_stage_learns_after_every_epoch(epochs, first):
+def test_one_more_stage_is_trained_after_every_epoch(epochs, first):
     order = ["layer1", "layer2", "layer3", "layer4", "fc"]
     assert stages(train(make(tune="gradual"), epochs)) == set(order[order.index(first) :])
 
 
-def test_layers_near_the_input_learn_more_slowly():
+def test_layers_near_the_input_have_lower_learning_rates():
     model = make(tune="all", layer_decay=0.5, lr=0.01)
     rates = {
         id(parameter): group["lr"]
@@ -131,13 +131,13 @@ def test_layers_near_the_input_learn_more_slowly():
     assert rate["conv1.0.weight"] < rate["layer1.0.conv1.weight"] < rate["layer4.0.conv1.weight"]
 
 
-def test_says_when_nothing_can_come_out(caplog):
+def test_head_on_random_weights_logs_a_warning(caplog):
     caplog.set_level("WARNING", "mgc")
     train(make(), 1)
     assert "on top of random weights" in caplog.text
 
 
-def test_fetched_weights_come_from_the_cache(monkeypatch, clips):
+def test_published_weights_are_read_from_the_cache(monkeypatch, clips):
     published = timm.create_model("test_resnet")
     cached = weight_file(published, "model.safetensors")
     monkeypatch.setattr(timm_finetune, "try_to_load_from_cache", lambda *_: cached)
