@@ -50,7 +50,12 @@ class Codebook:
 
 
 def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Return the index of the nearest centre of each vector; the first one in a tie."""
+    """Return the index of the nearest centre of each vector; the first one in a tie.
+
+    Args:
+        vectors: Of shape (..., width).
+        centres: Of shape (centres, width).
+    """
     flat = vectors.reshape(-1, vectors.shape[-1])
     # The nearest centre has the largest v·c - |c|²/2.
     scores = torch.addmm(-centres.square().sum(-1) / 2, flat, centres.T)

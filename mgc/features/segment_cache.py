@@ -1,4 +1,4 @@
-"""Cache of the segments' values of tracks."""
+"""Cache of segment values by track."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ BUDGET = 256 * 2**20
 
 
 class SegmentCache:
-    """Caches the values computed from tracks, whose audio is the same in every epoch.
+    """Cache of values computed from tracks, whose audio is the same in every epoch.
 
     The key is the audio itself, so randomly cropped or changed audio is never confused. Each track
     is computed alone: cached values do not depend on the batch, and a resumed run has the same

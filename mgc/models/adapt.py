@@ -14,10 +14,9 @@ STEPS = ("validation_step", "test_step", "predict_step")
 
 
 def add_missing_steps(model: LightningModule) -> None:
-    """Add validation, test and prediction steps to a module that defines none.
+    """Add the validation, test and prediction steps that a module does not define.
 
-    An added step calls ``forward(audio)`` on the clips of a batch. Steps that the class defines
-    stay unchanged.
+    An added step calls ``forward(audio)`` on the clips of a batch.
 
     Args:
         model: Module, changed in place.
@@ -33,7 +32,7 @@ def _score(
 ) -> dict[str, Tensor]:
     if "audio" not in batch:
         raise MgcError(
-            f"{type(model).__name__} defines no {', '.join(STEPS)} and its forward cannot be "
-            "used instead, since the data module provides no audio."
+            f"{type(model).__name__} defines no {', '.join(STEPS)}, and the data module "
+            "provides no audio to call its forward with."
         )
     return {"logits": model(batch["audio"])}

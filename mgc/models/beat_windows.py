@@ -15,11 +15,11 @@ WINDOW_BEATS = 32
 
 
 class WindowClassifier(MusicModel):
-    """Classifies tracks by the mean of the posteriors of their windows of beats.
+    """Classifier of tracks that averages the posteriors of their windows of beats.
 
-    A subclass sets ``net``, a module that takes chroma, timbre and length and returns log
-    posteriors of shape (batch, classes, windows) and a mask of the windows inside each track, of
-    shape (batch, windows).
+    A subclass sets ``net``, a module that maps chroma, timbre and length to log posteriors of shape
+    (batch, classes, windows) and a mask of the windows inside each track, of shape (batch,
+    windows).
     """
 
     kind: ClassVar[str] = "beats"

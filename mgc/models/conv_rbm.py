@@ -116,10 +116,10 @@ class ConvRBM(nn.Module):
     ) -> Divergence:
         """Compute one step of contrastive divergence (CD-1).
 
-        The loss is the free energy of the data minus that of their reconstruction, which is
+        The loss is the free energy of the data minus that of their reconstruction, which is held
         constant. Its gradient is the update, so it works with any optimizer, mixed precision and
-        several devices. Only the hidden states of the reconstruction are sampled; the rest is mean
-        field.
+        several devices. Only the hidden states behind the reconstruction are sampled; the rest is
+        mean field.
 
         For sparsity, the activations h of the data are replaced by (1 - cost) h + cost p in the
         update (Goh, Thome and Cord, "Biasing restricted Boltzmann machines to manipulate latent

@@ -295,7 +295,7 @@ def load_weights(net: Any, path: str, name: str) -> None:
         MgcError: If the file cannot be read or the weights do not fit.
     """
     if not Path(path).is_file():
-        raise MgcError(f"weights={path}: no such file. Give a local file of weights.")
+        raise MgcError(f"weights={path}: no such file. Set weights to a local file.")
     try:
         state = load_state_dict(path, weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, *TIMM_ERRORS, OSError, EOFError) as error:
@@ -314,16 +314,16 @@ def load_weights(net: Any, path: str, name: str) -> None:
     for key, value in wanted.items():
         if key not in state:
             raise MgcError(
-                f"weights={path}: {key} of {name} is missing. Are they of another network?"
+                f"weights={path}: {key} of {name} is missing. Do they belong to another network?"
             )
         if state[key].shape != value.shape:
             raise MgcError(
                 f"weights={path}: {key} has shape {tuple(state[key].shape)}, expected "
-                f"{tuple(value.shape)} for {name}. Are they of another network?"
+                f"{tuple(value.shape)} for {name}. Do they belong to another network?"
             )
     extra = next((key for key in state if key not in wanted), None)
     if extra:
-        raise MgcError(f"weights={path}: {name} has no {extra}. Are they of another network?")
+        raise MgcError(f"weights={path}: {name} has no {extra}. Do they belong to another network?")
     net.load_state_dict(state)
 
 
