@@ -45,8 +45,19 @@ lock: install
 	  --no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file mgc/locks/serve.txt
 	@git diff --unified=0 $(LOCK) | sed -n -E 's/ *\\?$$//; s/^([-+])([a-z0-9].*)/\1 \2/p' | grep . || echo "No version moved."
 
+# The tests with the oldest and with the newest versions that pyproject.toml allows.
+.PHONY: test-lowest test-newest
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest test-newest: test-%: install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-$*
+	$(BIN)/uv pip install --python $(VENV)-$*/bin/python --requirements pyproject.toml --all-extras \
+	  --upgrade --resolution $(RESOLUTION) --compile-bytecode
+	$(BIN)/uv pip install --python $(VENV)-$*/bin/python --no-deps --no-build-isolation --quiet --editable .
+	$(VENV)-$*/bin/pytest -n auto
+
 clean:
-	rm -rf $(VENV) data/synthetic
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest data/synthetic
 
 .PHONY: dist test-wheel
 

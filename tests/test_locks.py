@@ -87,3 +87,15 @@ def test_doctor_lists_what_serving_lacks(tmp_path: Path) -> None:
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
     assert "not installed: soundfile, tqdm." in line
     assert "mgc locks serve" in line
+
+
+def test_onnx_runtime_sends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep an identifier in the cache folder."""
+    for name in ("CI", "ORT_DISABLE_TELEMETRY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    (tmp_path / "packages").mkdir()
+    done = Environment(tmp_path / "packages", packages()).run("doctor")
+    assert "onnxruntime" in done.stdout
+    assert not (tmp_path / "home").exists()

@@ -17,7 +17,6 @@ from mgc.experiments.overrides import logs_to_wandb
 from mgc.experiments.plan_file import keep_plan
 from mgc.experiments.processes import LOG, last_words, run_parts, start_module
 from mgc.experiments.sweep_space import Settings, Sweep, config_names
-from mgc.runs.record import read_record
 from mgc.runs.tracking import add_offline_runs, set_wandb_mode
 
 #: What a run came to, in its folder.
@@ -168,8 +167,7 @@ def run_sweep(plan: Plan, jobs: int | None = None) -> None:
         # Once for all runs, which inherit the environment.
         set_wandb_mode()
     run_parts(plan.runs, plan.folder, jobs, start, ended)
-    finished = [Path(run.result["run_folder"]) for run in plan.runs if run.finished]
-    add_offline_runs((read_record(folder) for folder in finished), plan.runs[0].group)
+    add_offline_runs((run.result for run in plan.runs if run.finished), plan.runs[0].group)
     if not any(run.finished for run in plan.runs):
         raise MgcError(
             f"{failed[0].name} failed, and so did all others: {last_words(failed[0])} (log: "

@@ -48,7 +48,8 @@ class SweepCLI(ChildCLI):
         if not trainer.is_global_zero:
             return
         folder = run_folder(trainer).absolute()
-        best = read_record(folder).get("best")
+        record = read_record(folder)
+        best = record.get("best")
         if not best:
             raise MgcError("No best epoch: the configuration keeps no checkpoint by a metric.")
         metrics = best["metrics"]
@@ -61,6 +62,7 @@ class SweepCLI(ChildCLI):
             "metrics": metrics,
             "run_folder": str(folder),
             "checkpoint": str(Path(checkpoint).absolute()) if checkpoint else None,
+            "wandb": record.get("wandb", {}),
         }
         with replacing(Path(self.run.folder, RESULT)) as partial_result:
             partial_result.write_text(json.dumps(result, indent=1))

@@ -207,7 +207,8 @@ def add_offline_runs(records: Iterable[Mapping[str, Any]], group: str) -> None:
     """Include the runs of other processes in the line about offline runs.
 
     Args:
-        records: Records of the runs (see :func:`mgc.training.run_record.read_record`).
+        records: Records of the runs, with ``wandb`` as in
+            :func:`mgc.training.run_record.read_record`.
         group: W&B group of the runs, with which their ids begin.
     """
     for record in records:

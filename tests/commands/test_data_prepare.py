@@ -57,9 +57,9 @@ def test_what_is_not_served_is_described(
 ) -> None:
     with pytest.raises(MgcError, match="extended_ballroom is not downloaded by mgc"):
         prepare("extended_ballroom", str(tmp_path / "data"))
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert "a script beside the catalogue at anasynth.ircam.fr" in printed
-    assert "folder holds ``extendedballroom_v1.1.xml``" in printed.replace("\n", " ")
+    assert "folder holds ``extendedballroom_v1.1.xml``" in printed
 
 
 @pytest.mark.parametrize(

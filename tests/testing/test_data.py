@@ -99,7 +99,7 @@ class SameClipsEachEpoch(Good):
         return super().make_dataset(split, random=False)
 
     def val_dataloader(self):
-        return self._loader(self.datasets["train"])
+        return self._make_loader(self.datasets["train"])
 
 
 class SeesNoFault(Good):
