@@ -37,7 +37,7 @@ from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.run_report import TestReport
-from mgc.models.adapt import complete
+from mgc.models.adapt import add_missing_steps
 from mgc.registry import GROUPS, RegistryError
 from mgc.runs.folder import CONFIG, RUNS, run_folder
 from mgc.runs.tracking import (
@@ -206,7 +206,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
                     f"{name}={tuple_of(given)}."
                 )
         # A module of another package may have no more than what training needs.
-        complete(self.model)
+        add_missing_steps(self.model)
         checkpoint.remember_init_args(self.model, self._init_args())
 
     def _init_args(self) -> dict[str, Any]:
