@@ -9,9 +9,9 @@ def pip_install(extra: str = "") -> str:
     """Return the command that installs mgc.
 
     Args:
-        extra: Optional dependencies, such as ``serve``.
+        extra: Optional dependencies, such as ``export``.
 
     Returns:
-        Such as ``pip install 'mgc-lightning[serve]'``.
+        Such as ``pip install 'mgc-lightning[export]'``.
     """
     return f"pip install {quote(mgc.DISTRIBUTION + (f'[{extra}]' if extra else ''))}"
