@@ -79,7 +79,7 @@ def trained(mgc: Run, music: None) -> None:
 
 @pytest.fixture(scope="module")
 def tested(mgc: Run, trained: None) -> str:
-    return mgc("test --ckpt_path best")
+    return mgc(f"test --ckpt_path {CKPT}")
 
 
 @pytest.fixture(scope="module")

@@ -412,6 +412,8 @@ def test_a_killed_cross_validation_goes_on(
     main(command("broken"))
     said = capsys.readouterr().out
     assert "1 of 3 folds are finished already" in said
+    (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", said)
+    assert set(workdir.glob(paths)) == set(workdir.glob("runs/wandb/offline-run-*"))
     assert "95 % bootstrap interval over 100 tracks" in said
     assert first.stat().st_mtime_ns == written
     (killed,) = [f for f in plan_of("broken") if f.fold == 1]
@@ -438,8 +440,6 @@ def test_a_killed_cross_validation_goes_on(
     of_group = [run for run in runs if run.run_group == killed.group]
     assert len({run.run_id for run in of_group if run.job_type == "fold"}) == 3
     assert {run.job_type for run in of_group} == {"fold", "crossval"}
-    (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", said)
-    assert set(workdir.glob(paths)) == set(workdir.glob("runs/wandb/offline-run-*"))
 
     # What all folds say together is a run of the same group.
     (folder,) = workdir.glob(f"runs/wandb/offline-run-*{killed.group}-summary")
