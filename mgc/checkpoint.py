@@ -27,6 +27,9 @@ HYPER = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
 #: Where a model keeps the arguments that it was built from.
 INIT_ARGS = "mgc_init_args"
 
+#: Where a loaded model keeps the description from its checkpoint.
+DESCRIPTION = "mgc_description"
+
 
 class DescribeCheckpoint(Callback):
     """Write into every checkpoint what is needed to use it: class, labels, task, sample rate."""
@@ -187,6 +190,7 @@ def read_model(
             f"{path}: {about['class_path']} cannot be built from what the file holds: "
             f"{str(error).removesuffix('.')}.{hint}"
         ) from error
+    setattr(model, DESCRIPTION, about)
     try:
         return model.to(map_location).eval(), about
     except (RuntimeError, AssertionError) as error:

@@ -1,7 +1,5 @@
 """``mgc crossval``: train and test a model on every fold, or several times on one split."""
 
-from pathlib import Path
-
 
 def crossval(
     *overrides: str,
@@ -53,5 +51,4 @@ def crossval(
         numbers = [int(word) for word in seeds.split(",")] if seeds else list(range(repeats))
     except ValueError:
         numbers = []
-    folder = Path(out or Path("runs", "crossval", Path(config).stem))
-    cross_validate(config, folder, overrides, folds, numbers, test_folds, jobs)
+    cross_validate(config, out, overrides, folds, numbers, test_folds, jobs)

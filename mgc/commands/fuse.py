@@ -32,7 +32,7 @@ def fuse(
     Raises:
         MgcError: If the runs do not belong together or the settings do not fit.
     """
-    from mgc.evaluation.fusion import fuse_folders
+    from mgc.evaluation import fusion
 
-    print(fuse_folders(runs, out, method, weights, fit_weights))
+    print(fusion.fuse(runs, method, weights, fit_weights, out).report)
     print(f"Written to {out}")

@@ -60,7 +60,7 @@ def transfer(
         MgcError: If the tables or the settings do not fit together.
     """
     given = dict(locals())
-    from mgc.transfer.files import transfer_tables
+    from mgc.transfer import files
 
-    _, text = transfer_tables(**given)
-    print(text)
+    print(files.transfer(**given).text)
+    print(f"Written to {out}")

@@ -1,14 +1,20 @@
 """Classification of songs from a checkpoint or an exported graph alone."""
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgc.data import audio
 from mgc.data.resampling import Resampling
 from mgc.errors import MgcError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 #: Probabilities of clips of shape (batch, samples).
 Scorer = Callable[[np.ndarray], np.ndarray]
@@ -64,15 +70,26 @@ def _batches(
 
 
 class Classifier:
-    """Classifies songs, clip by clip.
+    """Classifies songs with a trained model.
+
+    Example:
+        >>> classifier = mgc.Classifier("best.ckpt")
+        >>> classifier.predict(["first.mp3", "second.wav"])  # a row per song
+        >>> classifier.predict_over_time("first.mp3")  # a row per clip
+        >>> classifier.plot("first.mp3")
 
     Attributes:
         about: What the model's file says of it (see :func:`mgc.checkpoint.describe`).
         hop_seconds: Distance between the starts of two clips in seconds.
+        errors: Error message of each song that the last :meth:`predict` skipped.
     """
 
     def __init__(
-        self, ckpt: str, device: str = "cpu", hop_seconds: float | None = None, batch_size: int = 32
+        self,
+        ckpt: str | PathLike[str],
+        device: str = "cpu",
+        hop_seconds: float | None = None,
+        batch_size: int = 32,
     ) -> None:
         """Load a model.
 
@@ -86,7 +103,7 @@ class Classifier:
         Raises:
             MgcError: If the model cannot be loaded or does not take audio.
         """
-        self.ckpt = ckpt
+        self.ckpt = ckpt = fspath(ckpt)
         self.score, self.about = _load(ckpt, device)
         about = self.about
         if not about["clip_seconds"]:
@@ -100,6 +117,84 @@ class Classifier:
             raise MgcError(f"hop_seconds={hop_seconds}: must be greater than 0.")
         self.hop_seconds = hop_seconds
         self.batch_size = batch_size
+        self.errors: dict[str, str] = {}
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes, tags or quantities; empty where the model has none."""
+        return list(self.about["labels"])
+
+    def predict(self, songs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> "pd.DataFrame":
+        """Classify songs.
+
+        Songs that cannot be read are skipped with a warning; see :attr:`errors`.
+
+        Args:
+            songs: One audio file or several.
+
+        Returns:
+            A row per song, indexed by its path, and a column per label: means over the song's
+            clips of the probabilities (of the predictions for regression).
+        """
+        import pandas as pd
+
+        if isinstance(songs, str | PathLike):
+            songs = [songs]
+        rows: dict[str, np.ndarray] = {}
+        self.errors = {}
+        for song in map(fspath, songs):
+            try:
+                rows[song] = self.classify(song)[0].mean(axis=0)
+            except audio.AudioError as error:
+                self.errors[song] = str(error)
+                warnings.warn(f"Skipped: {error}", stacklevel=2)
+        values = np.stack(list(rows.values())) if rows else np.empty((0, len(self.labels)))
+        index = pd.Index(list(rows), name="song", dtype=object)
+        return pd.DataFrame(values, index, self._columns(values))
+
+    def predict_over_time(self, song: str | PathLike[str]) -> "pd.DataFrame":
+        """Classify every clip of a song.
+
+        Args:
+            song: Audio file.
+
+        Returns:
+            A row per clip, indexed by its start in seconds, and a column per label.
+
+        Raises:
+            AudioError: If the file cannot be read, or is too short for the model.
+        """
+        import pandas as pd
+
+        values, starts = self.classify(fspath(song))
+        return pd.DataFrame(values, pd.Index(starts, name="start"), self._columns(values))
+
+    def plot(self, song: str | PathLike[str], top: int = 5, ax: "Axes | None" = None) -> "Axes":
+        """Plot the outputs over the time of a song.
+
+        Args:
+            song: Audio file.
+            top: How many labels to plot, those with the highest means.
+            ax: Axes to draw on; new ones by default.
+
+        Returns:
+            The axes, with a step at the start of each clip.
+
+        Raises:
+            AudioError: If the file cannot be read, or is too short for the model.
+        """
+        table = self.predict_over_time(song)
+        best = table.mean().nlargest(top).index
+        # The last clip has a width too.
+        table.loc[table.index[-1] + self.hop_seconds] = table.iloc[-1]
+        kind = "prediction" if self.about["task"] == "regression" else "probability"
+        axes: Axes = table[best].plot(
+            ax=ax, drawstyle="steps-post", xlabel="time (s)", ylabel=kind, title=Path(song).name
+        )
+        return axes
+
+    def _columns(self, values: np.ndarray) -> list[str]:
+        return self.labels or [str(number) for number in range(values.shape[1])]
 
     def classify(self, file: str) -> tuple[np.ndarray, np.ndarray]:
         """Compute the outputs for every clip of a song.

@@ -4,7 +4,9 @@ Source: ``fusion1`` and ``fusion2`` are those of Senac et al. (2017), section 4.
 products of the likelihoods of a track are those of Gwardys and Grzywczak (2014), section V.
 """
 
-from collections.abc import Sequence
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from os import PathLike
 from typing import Any, Literal
@@ -17,7 +19,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, Interval, fold_names, gain, interval, overall
 from mgc.evaluation.paired import TRACK_KEY, align, check_alike, mcnemar
 from mgc.evaluation.results import Results
-from mgc.evaluation.tested_runs import Run, load_runs
+from mgc.evaluation.tested_runs import Run, RunLike, as_runs
 
 Method = Literal["fusion1", "fusion2", "weighted", "product"]
 
@@ -28,36 +30,55 @@ BY_CLIP = ("fusion1", "fusion2")
 FLOOR = 1e-12
 
 
-def fuse_folders(
-    runs: Sequence[str | PathLike[str]],
-    out: str | PathLike[str],
+@dataclass
+class Fusion(Results):
+    """Results of a fusion.
+
+    Attributes:
+        report: Scores, intervals and tests against the single runs in Markdown.
+    """
+
+    report: str = ""
+
+    def _repr_html_(self) -> str:
+        """Show the report and the first tracks in a notebook."""
+        return f"<pre>{html.escape(self.report)}</pre>{super()._repr_html_()}"
+
+
+def fuse(
+    runs: Sequence[RunLike] | Mapping[str, RunLike],
     method: Method,
-    weights: str = "",
+    weights: Sequence[float] | str = "",
     fit_weights: Literal["validation"] | None = None,
-) -> str:
-    """Combine the results of runs, and write the fused results and ``fusion.md``.
+    out: str | PathLike[str] | None = None,
+) -> Fusion:
+    """Combine the predictions of several models on the same tracks (late fusion).
 
     Args:
-        runs: Folders of runs, see :func:`mgc.evaluation.tested_runs.load_runs`.
-        out: Folder for the fused results.
-        method: How to combine them.
-        weights: See :func:`parse_weights`.
-        fit_weights: Whether to fit the weights to the validation tracks.
+        runs: Results, or folders of runs (see :func:`mgc.evaluation.tested_runs.load_runs`), in a
+            sequence or by name.
+        method: ``fusion1``, ``fusion2``, ``weighted`` or ``product``, as for ``mgc fuse``.
+        weights: Weights of the runs for ``weighted`` and ``product``; by default equal. They are
+            scaled to a sum of 1.
+        fit_weights: ``validation`` fits the weights to the validation tracks of every fold.
+        out: Folder for the fused results and ``fusion.md``; by default nothing is written.
 
     Returns:
-        The text of ``fusion.md``, see :func:`compare_runs`.
+        The fused results, with a report.
 
     Raises:
         MgcError: If the runs do not belong together or the settings do not fit.
     """
-    loaded = load_runs(runs)
-    given = parse_weights(weights, len(loaded), method, fitted=fit_weights is not None)
+    loaded = as_runs(runs)
+    words = weights if isinstance(weights, str) else ",".join(map(str, weights))
+    given = parse_weights(words, len(loaded), method, fitted=fit_weights is not None)
     fused = fuse_runs(loaded, method, given, fit=fit_weights is not None)
     text = compare_runs(loaded, fused)
-    fused.save(out)
-    with all_or_nothing(out) as folder:
-        (folder / "fusion.md").write_text(text)
-    return text
+    if out is not None:
+        fused.save(out)
+        with all_or_nothing(out) as folder:
+            (folder / "fusion.md").write_text(text)
+    return Fusion(fused.clips, fused.tracks, fused.task, fused.labels, fused.source, text)
 
 
 def parse_weights(text: str, runs: int, method: Method, fitted: bool) -> np.ndarray | None:

@@ -54,6 +54,13 @@ class Results:
         kind = "prediction" if self.task == "regression" else "probability"
         return [f"{kind}.{label}" for label in self.labels]
 
+    def _repr_html_(self) -> str:
+        """Show the first tracks in a notebook."""
+        return (
+            f"<p>{type(self).__name__}: {len(self.tracks)} tracks, {len(self.clips)} clips, "
+            f"{self.task}, {len(self.labels)} labels</p>{self.tracks.head(10).to_html()}"
+        )
+
     def save(self, folder: str | PathLike[str]) -> None:
         """Write both files.
 

@@ -1,9 +1,11 @@
 """Cross-validation: a fit and a test per fold, and what they say together."""
 
 import hashlib
+import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,7 @@ class Summary:
         folds: Score of each fold.
         scores: Mean scores with their 95 % intervals.
         text: All of it in words.
+        folder: Folder that holds the results.
     """
 
     results: Results
@@ -114,30 +117,39 @@ class Summary:
     folds: pd.DataFrame
     scores: pd.DataFrame
     text: str
+    folder: Path | None = None
+
+    def _repr_html_(self) -> str:
+        """Show scores and folds in a notebook."""
+        scores, folds = (table.to_html(index=False) for table in (self.scores, self.folds))
+        return f"<p>Cross-validation: {self.folder}</p>{scores}{folds}"
 
 
 def cross_validate(
-    config: str,
-    out: Path,
-    overrides: Sequence[str] = (),
+    config: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
     folds: int = 10,
     seeds: Sequence[int] = (0,),
     test_folds: int | None = None,
     jobs: int | None = None,
 ) -> Summary:
-    """Train and test a model on every fold, write the results and print a summary.
+    """Train and test a model on every fold, in processes of their own, and write the results.
+
+    Rerunning it resumes an interrupted cross-validation.
 
     Args:
-        config: YAML file as for ``mgc fit``.
-        out: Folder for the results; it is made.
-        overrides: Options of ``mgc fit`` that change the configuration.
+        config: YAML file, or name of a shipped configuration, as for ``mgc fit``.
+        out: Folder for the results; by default ``runs/crossval/<name of the configuration>``.
+        overrides: Options of ``mgc fit`` that change the configuration, as words
+            (``["--model.lr=0.01"]``) or by name (``{"model.lr": 0.01}``).
         folds: Number of folds of each seed; 1 is the split that the configuration names.
         seeds: Seeds of the splits and of training.
         test_folds: How many of the folds to train and test, from the first; by default all.
         jobs: Folds at a time; by default one per GPU, and one where there is none.
 
     Returns:
-        What all folds say together.
+        Results of all folds, and their scores.
 
     Raises:
         MgcError: If settings are wrong, the folder holds another cross-validation, or a fold fails.
@@ -147,15 +159,24 @@ def cross_validate(
     count = folds if test_folds is None else test_folds
     if not 1 <= count <= folds:
         raise MgcError(f"--test_folds {count}: give 1 to {folds}, the number of folds.")
-    experiment = Experiment.prepare(out, config, list(overrides), folds, seeds)
+    if isinstance(overrides, Mapping):
+        overrides = [f"--{name}={_word(value)}" for name, value in overrides.items()]
+    config = fspath(config)
+    folder = Path(out or Path("runs", "crossval", Path(config).stem))
+    experiment = Experiment.prepare(folder, config, list(overrides), folds, seeds)
     chosen = tuple(fold for fold in experiment.folds if fold.fold < count)
     experiment = replace(experiment, folds=chosen)
     run_folds(experiment, jobs)
-    summary = collect(experiment)
+    summary = replace(collect(experiment), folder=folder)
     print(summary.text)
-    print(f"Written to {out}")
+    print(f"Written to {folder}")
     log_summary(experiment, summary)
     return summary
+
+
+def _word(value: Any) -> str:
+    """Value of an option of the command line."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def run_folds(experiment: Experiment, jobs: int | None = None) -> None:

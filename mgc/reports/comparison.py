@@ -3,8 +3,9 @@
 import html
 import itertools
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +21,9 @@ from mgc.errors import MgcError
 from mgc.evaluation.intervals import MEASURE, gain, interval, overall
 from mgc.evaluation.paired import align, check_alike, mcnemar
 from mgc.evaluation.results import Results
-from mgc.evaluation.tested_runs import load_run
+from mgc.evaluation.tested_runs import load_run, name_run, split_run
 from mgc.runs.folder import CONFIG, RECORD
+from mgc.runs.tracking import wandb_status
 
 #: Settings that say where things go and what is shown, not what is done.
 ASIDE = (
@@ -146,14 +148,18 @@ class Comparison:
             (out / "compare.html").write_text(self._html(), encoding="utf-8")
 
     def _html(self) -> str:
+        return (
+            '<!doctype html>\n<meta charset="utf-8">\n<title>Comparison</title>\n'
+            f"{STYLE}\n{self._repr_html_()}\n"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the comparison in a notebook."""
         parts = ["<h1>Comparison</h1>", self.shown.to_html(), f"<p>{html.escape(NOTE)}</p>"]
         parts += [f"<p><strong>{html.escape(warning)}</strong></p>" for warning in self.warnings]
         if self.pairs:
             parts += ["<h2>The best against the others</h2>", self._tests().to_html()]
-        body = "\n".join(parts)
-        return (
-            f'<!doctype html>\n<meta charset="utf-8">\n<title>Comparison</title>\n{STYLE}\n{body}\n'
-        )
+        return "\n".join(parts)
 
     def _tests(self) -> pd.DataFrame:
         rows = {
@@ -178,15 +184,80 @@ STYLE = (
 )
 
 
-def compare(runs: Sequence[Compared]) -> Comparison:
-    """Set runs side by side.
+#: A run to compare: its results, or its folder.
+Comparable = Compared | Results | str | PathLike[str]
+
+
+def compare(
+    runs: Sequence[Comparable] | Mapping[str, Comparable],
+    out: str | PathLike[str] | None = None,
+) -> Comparison:
+    """Compare the settings and scores of runs, with paired tests.
 
     Args:
-        runs: Two runs or more, of different names.
+        runs: Two or more runs, in a sequence or by name: results; folders (see
+            :func:`load_runs_to_compare`); or ``ENTITY/PROJECT`` for all runs of a project in W&B.
+        out: Folder for compare.md, compare.html and compare.csv; by default nothing is written.
+
+    Returns:
+        The comparison.
 
     Raises:
-        MgcError: If there are fewer than two.
+        MgcError: If there are fewer than two runs, a folder holds none, or W&B does not give them.
     """
+    comparison = _compare(_load_all(runs))
+    if out is not None:
+        comparison.save(out)
+    return comparison
+
+
+def _load_all(runs: Sequence[Comparable] | Mapping[str, Comparable]) -> list[Compared]:
+    """Load runs and give them different names."""
+    given = list(runs.items()) if isinstance(runs, Mapping) else [("", run) for run in runs]
+    found: list[Compared] = []
+    for name, run in given:
+        loaded = _load_one(run, name)
+        if name:  # a sweep is several runs
+            numbered = [f"{name} ({number})" for number in range(1, len(loaded) + 1)]
+            names = [name] if len(loaded) == 1 else numbered
+            loaded = [replace(one, name=new) for one, new in zip(loaded, names, strict=True)]
+        found += loaded
+    names = [run.name for run in found]
+    return [
+        replace(run, name=f"{run.name} ({number})") if names.count(run.name) > 1 else run
+        for number, run in enumerate(found, 1)
+    ]
+
+
+def _load_one(run: Comparable, name: str) -> list[Compared]:
+    if isinstance(run, Compared):
+        return [run]
+    if isinstance(run, Results):
+        results = split_run(run, name or name_run(run)).test
+        compared = _describe(name or name_run(run), {}, {})
+        compared.results = results
+        compared.scores |= {f"test/track_{key}": score for key, score in _measure(results)}
+        return [compared]
+    if not Path(run).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(run)):
+        return _load_project(str(run))
+    return load_runs_to_compare(run)
+
+
+def _load_project(project: str) -> list[Compared]:
+    """Load all runs of a project in W&B."""
+    import wandb
+
+    where = f"{project}: no such folder, and as a project of W&B: "
+    if not wandb_status().logged_in:
+        raise MgcError(f"{where}not logged in. Run 'wandb login', or give folders.")
+    try:
+        return from_wandb(wandb.Api(timeout=20).runs(project))
+    # W&B's client lets errors of the network through as they are.
+    except (wandb.Error, ValueError, OSError) as error:
+        raise MgcError(f"{where}{error}") from error
+
+
+def _compare(runs: list[Compared]) -> Comparison:
     if len(runs) < 2:
         raise MgcError(f"{len(runs)} run to compare: give two or more.")
     # Those of the test, by which runs are judged, before those of validation.

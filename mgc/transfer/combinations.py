@@ -8,6 +8,7 @@ The notation is that of Choi et al. (2017), section 2.2.
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -19,23 +20,29 @@ from mgc.transfer.feature_table import FeatureTable
 MAX_BLOCKS = 9  # more cannot be named by one digit each
 
 
-def load_tables(paths: Sequence[str | os.PathLike[str]]) -> FeatureTable:
-    """Read feature tables of the same tracks as one table with the layers of all.
+def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> FeatureTable:
+    """Join feature tables of the same tracks in one table with the layers of all.
 
     Args:
-        paths: Parquet files written by ``mgc extract``, in any order of tracks. The first file
-            decides the order, the targets and the splits.
+        tables: Feature tables, or Parquet files written by ``mgc extract``, in any order of
+            tracks. The first decides the order, the targets and the splits.
 
     Raises:
         MgcError: If the files differ in task, labels, tracks or targets, hold the same layer, or
             hold a value that is not finite.
     """
-    if not paths:
+    if not tables:
         raise MgcError("No feature table is given. Name one or more files of `mgc extract`.")
-    table = FeatureTable.load(paths[0])
+    paths = [
+        f"table {number}" if isinstance(given, FeatureTable) else given
+        for number, given in enumerate(tables, 1)
+    ]
+    loaded = [
+        given if isinstance(given, FeatureTable) else FeatureTable.load(given) for given in tables
+    ]
+    table = replace(loaded[0], layers=dict(loaded[0].layers))
     _check_finite(table, paths[0])
-    for path in paths[1:]:
-        other = FeatureTable.load(path)
+    for path, other in zip(paths[1:], loaded[1:], strict=True):
         _check_finite(other, path)
         for what in ("task", "labels"):
             ours, theirs = getattr(table, what), getattr(other, what)

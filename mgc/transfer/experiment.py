@@ -20,6 +20,7 @@ regression tasks, ISMIR 2017, sections 2.3, 3.3 and 4.1.
 """
 
 import hashlib
+import html
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ from tqdm import tqdm
 from mgc.core.parquet import read_parquet, write_parquet
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
+from mgc.evaluation.results import Results
 from mgc.task import Task
 from mgc.transfer.classifiers import Decision, Setting, get_classifier
 from mgc.transfer.feature_table import FeatureTable
@@ -64,15 +66,42 @@ class Transfer:
         summary: A row per target and combination.
         predictions: A row per target, combination and track, by the ``nested`` protocol.
         meta: Task, labels, metric, classifier and how the folds were made.
+        test: Probabilities on the test tracks, where they were asked for.
+        validation: Probabilities on the validation tracks, where they were asked for.
     """
 
     scores: pd.DataFrame
     summary: pd.DataFrame
     predictions: pd.DataFrame
     meta: dict[str, Any]
+    test: Results | None = None
+    validation: Results | None = None
+
+    @property
+    def ranking(self) -> pd.DataFrame:
+        """Scores of each combination of layers, the best first."""
+        ranked = self.summary.sort_values(["target", "paper"], ascending=[True, False])
+        return ranked.drop(columns=["metric", "paper_setting", "full_grid_setting"])
+
+    @property
+    def text(self) -> str:
+        """The scores as plain text."""
+        scores = self.ranking.to_string(index=False, float_format="{:.3f}".format)
+        return f"{self._title()}\n{self.meta['metric']} by layers:\n{scores}"
+
+    def _repr_html_(self) -> str:
+        """Show the scores in a notebook."""
+        scores = self.ranking.to_html(index=False, float_format="{:.3f}".format)
+        return f"<p>{html.escape(self._title())}, {self.meta['metric']} by layers:</p>{scores}"
+
+    def _title(self) -> str:
+        tracks = self.meta.get("tracks")  # missing in results of earlier versions
+        return f"{tracks} tracks, {self.meta['folds']}" if tracks else str(self.meta["folds"])
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``scores.parquet``, ``predictions.parquet`` and ``summary.csv``.
+
+        Probabilities, where there are any, are written to ``test`` and ``validate``.
 
         Args:
             folder: Folder to write to; it is made.
@@ -81,6 +110,9 @@ class Transfer:
         write_parquet(self.predictions, Path(folder, "predictions.parquet"), self.meta)
         with replacing(Path(folder, "summary.csv")) as partial:
             self.summary.to_csv(partial, index=False)
+        for results, stage in ((self.test, "test"), (self.validation, "validate")):
+            if results is not None:
+                results.save(Path(folder, stage))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Transfer":
@@ -241,6 +273,7 @@ def run_transfer(
         "metric": METRICS[table.task],
         "classifier": classifier,
         "folds": plan.description,
+        "tracks": len(table.tracks),
         "source": table.source,
     }
     return Transfer(pd.concat(rows, ignore_index=True), summary_table, predictions, meta)

@@ -14,7 +14,9 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -460,6 +462,17 @@ CLIP_SECONDS = 29.0
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
+def _digest_weights(model: LightningModule) -> str:
+    """Digest of the class, the hyperparameters and the weights of a model."""
+    settings = json.dumps(dict(model.hparams), sort_keys=True, default=str)
+    digest = hashlib.sha256(f"{type(model).__qualname__}{settings}".encode())
+    for name, value in model.state_dict().items():
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        # Any number format, bfloat16 too, which NumPy lacks.
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _refuse_other(ckpt: str, name: str, unit: str, given: float | None, trained: float) -> None:
     if given is not None and abs(given - trained) > 1e-6 * trained:
         raise MgcError(
@@ -468,11 +481,56 @@ def _refuse_other(ckpt: str, name: str, unit: str, given: float | None, trained:
         )
 
 
+def extract(
+    audio: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | AudioDataModule,
+    model: str | os.PathLike[str] | LightningModule,
+    out: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> FeatureTable:
+    """Compute the features of music with a model.
+
+    Example:
+        >>> mgc.extract("music/", "best.ckpt", layers="all")
+        >>> mgc.extract("data/gtzan", "mfcc", data="gtzan")
+        >>> mgc.extract(GTZAN("data/gtzan"), mgc.load("best.ckpt"), per_clip=True)
+
+    Args:
+        audio: Audio files and folders of them; the folder of the data set that the option ``data``
+            names; or a data module, whose clips are used.
+        model: Checkpoint, name of a registered model, which has random weights, or a model with
+            ``features(audio)``, which is left in evaluation mode.
+        out: Parquet file to write. An interrupted run resumes from it. By default nothing is
+            written.
+        **options: Options of ``mgc extract``: ``data``, ``data_args``, ``model_args``, ``layers``,
+            ``sample_rate``, ``clip_seconds``, ``hop_seconds``, ``resampling``, ``per_clip``,
+            ``keep_split``, ``batch_size``, ``num_workers``, ``accelerator``, ``devices``,
+            ``precision`` and so on. Without ``out``, one device is the default.
+
+    Returns:
+        The features.
+
+    Raises:
+        MgcError: If settings contradict each other, or nothing can be read.
+    """
+    if out is None:
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "features.parquet")
+            return extract(audio, model, path, **{"devices": 1, **options})
+    if not isinstance(audio, AudioDataModule):
+        paths = [audio] if isinstance(audio, str | os.PathLike) else audio
+        audio = [os.fspath(path) for path in paths]
+    if not isinstance(model, LightningModule):
+        model = os.fspath(model)
+    is_file = isinstance(model, str) and (Path(model).is_file() or Path(model).suffix == ".ckpt")
+    extract_audio(audio, os.fspath(out), **{"ckpt" if is_file else "model": model}, **options)
+    return FeatureTable.load(out)
+
+
 def extract_audio(
-    audio: list[str],
+    audio: list[str] | AudioDataModule,
     out: str,
     ckpt: str | None = None,
-    model: str | None = None,
+    model: str | LightningModule | None = None,
     model_args: dict[str, Any] | None = None,
     seed: int = 0,
     data: str | None = None,
@@ -494,7 +552,8 @@ def extract_audio(
 ) -> None:
     """Compute the features of music with a trained or a random model, and write their table.
 
-    Arguments are those of ``mgc extract``.
+    Arguments are those of ``mgc extract``; ``audio`` may also be a data module, and ``model`` a
+    model.
 
     Raises:
         MgcError: If settings contradict each other, or nothing can be read.
@@ -509,18 +568,41 @@ def extract_audio(
         raise MgcError("--model_args belong to --model; a checkpoint holds its own.")
     if (data_args or keep_split) and not data:
         raise MgcError("--data_args and --keep_split belong to --data: name the data set.")
+    if isinstance(audio, AudioDataModule):
+        if data or sample_rate or clip_seconds or hop_seconds or batch_size:
+            raise MgcError(
+                "A data module has its own clips and batches: leave out data, sample_rate, "
+                "clip_seconds, hop_seconds and batch_size."
+            )
+        sample_rate, clip_seconds = audio.sample_rate, audio.clip_samples / audio.sample_rate
+        resampling = resampling or "fast"  # as in training
 
     source: dict[str, Any] = {"precision": precision}
+    network, about = None, None
     if ckpt:
         network, about = checkpoint.read_model(ckpt)
+        source |= {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest_of(ckpt)}
+    elif isinstance(model, LightningModule):
+        if model_args:
+            raise MgcError("model_args belong to the name of a model.")
+        network, about = model, getattr(model, checkpoint.DESCRIPTION, None)
+        source |= {
+            "model": f"{type(model).__module__}.{type(model).__qualname__}",
+            "checkpoint": None,
+            "sha256": _digest_weights(model),
+        }
+    if about:
+        place = ckpt or type(network).__name__
         if not about["clip_seconds"]:
-            raise MgcError(f"{ckpt}: the model does not take audio.")
+            raise MgcError(f"{place}: the model does not take audio.")
         rate, seconds = about["sample_rate"], about["clip_seconds"]
-        _refuse_other(ckpt, "sample_rate", "Hz", sample_rate, rate)
-        _refuse_other(ckpt, "clip_seconds", "s", clip_seconds, seconds)
+        _refuse_other(place, "sample_rate", "Hz", sample_rate, rate)
+        _refuse_other(place, "clip_seconds", "s", clip_seconds, seconds)
         resampling = resampling or about.get("resampling", "fast")
         as_trained = {name: about[name] for name in ("channel", "short") if name in about}
-        source |= {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest_of(ckpt)}
+    elif network is not None:
+        rate = sample_rate or network.hparams.get("sample_rate") or SAMPLE_RATE
+        seconds, resampling, as_trained = clip_seconds or CLIP_SECONDS, resampling or "best", {}
     else:
         rate, seconds = sample_rate or SAMPLE_RATE, clip_seconds or CLIP_SECONDS
         resampling = resampling or "best"
@@ -547,7 +629,11 @@ def extract_audio(
         "batch_size": batch_size,
         "num_workers": num_workers,
     }
-    tracks = open_data(audio, data, as_trained | (data_args or {}), settings)
+    if isinstance(audio, AudioDataModule):
+        tracks = audio
+        tracks.setup("test")
+    else:
+        tracks = open_data(audio, data, as_trained | (data_args or {}), settings)
     broken = extract_features(
         network,
         chosen,

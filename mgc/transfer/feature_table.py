@@ -15,6 +15,7 @@ The file's metadata holds, as JSON under the key ``mgc``, the task, the labels, 
 layer and where the features come from.
 """
 
+import html
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,12 +65,8 @@ class FeatureTable:
         columns = [f"target.{label}" for label in self.labels]
         return self.tracks[columns].to_numpy(np.float64)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the table, all of it or nothing.
-
-        Args:
-            path: Parquet file to write.
-        """
+    def to_pandas(self) -> pd.DataFrame:
+        """Join tracks and features in one table, with a column per feature: ``<layer>.<i>``."""
         columns = [
             pd.DataFrame(
                 values,
@@ -78,13 +75,29 @@ class FeatureTable:
             )
             for name, values in self.layers.items()
         ]
+        return pd.concat([self.tracks, *columns], axis=1)
+
+    def _repr_html_(self) -> str:
+        """Show the layers and the first tracks in a notebook."""
+        layers = ", ".join(f"{name} ({len(values.T)})" for name, values in self.layers.items())
+        return (
+            f"<p>FeatureTable: {len(self.tracks)} rows, {self.task}, {len(self.labels)} labels; "
+            f"layers: {html.escape(layers)}</p>{self.tracks.head(10).to_html()}"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table, all of it or nothing.
+
+        Args:
+            path: Parquet file to write.
+        """
         meta = {
             "task": self.task,
             "labels": self.labels,
             "layers": {name: int(values.shape[1]) for name, values in self.layers.items()},
             "source": self.source,
         }
-        write_parquet(pd.concat([self.tracks, *columns], axis=1), path, meta)
+        write_parquet(self.to_pandas(), path, meta)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FeatureTable":

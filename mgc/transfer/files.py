@@ -1,41 +1,64 @@
-"""A transfer experiment from files to files: feature tables in, scores and probabilities out."""
+"""Transfer experiments on feature tables or their files."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.transfer.combinations import load_tables, parse_combinations
-from mgc.transfer.experiment import METRICS, Progress, Transfer, run_transfer
+from mgc.transfer.experiment import Progress, Transfer, run_transfer
+from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.folds import make_plan, plan_like
 from mgc.transfer.probabilities import fold_results
 
+Table = FeatureTable | str | os.PathLike[str]
 
-def transfer_tables(
-    features: list[str],
-    out: str,
+
+def transfer(
+    features: Table | Sequence[Table],
+    out: str | os.PathLike[str] | None = None,
     layers: str = "all",
     with_each: str | None = None,
     classifier: Literal["svm", "svm_rbf", "knn", "logistic"] = "svm",
     folds: int | None = None,
-    folds_of: str | None = None,
+    folds_of: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     nested: bool = True,
     inner_folds: int | None = None,
     probabilities: bool = False,
     jobs: int = -1,
-) -> tuple[Transfer, str]:
-    """Fit a classifier on combinations of layers, and write scores, predictions and a summary.
+) -> Transfer:
+    """Train a classifier on combinations of layers and score each of them.
 
-    Arguments are those of ``mgc transfer``.
+    Args:
+        features: One or several feature tables of the same tracks, or Parquet files that
+            ``mgc extract`` wrote.
+        out: Folder for the results. An interrupted experiment resumes from it. By default nothing
+            is written.
+        layers: Combinations, separated by commas, as for ``mgc transfer``; ``all`` by default.
+        with_each: Layer that is joined to every combination of blocks.
+        classifier: ``svm``; ``svm_rbf`` (RBF kernels only); ``knn``; ``logistic``.
+        folds: Number of stratified folds. By default the folds of the table, else its split, else
+            10 folds.
+        folds_of: Folder that ``mgc crossval`` wrote, whose folds are used.
+        seed: Seed that shuffles the tracks before folds are made; by default they keep the order
+            of the table.
+        nested: Whether to run nested cross-validation too.
+        inner_folds: How many of the other folds choose the settings of each fold; by default all.
+        probabilities: Whether to compute probabilities for every track: ``test`` and
+            ``validation`` of the results. Needs one combination of layers.
+        jobs: Number of processes; -1 is one per core.
 
     Returns:
-        The results, and a table of them in words.
+        Scores, predictions and a summary.
 
     Raises:
         MgcError: If the tables or the settings do not fit together.
     """
-    table = load_tables(features)
+    given = [features] if isinstance(features, FeatureTable | str | os.PathLike) else features
+    table = load_tables(given)
     chosen = parse_combinations(layers, list(table.layers), with_each=with_each)
     if probabilities and (len(chosen) > 1 or not nested):
         raise MgcError(
@@ -60,20 +83,13 @@ def transfer_tables(
             inner_folds=inner_folds,
             nested=nested,
         )
-    progress = Progress(Path(out, "progress.jsonl"))
+    progress = Progress(None if out is None else Path(out, "progress.jsonl"))
     result = run_transfer(table, chosen, plan, classifier=classifier, jobs=jobs, progress=progress)
-    result.save(out)
+    if out is not None:
+        result.save(out)  # kept even if the probabilities fail
     if probabilities:
-        tested, validated = fold_results(table, next(iter(chosen.values())), plan, result, jobs)
-        tested.save(Path(out, "test"))
-        if validated is not None:
-            validated.save(Path(out, "validate"))
-    shown = result.summary.sort_values(["target", "paper"], ascending=[True, False])
-    shown = shown.drop(columns=["metric", "paper_setting", "full_grid_setting"])
-    words = [
-        f"{len(table.tracks)} tracks, {plan.description}",
-        f"{METRICS[table.task]} by layers:",
-        shown.to_string(index=False, float_format="{:.3f}".format),
-        f"Written to {out}",
-    ]
-    return result, "\n".join(words)
+        layers_of = next(iter(chosen.values()))
+        result.test, result.validation = fold_results(table, layers_of, plan, result, jobs)
+        if out is not None:
+            result.save(out)
+    return result

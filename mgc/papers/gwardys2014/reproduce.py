@@ -76,13 +76,13 @@ def reproduce_gwardys2014(
         MgcError: If settings are wrong, or an experiment fails.
     """
     from mgc.core.writing import replacing
-    from mgc.evaluation.fusion import fuse_folders
+    from mgc.evaluation.fusion import fuse
     from mgc.evaluation.tested_runs import load_runs
     from mgc.experiments.crossval import cross_validate
     from mgc.papers import gwardys2014
     from mgc.reports.experiment import make_report
     from mgc.transfer.extraction import extract_audio
-    from mgc.transfer.files import transfer_tables
+    from mgc.transfer.files import transfer
 
     refuse_own(overrides, ("data.root", "model.component"), "gwardys2014")
     folder = Path(out)
@@ -107,12 +107,12 @@ def reproduce_gwardys2014(
             "jobs": 1,
         }
         say("transfer", features, **fitting)
-        _, text = transfer_tables([features], **fitting)
-        print(text)
+        print(transfer([features], **fitting).text)
+        print(f"Written to {place}")
     for system, merge, parts, options in merges():
         runs, place = [str(folder / f"{system}_{part}") for part in parts], f"{system}_{merge}"
         say("fuse", *runs, out=str(folder / place), **options)
-        print(fuse_folders(runs, folder / place, **options))
+        print(fuse(runs, out=folder / place, **options).report)
         print(f"Written to {folder / place}")
     systems = [f"{system}_{row}" for system in TITLES for row in ROWS]
     report = make_report(load_runs([folder / name for name in systems], systems), gwardys2014)

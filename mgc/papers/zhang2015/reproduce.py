@@ -267,7 +267,7 @@ def fit_machines(trained: Path, out: Path, root: str, data: str) -> None:
     from mgc.evaluation.results import Results
     from mgc.papers.zhang2015.folder import is_fitted, tested
     from mgc.transfer.extraction import extract_audio
-    from mgc.transfer.files import transfer_tables
+    from mgc.transfer.files import transfer
 
     for seed, fold, checkpoint in tested(Results.load(trained / "test")):
         place = out / f"seed{seed}_fold{fold}"
@@ -280,8 +280,8 @@ def fit_machines(trained: Path, out: Path, root: str, data: str) -> None:
         # Two fits a fold: starting processes takes longer.
         fitting: dict[str, Any] = {"out": str(place), "classifier": CLASSIFIER, "jobs": 1}
         say("transfer", features, **fitting)
-        _, text = transfer_tables([features], **fitting)
-        print(text)
+        print(transfer([features], **fitting).text)
+        print(f"Written to {place}")
 
 
 def extract_options(fold: Path, data: str) -> dict[str, Any]:
