@@ -3,7 +3,6 @@
 Imports only the standard library and ``packaging``, so that it works where a library is broken.
 """
 
-import json
 import shlex
 import sys
 from collections import defaultdict
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from traceback import walk_tb
-from urllib.parse import unquote
 
 import mgc
-from mgc.locks import locked_versions as locked_packages
+from mgc import locks
+from mgc.installation import find_clone, pip_install
 
 #: Packages with compiled code that loads beside some versions of the others only.
 BUILT_TOGETHER = ("torch", "torchvision", "torchaudio")
@@ -103,16 +102,6 @@ def installed(name: str) -> Distribution | None:
     return dist if "Version" in dist.metadata else None
 
 
-def locked_versions() -> dict[str, str]:
-    """Return the version of each package, by canonical name, that mgc was tested with.
-
-    They are those of the lock, for this system and version of Python.
-    """
-    from packaging.utils import canonicalize_name
-
-    return {canonicalize_name(name): version for name, version in locked_packages("full")}
-
-
 def untested() -> Iterator[tuple[str, str, str]]:
     """Find the packages whose installed version is not the tested one.
 
@@ -130,7 +119,7 @@ def untested() -> Iterator[tuple[str, str, str]]:
         for requirement in requirements
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
     }
-    tested = locked_versions()
+    tested = _tested_versions()
     for name in sorted(names.union(BUILT_TOGETHER)):
         dist = installed(name)
         if dist and name in tested and Version(dist.version).public != tested[name]:
@@ -174,8 +163,10 @@ def install_command(*names: str) -> str:
 
     wanted = list(dict.fromkeys(names))
     if any(name in BUILT_TOGETHER or "torch" in required_packages(name) for name in wanted):
+        if locks.is_for_serving():
+            return pip_install()
         wanted = [*BUILT_TOGETHER, *(name for name in wanted if name not in BUILT_TOGETHER)]
-    tested = locked_versions()
+    tested = _tested_versions()
     # An installer leaves alone what has the version that it is asked for.
     damaged = all(
         (dist := installed(name)) and SpecifierSet(f"=={tested[name]}").contains(dist.version)
@@ -193,28 +184,6 @@ def install_command(*names: str) -> str:
     if damaged and len(wanted) == 1:
         options.append("--no-deps")
     return " ".join(["pip", "install", *options, *pins])
-
-
-def location(dist: Distribution) -> str:
-    """Tell where a package is installed.
-
-    Args:
-        dist: An installed package.
-
-    Returns:
-        The folder that its modules are in; of an editable installation, its source folder.
-    """
-    origin = json.loads(dist.read_text("direct_url.json") or "{}")
-    if origin.get("dir_info", {}).get("editable"):
-        return unquote(origin["url"].removeprefix("file://"))
-    return str(dist.locate_file(""))
-
-
-def find_clone() -> Path | None:
-    """Return the folder of the sources if ``make install`` made this environment there."""
-    root = Path(location(distribution(mgc.DISTRIBUTION)))
-    made = (root / "Makefile").is_file() and Path(sys.prefix).resolve() == root.resolve() / ".venv"
-    return root if made else None
 
 
 def _failed_import(error: BaseException) -> FailedImport | None:
@@ -247,6 +216,13 @@ def _failed_import(error: BaseException) -> FailedImport | None:
             return _broken(culprit, error)
     culprit = _package(imported, required) if raised_by == "mgc" else None
     return _broken(culprit, error) if culprit else None
+
+
+def _tested_versions() -> dict[str, str]:
+    """Versions of the lock by canonical name."""
+    from packaging.utils import canonicalize_name
+
+    return {canonicalize_name(name): version for name, version in locks.locked_versions("full")}
 
 
 def _missing(names: list[str]) -> FailedImport:

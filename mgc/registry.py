@@ -10,7 +10,7 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 
 import mgc
 from mgc.errors import MgcError
-from mgc.libraries import location as location  # public
+from mgc.installation import location as location  # its place until 0.2
 
 #: Entry point group of each kind of component.
 GROUPS = {"model": "mgc.models", "data": "mgc.data"}

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mgc import libraries
+from mgc import libraries, locks
 from mgc.libraries import (
     diagnose,
     duplicates,
     install_command,
-    locked_versions,
     required_packages,
     untested,
 )
@@ -58,7 +57,7 @@ def versions(monkeypatch: pytest.MonkeyPatch, outside_clone: None) -> Callable[.
     """Changes installed versions (None: not installed) and fixes the tested ones."""
     tested = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.1", "timm": "1.0.31"}
     tested |= {"soundfile": "0.14.0", "numpy": "2.4.6"}
-    monkeypatch.setattr(libraries, "locked_versions", lambda: tested)
+    monkeypatch.setattr(locks, "locked_versions", lambda name: tested.items())
 
     def change(**changes: str | None) -> None:
         has = {**tested, **changes}
@@ -196,30 +195,6 @@ def test_in_a_clone_make_installs(versions: Callable[..., None], monkeypatch, tm
     assert install_command("torch") == f"make -B -C '{tmp_path}/my music' install"
     versions()
     assert install_command("torch").startswith(f"rm -r '{tmp_path}/my music/.venv' && make -C ")
-
-
-def test_locked_versions_are_those_of_the_lock() -> None:
-    tested = locked_versions()
-    assert tested["torch"].startswith("2.")
-    assert set(tested) >= {"torchvision", "torchaudio", "lightning", "numpy", "filelock"}
-
-
-def test_a_lock_of_several_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = """
-one==1.1 ; python_full_version < '3' \\
-    --hash=sha256:0123
-one==1.2 ; python_full_version >= '3' and python_full_version < '4' \\
-    --hash=sha256:4567 \\
-    --hash=sha256:89ab
-Other_One==2.0 \\
-    --hash=sha256:cdef
-elsewhere==1.0 ; sys_platform == 'elsewhere' \\
-    --hash=sha256:cdef
-"""
-    (tmp_path / "locks").mkdir()
-    (tmp_path / "locks" / "full.txt").write_text(lock, encoding="utf-8")
-    monkeypatch.setattr(libraries, "files", lambda package: tmp_path)
-    assert locked_versions() == {"one": "1.2", "other-one": "2.0"}
 
 
 def test_versions_that_were_not_tested(versions: Callable[..., None]) -> None:

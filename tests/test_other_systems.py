@@ -31,7 +31,8 @@ signal.valid_signals = lambda: set(kept)
 from mgc.cli import main
 if "fit" in sys.argv:
     from lightning.pytorch.trainer.connectors import signal_connector
-    signal_connector._IS_WINDOWS = True
+    from torch.utils.data._utils import signal_handling
+    signal_connector._IS_WINDOWS = signal_handling.IS_WINDOWS = True
 main(sys.argv[1:])
 """
 
@@ -54,7 +55,7 @@ def run(*words: str, code: str = WITHOUT_POSIX) -> "subprocess.CompletedProcess[
 def test_commands_start_without_posix(words: list[str]) -> None:
     done = run(*words)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "vgg_tagger" in done.stdout or "mgc classify" in done.stdout
+    assert "classify" in done.stdout or "vgg_tagger" in done.stdout
 
 
 def test_a_fit_without_posix(tones: Path, workdir: Path) -> None:

@@ -11,19 +11,18 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
 import mgc
 from mgc import locks, registry
 from mgc.core.stopping import REQUEUE
 from mgc.core.terminal import print_table
 from mgc.errors import MgcError
-from mgc.installation import pip_install
+from mgc.installation import find_clone
 from mgc.libraries import (
     FailedImport,
     diagnose,
     duplicates,
-    find_clone,
     install_command,
     installed,
     required_packages,
@@ -84,7 +83,7 @@ def doctor() -> None:
     with those that mgc, the packages it requires and every plugin ask for, and with those that mgc
     was tested with. Checks whether W&B runs go online. Ends with a line for each problem and the
     commands that fix them. The exit code is 1 if there is a problem, so that scripts can ask; it is
-    0 if all is well. A version that was not tested is no problem.
+    0 if all is well. A version that was not tested is not a problem.
 
     Example: mgc doctor
 
@@ -95,22 +94,21 @@ def doctor() -> None:
     faulthandler.enable(sys.__stderr__ or sys.stderr)
     found = Findings()
     print(f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
-    serving = locks.is_serving()
+    serving = locks.is_for_serving()
     if serving:
-        print(f"Set-up: {locks.LOCKS['serve']}. For all commands: {pip_install()}\n")
+        print(f"Set-up: {locks.LOCKS['serve']}. For all commands: pip install {mgc.DISTRIBUTION}\n")
         _check_serving(found)
-    _import_compiled(found, SERVING_LIBRARIES if serving else COMPILED)
-    print_table(
-        [("LIBRARY", "VERSION", ""), *_libraries(SERVING_LIBRARIES if serving else LIBRARIES)]
-    )
+    compiled = [name for name in SERVING_LIBRARIES if locks.is_installed(name)]
+    _import_compiled(found, compiled if serving else COMPILED)
+    libraries = _libraries(SERVING_LIBRARIES if serving else LIBRARIES)
+    print_table([("LIBRARY", "VERSION", ""), *libraries])
     print()
-    if not serving:
-        if not {"torch", "lightning"} & found.broken:
-            _print_devices(found)
-            _print_wandb(found)
-            print()
-            _print_components(found)
-        _check_versions(found)
+    if not serving and not {"torch", "lightning"} & found.broken:
+        _print_devices(found)
+        _print_wandb(found)
+        print()
+        _print_components(found)
+    _check_versions(found, serving)
     _check_system(found)
     print()
     for kind, lines in (("problem", found.problems), ("fix", found.fixes), ("note", found.notes)):
@@ -130,7 +128,7 @@ def unmet(dist: Distribution) -> Iterator[tuple[str, str]]:
         dist: An installed package.
 
     Yields:
-        Name of a package, and in a line whether it is missing, of another version or of another
+        Name of a package, and in a line that it is missing, of another version or of another
         project.
     """
     from packaging.requirements import InvalidRequirement, Requirement
@@ -148,26 +146,20 @@ def unmet(dist: Distribution) -> Iterator[tuple[str, str]]:
         name = canonicalize_name(requirement.name)
         if name == registry.FORMER_NAME:
             yield (
-                requirement.name,
+                name,
                 f"requires '{requirement.name}', which is another project on the package index; "
                 f"require {mgc.DISTRIBUTION}{registry.mgc_versions(dist)}",
             )
         if name in registry.NAMES:
             continue
-        try:
-            found = version(requirement.name)
-        except PackageNotFoundError:
-            yield requirement.name, f"needs {requirement}, which is not installed"
-            continue
-        if not requirement.specifier.contains(found, prereleases=True):
-            yield (
-                requirement.name,
-                f"needs {requirement}, but {requirement.name} {found} is installed",
-            )
+        found = installed(name)
+        if found is None:
+            yield name, f"needs {requirement}, which is not installed"
+        elif not requirement.specifier.contains(found.version, prereleases=True):
+            yield name, f"needs {requirement}, but {name} {found.version} is installed"
 
 
 def _check_serving(found: Findings) -> None:
-    """Check the packages that serving ONNX models needs."""
     names = [name for name, _ in locks.locked_versions("serve") if not locks.is_installed(name)]
     if names:
         found.add(f"not installed: {', '.join(names)}. {locks.install_hint()}")
@@ -185,15 +177,17 @@ def _import_compiled(found: Findings, libraries: Sequence[str]) -> None:
             else:
                 found.add(f"{name} cannot be imported: {type(error).__name__}: {error}")
             if name == "torch":
-                found.broken |= set(COMPILED)
+                found.broken |= set(libraries)
                 return  # the others need it
 
 
-def _check_versions(found: Findings) -> None:
+def _check_versions(found: Findings, serving: bool) -> None:
     """Compare installed versions with what packages require and what was tested."""
     plugins = {dist.name for dist in registry.packages().values()}
     required = required_packages(mgc.DISTRIBUTION, *plugins)
     for dist in filter(None, required.values()):
+        if serving and dist.name == mgc.DISTRIBUTION:
+            continue  # that set-up leaves out what other commands need
         for name, line in unmet(dist):
             if installed(name) or name not in found.blamed:
                 fix = install_command(name) if name in required_packages() else ""
@@ -282,7 +276,6 @@ def _print_wandb(found: Findings) -> None:
         print(status.warning or f"W&B: runs are kept offline ({status.reason})")
     else:
         print(f"W&B: runs are not logged ({status.reason})")
-    return []
 
 
 def _print_components(found: Findings) -> None:

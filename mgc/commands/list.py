@@ -3,6 +3,7 @@
 from mgc import registry
 from mgc.core.terminal import print_table
 from mgc.errors import MgcError
+from mgc.installation import location
 from mgc.libraries import diagnose
 
 
@@ -47,5 +48,5 @@ def _packages() -> list[tuple[str, ...]]:
         needed = registry.mgc_versions(dist)
         fits = "yes" if registry.fits(needed) else "no"
         summary = dist.metadata["Summary"] or ""
-        rows.append((name, needed or "any", fits, registry.location(dist), summary))
+        rows.append((name, needed or "any", fits, location(dist), summary))
     return rows

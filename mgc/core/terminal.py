@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from mgc import locks
 from mgc.core.stopping import Stopped
 from mgc.errors import MgcError
+from mgc.libraries import diagnose
 
 #: Why a place that the user names cannot be written to: the disk is full or read-only, the user has
 #: no right to, or a file is where a folder should be. Other errors of the system may be ours.
@@ -66,9 +67,7 @@ def one_line(error: Exception) -> str:
 
 def _line_for_user(error: Exception) -> str | None:
     """Describe an error that the user can fix; None for an error of the program."""
-    from mgc.libraries import diagnose
-
-    if isinstance(error, ModuleNotFoundError) and locks.is_serving():
+    if isinstance(error, ModuleNotFoundError) and locks.is_for_serving():
         return f"{error.name} is not installed. {locks.install_hint()}"
     failed_import = diagnose(error)
     if failed_import:

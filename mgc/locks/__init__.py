@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from mgc.installation import pip_install
+import mgc
 
 #: Each lock file with the commands that it is enough for.
 LOCKS = {
@@ -40,7 +40,7 @@ def locked_versions(name: str) -> Iterator[tuple[str, str]]:
     """
     from packaging.requirements import Requirement
 
-    for line in lock_path(name).read_text().splitlines():
+    for line in lock_path(name).read_text(encoding="utf-8").splitlines():
         if line[:1].isalnum():
             requirement = Requirement(line.removesuffix("\\"))
             if requirement.marker is None or requirement.marker.evaluate():
@@ -63,8 +63,12 @@ def is_installed(name: str) -> bool:
     return True
 
 
-def is_serving() -> bool:
-    """Check whether only the packages for ONNX models are installed."""
+def is_for_serving() -> bool:
+    """Check whether this installation is for ONNX models only.
+
+    Returns:
+        Whether neither PyTorch nor Lightning is installed, as after ``pip install --no-deps``.
+    """
     return not is_installed("torch") and not is_installed("lightning")
 
 
@@ -75,6 +79,6 @@ def install_hint() -> str:
         A sentence for error messages.
     """
     return (
-        f"For all commands: {pip_install()}. For mgc classify with an ONNX model: "
+        f"For all commands: pip install {mgc.DISTRIBUTION}. For mgc classify with an ONNX model: "
         'pip install --no-deps -r "$(mgc locks serve)".'
     )
