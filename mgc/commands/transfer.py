@@ -23,10 +23,10 @@ def transfer(
     Two protocols are reported. `paper` is the best setting's mean score over the test folds, of
     features as they are: optimistic, and what Choi et al. (2017) published (`full_grid` also tries
     standardised features, as their text says). `nested` chooses the settings, standardisation
-    among them, within each training fold; with its 95 % interval. The grid of the support vector
-    machine is that of the paper: kernel linear or RBF, gamma 1/2³, 1/2⁵, … 1/2¹³ or 1 / number of
-    features, C 0.1, 2, 8 or 32. An interrupted run goes on where it stopped when the same command
-    is given again.
+    among them, within each training fold; with its 95 % interval over tracks and its standard
+    deviation over folds. The grid of the support vector machine is that of the paper: kernel linear
+    or RBF, gamma 1/2³, 1/2⁵, … 1/2¹³ or 1 / number of features, C 0.1, 2, 8 or 32. An interrupted
+    run goes on where it stopped when the same command is given again.
 
     Example: mgc transfer gtzan.parquet gtzan_mfcc.parquet --layers all --out results/gtzan
 
@@ -64,7 +64,7 @@ def transfer(
     from mgc.evaluation.combinations import load_tables, parse_combinations
     from mgc.evaluation.folds import make_plan, plan_like
     from mgc.evaluation.results import Results
-    from mgc.evaluation.transfer import METRICS, Progress, run_transfer
+    from mgc.evaluation.transfer import METRICS, Progress, run_transfer, shown
 
     table = load_tables(features)
     chosen = parse_combinations(layers, list(table.layers), with_each=with_each)
@@ -102,8 +102,11 @@ def transfer(
         if validated is not None:
             validated.save(Path(out, "validate"))
     print(f"{len(table.tracks)} tracks, {plan.description}")
-    shown = result.summary.sort_values(["target", "paper"], ascending=[True, False])
-    shown = shown.drop(columns=["metric", "paper_setting", "full_grid_setting"])
+    summary = result.summary.sort_values(["target", "paper"], ascending=[True, False])
+    rows, intervals = shown(summary)
+    rows = rows.drop(columns=["metric", "paper_setting", "full_grid_setting"])
     print(f"{METRICS[table.task]} by layers:")
-    print(shown.to_string(index=False, float_format="{:.3f}".format))
+    print(rows.to_string(index=False, float_format="{:.3f}".format))
+    if intervals:
+        print(intervals)
     print(f"Written to {out}")
