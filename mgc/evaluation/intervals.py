@@ -9,6 +9,7 @@ A track counts once, however often it was tested. Scores of the folds of a cross
 spread (:func:`fold_scores`), which is no confidence interval: folds share their training tracks.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isnan
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import DegenerateDataWarning, binomtest, bootstrap
 
 from mgc.evaluation.results import Results
 
@@ -247,8 +248,9 @@ def describe_spread(scores: pd.Series, parts: str = "folds") -> str:
 def score(results: Results, decision: str = "decision", measure: str | None = None) -> Score:
     """Score all tracks, with a 95 % interval.
 
-    Accuracy is the mean over tracks. The outputs of different fits do not share a scale, so other
-    measures are the mean of the folds' scores.
+    Rankings (``auroc`` and ``average_precision``) are measured within each fold, since the outputs
+    of different fits do not share a scale, and averaged over the folds. All other measures are of
+    all tracks at once.
 
     Args:
         results: Results of any task.
@@ -264,7 +266,7 @@ def score(results: Results, decision: str = "decision", measure: str | None = No
     if measure == "accuracy":
         right = correct(results, decision)
         return Score(float(right.mean()), wilson(right.sum(), len(right)))
-    statistic, tracks, cells = _over_folds(results, decision, measure)
+    statistic, tracks, cells = _over_tracks(results, decision, measure)
     value = float(statistic(np.ones((tracks, 1)))[0]) if tracks else float("nan")
     return Score(value, _bootstrap(statistic, tracks, cells, "bootstrap"))
 
@@ -273,7 +275,8 @@ def overall(results: Results, decision: str = "decision") -> float:
     """The value of :func:`score` alone."""
     if results.task == "multiclass":
         return float(correct(results, decision).mean())
-    return float(fold_scores(results).mean())
+    statistic, tracks, _ = _over_tracks(results, decision, MEASURE[results.task])
+    return float(statistic(np.ones((tracks, 1)))[0]) if tracks else float("nan")
 
 
 def interval(results: Results, decision: str = "decision") -> Interval:
@@ -324,8 +327,8 @@ def gain(results: Results, other: Results, decision: str = "decision") -> Score:
     if results.task == "multiclass":
         return mean_difference(correct(results) - correct(other, decision))
     measure = MEASURE[results.task]
-    one, tracks, cells = _over_folds(results, "decision", measure)
-    two, _, _ = _over_folds(other, decision, measure)
+    one, tracks, cells = _over_tracks(results, "decision", measure)
+    two, _, _ = _over_tracks(other, decision, measure)
     found = _bootstrap(
         lambda counts: one(counts) - two(counts), tracks, 2 * cells, "paired bootstrap"
     )
@@ -393,15 +396,17 @@ def _bootstrap(statistic: Statistic, tracks: int, cells: int, method: str) -> In
         counts = np.bincount(places.ravel(), minlength=tracks * len(drawn))
         return statistic(counts.reshape(tracks, -1).astype(np.float64))
 
-    found = bootstrap(
-        (np.arange(tracks),),
-        counted,
-        n_resamples=int(np.clip(MAX_VALUES // cells, MIN_RESAMPLES, MAX_RESAMPLES)),
-        batch=max(32, BATCH_VALUES // tracks),
-        vectorized=True,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).bootstrap_distribution
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # reported below
+        found = bootstrap(
+            (np.arange(tracks),),
+            counted,
+            n_resamples=int(np.clip(MAX_VALUES // cells, MIN_RESAMPLES, MAX_RESAMPLES)),
+            batch=max(32, BATCH_VALUES // tracks),
+            vectorized=True,
+            method="percentile",
+            random_state=np.random.default_rng(0),
+        ).bootstrap_distribution
     known = found[~np.isnan(found)]
     if not len(known):
         return Interval(nan, nan, method, tracks, f"no resample of {tracks} tracks has a score")
@@ -412,17 +417,19 @@ def _bootstrap(statistic: Statistic, tracks: int, cells: int, method: str) -> In
     return Interval(float(low), float(high), method, tracks)
 
 
-def _over_folds(results: Results, decision: str, measure: str) -> tuple[Statistic, int, int]:
-    """Mean score of the folds, by counts of tracks.
+def _over_tracks(results: Results, decision: str, measure: str) -> tuple[Statistic, int, int]:
+    """Score by how often each track counts.
 
     Returns:
         The statistic, the number of tracks, and the number of values that it visits.
     """
     rows = results.tracks
     names, track = np.unique(rows["track"].to_numpy(), return_inverse=True)
+    ranking = measure in ("auroc", "average_precision")
+    fits = fold_names(rows) if ranking else pd.Series("", rows.index)
     folds = [
         (track[fold], _statistic(rows.iloc[fold], results, decision, measure))
-        for fold in rows.groupby(fold_names(rows), sort=False).indices.values()
+        for fold in rows.groupby(fits, sort=False).indices.values()
     ]
 
     def mean(counts: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ without standardisation, and two protocols read the scores (see :mod:`mgc.evalua
   test folds.
 
 Scores are accuracy (multiclass), r² of each quantity, which is a task of its own (regression), or
-the mean ROC-AUC over tags, each tag against the rest (multilabel). The latter two are means over
-the folds.
+the mean ROC-AUC over tags, each tag against the rest (multilabel). ``nested`` is the score of all
+tracks at once, but for ROC-AUC, which is the mean over the folds.
 
 Source: K. Choi, G. Fazekas, M. Sandler, K. Cho, Transfer learning for music classification and
 regression tasks, ISMIR 2017, sections 2.3, 3.3 and 4.1.

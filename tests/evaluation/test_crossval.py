@@ -109,7 +109,7 @@ def test_results_of_all_folds(started: list[Instant], config: str) -> None:
     assert summary.scores["value"].tolist() == [0.75, 1.0]
     low, high = summary.scores.loc[0, ["low", "high"]]
     assert (low, high) == tuple(wilson(9, 12))
-    assert summary.scores["interval"].tolist() == ["0.468 to 0.911", "0.757 to 1.000"]
+    assert summary.scores["interval"].tolist() == ["0.468 to 0.911", "0.758 to 1.000"]
     matrix = pd.read_csv("out/confusion_matrix.csv", index_col=0)
     assert matrix.loc["a"].tolist() == [9, 3]
     assert len(pd.read_csv("out/folds.csv")) == 4

@@ -241,6 +241,16 @@ def test_gains_are_paired() -> None:
     assert high - low < (alone.high - alone.low) / 2
 
 
+def test_quantities_of_all_folds_are_measured_together() -> None:
+    """r² of small folds is far too small, and that of a fold's resamples smaller still."""
+    whole = rated(0.5)
+    divided = rated(0.5)
+    divided.tracks["seed"], divided.tracks["fold"] = 0, np.arange(100) % 10
+    assert score(divided) == score(whole)
+    assert fold_scores(divided).mean() < overall(whole)
+    assert len(fold_scores(divided)) == 10
+
+
 def test_rankings_are_measured_within_a_fold() -> None:
     results = tagged(0.2)
     assert overall(results) == pytest.approx(fold_scores(results).mean())
