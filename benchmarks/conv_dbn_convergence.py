@@ -32,9 +32,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from scipy.stats import binomtest
 
 from mgc.data.msd import MSDGenre, MSDKey, MSDUnlabelled
+from mgc.evaluation.intervals import wilson
 from mgc.models.conv_dbn import ConvDBN
 from mgc.models.conv_dbn_pretrain import ConvDBNPretrain
 
@@ -152,8 +152,8 @@ def main() -> None:
                 course = enumerate(zip(mean, spread, strict=True), 1)
                 told = "  ".join(f"{e}: {m:.3f}±{s:.3f}" for e, (m, s) in course)
                 print(f"lr {rate:g} {start:10}  {told}", flush=True)
-                low, high = binomtest(right, tested).proportion_ci(method="wilson")
-                print(f"    test {right / tested:.3f} ({low:.3f}..{high:.3f}), {tested} tracks")
+                interval = wilson(right, tested)
+                print(f"    test {right / tested:.3f} ({interval.name}: {interval})")
 
 
 if __name__ == "__main__":

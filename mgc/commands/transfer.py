@@ -22,10 +22,10 @@ def transfer(
     Two protocols are reported. `paper` is the best setting's mean score over the test folds, of
     features as they are: optimistic, and what Choi et al. (2017) published (`full_grid` also tries
     standardised features, as their text says). `nested` chooses the settings, standardisation
-    among them, within each training fold; with its 95 % interval. The grid of the support vector
-    machine is that of the paper: kernel linear or RBF, gamma 1/2³, 1/2⁵, … 1/2¹³ or 1 / number of
-    features, C 0.1, 2, 8 or 32. An interrupted run goes on where it stopped when the same command
-    is given again.
+    among them, within each training fold; with its 95 % interval over tracks and its standard
+    deviation over folds. The grid of the support vector machine is that of the paper: kernel linear
+    or RBF, gamma 1/2³, 1/2⁵, … 1/2¹³ or 1 / number of features, C 0.1, 2, 8 or 32. An interrupted
+    run goes on where it stopped when the same command is given again.
 
     Example: mgc transfer gtzan.parquet gtzan_mfcc.parquet --layers all --out results/gtzan
 

@@ -3,14 +3,13 @@
 import logging
 from typing import Any
 
-import pandas as pd
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from scipy.stats import binomtest
 from torch import Tensor
 
 from mgc.data.clips import Batch
+from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.results import Results, make_results
 from mgc.evaluation.scores import ClipScores, majority_vote, mean_by_track, measure, probabilities
 from mgc.runs.folder import run_folder
@@ -164,26 +163,9 @@ class TrackEvaluation(Callback):
         if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             folder = run_folder(trainer) / stage
             self.results.save(folder)
-            if stage == "test" and data.task == "multiclass":
-                log.info("Test: %s", accuracy_with_interval(self.results.tracks))
+            if stage == "test":
+                log.info("Test: %s", describe_score(self.results))
             log.info("Clips and tracks with their probabilities: %s", folder)
-
-
-def accuracy_with_interval(tracks: pd.DataFrame) -> str:
-    """Put the accuracy of decisions on tracks into words.
-
-    Args:
-        tracks: Table of tracks with ``label`` and ``decision``.
-
-    Returns:
-        Accuracy with its 95 % interval (Wilson 1927).
-    """
-    right = int((tracks["label"] == tracks["decision"]).sum())
-    interval = binomtest(right, len(tracks)).proportion_ci(method="wilson")
-    return (
-        f"track accuracy {right / len(tracks):.3f} (95 % interval {interval.low:.3f} to "
-        f"{interval.high:.3f}, {len(tracks)} tracks)"
-    )
 
 
 def _data(trainer: Trainer) -> Any:

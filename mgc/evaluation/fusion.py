@@ -16,8 +16,9 @@ from scipy.optimize import minimize
 
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.intervals import MEASURE, Interval, fold_names, gain, interval, overall
-from mgc.evaluation.paired import TRACK_KEY, align, check_alike, mcnemar
+from mgc.evaluation.alignment import TRACK_KEY, align, check_alike
+from mgc.evaluation.intervals import MEASURE, fold_names, gain, name_intervals, score
+from mgc.evaluation.paired import holm, mcnemar
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Run, RunLike, as_runs
 
@@ -303,25 +304,24 @@ def compare_runs(runs: Sequence[Run], fused: Results) -> str:
         fused: Their fusion.
 
     Returns:
-        Markdown: scores with 95 % bootstrap intervals over tracks, the gain over the best run, and
-        for multiclass a McNemar test of every pair.
+        Markdown: scores with 95 % intervals over tracks, the gain over the best run, and for
+        multiclass a McNemar test of every pair.
     """
     method = str(fused.source["fusion"])
     decision = "vote" if method == "fusion2" else "decision"
     name = MEASURE[fused.task]
     singles = {run.name: align(run.test) for run in runs}
-    scores = {run: overall(results, decision) for run, results in singles.items()}
-    rows = [(run, scores[run], interval(singles[run], decision)) for run in singles]
-    rows.append((method, overall(fused), interval(fused)))
+    scores = {run: score(results, decision) for run, results in singles.items()}
+    rows = [*scores.items(), (method, score(fused))]
+    interval = name_intervals(found.interval for _, found in rows)
     lines = [f"# Fusion: {method} of {', '.join(singles)}", ""]
-    lines += [f"| | {name} | 95 % interval |", "| --- | --- | --- |"]
-    lines += [f"| {run} | {value:.3f} | {_words(between)} |" for run, value, between in rows]
-    best = max(scores, key=scores.__getitem__)
-    difference, between = gain(fused, singles[best], decision)
+    lines += [f"| | {name} | {interval} |", "| --- | --- | --- |"]
+    lines += [f"| {run} | {found.value:.3f} | {found.interval} |" for run, found in rows]
+    best = max(scores, key=lambda run: scores[run].value)
+    gained, between = gain(fused, singles[best], decision)
     lines += [
         "",
-        f"Gain over the best single run, {best}: {difference:+.3f} (95 % paired bootstrap interval "
-        f"over {fused.tracks['track'].nunique()} tracks {between[0]:+.3f} to {between[1]:+.3f}).",
+        f"Gain over the best single run, {best}: {gained:+.3f} ({between.name}: {between:+.3f}).",
     ]
     if "weights" in fused.source:
         lines += ["", "Weights: " + _weights_in_words(fused.source["weights"], list(singles))]
@@ -345,16 +345,15 @@ def _tests(singles: dict[str, Results], fused: Results, decision: str, method: s
     }
     right[method] = (tracks["label"] == tracks["decision"])[once]
     lines = [f"Exact McNemar tests on {once.sum()} tracks{note}:", ""]
-    lines += ["| first | second | only first right | only second right | p |"]
-    lines += ["| --- | --- | --- | --- | --- |"]
-    for one, two in combinations(right, 2):
-        test = mcnemar(right[one], right[two])
-        lines.append(f"| {one} | {two} | {test.only_first} | {test.only_second} | {test.p:.3g} |")
+    lines += ["| first | second | only first right | only second right | p | p (Holm) |"]
+    lines += ["| --- | --- | --- | --- | --- | --- |"]
+    pairs = list(combinations(right, 2))
+    tests = [mcnemar(right[one], right[two]) for one, two in pairs]
+    adjusted = holm([test.p for test in tests])
+    for (one, two), test, p in zip(pairs, tests, adjusted, strict=True):
+        counts = f"{test.only_first} | {test.only_second} | {test.p:.3g} | {p:.3g}"
+        lines.append(f"| {one} | {two} | {counts} |")
     return lines
-
-
-def _words(between: Interval) -> str:
-    return f"{between[0]:.3f} to {between[1]:.3f}"
 
 
 def _weights_in_words(weights: dict[str, list[float]], names: list[str]) -> str:

@@ -1,124 +1,33 @@
-"""Results of several systems on the same tracks: aligned, checked, tested in pairs."""
+"""Paired tests of two systems on the same tracks."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, log2
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, permutation_test
 
-from mgc.errors import MgcError
-from mgc.evaluation.intervals import fold_names
-from mgc.evaluation.results import Results
+#: Significance level of a claim.
+ALPHA = 0.05
 
-#: Starts of the same clip may differ by this many seconds, as sample rates round them.
-CLOCK = 0.01
+#: Fewest discordant tracks that can show a difference: with n of them p is at least 2 ** (1 - n).
+MIN_DISCORDANT = 2 + floor(-log2(ALPHA))
 
-
-#: Columns that tell rows apart.
-TRACK_KEY = ["seed", "fold", "track"]
-
-
-def align(results: Results) -> Results:
-    """Put rows in the order of fold and track, so that alike results have alike rows.
-
-    Args:
-        results: Any results.
-
-    Returns:
-        The same rows in order.
-    """
-    key = [column for column in TRACK_KEY if column in results.tracks]
-    tracks = results.tracks.sort_values(key, ignore_index=True)
-    clips = results.clips.sort_values([*key, "clip"], ignore_index=True)
-    return replace(results, clips=clips, tracks=tracks)
-
-
-def check_alike(runs: dict[str, Results], clips: bool) -> None:
-    """Check that results are of the same tracks, of the same folds, with the same labels.
-
-    Args:
-        runs: Aligned results by name.
-        clips: Whether the clips must be the same too.
-
-    Raises:
-        MgcError: Naming the first difference.
-    """
-    (first, one), *others = runs.items()
-    for name, two in others:
-        both = f"{first} and {name} do not belong together: "
-        if one.task != two.task:
-            raise MgcError(f"{both}one is {one.task}, the other {two.task}.")
-        if one.labels != two.labels:
-            pairs = zip((*one.labels, None), (*two.labels, None), strict=False)
-            label, other = next(pair for pair in pairs if pair[0] != pair[1])
-            raise MgcError(f"{both}the labels differ, first {label!r} and {other!r}.")
-        _check_tracks(both, (first, one.tracks), (name, two.tracks), one.task == "multiclass")
-        if clips:
-            _check_clips(both, (first, one), (name, two))
-
-
-def _check_tracks(
-    both: str, one: tuple[str, pd.DataFrame], two: tuple[str, pd.DataFrame], multiclass: bool
-) -> None:
-    for (name, here), (_, there) in ((one, two), (two, one)):
-        alone = set(here["track"]) - set(there["track"])
-        if alone:
-            raise MgcError(
-                f"{both}track {min(alone)!r} is in {name} only ({len(alone)} such tracks)."
-            )
-    folds = [fold_names(tracks).groupby(tracks["track"]).agg(sorted) for _, tracks in (one, two)]
-    for track, fold, other in zip(folds[0].index, *folds, strict=True):
-        if fold != other:
-            where, elsewhere = ("; ".join(words) or "no fold" for words in (fold, other))
-            raise MgcError(
-                f"{both}track {track!r} is in {where} of {one[0]} and {elsewhere} of {two[0]}."
-            )
-    columns = [c for c in map(str, one[1]) if c.startswith("target.")]
-    if multiclass:
-        columns = ["label"]
-    for column in columns:
-        differ = (one[1][column] != two[1][column]).to_numpy()
-        if differ.any():
-            row, other_row = one[1][differ].iloc[0], two[1][differ].iloc[0]
-            raise MgcError(
-                f"{both}the {column} of track {row['track']!r} is {row[column]!r} in {one[0]} and "
-                f"{other_row[column]!r} in {two[0]}."
-            )
-
-
-def _check_clips(both: str, one: tuple[str, Results], two: tuple[str, Results]) -> None:
-    counts = [results.clips.groupby("track").size() for _, results in (one, two)]
-    differ = (counts[0] != counts[1]).to_numpy()
-    if differ.any():
-        track = str(counts[0].index[differ][0])
-        raise MgcError(
-            f"{both}track {track!r} has {counts[0][track]} clips in {one[0]} and "
-            f"{counts[1][track]} in {two[0]}. Test them with the same clip_seconds and "
-            "hop_seconds, or fuse by track (weighted, product)."
-        )
-    starts, others = (results.clips["start"].to_numpy() for _, results in (one, two))
-    differ = np.abs(starts - others) > CLOCK
-    if differ.any():
-        row = int(np.flatnonzero(differ)[0])
-        track = one[1].clips["track"].iloc[row]
-        raise MgcError(
-            f"{both}clip {one[1].clips['clip'].iloc[row]} of track {track!r} starts at "
-            f"{starts[row]:.2f} s in {one[0]} and {others[row]:.2f} s in {two[0]}. Test them with "
-            "the same hop_seconds, or fuse by track (weighted, product)."
-        )
+RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Exact McNemar test of two models on the same tracks.
+    """Exact McNemar test of two systems on the same tracks.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
     percentages", Psychometrika 12(2), 1947; exact: a two-sided binomial test.
 
     Attributes:
-        only_first: Tracks that only the first model gets right.
+        only_first: Tracks that only the first system gets right.
         only_second: Tracks that only the second gets right.
-        p: Probability of a split as uneven as this if both were equally good.
+        p: Probability of a split at least as uneven if both were equally good.
     """
 
     only_first: int
@@ -127,10 +36,10 @@ class McNemar:
 
 
 def mcnemar(one: pd.Series, two: pd.Series) -> McNemar:
-    """Test whether one of two models is right more often.
+    """Test whether one of two systems is right more often.
 
     Args:
-        one: Whether the first model is right, per track.
+        one: Whether the first system is right, per track.
         two: The same for the second.
 
     Returns:
@@ -139,3 +48,64 @@ def mcnemar(one: pd.Series, two: pd.Series) -> McNemar:
     first, second = int((one & ~two).sum()), int((two & ~one).sum())
     p = binomtest(first, first + second).pvalue if first + second else 1.0
     return McNemar(first, second, float(p))
+
+
+def discordant(differences: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
+    """Keep the differences that are not 0.
+
+    Args:
+        differences: What one system scores above another on each track.
+    """
+    values = np.asarray(differences, dtype=np.float64).round(9)  # 1/3 - 1/3 may leave a rest
+    return values[values != 0]
+
+
+def sign_flip_test(differences: Sequence[float] | np.ndarray | pd.Series) -> float:
+    """Test whether paired differences have the mean 0.
+
+    If neither system is better, each difference is as likely with the opposite sign. The test is
+    exact up to 13 discordant tracks, and draws 9999 combinations of signs for more. For right and
+    wrong decisions it is McNemar's test.
+
+    Args:
+        differences: What one system scores above another on each track.
+
+    Returns:
+        Two-sided p.
+    """
+    values = discordant(differences)
+    if not len(values):
+        return 1.0
+    if len(np.unique(np.abs(values))) == 1:
+        return float(binomtest(int((values > 0).sum()), len(values)).pvalue)
+    test = permutation_test(
+        (values,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=max(1, 2_000_000 // len(values)),  # values in memory
+        random_state=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjust the p of several tests, so that the chance of any false alarm stays that of one.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6(2), 1979.
+
+    Args:
+        p: One for each test.
+
+    Returns:
+        Adjusted p, in the same order: the k-th smallest of n times n - k + 1, at most 1, and not
+        less than the one before.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values)
+    adjusted = np.empty_like(values)
+    steps = values[order] * np.arange(len(values), 0, -1)
+    adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
+    return adjusted.tolist()

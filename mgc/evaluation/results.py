@@ -14,6 +14,7 @@ Targets are ``label`` (name of the class) or columns ``target.<label>``; outputs
 ``probability.<label>``, or ``prediction.<label>`` for regression.
 """
 
+import re
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -83,7 +84,22 @@ class Results:
         """
         clips, _ = read_parquet(Path(folder, "clips.parquet"))
         tracks, meta = read_parquet(Path(folder, "tracks.parquet"))
+        for rows in (clips, tracks):
+            count_from_zero(rows, meta["source"].get("folds"))
         return cls(clips, tracks, meta["task"], tuple(meta["labels"]), meta["source"])
+
+
+def count_from_zero(rows: pd.DataFrame, folds: object) -> None:
+    """Renumber the folds of older results of ``mgc transfer``, which counted its own from 1.
+
+    Args:
+        rows: Rows of results; ``fold`` is changed in place.
+        folds: How the folds were made, as the results have it. Only those that ``mgc transfer``
+            made were counted from 1, and each of them was tested.
+    """
+    made = isinstance(folds, str) and re.match(r"\d+ (stratified )?folds, ", folds)
+    if made and "fold" in rows and rows["fold"].min() == 1:
+        rows["fold"] -= 1
 
 
 def transferred(folder: str | PathLike[str]) -> Results:
@@ -102,6 +118,8 @@ def transferred(folder: str | PathLike[str]) -> Results:
     """
     paths = sorted(transfers(folder))
     tables = [read_parquet(path) for path in paths]
+    for table, meta in tables:
+        count_from_zero(table, meta.get("folds"))
     rows = pd.concat([table for table, _ in tables], ignore_index=True)
     meta = tables[0][1]
     if meta["task"] != "multiclass":

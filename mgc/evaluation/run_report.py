@@ -9,7 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from mgc.errors import MgcError
-from mgc.evaluation.callback import TrackEvaluation, accuracy_with_interval
+from mgc.evaluation.callback import TrackEvaluation
+from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion, worst_mistakes
 from mgc.evaluation.results import Results
 from mgc.runs.folder import run_folder
@@ -46,7 +47,7 @@ class TestReport(Callback):
         if results.task == "multiclass":
             counts = confusion_matrix(results)
             counts.to_csv(folder / "confusion_matrix.csv", index_label="true class")
-            title = accuracy_with_interval(results.tracks)
+            title = describe_score(results)
             plot_confusion(counts, title, folder / "confusion_matrix.png")
             tables["worst_mistakes"] = worst_mistakes(results, self.mistakes)
         for name, table in tables.items():

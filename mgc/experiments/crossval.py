@@ -14,7 +14,14 @@ import pandas as pd
 from mgc.configurations import read_configuration
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.intervals import MEASURE, fold_scores, interval, interval_of_mean, overall
+from mgc.evaluation.intervals import (
+    MEASURE,
+    describe_spread,
+    fold_scores,
+    overall,
+    score,
+    spread_columns,
+)
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.experiments.child_run import LAST
@@ -31,7 +38,8 @@ OF_FOLDS = ("data.fold", "data.folds")
 
 #: Columns of the summary that are told to W&B besides the score itself.
 SHOWN = (
-    "low", "high", "mean_of_folds", "folds_low", "folds_high", "folds_deviation", "folds", "tracks",
+    "low", "high", "method", "tracks",
+    "mean_of_folds", "folds_deviation", "folds_min", "folds_max", "folds",
 )  # fmt: skip
 
 
@@ -107,7 +115,7 @@ class Summary:
         results: Test results of all folds; ``validate`` those on the validation folds.
         validation: Results on the validation folds.
         folds: Score of each fold.
-        scores: Mean scores with their 95 % intervals.
+        scores: Scores with their 95 % intervals, and their spread over the folds.
         text: All of it in words.
         folder: Folder that holds the results.
     """
@@ -290,9 +298,9 @@ def log_summary(experiment: Experiment, summary: Summary) -> None:
     about = record["fit"] | {"fold": None, "seed": None}
     about["fingerprint"] |= {"split": summary.results.source["fingerprint"], "sizes": None}
     told = {}
-    for score in summary.scores.to_dict("records"):
-        told[f"test/track_{score['score']}"] = score["value"]
-        told |= {f"crossval/{score['score']}/{key}": score[key] for key in SHOWN}
+    for row in summary.scores.to_dict("records"):
+        told[f"test/track_{row['score']}"] = row["value"]
+        told |= {f"crossval/{row['score']}/{key}": row[key] for key in SHOWN}
     tables = {
         "crossval/scores": summary.scores,
         "crossval/folds": summary.folds,
@@ -381,47 +389,30 @@ def summarise(results: Results, validation: Results) -> Summary:
         validation: Results on the validation folds.
 
     Returns:
-        Scores of the folds, their means and intervals.
+        Scores of the folds, and of all of them with intervals.
     """
     name = MEASURE[results.task]
     decisions = {name: "decision"}
     if results.task == "multiclass":
         decisions[f"{name}_vote"] = "vote"
-    by_fold = {score: fold_scores(results, column) for score, column in decisions.items()}
+    by_fold = {label: fold_scores(results, column) for label, column in decisions.items()}
     folds = pd.DataFrame(by_fold).rename_axis("fold").reset_index()
-    rows = []
-    for score, column in decisions.items():
-        low, high = interval(results, column)
-        fold_low, fold_high = interval_of_mean(by_fold[score])
-        rows.append(
-            {
-                "score": score,
-                "value": overall(results, column),
-                "low": low,
-                "high": high,
-                "mean_of_folds": float(by_fold[score].mean()),
-                "folds_low": fold_low,
-                "folds_high": fold_high,
-                "folds_deviation": float(by_fold[score].std()),
-                "folds": len(folds),
-                "tracks": results.tracks["track"].nunique(),
-            }
-        )
-    scores = pd.DataFrame(rows)
-    lines = [
-        f"{row.score}: {row.value:.3f} (95 % bootstrap interval over {row.tracks} tracks "
-        f"{row.low:.3f} to {row.high:.3f})"
-        for row in scores.itertuples()
-    ]
+    scores = {label: score(results, column) for label, column in decisions.items()}
     parts = "folds" if results.source["folds"] > 1 else "runs"
-    if len(folds) > 1:  # one fold has no spread
-        lines = [
-            f"{line}; mean of {row.folds} {parts} {row.mean_of_folds:.3f} (over {parts} "
-            f"{row.folds_low:.3f} to {row.folds_high:.3f}, standard deviation "
-            f"{row.folds_deviation:.3f})"
-            for line, row in zip(lines, scores.itertuples(), strict=True)
-        ]
+    lines = [
+        f"{label}: {found.sentence}" + describe_spread(by_fold[label], parts)
+        for label, found in scores.items()
+    ]
+    rows = [
+        {
+            "score": label,
+            "value": found.value,
+            **found.interval.columns(),
+            **spread_columns(by_fold[label]),
+        }
+        for label, found in scores.items()
+    ]
     if results.task == "multiclass":
         lines += ["", f"Tracks by true class (rows) and decision, all {parts}:"]
         lines.append(confusion_matrix(results).to_string())
-    return Summary(results, validation, folds, scores, "\n".join(lines))
+    return Summary(results, validation, folds, pd.DataFrame(rows), "\n".join(lines))

@@ -7,13 +7,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from mgc.evaluation.intervals import Interval, correct, interval_of_mean
+from mgc.evaluation.intervals import Interval, correct, mean_difference
+from mgc.evaluation.paired import ALPHA, MIN_DISCORDANT, discordant, sign_flip_test
 from mgc.evaluation.results import Results
 
 #: A row and a column of a table.
 Cell = tuple[str, str]
 
-Verdict = Literal["confirmed", "contradicted", "open"]
+Verdict = Literal["confirmed", "contradicted", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Finding:
         tracks: Tracks that were tested in all of these.
         difference: Mean difference of the accuracies; NaN without such tracks.
         interval: Its 95 % paired bootstrap interval over tracks.
+        discordant: Tracks whose difference is not 0.
+        p: Of the sign-flip test (see :func:`mgc.evaluation.paired.sign_flip_test`).
     """
 
     claim: Claim
@@ -46,14 +49,23 @@ class Finding:
     tracks: int
     difference: float
     interval: Interval
+    discordant: int
+    p: float
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the interval lies above 0, below, or holds it."""
-        low, high = self.interval
-        if low > 0:
-            return "confirmed"
-        return "contradicted" if high < 0 else "open"
+        """Sign of the difference if p is below 0.05, which takes at least 6 discordant tracks."""
+        if self.p >= ALPHA:
+            return "undecided"
+        return "confirmed" if self.difference > 0 else "contradicted"
+
+    @property
+    def reason(self) -> str:
+        """What the verdict rests on."""
+        count = f"{self.discordant} discordant tracks"
+        if self.discordant < MIN_DISCORDANT:
+            return f"{count}; at least {MIN_DISCORDANT} needed"
+        return f"{count}, p = {self.p:.2g}"
 
 
 def judge(claim: Claim, cells: Mapping[Cell, Results]) -> Finding:
@@ -70,14 +82,18 @@ def judge(claim: Claim, cells: Mapping[Cell, Results]) -> Finding:
         The mean over the pairs that there are.
     """
     pairs = tuple(pair for pair in claim.pairs if all(cell in cells for cell in pair))
-    nothing = Finding(claim, pairs, 0, float("nan"), (float("nan"), float("nan")))
-    if not pairs:
-        return nothing
     differences = [correct(cells[better]) - correct(cells[worse]) for better, worse in pairs]
-    tracks = pd.concat(differences, axis=1).dropna().mean(axis=1)
-    if tracks.empty:
-        return nothing
-    return Finding(claim, pairs, len(tracks), float(tracks.mean()), interval_of_mean(tracks))
+    tracks = pd.concat(differences or [pd.Series(dtype=float)], axis=1).dropna().mean(axis=1)
+    difference = mean_difference(tracks)
+    return Finding(
+        claim,
+        pairs,
+        len(tracks),
+        difference.value,
+        difference.interval,
+        len(discordant(tracks)),
+        sign_flip_test(tracks),
+    )
 
 
 def published_difference(

@@ -1,7 +1,6 @@
 """Runs side by side: what differs in their settings and data, and in what they achieve."""
 
 import html
-import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,14 +11,23 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
-from scipy.stats import binomtest
 
 from mgc import registry
 from mgc.core.markdown import markdown_table
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.intervals import MEASURE, gain, interval, overall
-from mgc.evaluation.paired import align, check_alike, mcnemar
+from mgc.evaluation.alignment import align, check_alike
+from mgc.evaluation.intervals import (
+    MEASURE,
+    Interval,
+    Score,
+    gain,
+    name_intervals,
+    overall,
+    score,
+    wilson,
+)
+from mgc.evaluation.paired import McNemar, holm, mcnemar
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import load_run, name_run, split_run
 from mgc.runs.folder import CONFIG, RECORD
@@ -44,26 +52,6 @@ SECTIONS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_sche
 
 #: What a run does not have.
 NOTHING = "-"
-
-
-class Score(NamedTuple):
-    """A score with its 95 % interval.
-
-    Attributes:
-        value: The score.
-        low: Lower end of the interval; NaN where none is known.
-        high: Upper end of the interval.
-    """
-
-    value: float
-    low: float = float("nan")
-    high: float = float("nan")
-
-    def __str__(self) -> str:
-        """Put it into words."""
-        if self.low != self.low:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 @dataclass
@@ -95,15 +83,15 @@ class Pair(NamedTuple):
         best: Name of the best run.
         other: Name of the other one.
         difference: What the best has over the other, with its 95 % paired bootstrap interval.
-        p: Of an exact McNemar test; nothing but for multiclass.
-        adjusted: The same, adjusted to the number of tests (Holm 1979).
+        test: Exact McNemar test; nothing but for multiclass.
+        adjusted: Its p, adjusted to the number of tests (Holm 1979).
         reason: Why the two cannot be tested; empty if they were.
     """
 
     best: str
     other: str
     difference: Score | None = None
-    p: float | None = None
+    test: McNemar | None = None
     adjusted: float | None = None
     reason: str = ""
 
@@ -116,11 +104,13 @@ class Comparison:
         table: A row per run: scores, what differs in the data, settings that differ.
         warnings: What makes scores not comparable.
         pairs: The best run against every other.
+        intervals: Name of the intervals in the table; empty without any.
     """
 
     table: pd.DataFrame
     warnings: list[str]
     pairs: list[Pair]
+    intervals: str = ""
 
     @property
     def shown(self) -> pd.DataFrame:
@@ -131,10 +121,15 @@ class Comparison:
     def text(self) -> str:
         """All of it in Markdown, readable as it is."""
         lines = ["# Comparison", "", markdown_table(self.shown), ""]
-        lines += [NOTE, "", *(f"**{warning}**\n" for warning in self.warnings)]
+        lines += [self.note, "", *(f"**{warning}**\n" for warning in self.warnings)]
         if self.pairs:
             lines += ["## The best against the others", "", markdown_table(self._tests()), ""]
         return "\n".join(lines)
+
+    @property
+    def note(self) -> str:
+        """What the figures of the table are."""
+        return f"In parentheses: {self.intervals}. {NOTE}" if self.intervals else NOTE
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write compare.md, compare.html and compare.csv.
@@ -155,28 +150,30 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Show the comparison in a notebook."""
-        parts = ["<h1>Comparison</h1>", self.shown.to_html(), f"<p>{html.escape(NOTE)}</p>"]
+        parts = ["<h1>Comparison</h1>", self.shown.to_html(), f"<p>{html.escape(self.note)}</p>"]
         parts += [f"<p><strong>{html.escape(warning)}</strong></p>" for warning in self.warnings]
         if self.pairs:
             parts += ["<h2>The best against the others</h2>", self._tests().to_html()]
         return "\n".join(parts)
 
     def _tests(self) -> pd.DataFrame:
-        rows = {
-            f"{pair.best} against {pair.other}": {
-                "difference": pair.difference or pair.reason,
-                "p (McNemar)": NOTHING if pair.p is None else f"{pair.p:.3g}",
-                "p (Holm)": NOTHING if pair.adjusted is None else f"{pair.adjusted:.3g}",
+        tested = [pair.difference.interval for pair in self.pairs if pair.difference]
+        name = name_intervals(tested) or "95 % interval"
+        rows = {}
+        for pair in self.pairs:
+            difference, test, adjusted = pair.difference, pair.test, pair.adjusted
+            rows[f"{pair.best} against {pair.other}"] = {
+                "difference": f"{difference.value:+.3f}" if difference else pair.reason,
+                name: f"{difference.interval:+.3f}" if difference else NOTHING,
+                "only best right": NOTHING if test is None else str(test.only_first),
+                "only other right": NOTHING if test is None else str(test.only_second),
+                "p (McNemar)": NOTHING if test is None else f"{test.p:.3g}",
+                "p (Holm)": NOTHING if adjusted is None else f"{adjusted:.3g}",
             }
-            for pair in self.pairs
-        }
         return pd.DataFrame.from_dict(rows, orient="index").astype(str)
 
 
-NOTE = (
-    "In parentheses 95 % intervals over the test tracks. val/… are of the best epoch, which was "
-    "chosen by them, so they are optimistic."
-)
+NOTE = "val/… are of the best epoch, which was chosen by them, so they are optimistic."
 
 STYLE = (
     "<style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
@@ -266,13 +263,18 @@ def _compare(runs: list[Compared]) -> Comparison:
     for name in scores:
         for run in runs:
             rows[run.name][name] = str(run.scores.get(name, NOTHING))
+    tracks = {run.name: run.results.tracks["track"].nunique() for run in runs if run.results}
+    if len(set(tracks.values())) > 1:
+        for run in runs:
+            rows[run.name]["test tracks"] = str(tracks.get(run.name, NOTHING))
     parts = ([run.about for run in runs], [run.data for run in runs], [r.settings for r in runs])
     for prefix, values in zip(("", "data fingerprint: ", ""), parts, strict=True):
         for name in _differing(values):
             for run, known in zip(runs, values, strict=True):
                 rows[run.name].setdefault(prefix + name, _cell(known.get(name)))
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return Comparison(table, data_warnings(runs), paired_tests(runs))
+    intervals = name_intervals(found.interval for run in runs for found in run.scores.values())
+    return Comparison(table, data_warnings(runs), paired_tests(runs), intervals)
 
 
 def load_runs_to_compare(folder: str | PathLike[str]) -> list[Compared]:
@@ -283,8 +285,7 @@ def load_runs_to_compare(folder: str | PathLike[str]) -> list[Compared]:
             combination of layers, or a sweep, which holds several runs.
 
     Returns:
-        The runs. Intervals are those that tests and cross-validations print: of the accuracy of a
-        single test Wilson's (1927), of everything else bootstrap intervals over tracks.
+        The runs. Intervals are those that tests and cross-validations print.
 
     Raises:
         MgcError: If there is nothing to compare.
@@ -309,8 +310,8 @@ def from_wandb(runs: Iterable[Any]) -> list[Compared]:
         runs: Objects with ``name``, ``config``, ``summary`` and ``job_type``.
 
     Returns:
-        Those that were fitted, tested or cross-validated. Intervals of the accuracy of single
-        tests are Wilson intervals (Wilson 1927).
+        Those that were fitted, tested or cross-validated. Intervals are those of accuracies, and
+        those that cross-validations have logged.
     """
     found = []
     for run in runs:
@@ -474,18 +475,8 @@ def _measure(results: Results) -> Iterable[tuple[str, Score]]:
     columns = {name: "decision"}
     if results.task == "multiclass":
         columns[f"{name}_vote"] = "vote"
-    tracks = results.tracks
-    for score, column in columns.items():
-        if results.task == "multiclass" and tracks["track"].is_unique and "seed" not in tracks:
-            yield score, _wilson(int((tracks["label"] == tracks[column]).sum()), len(tracks))
-        else:
-            yield score, Score(overall(results, column), *interval(results, column))
-
-
-def _wilson(right: int, tracks: int) -> Score:
-    """An accuracy with the interval that a test prints too."""
-    between = binomtest(right, tracks).proportion_ci(method="wilson")
-    return Score(right / tracks, float(between.low), float(between.high))
+    for label, column in columns.items():
+        yield label, score(results, column)
 
 
 def _validation(record: dict[str, Any]) -> dict[str, Score]:
@@ -505,10 +496,12 @@ def _known(name: str, value: float, summary: dict[str, Any], tracks: int) -> Sco
     """A score of W&B, with its interval where that follows from what W&B knows."""
     prefix = f"crossval/{name.removeprefix('test/track_')}"
     if f"{prefix}/low" in summary:
-        return Score(value, float(summary[f"{prefix}/low"]), float(summary[f"{prefix}/high"]))
+        low, high = (float(summary[f"{prefix}/{end}"]) for end in ("low", "high"))
+        method = summary.get(f"{prefix}/method", "bootstrap")  # which versions without it logged
+        return Score(value, Interval(low, high, method, int(summary.get(f"{prefix}/tracks", 0))))
     if "accuracy" not in name or not tracks:
         return Score(value)
-    return _wilson(round(value * tracks), tracks)
+    return Score(value, wilson(round(value * tracks), tracks))
 
 
 def _unlike(tested: dict[str, Results], best: str, other: str) -> str:
@@ -522,27 +515,23 @@ def _unlike(tested: dict[str, Results], best: str, other: str) -> str:
 
 def _test(tested: dict[str, Results], best: str, other: str) -> Pair:
     one, two = tested[best], tested[other]
-    difference, between = gain(one, two)
-    p = _mcnemar(one, two) if one.task == "multiclass" else None
-    return Pair(best, other, Score(difference, *between), p)
+    test = _mcnemar(one, two) if one.task == "multiclass" else None
+    return Pair(best, other, gain(one, two), test)
 
 
-def _mcnemar(best: Results, other: Results) -> float:
+def _mcnemar(best: Results, other: Results) -> McNemar:
     tracks = best.tracks
     once = [True] * len(tracks)
     if "seed" in tracks:
         once = (tracks["seed"] == tracks["seed"].iloc[0]).tolist()
     right = ((r.tracks["label"] == r.tracks["decision"])[once] for r in (best, other))
-    return mcnemar(*right).p
+    return mcnemar(*right)
 
 
 def _adjust(pairs: list[Pair]) -> list[Pair]:
-    """Adjust p by Holm's method: the k-th smallest of n times n - k + 1, and never less than it."""
-    tested = sorted((pair for pair in pairs if pair.p is not None), key=lambda pair: pair.p or 0)
-    factors = range(len(tested), 0, -1)
-    raw = [min(1.0, (pair.p or 0) * factor) for pair, factor in zip(tested, factors, strict=True)]
-    steps = itertools.accumulate(raw, max)
-    adjusted = {pair.other: value for pair, value in zip(tested, steps, strict=True)}
+    """Adjust p to the number of tests."""
+    tested = {pair.other: pair.test.p for pair in pairs if pair.test is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     return [pair._replace(adjusted=adjusted.get(pair.other)) for pair in pairs]
 
 

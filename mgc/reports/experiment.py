@@ -14,7 +14,7 @@ from mgc.core.markdown import scores_table
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.colours import BESIDE, BLOCKS, PUBLISHED
-from mgc.evaluation.intervals import MEASURE, interval, overall
+from mgc.evaluation.intervals import MEASURE, name_intervals, overall, read_intervals, score
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Run
@@ -31,7 +31,8 @@ class Report:
     """Tables and plots of an experiment.
 
     Attributes:
-        systems: A row per system: scores with intervals, published figure with half its
+        systems: A row per system: score with its interval (see
+            :meth:`mgc.evaluation.intervals.Interval.columns`), published figure with half its
             interval, and the difference.
         classes: A row per class, a column per system; published ones end in ``(paper)``.
         confusion: Tracks by true class and decision, by system; empty but for multiclass.
@@ -134,10 +135,11 @@ def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
     axes = figure.subplots()
     place = np.arange(len(systems))
     value = systems[score].to_numpy()
-    axes.barh(place, value, 0.6, color=BLOCKS, label="ours, 95 % interval over tracks")
+    label = f"ours, {name_intervals(read_intervals(systems))}"
+    axes.barh(place, value, 0.6, color=BLOCKS, label=label)
     spread = np.stack([value - systems["low"], systems["high"] - value]).clip(0)
     axes.errorbar(value, place, xerr=spread, fmt="none", ecolor="black", capsize=3)
-    high = float(np.nanmax(systems["high"]))
+    high = float(np.nanmax([systems["high"], value]))
     if "published" in systems and systems["published"].notna().any():
         margin = systems["published_half"].fillna(0)
         axes.errorbar(
@@ -227,16 +229,14 @@ def _systems(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     rows = []
     for run in runs:
         results = run.test
-        low, high = interval(results)
-        score = overall(results)
-        row = {"system": run.name, MEASURE[results.task]: score, "low": low, "high": high}
-        row["tracks"] = results.tracks["track"].nunique()
+        value, interval = score(results)
+        row = {"system": run.name, MEASURE[results.task]: value, **interval.columns()}
         if results.task == "multiclass":
             row["accuracy_vote"] = overall(results, "vote")
         if published:
             percent, half = published.ACCURACY.get(run.name, (None, None))
             figure = np.nan if percent is None else percent / 100
-            row["published"], row["difference"] = figure, score - figure
+            row["published"], row["difference"] = figure, value - figure
             row["published_half"] = np.nan if half is None else half / 100
         rows.append(row)
     return pd.DataFrame(rows)
@@ -259,7 +259,8 @@ def _markdown(
     report: Report, runs: Sequence[Run], paper: ModuleType | None, published: Published | None
 ) -> str:
     results = runs[0].test
-    lines = ["# Experiment", "", "Intervals are 95 % bootstrap intervals over tracks.", ""]
+    intervals = name_intervals(read_intervals(report.systems))
+    lines = ["# Experiment", "", f"Intervals: {intervals}.", ""]
     if results.task == "multiclass":
         lines[2] += (
             " Tracks are decided on by the mean probability of their clips, in `accuracy_vote` by "
@@ -268,7 +269,8 @@ def _markdown(
     voted = [run.name for run in runs if published and run.name in published.VOTED]
     if voted:
         lines[2] += f" {', '.join(voted)}: by majority everywhere, as in the paper."
-    lines += [scores_table(report.systems.set_index("system")), ""]
+    systems = report.systems.set_index("system").drop(columns=["low", "high", "method"])
+    lines += [scores_table(systems), ""]
     lines += ["![scores of the systems](systems.png)", ""]
     if paper and published:
         known = ", ".join(published.ACCURACY)

@@ -7,26 +7,20 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
-from scipy.stats import binomtest
 
 from mgc import checkpoint, registry
 from mgc.errors import MgcError
+from mgc.evaluation.intervals import Score, measures
 from mgc.evaluation.per_class import per_class
 from mgc.evaluation.results import Results
-from mgc.evaluation.scores import measure
 from mgc.installation import pip_install
 from mgc.runs.folder import CONFIG
 from mgc.runs.record import read_record
 
 log = logging.getLogger(__name__)
-
-#: Samples of tracks for an interval, and the seed that they are drawn with.
-RESAMPLES = 500
 
 #: Names of the metrics: in words, and Hugging Face's.
 METRICS = {
@@ -42,7 +36,7 @@ METRICS = {
 TRAINER = ("max_epochs", "precision", "accelerator", "devices", "num_nodes", "strategy",
            "accumulate_grad_batches", "gradient_clip_val")  # fmt: skip
 
-Scores = dict[str, tuple[float, float, float]]
+Scores = dict[str, Score]
 
 
 def model_card(
@@ -79,7 +73,7 @@ def model_card(
     data_name, data_help = _component("data", about.get("data"))
     model_name, model_help = _component("model", about["class_path"])
     title = name or f"{model_name} on {data_name}"
-    scores = {} if results is None else measure_with_intervals(results)
+    scores = {} if results is None else measures(results)
     sections = [
         _head(title, license, data_name, about, scores),
         f"# {title}\n\n{_first(model_help)} It {_purpose(about)}",
@@ -92,42 +86,6 @@ def model_card(
         "## How to use it\n\n" + _usage(Path(path).name, about),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def measure_with_intervals(results: Results) -> Scores:
-    """Measure decisions on tracks.
-
-    Args:
-        results: Results of a test.
-
-    Returns:
-        By metric its value and its 95 % interval: Wilson's (1927) for the accuracy, as ``mgc test``
-        tells it; for others the percentile bootstrap over tracks (Efron 1979).
-    """
-    tracks, labels = results.tracks, results.labels
-    outputs = torch.from_numpy(tracks[results.outputs].to_numpy(np.float32, copy=True))
-    if results.task == "multiclass":
-        index = {label: i for i, label in enumerate(labels)}
-        target = torch.tensor([index[label] for label in tracks["label"]])
-    else:
-        columns = [f"target.{label}" for label in labels]
-        target = torch.from_numpy(tracks[columns].to_numpy(np.float32, copy=True))
-    measured = measure(outputs, target, results.task, labels)
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(RESAMPLES if len(tracks) > 1 else 0):
-        rows = torch.from_numpy(rng.integers(len(tracks), size=len(tracks)))
-        drawn.append(measure(outputs[rows], target[rows], results.task, labels))
-    samples = pd.DataFrame(drawn, columns=list(measured), dtype=float)
-    scores: Scores = {}
-    for metric in METRICS.keys() & measured.keys():
-        ends = samples[metric].quantile([0.025, 0.975])
-        scores[metric] = (measured[metric], float(ends.iloc[0]), float(ends.iloc[1]))
-    if "accuracy" in scores:
-        right = int((tracks["label"] == tracks["decision"]).sum())
-        wilson = binomtest(right, len(tracks)).proportion_ci(method="wilson")
-        scores["accuracy"] = (right / len(tracks), wilson.low, wilson.high)
-    return {metric: scores[metric] for metric in METRICS if metric in scores}
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -175,9 +133,9 @@ def _head(title: str, license: str | None, data: str, about: dict[str, Any], sco
             dataset_split="test",
             metric_type=METRICS[metric][1],
             metric_name=f"{METRICS[metric][0]} of tracks",
-            metric_value=round(value, 4),
+            metric_value=round(score.value, 4),
         )
-        for metric, (value, _, _) in scores.items()
+        for metric, score in scores.items()
     ]
     tags = ["music", "music-information-retrieval", "mgc", about["task"]]
     card = ModelCardData(
@@ -286,12 +244,11 @@ def _test(results: Results | None, scores: Scores) -> str:
     lines = [
         f"{len(results.tracks)} tracks ({len(results.clips)} clips) of the test split "
         f"`{source.get('split')}`{fold}. Outputs of a track are the means over its clips.",
-        "| metric, of tracks | value | 95 % interval |\n| --- | --- | --- |\n"
+        "| metric, of tracks | value | interval | |\n| --- | --- | --- | --- |\n"
         + "\n".join(
-            f"| {METRICS[metric][0]} | {value:.3f} | {low:.3f} to {high:.3f} |"
-            for metric, (value, low, high) in scores.items()
+            f"| {METRICS[metric][0]} | {value:.3f} | {interval} | {interval.name} |"
+            for metric, (value, interval) in scores.items()
         ),
-        "Intervals: Wilson's for the accuracy, bootstrap over tracks for others.",
     ]
     table = per_class(results)
     head = ["label", *(name.replace("_", " ") for name in table.columns)]

@@ -9,11 +9,13 @@ without standardisation, and two protocols read the scores (see :mod:`mgc.transf
   scores come out exactly without it. ``full_grid`` is the same with standardised features too.
   Folds are weighted by their numbers of tracks, as by ``GridSearchCV`` in scikit-learn 0.18
   (``iid=True``), with which the experiment was run.
-* ``nested``: settings, standardised or not, chosen within each training fold; mean over the test
-  folds with a 95 % interval (Student's t over folds; with one test set, bootstrap over its tracks).
+* ``nested``: settings, standardised or not, chosen within each training fold; the score of all
+  tracks with its 95 % interval (see :func:`mgc.evaluation.intervals.score`) and its spread over the
+  test folds.
 
 Scores are accuracy (multiclass), r² of each quantity, which is a task of its own (regression), or
-the mean ROC-AUC over tags, each tag against the rest (multilabel).
+the mean ROC-AUC over tags, each tag against the rest (multilabel). ``nested`` is the score of all
+tracks at once, but for ROC-AUC, which is the mean over the folds.
 
 Source: K. Choi, G. Fazekas, M. Sandler, K. Cho, Transfer learning for music classification and
 regression tasks, ISMIR 2017, sections 2.3, 3.3 and 4.1.
@@ -23,7 +25,7 @@ import hashlib
 import html
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,6 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-import scipy.stats
 import sklearn
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
@@ -41,7 +42,9 @@ from tqdm import tqdm
 from mgc.core.parquet import read_parquet, write_parquet
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.evaluation.results import Results
+from mgc.evaluation.intervals import fold_scores, name_intervals, read_intervals, spread_columns
+from mgc.evaluation.intervals import score as score_tracks
+from mgc.evaluation.results import Results, count_from_zero
 from mgc.task import Task
 from mgc.transfer.classifiers import Decision, Setting, get_classifier
 from mgc.transfer.feature_table import FeatureTable
@@ -52,7 +55,6 @@ METRICS: dict[str, str] = {
     "multilabel": "ROC-AUC",
     "regression": "r²",
 }
-RESAMPLES = 2000
 MEMORY = 8 * 2**30  # bytes that the kernels of all processes may take together
 
 
@@ -86,13 +88,16 @@ class Transfer:
     @property
     def text(self) -> str:
         """The scores as plain text."""
-        scores = self.ranking.to_string(index=False, float_format="{:.3f}".format)
-        return f"{self._title()}\n{self.meta['metric']} by layers:\n{scores}"
+        rows, intervals = shown(self.ranking)
+        scores = rows.to_string(index=False, float_format="{:.3f}".format)
+        return f"{self._title()}\n{self.meta['metric']} by layers:\n{scores}\n{intervals}".rstrip()
 
     def _repr_html_(self) -> str:
         """Show the scores in a notebook."""
-        scores = self.ranking.to_html(index=False, float_format="{:.3f}".format)
-        return f"<p>{html.escape(self._title())}, {self.meta['metric']} by layers:</p>{scores}"
+        rows, intervals = shown(self.ranking)
+        scores = rows.to_html(index=False, float_format="{:.3f}".format)
+        title = f"{self._title()}, {self.meta['metric']} by layers:"
+        return f"<p>{html.escape(title)}</p>{scores}<p>{html.escape(intervals)}</p>"
 
     def _title(self) -> str:
         tracks = self.meta.get("tracks")  # missing in results of earlier versions
@@ -126,10 +131,18 @@ class Transfer:
         """
         scores, meta = read_parquet(Path(folder, "scores.parquet"))
         predictions, _ = read_parquet(Path(folder, "predictions.parquet"))
-        summary = Path(folder, "summary.csv")
-        if not summary.is_file():
-            raise MgcError(f"{summary} does not exist: run `mgc transfer` with --out {folder}.")
-        return cls(scores, pd.read_csv(summary, dtype={"layers": str}), predictions, meta)
+        for rows in (scores, predictions):
+            count_from_zero(rows, meta["folds"])
+        path = Path(folder, "summary.csv")
+        if not path.is_file():
+            raise MgcError(f"{path} does not exist: run `mgc transfer` with --out {folder}.")
+        summary = pd.read_csv(path, dtype={"layers": str})
+        if len(predictions) and "nested_method" not in summary:
+            # Older results have intervals of Student's t over folds.
+            summary = summary.drop(columns=["nested", "nested_low", "nested_high"]).merge(
+                nested_scores(predictions, meta["task"], meta["labels"]), on=["target", "layers"]
+            )
+        return cls(scores, summary, predictions, meta)
 
 
 class Progress:
@@ -243,7 +256,6 @@ def run_transfer(
                 )
                 rows.append(_score_rows("nested", where, grid, plan, plan.nested, outer, inner))
                 best = inner.argmax(1)
-                summary["nested"] = outer[np.arange(len(best)), best].mean()
                 wanted += [
                     (where, names, grid[choice], number, evaluation, fold)
                     for choice, evaluation, fold in zip(best, plan.nested, plan.folds, strict=True)
@@ -266,7 +278,8 @@ def run_transfer(
     predictions = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
     summary_table = pd.DataFrame(summaries)
     if pieces:
-        summary_table = summary_table.merge(_intervals(predictions, table), on=["target", "layers"])
+        nested = nested_scores(predictions, table.task, table.labels)
+        summary_table = summary_table.merge(nested, on=["target", "layers"])
     meta = {
         "task": table.task,
         "labels": table.labels,
@@ -432,9 +445,9 @@ def _score_rows(
     inner: np.ndarray | None = None,
 ) -> pd.DataFrame:
     frames = []
-    for number, (fit, part) in enumerate(evaluations):
+    for number, (fold, (fit, part)) in enumerate(zip(plan.folds, evaluations, strict=True)):
         frame = pd.DataFrame(grid)
-        frame["fold"] = number + 1
+        frame["fold"] = 0 if fold is None else fold
         frame["tracks"] = len(plan.fits[fit].tests[part])
         frame["score"] = scores[number]
         frame["inner_score"] = np.nan if inner is None else inner[number]
@@ -473,37 +486,61 @@ def _prediction_rows(
     return pd.DataFrame(columns)
 
 
-def _intervals(predictions: pd.DataFrame, table: FeatureTable) -> pd.DataFrame:
-    """95 % intervals of the nested scores."""
+def nested_scores(predictions: pd.DataFrame, task: Task, labels: Sequence[str]) -> pd.DataFrame:
+    """Score the predictions of the nested protocol.
+
+    Args:
+        predictions: See :class:`Transfer`.
+        task: What the targets are.
+        labels: Names of the classes, tags or quantities.
+
+    Returns:
+        A row per target and combination: the score, its interval and its spread over the folds.
+    """
     rows = []
     for (target, layers), tracks in predictions.groupby(["target", "layers"], sort=False):
-        truth, value = _truth_and_value(tracks, table)
-        folds = [group.index.to_numpy() for _, group in tracks.groupby("fold", dropna=False)]
-        position = pd.Series(np.arange(len(tracks)), index=tracks.index)
-        scores = [
-            score(truth[position[fold]], value[position[fold]], table.task)[0] for fold in folds
-        ]
-        if len(scores) > 1:
-            half = scipy.stats.t.ppf(0.975, len(scores) - 1) * scipy.stats.sem(scores)
-            low, high = np.mean(scores) - half, np.mean(scores) + half
-        else:
-            random = np.random.default_rng(0)
-            draws = random.integers(len(truth), size=(RESAMPLES, len(truth)))
-            low, high = np.nanpercentile(
-                [score(truth[draw], value[draw], table.task)[0] for draw in draws], [2.5, 97.5]
-            )
-        low, high = min(low, 1.0), min(high, 1.0)  # no score is above 1, an interval may be
-        rows.append({"target": target, "layers": layers, "nested_low": low, "nested_high": high})
+        results = _results(tracks, task, [str(target)] if task == "regression" else labels)
+        value, interval = score_tracks(results)
+        rows.append(
+            {
+                "target": target,
+                "layers": layers,
+                "nested": value,
+                **interval.columns("nested_"),
+                **spread_columns(fold_scores(results), "nested_"),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def _truth_and_value(tracks: pd.DataFrame, table: FeatureTable) -> tuple[np.ndarray, np.ndarray]:
-    if table.task == "multiclass":
-        return tracks["label"].to_numpy(), tracks["decision"].to_numpy()
-    if table.task == "regression":
-        return tracks[["true"]].to_numpy(), tracks[["prediction"]].to_numpy()
-    kind = "score" if f"score.{table.labels[0]}" in tracks else "probability"
-    return (
-        tracks[[f"target.{label}" for label in table.labels]].to_numpy(float),
-        tracks[[f"{kind}.{label}" for label in table.labels]].to_numpy(float),
-    )
+def _results(tracks: pd.DataFrame, task: Task, labels: Sequence[str]) -> Results:
+    """Predictions of one combination in the form of results."""
+    if tracks["fold"].notna().all():
+        tracks = tracks.assign(seed=0)
+    if task == "regression":
+        names = {"true": f"target.{labels[0]}", "prediction": f"prediction.{labels[0]}"}
+    else:
+        names = {f"score.{label}": f"probability.{label}" for label in labels}
+    tracks = tracks.rename(columns=names)
+    return Results(tracks, tracks, task, tuple(labels))
+
+
+def shown(summary: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Choose the columns of a summary to print.
+
+    Args:
+        summary: See :class:`Transfer`.
+
+    Returns:
+        The table with the interval in words, and what its columns are.
+    """
+    if "nested" not in summary:
+        return summary, ""
+    spread = ["nested_mean_of_folds", "nested_folds_min", "nested_folds_max", "nested_folds"]
+    hidden = ["nested_low", "nested_high", "nested_method", "nested_tracks", *spread]
+    table = summary.drop(columns=hidden)
+    names = f"nested_interval: {name_intervals(read_intervals(summary, 'nested_'))}"
+    folds = int(summary["nested_folds"].max())
+    if folds < 2:
+        return table.drop(columns="nested_folds_deviation"), f"{names}."
+    return table, f"{names}; nested_folds_deviation: std over {folds} folds."

@@ -56,7 +56,8 @@ class Plan:
 
     Attributes:
         description: How the folds are made, in words.
-        folds: Name of each outer fold, for the predictions.
+        folds: Number of each outer fold: from 0, or as the data set or a cross-validation gives
+            them; None for a given split.
         fits: What is fitted.
         paper: The test folds of the ``paper`` protocol.
         nested: The test folds of the ``nested`` protocol.
@@ -173,9 +174,9 @@ def plan_like(
         chosen_by = np.sort(row[validation["track"][validation["fold"] == fold]].to_numpy())
         others = np.setdiff1d(np.arange(len(tracks)), tested)
         evaluation = Evaluation(plan.add(others, tested), 0)
+        plan.folds.append(int(fold))
         plan.paper.append(evaluation)
         if nested:
-            plan.folds.append(int(fold))
             plan.nested.append(evaluation)
             inner = Evaluation(plan.add(np.setdiff1d(others, chosen_by), chosen_by), 0)
             plan.inner.append([inner])
@@ -212,7 +213,7 @@ def _made_folds(
 def make_folds(
     classes: np.ndarray | None, count: int, labels: Sequence[str], folds: int, seed: int | None
 ) -> np.ndarray:
-    """Number of the fold of each track, from 1, stratified where classes are given.
+    """Number of the fold of each track, from 0, stratified where classes are given.
 
     Args:
         classes: Class index of each track, or None.
@@ -239,7 +240,7 @@ def make_folds(
         folds, shuffle=seed is not None, random_state=seed
     )
     numbers = np.empty(count, int)
-    for number, (_, test) in enumerate(splitter.split(np.zeros(count), classes), 1):
+    for number, (_, test) in enumerate(splitter.split(np.zeros(count), classes)):
         numbers[test] = number
     return numbers
 
@@ -250,7 +251,7 @@ def _group_folds(
     alone = pd.Series([f"track {i}" for i in range(len(tracks))], index=tracks.index)
     groups = tracks["group"].astype("object").where(tracks["group"].notna(), alone).astype(str)
     # Always shuffled: unshuffled groups of data sorted by class put whole classes into one fold.
-    return assign_folds(groups.to_numpy(object), folds, seed or 0, classes) + 1
+    return assign_folds(groups.to_numpy(object), folds, seed or 0, classes)
 
 
 def _cross_validate(
@@ -266,11 +267,11 @@ def _cross_validate(
     outer = []
     for name, test in zip(names, rows, strict=True):
         outer.append(Evaluation(plan.add(np.flatnonzero(numbers != name), test), 0))
+    plan.folds = list(names)
     if paper:
         plan.paper = outer
     if not nested:
         return
-    plan.folds = list(names)
     plan.nested = outer
     plan.inner = [[] for _ in names]
     count = len(names)
@@ -307,10 +308,10 @@ def _given_split(
     train = np.sort(np.concatenate([rows["train"], rows["val"]]))
     plan = Plan("given split, fitted on train and val, scored on test")
     test = Evaluation(plan.add(train, rows["test"]), 0)
-    plan.paper = [test]
+    plan.folds, plan.paper = [None], [test]
     if not nested:
         return plan
-    plan.folds, plan.nested = [None], [test]
+    plan.nested = [test]
     if len(rows["val"]):
         plan.inner = [[Evaluation(plan.add(rows["train"], rows["val"]), 0)]]
         plan.validation = plan.inner[0]

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mgc.evaluation.colours import BESIDE, BLOCKS, NESTED, OTHERS, PUBLISHED
+from mgc.evaluation.intervals import name_intervals, read_intervals
 
 
 def rank_combinations(
@@ -20,8 +21,8 @@ def rank_combinations(
     """Bars of all combinations of layers, best first.
 
     Args:
-        table: ``layers`` and ``paper``; optionally ``nested``, ``nested_low``, ``nested_high``,
-            ``published``.
+        table: ``layers`` and ``paper``; optionally ``nested`` with its interval (see
+            :meth:`mgc.evaluation.intervals.Interval.columns`), and ``published``.
         metric: Name of the score.
         title: Title of the plot.
         beside: Columns with the scores of other features, drawn as narrow grey bars.
@@ -57,7 +58,7 @@ def rank_combinations(
             markersize=3.5,
             linewidth=1,
             color=NESTED,
-            label="nested protocol, 95 %",
+            label=f"nested protocol, {name_intervals(read_intervals(table, 'nested_'))}",
         )
     if "published" in table and table["published"].notna().any():
         axes.plot(

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.transfer.experiment import Transfer
+from mgc.transfer.experiment import Transfer, shown
 from mgc.transfer.plots import compare_classes, rank_combinations
 
 #: Published scores by paper, task and combination of layers.
@@ -224,8 +224,11 @@ def _markdown(
         "",
         "`paper` is the best setting's mean over the test folds, features as they are, which is "
         "optimistic; `full_grid` also tries standardised features; `nested` chooses settings "
-        "within the training folds, with its 95 % interval.",
+        "within the training folds.",
     ]
+    table, intervals = shown(table)
+    if intervals:
+        lines[-1] += f" {intervals}"
     for target in targets:
         rows = table[table["target"] == target].drop(columns=["target", "metric"])
         lines += ["", f"## {target}", ""]
@@ -239,13 +242,6 @@ def _markdown(
             if target in best:
                 lines.append(f"Best published score: {best[target]:.3f}.")
             lines.append("")
-        if "nested" in rows:
-            interval = [
-                f"{low:.3f} to {high:.3f}"
-                for low, high in zip(rows["nested_low"], rows["nested_high"], strict=True)
-            ]
-            rows = rows.drop(columns=["nested_low", "nested_high"])
-            rows.insert(list(rows).index("nested") + 1, "95 %", interval)
         cells = [list(rows.columns), ["---"] * len(rows.columns)]
         cells += [[_cell(value) for value in row] for row in rows.to_numpy(object)]
         lines += [f"| {' | '.join(row)} |" for row in cells]

@@ -22,6 +22,7 @@ from mgc.data.gtzan import GTZAN
 from mgc.data.splits import assign_folds, split_by_fold
 from mgc.errors import MgcError
 from mgc.evaluation.fusion import fit_weights
+from mgc.evaluation.intervals import wilson
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import load_runs
 from mgc.experiments import crossval, fold_run, processes
@@ -113,8 +114,8 @@ def test_results_of_all_folds(started: list[Instant], config: str) -> None:
     assert results.tracks.groupby("fold").size().tolist() == [3, 3, 3, 3]
     assert summary.scores["value"].tolist() == [0.75, 1.0]
     low, high = summary.scores.loc[0, ["low", "high"]]
-    # Exactly: the binomial distribution of 12 tracks at 0.75.
-    assert (low, high) == pytest.approx((6 / 12, 1.0))
+    assert (low, high) == tuple(wilson(9, 12))
+    assert summary.scores["interval"].tolist() == ["0.468 to 0.911", "0.758 to 1.000"]
     matrix = pd.read_csv("out/confusion_matrix.csv", index_col=0)
     assert matrix.loc["a"].tolist() == [9, 3]
     assert len(pd.read_csv("out/folds.csv")) == 4
@@ -134,7 +135,7 @@ def test_repeats_count_a_track_once(started: list[Instant], config: str) -> None
     assert summary.scores.loc[0, "tracks"] == 12
     assert set(summary.folds["fold"]) == {f"seed {s}, fold {f}" for s in (0, 7) for f in range(3)}
     # Two tests of the same tracks say no more about other tracks than one.
-    assert tuple(summary.scores.loc[0, ["low", "high"]]) == pytest.approx((0.5, 1.0))
+    assert tuple(summary.scores.loc[0, ["low", "high"]]) == tuple(wilson(9, 12))
 
 
 def test_one_fold_has_no_spread_over_folds(
@@ -149,7 +150,11 @@ def test_one_fold_has_no_spread_over_folds(
     assert "of 1 folds" not in out
     main(words)
     assert len(started) == 4
-    assert "mean of 4 folds 0.750 (over folds " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        "accuracy: 0.750 (95 % Wilson interval over 12 tracks: 0.468 to 0.911); mean of 4" in said
+    )
+    assert "mean of 4 folds 0.750 (std over 4 folds " in said
 
 
 def test_runs_on_a_given_split_count_a_track_once(
@@ -168,9 +173,10 @@ def test_runs_on_a_given_split_count_a_track_once(
     scores = pd.read_csv("out/summary.csv", index_col="score").loc["accuracy"]
     assert (scores["tracks"], scores["folds"], scores["folds_deviation"]) == (4, 3, 0)
     # Four tracks of which one is wrong, whatever the number of runs.
-    assert (scores["value"], scores["low"], scores["high"]) == pytest.approx((0.75, 0.25, 1.0))
+    assert (scores["low"], scores["high"]) == pytest.approx(tuple(wilson(3, 4)))
+    assert (scores["value"], scores["folds_min"], scores["folds_max"]) == (0.75, 0.75, 0.75)
     said = capsys.readouterr().out
-    assert "mean of 3 runs 0.750 (over runs 0.750 to 0.750, standard deviation 0.000)" in said
+    assert "mean of 3 runs 0.750 (std over 3 runs 0.000, min 0.750, max 0.750)" in said
     assert "all runs" in said
 
 
@@ -309,7 +315,7 @@ def test_a_library_that_does_not_load_in_a_fold(workdir: Path) -> None:
     fold = Fold(str(workdir / "fold0"), str(workdir / "timm.yaml"), (), 0, 0, 3, "group")
     fold.write()
     environment = os.environ | {"PYTHONPATH": str(workdir), "WANDB_MODE": "disabled"}
-    process = processes.start_module("mgc.evaluation.fold_run", fold.folder, environment, ())
+    process = processes.start_module("mgc.experiments.fold_run", fold.folder, environment, ())
     assert process.wait() == 2
     reason = processes.last_words(fold)
     assert reason.startswith("timm ")
@@ -457,7 +463,7 @@ def test_a_killed_cross_validation_goes_on(
     assert "1 of 3 folds are finished already" in said
     (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", said)
     assert set(workdir.glob(paths)) == set(workdir.glob("runs/wandb/offline-run-*"))
-    assert "95 % bootstrap interval over 100 tracks" in said
+    assert "95 % Wilson interval over 100 tracks" in said
     assert first.stat().st_mtime_ns == written
     (killed,) = [f for f in plan_of("broken") if f.fold == 1]
     newest = sorted(workdir.glob(f"runs/wandb/offline-run-*{killed.group}-0-1"))[-1]

@@ -25,15 +25,36 @@ TWO = Claim("x over y", ((("x", "MEL"), ("y", "MEL")), (("x", "SFM"), ("y", "SFM
     [
         ([1] * 20, [0] * 10 + [1] * 10, "confirmed"),
         ([0] * 10 + [1] * 10, [1] * 20, "contradicted"),
-        ([0, 1] * 10, [1, 0] * 10, "open"),
-        ([1] * 20, [1] * 20, "open"),
+        ([0, 1] * 10, [1, 0] * 10, "undecided"),
+        ([1] * 20, [1] * 20, "undecided"),
     ],
 )
 def test_verdicts(x, y, verdict):
     cells = {("x", "MEL"): results(x), ("y", "MEL"): results(y)}
     finding = judge(ONE, cells)
     assert finding.verdict == verdict
-    assert (finding.difference, finding.interval) == gain(*cells.values())
+    assert finding.difference == gain(*cells.values()).value
+    assert str(finding.interval) == str(gain(*cells.values()).interval)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "verdict", "reason"),
+    [
+        (6, 0, "confirmed", "6 discordant tracks, p = 0.031"),
+        (5, 0, "undecided", "5 discordant tracks; at least 6 needed"),
+        (0, 5, "undecided", "5 discordant tracks; at least 6 needed"),
+        (0, 6, "contradicted", "6 discordant tracks, p = 0.031"),
+        (8, 2, "undecided", "10 discordant tracks, p = 0.11"),
+        (0, 0, "undecided", "0 discordant tracks; at least 6 needed"),
+    ],
+)
+def test_a_claim_needs_enough_discordant_tracks(better, worse, verdict, reason):
+    """Of 40 tracks, 5 that only one side gets right have p = 0.0625 at best."""
+    x = [1] * better + [0] * worse + [1] * (40 - better - worse)
+    y = [0] * better + [1] * (40 - better)
+    finding = judge(ONE, {("x", "MEL"): results(x), ("y", "MEL"): results(y)})
+    assert (finding.verdict, finding.reason) == (verdict, reason)
+    assert finding.discordant == better + worse
 
 
 def test_columns_that_share_their_tracks_are_no_more_tracks():
@@ -64,7 +85,7 @@ def test_pairs_that_are_missing_are_left_out():
     assert finding.pairs == TWO.pairs[:1]
     assert finding.difference == 0.5
     nothing = judge(TWO, {})
-    assert (nothing.tracks, nothing.verdict) == (0, "open")
+    assert (nothing.tracks, nothing.verdict) == (0, "undecided")
     alone = judge(ONE, {("x", "MEL"): results([1], ["a"]), ("y", "MEL"): results([1], ["b"])})
     assert (len(alone.pairs), alone.tracks) == (1, 0)
 

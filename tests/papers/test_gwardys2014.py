@@ -9,7 +9,7 @@ import soundfile
 
 from mgc.cli import main
 from mgc.data.gtzan import GENRES
-from mgc.evaluation.paired import align
+from mgc.evaluation.alignment import align
 from mgc.evaluation.tested_runs import load_run
 from mgc.papers.reproducing import describe_music
 

@@ -16,14 +16,12 @@ from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.reports.comparison import (
     Compared,
-    Pair,
     compare,
     flatten,
     from_wandb,
     load_runs_to_compare,
     paired_tests,
 )
-from mgc.reports.comparison import _adjust as adjust
 
 TRACKS = [f"t{i:02}" for i in range(40)]
 
@@ -65,13 +63,18 @@ def test_settings_that_differ_and_scores_with_intervals() -> None:
     assert table.loc["one", "test/track_accuracy"] == "0.750 (0.598 to 0.858)"
     assert table.loc["one", "test/track_accuracy_vote"].startswith("1.000")
     assert table.loc["one", "val/track_accuracy"] == "0.500"
+    assert "In parentheses: 95 % Wilson interval over 40 tracks." in comparison.text
     assert comparison.warnings == []
     (pair,) = comparison.pairs
     assert (pair.best, pair.other) == ("two", "one")
     assert pair.difference is not None
     assert pair.difference.value == pytest.approx(0.2)
     # Eight tracks that only one gets right: 2 · 0.5⁸.
-    assert pair.p == pair.adjusted == pytest.approx(2 * 0.5**8)
+    assert pair.test is not None
+    assert (pair.test.only_first, pair.test.only_second) == (8, 0)
+    assert pair.test.p == pair.adjusted == pytest.approx(2 * 0.5**8)
+    assert "95 % paired bootstrap interval over 40 tracks" in comparison.text
+    assert "| +0.200     | +0.075 to +0.325" in comparison.text
 
 
 def test_results_without_settings_stand_beside_others() -> None:
@@ -103,7 +106,10 @@ def test_other_data_and_other_splits_are_flagged() -> None:
     assert "is in one only (20 such tracks)" in pairs["other"].reason
     # Those of the other split are tested among themselves.
     assert pairs["alike"].best == "other"
-    assert pairs["alike"].p == pytest.approx(2 * 0.5**6)
+    assert pairs["alike"].test is not None
+    assert pairs["alike"].test.p == pytest.approx(2 * 0.5**6)
+    assert comparison.intervals == "95 % Wilson interval over 20 to 40 tracks"
+    assert comparison.table["test tracks"].tolist() == ["40", "40", "20", "20"]
     runs[1].data["tracks"] = "d2"
     assert "tracks or labels are not those of the others in two" in compare(runs).warnings[0]
 
@@ -118,13 +124,20 @@ def test_repeated_tests_of_a_track_are_no_new_tracks() -> None:
 
     runs = [Compared("a", results=repeated(0)), Compared("b", results=repeated(4))]
     (pair,) = paired_tests(runs)
-    assert pair.p == pytest.approx(2 * 0.5**4)
+    assert pair.test is not None
+    assert pair.test.p == pytest.approx(2 * 0.5**4)
 
 
 def test_p_is_adjusted_to_the_number_of_tests() -> None:
-    """Holm's method: 3 · 0.01, 2 · 0.02 and 0.03, which may not be less than the one before."""
-    pairs = [Pair("x", "a", p=0.03), Pair("x", "b", p=0.01), Pair("x", "c", p=0.02), Pair("x", "d")]
-    assert [pair.adjusted for pair in adjust(pairs)] == pytest.approx([0.04, 0.03, 0.04, None])
+    """The smaller p counts twice; a run that was tested on other tracks is no test."""
+    found = [
+        Compared("best", results=results(0)),
+        Compared("close", results=results(4)),
+        Compared("far", results=results(8)),
+        Compared("other", results=results(0, TRACKS[:20])),
+    ]
+    adjusted = {pair.other: pair.adjusted for pair in paired_tests(found)}
+    assert adjusted == {"other": None, "close": 2 * 0.5**4, "far": 2 * 2 * 0.5**8}
 
 
 def test_a_sweep_is_its_runs() -> None:
@@ -155,9 +168,12 @@ def test_runs_of_wandb() -> None:
         "crossval/accuracy/low": 0.6,
         "crossval/accuracy/high": 0.8,
     }
+    folds |= {"crossval/accuracy/method": "Wilson", "crossval/accuracy/tracks": 120}
     report = SimpleNamespace(name="report", config={}, summary={}, job_type="report")
     runs = from_wandb([wandb_run("a", 0.1, **single), wandb_run("b", 0.2, **folds), report])
-    table = compare(runs).table
+    comparison = compare(runs)
+    table = comparison.table
+    assert comparison.intervals == "95 % Wilson interval over 100 to 120 tracks"
     # Wilson's interval of 50 of 100.
     assert table["test/track_accuracy"].to_list() == [
         "0.500 (0.404 to 0.596)",

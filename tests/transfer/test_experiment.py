@@ -1,14 +1,17 @@
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
 from generated_tables import genre_table, mood_table, tag_table
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mgc.errors import MgcError
+from mgc.evaluation.intervals import wilson
 from mgc.transfer.combinations import parse_combinations
 from mgc.transfer.experiment import Progress, Transfer, run_transfer, score
 from mgc.transfer.feature_table import FeatureTable
@@ -64,7 +67,7 @@ def test_every_score_equals_that_of_grid_search():
         )
         for fold in range(4):
             theirs = search.cv_results_[f"split{fold}_test_score"][i]
-            assert ours[(*where, fold + 1)] == pytest.approx(theirs, abs=1e-12)
+            assert ours[(*where, fold)] == pytest.approx(theirs, abs=1e-12)
     summary = result.summary.iloc[0]
     assert summary["full_grid"] == pytest.approx(search.cv_results_["mean_test_score"].max())
     assert summary["paper"] <= summary["full_grid"]
@@ -80,11 +83,11 @@ def test_the_nested_protocol_equals_grid_search_within_each_training_fold():
         inner = [(np.setdiff1d(train, rows), rows) for rows in others]
         search = grid_search(8, cv=inner, refit=False).fit(x, table.targets)
         rows = result.scores[
-            (result.scores["protocol"] == "nested") & (result.scores["fold"] == number + 1)
+            (result.scores["protocol"] == "nested") & (result.scores["fold"] == number)
         ]
         assert rows["inner_score"].max() == pytest.approx(search.best_score_, abs=1e-12)
         chosen = rows.loc[rows["inner_score"].idxmax(), "score"]
-        decided = result.predictions[result.predictions["fold"] == number + 1]
+        decided = result.predictions[result.predictions["fold"] == number]
         assert list(decided["track"]) == list(table.tracks["track"].iloc[test])
         assert accuracy_score(decided["label"], decided["decision"]) == pytest.approx(chosen)
 
@@ -137,6 +140,64 @@ def test_tags_are_scored_by_their_mean_area():
     result = run(tag_table(), folds=3, classifier="logistic")
     assert result.summary["nested"].item() > 0.8
     assert {"target.slow", "probability.slow", "probability.never"} <= set(result.predictions)
+
+
+def test_folds_are_counted_from_zero():
+    result = run(genre_table(), "12", folds=3, classifier="knn")
+    for rows in (result.scores, result.predictions):
+        assert sorted(rows["fold"].unique()) == [0, 1, 2]
+    assert set(run(genre_table(), "1", folds=3, nested=False).scores["fold"]) == {0, 1, 2}
+    # Folds of the data set keep their numbers.
+    given = genre_table(fold=np.tile([4, 1, 2], 20))
+    result = run(given, "12", classifier="knn")
+    for rows in (result.scores, result.predictions):
+        assert sorted(rows["fold"].unique()) == [1, 2, 4]
+
+
+def test_the_nested_score_is_over_tracks_and_its_spread_over_folds():
+    result = run(genre_table(50), "12", folds=4, classifier="knn")
+    rows = result.predictions
+    right = rows["label"] == rows["decision"]
+    summary = result.summary.iloc[0]
+    assert summary["nested"] == right.mean()
+    assert (summary["nested_low"], summary["nested_high"]) == tuple(wilson(right.sum(), 50))
+    assert (summary["nested_method"], summary["nested_tracks"]) == ("Wilson", 50)
+    of_folds = right.groupby(rows["fold"]).mean()
+    assert summary["nested_mean_of_folds"] == pytest.approx(of_folds.mean())
+    assert summary["nested_folds_deviation"] == pytest.approx(of_folds.std())
+    assert (summary["nested_folds_min"], summary["nested_folds_max"]) == (
+        of_folds.min(),
+        of_folds.max(),
+    )
+
+
+def test_quantities_have_intervals_over_tracks():
+    result = run(mood_table(), "12", folds=3)
+    rows = result.predictions[result.predictions["target"] == "arousal"]
+    scores = [r2_score(fold["true"], fold["prediction"]) for _, fold in rows.groupby("fold")]
+    summary = result.summary.iloc[0]
+    assert summary["nested"] == pytest.approx(r2_score(rows["true"], rows["prediction"]))
+    assert summary["nested_mean_of_folds"] == pytest.approx(np.mean(scores))
+    assert summary["nested_low"] < summary["nested"] < summary["nested_high"] <= 1
+    assert (summary["nested_method"], summary["nested_tracks"]) == ("bootstrap", 60)
+
+
+@pytest.mark.parametrize("split", [None, ["train", "val", "test"] * 20])
+def test_older_results_get_todays_folds_and_intervals(tmp_path, split):
+    """They counted folds from 1, and had intervals of Student's t over folds."""
+    result = run(genre_table(split=split), "12", folds=None if split else 3, classifier="knn")
+    old = copy.deepcopy(result)
+    old.scores["fold"] += 1
+    old.predictions["fold"] += 1
+    names = ["nested_low", "nested_high"]
+    old.summary = old.summary.drop(columns=[c for c in old.summary if c.startswith("nested_")])
+    old.summary[names] = 0.12, 1.0
+    old.save(tmp_path)
+    read = Transfer.load(tmp_path)
+    pd.testing.assert_frame_equal(read.summary, result.summary, check_like=True)
+    pd.testing.assert_frame_equal(read.predictions, result.predictions)
+    if split is None:
+        pd.testing.assert_frame_equal(read.scores, result.scores)
 
 
 def test_a_given_split_is_tested_once():

@@ -43,7 +43,7 @@ def test_every_track_is_tested_once_and_validated_once(saved, classifier):
     # The next fold validates, as in mgc crossval.
     fold_of = run.test.tracks.set_index("track")["fold"]
     validated = run.validation.tracks
-    assert (validated["track"].map(fold_of) == validated["fold"] % 3 + 1).all()
+    assert (validated["track"].map(fold_of) == (validated["fold"] + 1) % 3).all()
 
 
 def test_components_are_fused_with_fitted_weights(saved):
@@ -70,6 +70,27 @@ def test_folds_of_a_cross_validation(saved):
         ours[columns].sort_values(columns, ignore_index=True),
     )
     fuse_runs(load_runs(["cv", "two"]), "product", fit=True)
+
+
+def count_from_one(folder):
+    """Renumber the folds of results, as earlier versions of mgc transfer counted them."""
+    for stage in ("test", "validate"):
+        results = Results.load(f"{folder}/{stage}")
+        for rows in (results.clips, results.tracks):
+            rows["fold"] += 1
+        results.save(f"{folder}/{stage}")
+
+
+def test_older_results_that_counted_folds_from_one_still_serve(saved):
+    for name in ("one", "two"):
+        transfer(name, "--folds", "4", "--seed", "5")
+    expected = Results.load("one/test").tracks
+    count_from_one("one")
+    pd.testing.assert_frame_equal(Results.load("one/test").tracks, expected)
+    fuse_runs(load_runs(["one", "two"]), "product", fit=True)
+    transfer("two", "--folds_of", "one", out="again")
+    assert sorted(Results.load("again/test").tracks["fold"].unique()) == [0, 1, 2, 3]
+    fuse_runs(load_runs(["one", "again"]), "product", fit=True)
 
 
 def test_what_is_tested_is_not_fitted_on(saved):

@@ -5,7 +5,8 @@ from dataclasses import replace
 from statistics import stdev
 from typing import NamedTuple
 
-from mgc.evaluation.intervals import correct, interval, overall
+from mgc.evaluation.intervals import correct, name_intervals, score
+from mgc.evaluation.paired import ALPHA, MIN_DISCORDANT
 from mgc.evaluation.results import Results
 from mgc.papers.claims import Cell, Claim, Finding, judge, published_difference
 from mgc.papers.zhang2015 import FEATURES, TASKS
@@ -73,7 +74,7 @@ def table(cells: Mapping[Cell, Results], data: str) -> str:
         data: Name of the data set.
 
     Returns:
-        Markdown: correct tracks in %, with 95 % bootstrap intervals over tracks.
+        Markdown: correct tracks in %, with intervals over tracks.
     """
     head = [f"{feature}, {whose}" for feature in FEATURES for whose in ("paper", "ours")]
     lines = [f"| % | {' | '.join(head)} |", "| --- |" + " --- |" * len(head)]
@@ -85,8 +86,8 @@ def table(cells: Mapping[Cell, Results], data: str) -> str:
             if results is None:
                 words.append("")
                 continue
-            low, high = interval(results)
-            words.append(f"{100 * overall(results):.1f} ({100 * low:.1f} to {100 * high:.1f})")
+            ours = score(results)
+            words.append(f"{100 * ours.value:.1f} ({ours.interval.scaled(100):.1f})")
         lines.append(f"| {row.system} | {' | '.join(words)} |")
     return "\n".join(lines)
 
@@ -122,8 +123,9 @@ def about(cells: Mapping[Cell, Results]) -> str:
     described = "; ".join(counted if len(kinds) > 1 else kinds)
     lines = [
         f"Ours, {len(cells)} of {whole} figures: {described}. "
-        "In parentheses 95 % bootstrap intervals over tracks. The paper's are means of ten runs, "
-        "without intervals. ULT: lookup tables that stay the cluster centres."
+        f"In parentheses: {name_intervals(score(results).interval for results in cells.values())}. "
+        "The paper's are means of ten runs, without intervals. ULT: lookup tables that stay the "
+        "cluster centres."
     ]
     if spread:
         lines.append(
@@ -146,7 +148,7 @@ def order(cells: Mapping[Cell, Results], data: str) -> str:
         Markdown.
     """
     lines = [
-        "| claim | paper | ours | 95 % interval | tracks | pairs | verdict |",
+        "| claim | paper | ours | 95 % paired bootstrap interval | tracks | pairs | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [_finding(judge(claim, cells), data) for claim in claims()]
@@ -154,8 +156,10 @@ def order(cells: Mapping[Cell, Results], data: str) -> str:
         "Differences in points: means over the pairs of figures that ours has, the paper's over "
         "the same pairs (over all, where ours has none). Intervals are paired bootstrap intervals "
         "over the tracks tested in all of them, each of 95 % by itself; they say nothing of other "
-        "runs (--repeats). Confirmed: the interval lies above 0; contradicted: below 0; open: it "
-        "contains 0. Support vector machines are fitted on training and validation tracks, after "
+        f"runs (--repeats). Confirmed or contradicted: p of the paired test is below {ALPHA}, for "
+        "each claim by itself; undecided: it is not. Tracks on which the two sides differ are "
+        f"discordant; with fewer than {MIN_DISCORDANT} of them p cannot be below {ALPHA}. "
+        "Support vector machines are fitted on training and validation tracks, after "
         "the latter have chosen their settings; networks learn from the training tracks alone."
     )
     return "\n".join([*lines, "", note])
@@ -205,8 +209,8 @@ def _finding(finding: Finding, data: str) -> str:
     theirs = f"{published_difference(pairs or claim.pairs, published(data)):+.1f}"
     ours = [""] * 4 + ["no test tracks in common" if pairs else "not run"]
     if finding.tracks:
-        low, high = (100 * end for end in finding.interval)
-        verdict = finding.verdict + (" so far" if len(pairs) < len(claim.pairs) else "")
-        ours = [f"{100 * finding.difference:+.1f}", f"{low:+.1f} to {high:+.1f}"]
-        ours += [str(finding.tracks), f"{len(pairs)} of {len(claim.pairs)}", verdict]
+        so_far = " so far" if len(pairs) < len(claim.pairs) else ""
+        ours = [f"{100 * finding.difference:+.1f}", f"{finding.interval.scaled(100):+.1f}"]
+        ours += [str(finding.tracks), f"{len(pairs)} of {len(claim.pairs)}"]
+        ours.append(f"{finding.verdict}{so_far} ({finding.reason})")
     return f"| {' | '.join([claim.title, theirs, *ours])} |"
