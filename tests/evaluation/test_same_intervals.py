@@ -15,9 +15,7 @@ from mgc.data.folder import Folder
 from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.results import Results
 from mgc.experiments.crossval import summarise
-from mgc.experiments.crossval import summarise
 from mgc.models.vgg import VGGTagger
-from mgc.reports.model_card import model_card
 from mgc.reports.model_card import model_card
 
 
