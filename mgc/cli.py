@@ -4,6 +4,7 @@ Starting is fast: neither torch nor a plugin is imported before a command needs 
 """
 
 import inspect
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,9 @@ def main(args: Sequence[str] | None = None) -> None:
             signal after a signal that asks to stop.
     """
     argv = list(sys.argv[1:] if args is None else args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Song and file names may have characters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     show_log()
     with told_in_one_line(_hint(argv)), signals.handled(), wandb_session():
         run(argv)

@@ -1,6 +1,11 @@
 """How mgc is installed."""
 
+import json
+import sys
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
 from shlex import quote
+from urllib.parse import unquote
 
 import mgc
 
@@ -9,9 +14,31 @@ def pip_install(extra: str = "") -> str:
     """Return the command that installs mgc.
 
     Args:
-        extra: Optional dependencies, such as ``serve``.
+        extra: Optional dependencies, such as ``export``.
 
     Returns:
-        Such as ``pip install 'mgc-lightning[serve]'``.
+        Such as ``pip install 'mgc-lightning[export]'``.
     """
     return f"pip install {quote(mgc.DISTRIBUTION + (f'[{extra}]' if extra else ''))}"
+
+
+def location(dist: Distribution) -> str:
+    """Return where a package is installed.
+
+    Args:
+        dist: An installed package.
+
+    Returns:
+        The folder that its modules are in; of an editable installation, its source folder.
+    """
+    origin = json.loads(dist.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        return unquote(origin["url"].removeprefix("file://"))
+    return str(dist.locate_file(""))
+
+
+def find_clone() -> Path | None:
+    """Return the folder of the sources if ``make install`` made this environment there."""
+    root = Path(location(distribution(mgc.DISTRIBUTION)))
+    made = (root / "Makefile").is_file() and Path(sys.prefix).resolve() == root.resolve() / ".venv"
+    return root if made else None

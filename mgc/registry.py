@@ -4,14 +4,13 @@ Finding is apart from loading: names are listed without importing anything, so o
 cannot break another, and the command starts fast.
 """
 
-import json
 from collections import defaultdict
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, entry_points
-from urllib.parse import unquote
 
 import mgc
 from mgc.errors import MgcError
+from mgc.installation import location as location  # its place until 0.2
 
 #: Entry point group of each kind of component.
 GROUPS = {"model": "mgc.models", "data": "mgc.data"}
@@ -234,21 +233,6 @@ def packages() -> dict[str, Distribution]:
     """
     claims = [claim for kind in GROUPS for same in find(kind).values() for claim in same]
     return {owner(claim): claim.dist for claim in claims if claim.dist}
-
-
-def location(dist: Distribution) -> str:
-    """Tell where a package is installed.
-
-    Args:
-        dist: An installed package.
-
-    Returns:
-        The folder that its modules are in; of an editable installation, its source folder.
-    """
-    origin = json.loads(dist.read_text("direct_url.json") or "{}")
-    if origin.get("dir_info", {}).get("editable"):
-        return unquote(origin["url"].removeprefix("file://"))
-    return str(dist.locate_file(""))
 
 
 def owner(entry_point: EntryPoint) -> str:

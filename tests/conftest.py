@@ -1,7 +1,9 @@
 """What tests share: real data where there is some, and synthetic music."""
 
+import io
 import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +45,22 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def explicit_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse text that mgc reads or writes in the system's encoding, which is another on Windows.
+
+    ``Path.open``, ``read_text`` and ``write_text`` call this function.
+    """
+    text_encoding = io.text_encoding
+
+    def explicit(encoding: str | None, stacklevel: int = 2) -> str:
+        caller = sys._getframe(2).f_globals.get("__name__", "")
+        assert encoding or not caller.startswith("mgc."), f"{caller} gives no encoding"
+        return text_encoding(encoding, stacklevel + 1)
+
+    monkeypatch.setattr(io, "text_encoding", explicit)
 
 
 @pytest.fixture(scope="session")

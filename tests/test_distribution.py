@@ -16,8 +16,8 @@ import mgc
 
 ROOT = Path(__file__).parents[1]
 
-#: What lies in the folder of a clone and is not copied to be built.
-ASIDE = {".git", ".venv", "data", "runs", "build", "dist", ".mypy_cache", ".ruff_cache"}
+#: What lies in the folder of a clone and is not copied to be built, besides hidden folders.
+ASIDE = {"data", "runs", "build", "dist"}
 
 #: What earlier commands may have left in a clone.
 LEFTOVERS = (
@@ -44,9 +44,12 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Source distribution of a clone, unpacked."""
     folder = tmp_path_factory.mktemp("sdist")
     clone = folder / "clone"
-    shutil.copytree(
-        ROOT, clone, ignore=lambda place, names: ASIDE if Path(place) == ROOT else {"__pycache__"}
-    )
+
+    def ignore(place: str, names: list[str]) -> set[str]:
+        hidden = {name for name in names if name.startswith(".")}
+        return hidden | ASIDE if Path(place) == ROOT else {"__pycache__"}
+
+    shutil.copytree(ROOT, clone, ignore=ignore)
     for name in LEFTOVERS:
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / name).write_text(str(ROOT))

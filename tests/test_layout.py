@@ -17,7 +17,8 @@ ROOT = Path(mgc.__file__).parent
 LAYERS = (
     "__main__", "cli", "commands", "papers", "experiments", "training", "testing", "reports",
     "transfer", "deployment", "models", "evaluation", "checkpoint", "runs", "features", "registry",
-    "data", "synthesis", "configurations", "core", "installation", "locks", "task", "errors",
+    "data", "synthesis", "configurations", "core", "libraries", "locks", "installation", "task",
+    "errors",
 )  # fmt: skip
 
 

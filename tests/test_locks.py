@@ -38,6 +38,23 @@ def test_locked_versions_are_those_of_this_python_and_system() -> None:
     assert "torch" not in dict(locked_versions("serve"))
 
 
+def test_versions_of_several_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = """
+one==1.1 ; python_full_version < '3' \\
+    --hash=sha256:0123
+one==1.2 ; python_full_version >= '3' and python_full_version < '4' \\
+    --hash=sha256:4567 \\
+    --hash=sha256:89ab
+two==2.0 \\
+    --hash=sha256:cdef
+elsewhere==1.0 ; sys_platform == 'elsewhere' \\
+    --hash=sha256:cdef
+"""
+    (tmp_path / "lock.txt").write_text(lock, encoding="utf-8")
+    monkeypatch.setattr("mgc.locks.lock_path", lambda name: tmp_path / "lock.txt")
+    assert dict(locked_versions("full")) == {"one": "1.2", "two": "2.0"}
+
+
 def test_path_of_a_lock(capsys: pytest.CaptureFixture[str]) -> None:
     main(["locks", "serve"])
     assert Path(capsys.readouterr().out.strip()) == lock_path("serve")

@@ -45,5 +45,5 @@ def card(
         print(text, end="")
         return
     with replacing(out) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
     log.info("Model card: %s", out)

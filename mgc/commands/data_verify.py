@@ -85,7 +85,7 @@ def read_checksums(path: str) -> dict[str, str]:
         MgcError: If the file is missing or is neither.
     """
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise MgcError(f"{path}: {error.strerror}.") from error
     try:

@@ -1,23 +1,42 @@
 """``mgc doctor``: what is installed, and what is wrong with it."""
 
+import faulthandler
+import multiprocessing
 import os
 import platform
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
 import mgc
 from mgc import locks, registry
+from mgc.core.stopping import REQUEUE
 from mgc.core.terminal import print_table
 from mgc.errors import MgcError
+from mgc.installation import find_clone
+from mgc.libraries import (
+    FailedImport,
+    diagnose,
+    duplicates,
+    install_command,
+    installed,
+    required_packages,
+    untested,
+)
 
 #: What training stands on, in the order of a first look.
-LIBRARIES = ("torch", "lightning", "torchmetrics", "torchaudio", "soundfile", "librosa", "wandb")
+LIBRARIES = (
+    "torch", "torchvision", "torchaudio", "lightning", "torchmetrics", "timm", "soundfile",
+    "librosa", "wandb",
+)  # fmt: skip
 
-#: Those that come with compiled code, which may not fit the machine: they are imported.
-COMPILED = ("torch", "torchaudio", "soundfile", "lightning")
+#: Those that come with compiled code, or need one that does: they are imported, in this order.
+COMPILED = ("torch", "torchvision", "torchaudio", "soundfile", "timm", "lightning")
 
 #: The same in a set-up for ONNX models only.
 SERVING_LIBRARIES = ("onnxruntime", "numpy", "soundfile")
@@ -26,47 +45,81 @@ SERVING_LIBRARIES = ("onnxruntime", "numpy", "soundfile")
 FORMATS = ("WAV", "AU", "FLAC", "OGG", "MP3")
 
 
-def doctor() -> None:
-    """Tell what is installed, which devices there are, and what is wrong.
+@dataclass
+class Findings:
+    """What is wrong.
 
-    Looks at the versions that mgc and every plugin ask for, imports every model and data set, and
-    checks whether W&B runs go online. Ends with a line for each problem. The exit code is 1 if
-    there is any, so that scripts can ask; it is 0 if all is well.
+    Attributes:
+        problems: What does not work, a line each.
+        fixes: Commands that fix problems.
+        notes: What may be worth knowing, a line each.
+        broken: Modules that could not be imported.
+        blamed: Packages whose import failed, which is a problem already.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    fixes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    blamed: set[str] = field(default_factory=set)
+
+    def add(self, problem: str, fix: str = "") -> None:
+        """Add a problem, and a command that fixes it."""
+        self.problems.append(problem)
+        if fix and fix not in self.fixes:
+            self.fixes.append(fix)
+
+    def add_import(self, failed: FailedImport) -> None:
+        """Add a package whose import failed; the first error of each counts."""
+        if failed.library not in self.blamed:
+            self.blamed.add(failed.library)
+            self.add(failed.reason, failed.fix)
+
+
+def doctor() -> None:
+    """Print what is installed, which devices there are, and what is wrong.
+
+    Imports PyTorch and what must fit it, every model and data set. Compares the installed versions
+    with those that mgc, the packages it requires and every plugin ask for, and with those that mgc
+    was tested with. Checks whether W&B runs go online. Ends with a line for each problem and the
+    commands that fix them. The exit code is 1 if there is a problem, so that scripts can ask; it is
+    0 if all is well. A version that was not tested is not a problem.
 
     Example: mgc doctor
 
     Raises:
         SystemExit: With code 1 if something is wrong.
     """
-    problems: list[str] = []
+    # Libraries that do not fit one another may crash the process: this prints which one it was.
+    faulthandler.enable(sys.__stderr__ or sys.stderr)
+    found = Findings()
     print(f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
-    serving = not locks.is_installed("torch") and not locks.is_installed("lightning")
+    serving = locks.is_for_serving()
     if serving:
         print(f"Set-up: {locks.LOCKS['serve']}. For all commands: pip install {mgc.DISTRIBUTION}\n")
-        problems += _missing_for_serving()
+        _check_serving(found)
     compiled = [name for name in SERVING_LIBRARIES if locks.is_installed(name)]
-    broken = list(_import_compiled(compiled if serving else COMPILED))
-    problems += broken
+    _import_compiled(found, compiled if serving else COMPILED)
     libraries = _libraries(SERVING_LIBRARIES if serving else LIBRARIES)
     print_table([("LIBRARY", "VERSION", ""), *libraries])
     print()
-    if not serving and not any(line.startswith(("torch ", "lightning ")) for line in broken):
-        problems += _print_devices()
-        problems += _print_wandb()
+    if not serving and not {"torch", "lightning"} & found.broken:
+        _print_devices(found)
+        _print_wandb(found)
         print()
-        problems += _print_components()
-    for name, dist in registry.packages().items():
-        if not serving or dist.name != mgc.DISTRIBUTION:
-            problems += [f"{name}: {line}" for line in unmet(dist)]
+        _print_components(found)
+    _check_versions(found, serving)
+    _check_system(found)
     print()
-    for line in problems:
-        print("problem: " + " ".join(line.split()))
-    if problems:
+    for kind, lines in (("problem", found.problems), ("fix", found.fixes), ("note", found.notes)):
+        for line in lines:
+            print(f"{kind}: {' '.join(line.split())}")
+    if found.problems:
         raise SystemExit(1)
     print("All is well.")
 
 
-def unmet(dist: Distribution) -> Iterator[str]:
+def unmet(dist: Distribution) -> Iterator[tuple[str, str]]:
     """Find the requirements of a package that the installed packages do not meet.
 
     The version of mgc that it requires is left to :func:`mgc.registry.load_claim`.
@@ -75,7 +128,8 @@ def unmet(dist: Distribution) -> Iterator[str]:
         dist: An installed package.
 
     Yields:
-        What is missing, of another version or of another project, in a line.
+        Name of a package, and in a line that it is missing, of another version or of another
+        project.
     """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
@@ -84,7 +138,7 @@ def unmet(dist: Distribution) -> Iterator[str]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
-            yield f"its requirement {text!r} cannot be understood"
+            yield "", f"its requirement {text!r} cannot be understood"
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if not applies:
@@ -92,32 +146,72 @@ def unmet(dist: Distribution) -> Iterator[str]:
         name = canonicalize_name(requirement.name)
         if name == registry.FORMER_NAME:
             yield (
+                name,
                 f"requires '{requirement.name}', which is another project on the package index; "
-                f"require {mgc.DISTRIBUTION}{registry.mgc_versions(dist)}"
+                f"require {mgc.DISTRIBUTION}{registry.mgc_versions(dist)}",
             )
         if name in registry.NAMES:
             continue
-        try:
-            found = version(requirement.name)
-        except PackageNotFoundError:
-            yield f"needs {requirement}, which is not installed"
-            continue
-        if not requirement.specifier.contains(found, prereleases=True):
-            yield f"needs {requirement}, but {requirement.name} {found} is installed"
+        found = installed(name)
+        if found is None:
+            yield name, f"needs {requirement}, which is not installed"
+        elif not requirement.specifier.contains(found.version, prereleases=True):
+            yield name, f"needs {requirement}, but {name} {found.version} is installed"
 
 
-def _missing_for_serving() -> Iterator[str]:
+def _check_serving(found: Findings) -> None:
     names = [name for name, _ in locks.locked_versions("serve") if not locks.is_installed(name)]
     if names:
-        yield f"not installed: {', '.join(names)}. {locks.install_hint()}"
+        found.add(f"not installed: {', '.join(names)}. {locks.install_hint()}")
 
 
-def _import_compiled(libraries: Sequence[str]) -> Iterator[str]:
+def _import_compiled(found: Findings, libraries: Sequence[str]) -> None:
     for name in libraries:
         try:
             import_module(name)
         except Exception as error:
-            yield f"{name} cannot be imported: {type(error).__name__}: {error}"
+            found.broken.add(name)
+            failed = diagnose(error)
+            if failed:
+                found.add_import(failed)
+            else:
+                found.add(f"{name} cannot be imported: {type(error).__name__}: {error}")
+            if name == "torch":
+                found.broken |= set(libraries)
+                return  # the others need it
+
+
+def _check_versions(found: Findings, serving: bool) -> None:
+    """Compare installed versions with what packages require and what was tested."""
+    plugins = {dist.name for dist in registry.packages().values()}
+    required = required_packages(mgc.DISTRIBUTION, *plugins)
+    for dist in filter(None, required.values()):
+        if serving and dist.name == mgc.DISTRIBUTION:
+            continue  # that set-up leaves out what other commands need
+        for name, line in unmet(dist):
+            if installed(name) or name not in found.blamed:
+                fix = install_command(name) if name in required_packages() else ""
+                found.add(f"{dist.name} {dist.version}: {line}", fix)
+            if not installed(name):
+                found.blamed.add(name)  # one line, however many packages require it
+    for name, records in duplicates(required):
+        versions = " and ".join(record.name.removesuffix(".dist-info") for record in records)
+        remove = f"rm -r {shlex.join(map(str, records))} && "
+        found.add(
+            f"{name} is recorded more than once in {records[0].parent}: {versions}",
+            install_command(name) if find_clone() else remove + install_command(name),
+        )
+    differing = [f"{name} {has} ({tested})" for name, has, tested in untested()]
+    if differing:
+        found.notes.append(f"not the tested versions: {', '.join(differing)}")
+
+
+def _check_system(found: Findings) -> None:
+    """Name what this system lacks."""
+    if not REQUEUE:
+        found.notes.append("no SIGUSR1 on this system: SLURM cannot announce the end of a job")
+    if "fork" not in multiprocessing.get_all_start_methods():
+        found.notes.append("no fork on this system: use --trainer.strategy ddp, not ddp_fork")
 
 
 def _libraries(libraries: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -137,7 +231,7 @@ def _libraries(libraries: Sequence[str]) -> Iterator[tuple[str, str, str]]:
         yield name, found, note
 
 
-def _print_devices() -> list[str]:
+def _print_devices(found: Findings) -> None:
     import torch
 
     print(f"device: cpu, {os.cpu_count()} cores, torch uses {torch.get_num_threads()}")
@@ -149,35 +243,54 @@ def _print_devices() -> list[str]:
             print(f"device: cuda:{number}, {about.name}, {about.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
         print("device: mps")
-    return [str(warning.message) for warning in told]
+    for warning in told:
+        found.add(_driver_problem(str(warning.message)) or str(warning.message))
 
 
-def _print_wandb() -> list[str]:
+def _driver_problem(warning: str) -> str:
+    """Shorten PyTorch's warning of an old driver; empty if it is another warning."""
+    import torch
+
+    old = re.search(r"driver on your system is too old \(found version (\d+)\)", warning)
+    if not old:
+        return ""
+    supports = f"{int(old[1]) // 1000}.{int(old[1]) % 1000 // 10}"
+    return (
+        f"torch {torch.__version__} is built for CUDA {torch.version.cuda}, but the NVIDIA driver "
+        f"supports CUDA {supports}, so the GPUs are not used. Update the driver, or install a "
+        f"build of PyTorch, torchvision and torchaudio for CUDA {supports} or older."
+    )
+
+
+def _print_wandb(found: Findings) -> None:
     from mgc.runs.tracking import wandb_status
 
     try:
         status = wandb_status()
     except MgcError as error:
-        return [str(error)]
+        found.add(str(error))
+        return
     if status.mode == "online":
         print(f"W&B: runs are sent to {status.server}")
     elif status.mode == "offline":
         print(status.warning or f"W&B: runs are kept offline ({status.reason})")
     else:
         print(f"W&B: runs are not logged ({status.reason})")
-    return []
 
 
-def _print_components() -> list[str]:
-    """Import everything that is registered; returns what could not be had."""
-    problems = []
+def _print_components(found: Findings) -> None:
+    """Import everything that is registered."""
     works: dict[str, list[str]] = {name: [] for name in registry.packages()}
     for kind in registry.GROUPS:
         for name, claims in registry.find(kind).items():
             try:
                 registry.load(kind, name)
             except MgcError as error:
-                problems.append(str(error))
+                failed = diagnose(error)
+                if failed:
+                    found.add_import(failed)
+                else:
+                    found.add(str(error))
                 continue
             works.setdefault(registry.owner(claims[0]), []).append(name)
     print_table(
@@ -186,4 +299,3 @@ def _print_components() -> list[str]:
             *((name, ", ".join(names) or "nothing") for name, names in works.items()),
         ]
     )
-    return problems

@@ -3,6 +3,8 @@
 from mgc import registry
 from mgc.core.terminal import print_table
 from mgc.errors import MgcError
+from mgc.installation import location
+from mgc.libraries import diagnose
 
 
 def list_components(verbose: bool = False, check: bool = False) -> None:
@@ -28,12 +30,12 @@ def list_components(verbose: bool = False, check: bool = False) -> None:
                 try:
                     registry.load(kind, name)
                 except MgcError as error:
-                    notes.append(" ".join(str(error).split()))
+                    notes.append(" ".join(str(diagnose(error) or error).split()))
     print_table(rows)
     if verbose:
         print()
         print_table(_packages())
-    for note in notes:
+    for note in dict.fromkeys(notes):  # models share libraries
         print(f"broken: {note}")
     if check and not notes:
         print("All of them can be imported.")
@@ -46,5 +48,5 @@ def _packages() -> list[tuple[str, ...]]:
         needed = registry.mgc_versions(dist)
         fits = "yes" if registry.fits(needed) else "no"
         summary = dist.metadata["Summary"] or ""
-        rows.append((name, needed or "any", fits, registry.location(dist), summary))
+        rows.append((name, needed or "any", fits, location(dist), summary))
     return rows

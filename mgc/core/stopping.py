@@ -19,8 +19,9 @@ from mgc.core.lightning_internals import launched_processes
 #: What asks a command to stop.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-#: What SLURM is told to send before a job's time is over (``sbatch --signal=SIGUSR1@120``).
-REQUEUE = signal.SIGUSR1
+#: What SLURM is told to send before a job's time is over (``sbatch --signal=SIGUSR1@120``). Windows
+#: does not have it, nor SLURM.
+REQUEUE = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 
 #: Seconds after which a second Ctrl-C is impatience, not the same one sent to a group of processes.
 IMPATIENCE = 2.0
@@ -78,7 +79,7 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may
             return
-        before = {number: signal.getsignal(number) for number in (*SIGNALS, REQUEUE)}
+        before = {number: signal.getsignal(number) for number in (*SIGNALS, *REQUEUE)}
         # Another command may have run in this process.
         self.received, self.deferred, self._launcher = None, False, None
         self.install()

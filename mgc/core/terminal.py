@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from mgc import locks
 from mgc.core.stopping import Stopped
 from mgc.errors import MgcError
+from mgc.libraries import diagnose
 
 #: Why a place that the user names cannot be written to: the disk is full or read-only, the user has
 #: no right to, or a file is where a folder should be. Other errors of the system may be ours.
@@ -42,17 +43,11 @@ def told_in_one_line(hint: str = "") -> Iterator[None]:
         if not stopped.told:
             print(f"mgc: stopped by {stopped.name}. {hint}".rstrip(), file=sys.stderr)
         raise
-    except (MgcError, ArgumentError, OSError) as error:
-        if os.environ.get(TRACEBACK) or (
-            isinstance(error, OSError) and error.errno not in REFUSALS
-        ):
+    except Exception as error:
+        line = None if os.environ.get(TRACEBACK) else _line_for_user(error)
+        if line is None:
             raise
-        print(f"mgc: error: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except ModuleNotFoundError as error:
-        if os.environ.get(TRACEBACK) or not locks.missing_requirements():
-            raise
-        print(f"mgc: error: {error.name} is not installed. {locks.install_hint()}", file=sys.stderr)
+        print(f"mgc: error: {line}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -68,6 +63,19 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
     return " ".join(str(error).split())
+
+
+def _line_for_user(error: Exception) -> str | None:
+    """Describe an error that the user can fix; None for an error of the program."""
+    if isinstance(error, ModuleNotFoundError) and locks.is_for_serving():
+        return f"{error.name} is not installed. {locks.install_hint()}"
+    failed_import = diagnose(error)
+    if failed_import:
+        return str(failed_import)
+    fixable = isinstance(error, MgcError | ArgumentError) or (
+        isinstance(error, OSError) and error.errno in REFUSALS
+    )
+    return one_line(error) if fixable else None
 
 
 class _Terminal(logging.Handler):

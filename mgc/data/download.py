@@ -184,7 +184,7 @@ def _transfer(
         headers["Range"] = f"bytes={start}-"
         if validator.is_file():
             # The server sends the whole file if it has changed.
-            headers["If-Range"] = validator.read_text()
+            headers["If-Range"] = validator.read_text(encoding="utf-8")
     with session.get(source.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             partial.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def _transfer(
         strong = etag if not etag.startswith("W/") else ""
         strong = strong or response.headers.get("Last-Modified", "")
         if strong:
-            validator.write_text(strong)
+            validator.write_text(strong, encoding="utf-8")
         progress.reset()
         progress.update(start if resumed else 0)
         with partial.open("ab" if resumed else "wb") as file:

@@ -116,15 +116,17 @@ class Folder(AudioDataModule):
     def read_catalogue(self) -> pd.DataFrame:
         """Read the table, or find the files of all sub-folders."""
         if self.table is None:
+            found = [
+                (path, label)
+                for label in self.labels
+                for path in audio.find_files(self.root / label)
+            ]
             catalogue = pd.DataFrame(
-                [
-                    {"path": str(path), "label": label}
-                    for label in self.labels
-                    for path in audio.find_files(self.root / label)
-                ],
+                [{"path": str(path), "label": label} for path, label in found],
                 columns=["path", "label"],
             )
-            names = [str(path)[len(str(self.root)) + 1 :] for path in catalogue["path"]]
+            # The same names on every system, so that results and splits can be moved.
+            names = [path.relative_to(self.root).as_posix() for path, _ in found]
             catalogue["track"] = catalogue["group"] = names
         else:
             catalogue = self._read_targets(self._rows)

@@ -115,7 +115,7 @@ class ISMIR2004(AudioDataModule):
             raise MgcError(f"{path}: unknown genre {sorted(map(str, unknown))[0]!r}.")
         folder = self.root / "audio" / name
         files = {
-            _normalise_path(str(file.relative_to(folder))): file
+            _normalise_path(file.relative_to(folder).as_posix()): file
             for file in audio.find_files(folder)
         }
         # Artist numbers of the development list must not match artists of other lists.

@@ -215,13 +215,15 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
         )
 
 
-def start(fold: Fold, environment: dict[str, str], lock: int) -> "subprocess.Popen[bytes]":
+def start(
+    fold: Fold, environment: dict[str, str], lock: tuple[int, ...]
+) -> "subprocess.Popen[bytes]":
     """Start the process of a fold.
 
     Args:
         fold: The fold.
         environment: Environment variables of the process.
-        lock: File descriptor that the process holds on to while it lives.
+        lock: File descriptors that the process keeps open while it lives.
 
     Returns:
         The process.

@@ -67,12 +67,12 @@ class Fold:
     def write(self) -> None:
         """Write ``fold.json``, for :func:`main`."""
         with replacing(Path(self.folder, "fold.json")) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=1))
+            partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: str) -> "Fold":
         """Read what :meth:`write` wrote."""
-        settings = json.loads(Path(folder, "fold.json").read_text())
+        settings = json.loads(Path(folder, "fold.json").read_text(encoding="utf-8"))
         return cls(**settings | {"overrides": tuple(settings["overrides"])})
 
 

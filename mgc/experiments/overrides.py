@@ -46,7 +46,9 @@ def logs_to_wandb(words: Sequence[str]) -> bool:
         text = first.partition("=")[2] or " ".join(values)
         try:
             if option_name(first) == "config":
-                trainer = (yaml.safe_load(Path(text).read_text()) or {}).get("trainer") or {}
+                trainer = (yaml.safe_load(Path(text).read_text(encoding="utf-8")) or {}).get(
+                    "trainer"
+                ) or {}
                 logger = logger if trainer.get("logger") is None else trainer["logger"]
             elif option_name(first) in ("trainer.logger", "trainer.logger.class_path"):
                 logger = yaml.safe_load(text)

@@ -34,7 +34,7 @@ def keep_plan(path: Path, settings: dict[str, Any], kind: str, begun: bool) -> d
     """
     if not path.is_file():
         return _write(path, settings)
-    known: dict[str, Any] = json.loads(path.read_text())
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     other = [name for name, value in settings.items() if known.get(name) != value]
     if not other:
         return known
@@ -59,5 +59,5 @@ def _write(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     name = re.sub(r"[^\w-]+", "-", path.parent.absolute().name)
     settings = settings | {"group": f"{name}-{uuid4().hex[:6]}"}
     with replacing(path) as partial:
-        partial.write_text(json.dumps(settings, indent=1))
+        partial.write_text(json.dumps(settings, indent=1), encoding="utf-8")
     return settings

@@ -4,7 +4,6 @@ A process per fit leaves nothing behind for the next one (memory, random state, 
 sees one device only.
 """
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
+
+import filelock
 
 from mgc.errors import MgcError
 
@@ -43,7 +44,7 @@ def run_parts(
     parts: Sequence[P],
     folder: Path,
     jobs: int | None,
-    start: Callable[[P, dict[str, str], int], "subprocess.Popen[bytes]"],
+    start: Callable[[P, dict[str, str], tuple[int, ...]], "subprocess.Popen[bytes]"],
     ended: Callable[[P], bool],
 ) -> None:
     """Run all parts of an experiment that are not finished.
@@ -52,8 +53,8 @@ def run_parts(
         parts: The parts.
         folder: Folder of the experiment; no other process may be at it.
         jobs: Parts at a time; by default one per GPU, and one where there is none.
-        start: Starts the process of a part, from its environment variables and a file descriptor
-            that the process holds on to while it lives.
+        start: Starts the process of a part, from its environment variables and the file descriptors
+            of :func:`locked`, which the process keeps open while it lives.
         ended: Called when a process has ended; tells whether to start others.
 
     Raises:
@@ -88,7 +89,7 @@ def run_parts(
 
 
 def start_module(
-    module: str, folder: str, environment: dict[str, str], lock: int
+    module: str, folder: str, environment: dict[str, str], lock: tuple[int, ...]
 ) -> "subprocess.Popen[bytes]":
     """Start a Python module on a folder.
 
@@ -96,7 +97,7 @@ def start_module(
         module: Name of the module.
         folder: Its only argument; what it prints goes to a log there.
         environment: Environment variables of the process.
-        lock: File descriptor that the process holds on to while it lives.
+        lock: File descriptors that the process keeps open while it lives.
 
     Returns:
         The process.
@@ -108,7 +109,7 @@ def start_module(
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            pass_fds=[lock],
+            pass_fds=lock,
         )
 
 
@@ -130,38 +131,46 @@ def last_words(part: Part) -> str:
     Returns:
         The error, or the last line of its log.
     """
-    log = Path(part.folder, LOG).read_text(errors="replace")
+    log = Path(part.folder, LOG).read_text(errors="replace", encoding="utf-8")
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("mgc: error:")]
     return (errors or lines or ["no word"])[-1].removeprefix("mgc: error:").strip()
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[int]:
+def locked(folder: Path) -> Iterator[tuple[int, ...]]:
     """Keep a folder to this process and the parts that it starts, which may outlive it.
+
+    The system releases the lock when the last process that has the file open ends. Windows does not
+    pass the file on: there the lock ends with this process.
 
     Args:
         folder: Folder of an experiment.
 
     Yields:
-        File descriptor that the parts hold on to.
+        File descriptors that the parts keep open; none on Windows.
 
     Raises:
-        MgcError: If another process is at it.
+        MgcError: If another process is at it, or the folder's file system has no locks.
     """
-    with (folder / ".lock").open("w") as file:
+    with (folder / ".lock").open("wb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            free = filelock.lock_descriptor(file.fileno(), blocking=False)
+        except OSError as error:
+            raise MgcError(
+                f"{folder}: cannot be locked ({error.strerror}). Choose an --out on a disk that "
+                "supports file locks."
+            ) from error
+        if not free:
             raise MgcError(
                 f"{folder}: another process is at it. Wait for it, or choose another --out."
-            ) from None
-        yield file.fileno()
+            )
+        yield (file.fileno(),) if os.name == "posix" else ()
 
 
 def _environment(devices: list[str], jobs: int, job: int) -> dict[str, str]:
     """Environment of the parts that run in one of the places."""
-    environment = dict(os.environ)
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}  # the log's encoding
     if jobs > 1 and devices:
         environment["CUDA_VISIBLE_DEVICES"] = devices[job % len(devices)]
     if jobs > 1:

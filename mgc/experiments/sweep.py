@@ -62,18 +62,18 @@ class SweepRun:
     @cached_property
     def result(self) -> dict[str, Any]:
         """``value`` of the metric, ``epoch``, all ``metrics``, ``run_folder``, ``checkpoint``."""
-        found: dict[str, Any] = json.loads(Path(self.folder, RESULT).read_text())
+        found: dict[str, Any] = json.loads(Path(self.folder, RESULT).read_text(encoding="utf-8"))
         return found
 
     def write(self) -> None:
         """Write down what to do, for :meth:`read`."""
         with replacing(Path(self.folder, "sweep_run.json")) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=1))
+            partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: str) -> "SweepRun":
         """Read what :meth:`write` wrote."""
-        said = json.loads(Path(folder, "sweep_run.json").read_text())
+        said = json.loads(Path(folder, "sweep_run.json").read_text(encoding="utf-8"))
         return cls(**said | {"words": tuple(said["words"])})
 
 
@@ -175,13 +175,15 @@ def run_sweep(plan: Plan, jobs: int | None = None) -> None:
         )
 
 
-def start(run: SweepRun, environment: dict[str, str], lock: int) -> "subprocess.Popen[bytes]":
+def start(
+    run: SweepRun, environment: dict[str, str], lock: tuple[int, ...]
+) -> "subprocess.Popen[bytes]":
     """Start the process of a run.
 
     Args:
         run: The run.
         environment: Environment variables of the process.
-        lock: File descriptor that the process holds on to while it lives.
+        lock: File descriptors that the process keeps open while it lives.
 
     Returns:
         The process.

@@ -65,7 +65,7 @@ class SweepCLI(ChildCLI):
             "wandb": record.get("wandb", {}),
         }
         with replacing(Path(self.run.folder, RESULT)) as partial_result:
-            partial_result.write_text(json.dumps(result, indent=1))
+            partial_result.write_text(json.dumps(result, indent=1), encoding="utf-8")
         Path(self.run.folder, LAST).unlink(missing_ok=True)
 
 

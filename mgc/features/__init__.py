@@ -1,1 +1,1 @@
-"""Features as modules: a batch of waveforms in, features out, on any device."""
+"""Feature extractors: PyTorch modules that map batches of waveforms to features."""

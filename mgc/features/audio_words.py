@@ -1,4 +1,4 @@
-"""Audio words: vectors of consecutive frames, and the codebooks that turn them into words."""
+"""Audio words: vectors of consecutive frames, quantized with codebooks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -16,29 +16,29 @@ from mgc.features.codebook import check_enough, fit_codebook, nearest_centre
 from mgc.features.frame_bands import FRAME_FEATURES, FrameBands
 from mgc.features.precision import Float32Module
 
-#: Frames of a segment and numbers kept of it for each feature. The paper gives neither.
+#: Frames per segment, and dimensions per segment and feature. The paper gives neither.
 SEGMENT_FRAMES = 8
 COMPONENTS = 16
 
-#: Variance below this share of the largest is noise, which whitening does not blow up.
+#: Share of the largest variance below which variance is noise, which whitening must not amplify.
 MIN_VARIANCE = 1e-5
 
 
 class SegmentVectors(Float32Module):
-    """Consecutive frames joined and whitened by principal component analysis (PCA).
+    """Consecutive frames, concatenated and whitened by principal component analysis (PCA).
 
-    A track is cut into segments of ``segment_frames`` frames that follow one another. Their values
-    are joined, and for each feature on its own turned into ``components`` numbers that are
-    uncorrelated and have variance 1 over the training segments. :meth:`fit` finds the
-    transformations; they are saved with the weights.
+    A track is cut into non-overlapping segments of ``segment_frames`` frames. For each feature, the
+    values of a segment are transformed into ``components`` numbers that are uncorrelated and have
+    variance 1 over the training segments. :meth:`fit` computes the transformations, which are saved
+    with the weights.
 
     Source: Zhang et al. 2015, section 4.2.
 
     Attributes:
         features: Names of the features.
-        widths: Numbers of a segment before whitening, by feature.
-        dimensions: Numbers of a segment after whitening, by feature.
-        segment_length: Samples that a segment takes.
+        widths: Values per segment before whitening, by feature.
+        dimensions: Values per segment after whitening, by feature.
+        segment_length: Samples in a segment.
         hop_length: Samples from one segment to the next.
     """
 
@@ -51,13 +51,13 @@ class SegmentVectors(Float32Module):
         segment_frames: int = SEGMENT_FRAMES,
         components: int = COMPONENTS,
     ) -> None:
-        """Initialize new vectors, which have to be fitted.
+        """Initialize without fitted transformations.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
-            features: Which frame features: ``MEL``, ``SFM``, ``SCF``.
-            segment_frames: Frames of a segment.
-            components: Numbers of a segment for each feature; fewer where it has fewer values.
+            sample_rate: Sample rate in Hz.
+            features: Frame features: ``MEL``, ``SFM``, ``SCF``.
+            segment_frames: Frames in a segment.
+            components: Maximum number of values per segment and feature after whitening.
 
         Raises:
             MgcError: If a setting is out of range.
@@ -65,7 +65,7 @@ class SegmentVectors(Float32Module):
         super().__init__()
         for name, value in (("segment_frames", segment_frames), ("components", components)):
             if value < 1:
-                raise MgcError(f"{name}={value}: at least 1 is needed.")
+                raise MgcError(f"{name}={value}: must be at least 1.")
         self.bands = FrameBands(sample_rate, features)
         self.features = self.bands.features
         self.segment_frames = segment_frames
@@ -80,21 +80,16 @@ class SegmentVectors(Float32Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     def num_segments(self, length: Tensor) -> Tensor:
-        """Number of whole segments, at least one: what is shorter is padded with silence.
+        """Return the number of complete segments of clips with these numbers of samples.
 
-        Args:
-            length: Samples of each clip, of shape (batch,).
+        It is at least 1, since shorter clips are padded with silence.
         """
         return ((length - self.segment_length) // self.hop_length + 1).clamp(min=1)
 
     def join(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the values of all segments as they are before whitening.
+        """Return the values of all segments before whitening.
 
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Values of shape (batch, segments, width), float32, by feature.
+        They are float32 of shape (batch, segments, width), by feature.
         """
         audio = F.pad(audio, (0, max(0, self.segment_length - audio.shape[-1])))
         joined = {}
@@ -105,46 +100,30 @@ class SegmentVectors(Float32Module):
         return joined
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the vectors of all segments.
+        """Return the vectors of all segments, by feature.
 
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Vectors of shape (batch, segments, dimensions), float32, by feature.
+        They are float32 of shape (batch, segments, dimensions).
 
         Raises:
-            MgcError: If the vectors have not been fitted.
+            MgcError: If the transformations are not fitted.
         """
-        # An exported graph cannot ask.
+        # An exported graph cannot check this.
         if not torch.compiler.is_compiling() and not self.fitted:
             raise MgcError(
-                "The segment vectors of this model are not fitted: train it (mgc fit), or load a "
+                "The segment vectors of this model are not fitted. Train it (mgc fit) or load a "
                 "checkpoint."
             )
         with torch.autocast(audio.device.type, enabled=False):
             return {name: self.whiten(name, x) for name, x in self.join(audio).items()}
 
     def whiten(self, feature: str, values: Tensor) -> Tensor:
-        """Whiten joined values.
-
-        Args:
-            feature: Name of the feature.
-            values: See :meth:`join`.
-
-        Returns:
-            Vectors of shape (..., dimensions).
-        """
+        """Whiten the values of :meth:`join` into vectors of shape (..., dimensions)."""
         mean, whitening = (self.get_buffer(f"{n}_{feature}") for n in ("mean", "whitening"))
         return (values - mean) @ whitening
 
     @torch.no_grad()
     def fit(self, samples: Mapping[str, Tensor]) -> None:
-        """Find the whitening transformations.
-
-        Args:
-            samples: Joined values of training segments, of shape (segments, width), by feature.
-        """
+        """Fit the whitening to values of :meth:`join`, of shape (segments, width), by feature."""
         for name, values in samples.items():
             mean = values.mean(0, dtype=torch.float64)
             covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
@@ -154,7 +133,7 @@ class SegmentVectors(Float32Module):
             variance, axes = torch.linalg.eigh(covariance)
             best = variance.argsort(descending=True)[: self.dimensions[name]]
             variance, axes = variance[best], axes[:, best]
-            # Solvers differ in the sign of an axis.
+            # Fix the sign of each axis, in which solvers differ.
             axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
             floor = max(float(variance[0]) * MIN_VARIANCE, torch.finfo(torch.float32).tiny)
             self.get_buffer(f"mean_{name}").copy_(mean)
@@ -163,26 +142,18 @@ class SegmentVectors(Float32Module):
 
 
 class AudioWords(Float32Module):
-    """Codebooks that give each segment of a track a word for each feature.
+    """Codebooks that assign a word to each segment of a track, for each feature.
 
     Attributes:
-        segments: The segment vectors.
+        segments: Computes the segment vectors.
         size: Words of each codebook.
     """
 
     def __init__(self, segments: SegmentVectors, size: int) -> None:
-        """Initialize empty codebooks.
-
-        Args:
-            segments: Makes the vectors; fitted by :meth:`fit`.
-            size: Words of each codebook.
-
-        Raises:
-            MgcError: If there are fewer than two words.
-        """
+        """Initialize empty codebooks of ``size`` words; :meth:`fit` also fits ``segments``."""
         super().__init__()
         if size < 2:
-            raise MgcError(f"codebook_size={size}: at least 2 words are needed.")
+            raise MgcError(f"codebook_size={size}: must be at least 2.")
         self.segments = segments
         self.size = size
         for name, width in segments.dimensions.items():
@@ -190,20 +161,14 @@ class AudioWords(Float32Module):
             self.register_buffer(f"centres_{name}", centres)
 
     def centres(self, feature: str) -> Tensor:
-        """Cluster centres of a codebook, of shape (words, dimensions)."""
+        """Return the cluster centres of a feature, of shape (words, dimensions)."""
         return self.get_buffer(f"centres_{feature}")
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Turn clips into words.
-
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Words, from 0, of shape (batch, segments), by feature.
+        """Return the words of clips, counted from 0, of shape (batch, segments), by feature.
 
         Raises:
-            MgcError: If the codebooks have not been fitted.
+            MgcError: If the codebooks are not fitted.
         """
         vectors = self.segments(audio)
         with torch.autocast(audio.device.type, enabled=False):
@@ -213,13 +178,13 @@ class AudioWords(Float32Module):
     def fit(self, samples: Mapping[str, Tensor], seed: int = 0) -> dict[str, float]:
         """Fit the whitening and the codebooks.
 
-        Memory is that of the samples, whose size does not depend on the number of tracks (see
-        :class:`SegmentSample`), and, for one feature at a time, of its whitened vectors: 4 MB for
-        256 words of 256 vectors of 16 numbers, for a million tracks as for a hundred.
+        Memory: the samples, whose size does not depend on the number of tracks (see
+        :class:`SegmentSample`), and the whitened vectors of one feature at a time: 4 MB for 256
+        words, 256 vectors per word and 16 numbers per vector.
 
         Args:
-            samples: Joined values of training segments, of shape (segments, width), by feature
-                (see :func:`sample_training_segments`).
+            samples: Values of training segments before whitening, of shape (segments, width), by
+                feature (see :func:`sample_training_segments`).
             seed: Seed of k-means.
 
         Returns:
@@ -242,22 +207,17 @@ class AudioWords(Float32Module):
 class SegmentSample:
     """A random sample of bounded size from a stream of segments.
 
-    Every segment has a random number that depends on the seed, its track and its place alone, and
-    the segments with the smallest numbers stay. So the sample is the same in whatever order, in
-    whatever batches and on however many devices the segments come.
+    Each segment has a random number that depends only on the seed, the track and the position. The
+    sample holds the segments with the smallest numbers, so it does not depend on the order, the
+    batches or the number of devices.
 
-    Memory: at most 1.25 × ``size`` × width floats, and somewhat more than that again for a moment,
-    while segments are left out. For the three features (656 numbers a segment) and 256 words of 256
-    vectors that is 0.22 GB and for a moment 0.5 GB, for a hundred tracks as for a million.
+    Memory: at most 1.25 × ``size`` × width floats, and briefly a little more than twice that while
+    segments are dropped. For three features (656 numbers per segment) and 256 words with 256
+    vectors each, that is 0.22 GB, briefly 0.5 GB, for any number of tracks.
     """
 
     def __init__(self, size: int, seed: int = 0) -> None:
-        """Initialize an empty sample.
-
-        Args:
-            size: Largest number of segments.
-            seed: Another seed gives another sample.
-        """
+        """Initialize an empty sample of at most ``size`` segments."""
         self.size = size
         self.seed = seed
         self._pieces: list[tuple[np.ndarray, dict[str, Tensor]]] = []
@@ -269,7 +229,7 @@ class SegmentSample:
         """Add the segments of some clips.
 
         Args:
-            values: Joined values of shape (batch, segments, width), by feature.
+            values: Values before whitening, of shape (batch, segments, width), by feature.
             track: Track of each segment, of shape (batch, segments).
             start: First sample of each segment in its track, of shape (batch, segments).
             valid: Whether the segment counts, of shape (batch, segments).
@@ -285,7 +245,7 @@ class SegmentSample:
             self._prune()
 
     def result(self) -> tuple[np.ndarray, dict[str, Tensor]]:
-        """Random numbers of the segments in the sample, which rise, and their values."""
+        """Return the random numbers of the sampled segments, ascending, and their values."""
         self._prune()
         return self._pieces[0] if self._pieces else (np.empty(0, np.int64), {})
 
@@ -307,30 +267,32 @@ class SegmentSample:
 def sample_training_segments(
     module: LightningModule, segments: SegmentVectors, size: int, seed: int = 0, words: int = 1
 ) -> dict[str, Tensor]:
-    """Take a random sample of the segments of the training tracks, in one pass over them.
+    """Draw a random sample of the segments of the training tracks, in one pass.
 
-    For a model's ``on_fit_start``. Each device reads its share of the first epoch; the sample is
-    that of all of them together, and is the same for any number of devices. The trainer's
-    ``limit_train_batches`` holds here, too.
+    Call it in a model's ``on_fit_start``. Each device reads its share of the first epoch. The
+    sample is drawn from all shares and is the same for any number of devices. The trainer's
+    ``limit_train_batches`` applies.
 
     Args:
-        module: Model with a trainer that has a data module.
+        module: Model whose trainer has a data module.
         segments: Computes the values.
-        size: Largest number of segments.
+        size: Maximum number of segments.
         seed: Seed of the sample.
-        words: Size of the codebooks that the sample is for, the fewest segments that do.
+        words: Size of the codebooks, the minimum number of segments.
 
     Returns:
-        Joined values of shape (segments, width), by feature, on the CPU.
+        Values before whitening, of shape (segments, width), by feature, on the CPU.
 
     Raises:
-        MgcError: If there is no data module, or too few segments in its training tracks. All
-            devices raise it, so that none waits for another one.
-        Stopped: If the process was told to stop, on one device.
+        MgcError: If the trainer has no data module or the training tracks have too few segments.
+            All devices raise it, so that none waits for another.
+        Stopped: If a single-device process receives a signal to stop.
     """
     data = module.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it
     if data is None:
-        raise MgcError("Audio words are fitted on training tracks: give the trainer a data module.")
+        raise MgcError(
+            "Audio words are fitted on training tracks. Pass a data module to the trainer."
+        )
     loader: Iterable[Batch] = data.train_dataloader()
     sample = SegmentSample(size, seed)
     for batch in islice(loader, _limit(loader, module.trainer.limit_train_batches)):
@@ -349,7 +311,7 @@ def sample_training_segments(
             & (batch["track"].numpy()[:, None] >= 0),
         )
         if module.trainer.world_size == 1:
-            # A fit stops between its batches, which may be an hour away. There is nothing to keep.
+            # Otherwise a signal takes effect only at the first training batch, maybe an hour later.
             signals.act()
     keys, values = sample.result()
     if not len(keys):
@@ -358,22 +320,17 @@ def sample_training_segments(
     count = len(next(iter(values.values())))
     if not count:
         raise MgcError(
-            "The training tracks have no segment to fit audio words on: none of them could be read "
-            "(mgc data verify tells why)."
+            "No training track could be read, so audio words cannot be fitted. Check the data "
+            "with mgc data verify."
         )
     check_enough(count, words)
     return values
 
 
 def share_fitted(module: LightningModule, fitted: nn.Module) -> None:
-    """Give all devices the constants that the first one has fitted.
-
-    Args:
-        module: Model with a trainer.
-        fitted: Module with the constants.
-    """
+    """Broadcast the buffers of a module from the first device to all devices."""
     for buffer in fitted.buffers():
-        # From the CPU: others would unpack a tensor of the first GPU on that very GPU.
+        # From the CPU, since the others would unpack a GPU tensor on the first GPU.
         buffer.copy_(module.trainer.strategy.broadcast(buffer.cpu()))
 
 
@@ -386,11 +343,11 @@ def _limit(loader: Iterable[Batch], limit: int | float | None) -> int | None:
 def _gather(
     module: LightningModule, keys: np.ndarray, values: dict[str, Tensor], size: int
 ) -> dict[str, Tensor]:
-    """Join the samples of all devices: of all keys the smallest, each once."""
+    """Merge the samples of all devices: the smallest keys, each once."""
     world = module.trainer.world_size
     if world == 1:
         return values
-    # Devices may have different numbers of segments, but exchange tensors of one shape.
+    # Pad, since devices exchange tensors of one shape.
     last = np.iinfo(np.int64).max
     padded = np.full(size, last)
     padded[: len(keys)] = keys
@@ -399,7 +356,7 @@ def _gather(
     )
     everyone = exchanged.cpu().numpy()
     chosen = np.unique(everyone[everyone < last])[:size]
-    # Every device exchanges values, also one that has none.
+    # Every device takes part in the exchange, even without segments.
     taken = [np.isin(row, chosen) for row in everyone]
     counts = [int(some.sum()) for some in taken]
     rows = torch.from_numpy(np.flatnonzero(np.isin(keys, chosen)))

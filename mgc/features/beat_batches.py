@@ -1,32 +1,27 @@
-"""Batches of beat-aligned features: tracks of unequal length, padded behind their end."""
+"""Batches of beat-aligned features of tracks of different length, padded at the end."""
 
 import torch
 from torch import Tensor
 
 
-def within(length: Tensor, size: int) -> Tensor:
-    """Tell which places lie within each track.
-
-    Args:
-        length: Length of each track, of shape (batch,).
-        size: Number of places.
-
-    Returns:
-        Bool of shape (batch, size).
-    """
+def length_mask(length: Tensor, size: int) -> Tensor:
+    """Return a bool mask of shape (batch, size): True at positions below each track's length."""
     return torch.arange(size, device=length.device) < length[:, None]
 
 
+within = length_mask  # until 0.2
+
+
 def repeat_short(features: Tensor, length: Tensor, beats: int) -> tuple[Tensor, Tensor]:
-    """Repeat tracks that are shorter than something can take in, from their start, up to its size.
+    """Repeat short tracks from their start until they have a minimum number of beats.
 
     Args:
         features: Features of shape (batch, beats, dimensions).
         length: Length of each track in beats, of shape (batch,).
-        beats: Fewest beats that a track shall have.
+        beats: Minimum number of beats.
 
     Returns:
-        Features of at least so many beats, and the new lengths.
+        Features and lengths of at least ``beats`` beats.
     """
     beat = torch.arange(max(beats, features.shape[1]), device=features.device)
     index = (beat % length.clamp(min=1)[:, None])[:, :, None]

@@ -1,4 +1,4 @@
-"""Codebooks by k-means clustering, on the device that the vectors are on."""
+"""Codebooks by k-means clustering, on the device of the vectors."""
 
 import math
 from dataclasses import dataclass
@@ -9,31 +9,31 @@ from torch import Tensor
 
 from mgc.errors import MgcError
 
-#: Distances that are computed at a time: what a processor's cache holds, and what keeps a GPU busy.
+#: Distances computed at a time: few enough for a CPU's cache, enough to use a GPU fully.
 CPU_SCORES = 2**20
 GPU_SCORES = 2**26
 
-#: Vectors that are summed in single precision before they are added in double precision.
-SUMMED = 2**16
+#: Vectors summed in single precision before the sums are added in double precision.
+SUM_BLOCK = 2**16
 
-#: Vectors for each centre that the first centres are drawn from.
-SEEDING = 32
+#: Vectors per centre from which the initial centres are drawn.
+SEEDING_VECTORS = 32
 
-#: Vectors for each centre in the samples that are clustered before all vectors are.
-SAMPLES = (64, 256)
+#: Vectors per centre in the samples that are clustered before all vectors.
+SAMPLE_VECTORS = (64, 256)
 
-#: Gain of a step, as a share of the inertia, below which a sample is done, and its most steps.
+#: Stop criteria of a sample: gain of a step as a share of the inertia, and number of steps.
 SAMPLE_TOLERANCE = 1e-3
 SAMPLE_STEPS = 30
 
-#: Most rounds of splitting and merging in a sample.
-ROUNDS = 8
+#: Maximum rounds of splitting and merging in a sample.
+MAX_ROUNDS = 8
 
-#: Steps of 2-means in which a cluster is split.
+#: Steps of 2-means when splitting a cluster.
 SPLIT_STEPS = 5
 
-#: Largest share of a centre's last move that is added to the next one.
-MOMENTUM = 0.7
+#: Maximum share of a centre's last move that is added to the next one.
+MAX_MOMENTUM = 0.7
 
 
 @dataclass
@@ -50,35 +50,24 @@ class Codebook:
 
 
 def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Find the nearest centre of each vector.
+    """Return the index of the nearest centre of each vector; the first one in a tie.
 
     Args:
         vectors: Of shape (..., width).
         centres: Of shape (centres, width).
-
-    Returns:
-        Indices of shape (...); of equally near centres the first.
     """
     flat = vectors.reshape(-1, vectors.shape[-1])
-    # Largest for the nearest centre: v·c - |c|²/2.
+    # The nearest centre has the largest v·c - |c|²/2.
     scores = torch.addmm(-centres.square().sum(-1) / 2, flat, centres.T)
     return scores.argmax(-1).view(vectors.shape[:-1])
 
 
 def check_enough(vectors: int, size: int) -> None:
-    """Check that there are as many vectors as words.
-
-    Args:
-        vectors: Number of vectors.
-        size: Number of words.
-
-    Raises:
-        MgcError: If there are fewer.
-    """
+    """Raise an ``MgcError`` if there are fewer vectors than words."""
     if vectors < size:
         raise MgcError(
-            f"{vectors} vectors to make {size} audio words of: use more or longer training "
-            "tracks, or a smaller codebook_size."
+            f"{vectors} vectors are too few for {size} audio words. Use more or longer "
+            "training tracks, or a smaller codebook_size."
         )
 
 
@@ -86,43 +75,43 @@ def check_enough(vectors: int, size: int) -> None:
 def fit_codebook(
     vectors: Tensor, size: int, seed: int = 0, iterations: int = 100, tolerance: float = 1e-4
 ) -> Codebook:
-    """Cluster vectors by k-means: most of the work on samples, the last steps on all vectors.
+    """Cluster vectors by k-means: most steps on samples, the last ones on all vectors.
 
-    The first centres are chosen by k-means++ among 32 vectors a centre. A sample of 64 vectors a
-    centre, then one of 256, is clustered by Lloyd's algorithm; clusters are split and merged where
-    that lowers the inertia, and it goes on, until nothing is left to gain. So Lloyd's algorithm on
-    all vectors starts near its end, and in a better optimum than it finds by itself. Steps have
-    momentum; one that makes things worse is taken back. A centre that loses all its vectors moves
-    to the vector that is farthest from its own.
+    The initial centres are chosen by k-means++ from 32 vectors per centre. Lloyd's algorithm then
+    clusters a sample of 64 vectors per centre, and one of 256. In each sample, clusters are split
+    and merged as long as that lowers the inertia. Lloyd's algorithm on all vectors thus starts
+    close to convergence, and ends in a better optimum than from k-means++ alone. Steps have
+    momentum; a step that raises the inertia is undone. A centre without vectors moves to the vector
+    that is farthest from its own centre.
 
-    Memory beside the vectors: 24 bytes a vector, a sample of 256 vectors a centre, and distances of
-    a few thousand vectors.
+    Memory besides the vectors: 24 bytes per vector, a sample of 256 vectors per centre, and
+    distances of a few thousand vectors.
 
     Source: splitting and merging as in Kaukoranta, Fränti and Nevalainen, "Iterative
     split-and-merge algorithm for vector quantization codebook generation", Optical Engineering 37
-    (10), 1998.
+    (10), 1998. benchmarks/audio_words.py compares it with other implementations.
 
     Args:
         vectors: Of shape (vectors, width), float32.
         size: Number of centres.
-        seed: Seed of the samples and the first centres.
-        iterations: Largest number of steps on all vectors.
-        tolerance: Stop when a step lowers the inertia by less than this share of it.
+        seed: Seed of the samples and the initial centres.
+        iterations: Maximum number of steps on all vectors.
+        tolerance: Stop when a step lowers the inertia by less than this share.
 
     Returns:
-        The codebook. On one device the same vectors and the same seed always give the same one.
+        The codebook, deterministic for a device, vectors and seed.
 
     Raises:
         MgcError: If there are fewer vectors than centres.
     """
     check_enough(len(vectors), size)
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(vectors), generator=generator)[: SAMPLES[-1] * size]
+    order = torch.randperm(len(vectors), generator=generator)[: SAMPLE_VECTORS[-1] * size]
     sample = vectors[order.to(vectors.device)]
-    centres = _first_centres(sample[: SEEDING * size], size, generator)
-    for each in SAMPLES:
+    centres = _first_centres(sample[: SEEDING_VECTORS * size], size, generator)
+    for each in SAMPLE_VECTORS:
         some = _Vectors(sample[: each * size])
-        for _ in range(ROUNDS):
+        for _ in range(MAX_ROUNDS):
             centres = _lloyd(some, centres, SAMPLE_STEPS, SAMPLE_TOLERANCE).centres
             swapped = _split_and_merge(some, centres, generator)
             if swapped is None:
@@ -135,13 +124,13 @@ def fit_codebook(
 
 @dataclass
 class _Clusters:
-    """Vectors shared out among the nearest centres.
+    """Assignment of vectors to their nearest centres.
 
     Attributes:
         labels: Nearest centre of each vector.
-        counts: Vectors of each centre.
-        means: Their means in double precision, of shape (centres, width). The place of a centre
-            that has none is the vector farthest from its own centre.
+        counts: Number of vectors of each centre.
+        means: Their means in double precision, of shape (centres, width). A centre without vectors
+            has the vector that is farthest from its own centre.
         inertia: Mean squared distance to the nearest centre.
     """
 
@@ -152,14 +141,14 @@ class _Clusters:
 
 
 class _Vectors:
-    """Vectors that are clustered."""
+    """Vectors to cluster."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
-        self.squares = torch.cat([part.square().sum(-1) for part in values.split(SUMMED)])
+        self.squares = torch.cat([part.square().sum(-1) for part in values.split(SUM_BLOCK)])
 
     def cluster(self, centres: Tensor) -> _Clusters:
-        """Share the vectors out among centres."""
+        """Assign the vectors to their nearest centres."""
         at_a_time = CPU_SCORES if centres.device.type == "cpu" else GPU_SCORES
         rows = max(1, at_a_time // len(centres))
         scores = centres.new_empty(min(rows, len(self.values)), len(centres))
@@ -179,11 +168,11 @@ class _Vectors:
         return _Clusters(labels, counts, means, float(distances.mean(dtype=torch.float64)))
 
     def means(self, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Means of the vectors of each label in double precision, and how many they are."""
+        """Return the mean of each label's vectors in double precision, and their number."""
         counts = torch.bincount(labels, minlength=size)
         sums = self.values.new_zeros((size, self.values.shape[1]), dtype=torch.float64)
-        for values, some in zip(self.values.split(SUMMED), labels.split(SUMMED), strict=True):
-            # In order of the labels, so that nothing depends on which thread adds first.
+        for values, some in zip(self.values.split(SUM_BLOCK), labels.split(SUM_BLOCK), strict=True):
+            # Sum in order of the labels, to be deterministic with any number of threads.
             ends = torch.bincount(some, minlength=size).cumsum(0)
             begins = F.pad(ends[:-1], (1, 0))
             sums += F.embedding_bag(some.argsort(stable=True), values, begins, mode="sum")
@@ -193,8 +182,8 @@ class _Vectors:
         """Split each cluster in two by 2-means.
 
         Returns:
-            Means of the halves in double precision, of shape (centres, 2, width), and by how much
-            each split lowers the sum of squared distances.
+            Means of the halves in double precision, of shape (centres, 2, width), and the decrease
+            of the sum of squared distances by each split.
         """
         size, width = clusters.means.shape
         across = torch.randn(size, width, generator=generator).to(self.values.device)
@@ -203,7 +192,7 @@ class _Vectors:
             side = [
                 (values * across[label]).sum(-1) > middle[label]
                 for values, label in zip(
-                    self.values.split(SUMMED), clusters.labels.split(SUMMED), strict=True
+                    self.values.split(SUM_BLOCK), clusters.labels.split(SUM_BLOCK), strict=True
                 )
             ]
             means, counts = self.means(2 * clusters.labels + torch.cat(side), 2 * size)
@@ -215,18 +204,18 @@ class _Vectors:
 
 
 def _lloyd(vectors: _Vectors, centres: Tensor, steps: int, tolerance: float) -> Codebook:
-    """Lloyd's algorithm with momentum (Nesterov's, as far as the steps go well)."""
+    """Run Lloyd's algorithm with Nesterov momentum, reset after a bad step."""
     found = vectors.cluster(centres)
     best = Codebook(centres, found.inertia)
     means = before = found.means
     age = 0
     for _ in range(steps):
-        momentum = min(MOMENTUM, age / (age + 3))
+        momentum = min(MAX_MOMENTUM, age / (age + 3))
         centres = (means + momentum * (means - before)).to(centres.dtype)
         found = vectors.cluster(centres)
         gain = best.inertia - found.inertia
         if gain < 0 and age:
-            # A plain step from the best centres cannot make things worse.
+            # Without momentum, a step from the best centres cannot raise the inertia.
             before, age = means, 0
             continue
         if gain > 0:
@@ -234,7 +223,7 @@ def _lloyd(vectors: _Vectors, centres: Tensor, steps: int, tolerance: float) -> 
         if gain <= tolerance * best.inertia:
             break
         before, means = means, found.means
-        # What jumped to a far vector has no direction.
+        # A centre that jumped to a far vector has no momentum.
         before = torch.where(found.counts[:, None] > 0, before, means)
         age += 1
     return best
@@ -243,18 +232,17 @@ def _lloyd(vectors: _Vectors, centres: Tensor, steps: int, tolerance: float) -> 
 def _split_and_merge(
     vectors: _Vectors, centres: Tensor, generator: torch.Generator
 ) -> Tensor | None:
-    """Merge pairs of clusters and split others, where the gain is larger than the loss.
+    """Merge pairs of clusters and split others where the gain exceeds the loss.
 
-    Gain and loss are those with the labels as they are, so that the inertia falls at least by their
-    difference.
+    Gain and loss are computed with fixed labels, so the inertia falls by at least their difference.
 
     Returns:
-        New centres, or nothing if there is nothing to gain.
+        New centres, or None if nothing can be gained.
     """
     clusters = vectors.cluster(centres)
     means, counts = clusters.means, clusters.counts.double()
     halves, gain = vectors.halves(clusters, generator)
-    # Ward's distance: by how much merging raises the sum of squared distances.
+    # Ward's distance: the increase of the sum of squared distances by merging.
     loss = torch.cdist(means, means).square()
     loss *= counts[:, None] * counts / (counts[:, None] + counts).clamp(min=1)
     loss.fill_diagonal_(math.inf)
@@ -282,21 +270,17 @@ def _split_and_merge(
 
 
 def _first_centres(vectors: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Draw centres far from one another (Arthur and Vassilvitskii, k-means++, SODA 2007).
+    """Draw initial centres by k-means++ (Arthur and Vassilvitskii, SODA 2007).
 
-    Greedy, as in scikit-learn: of a few vectors drawn each time, the one that serves best.
-
-    Args:
-        vectors: In random order.
-        size: Number of centres.
-        generator: Draws.
+    Greedy as in scikit-learn: of a few candidates, the one that lowers the inertia most is taken.
+    ``vectors`` are in random order.
     """
     squares = vectors.square().sum(-1)
     chosen = torch.zeros(size, dtype=torch.long, device=vectors.device)
     distances = _distances(vectors, squares, chosen[:1])[:, 0]
     for place in range(1, size):
-        # The smallest of exponential waiting times: a draw with the distances as probabilities
-        # that has no running sum, which a GPU does not add in the same order every time.
+        # Draw with the distances as probabilities by exponential waiting times, since the order of
+        # a cumulative sum is not deterministic on a GPU.
         waiting = torch.empty(len(vectors)).exponential_(generator=generator).to(vectors.device)
         candidates = (distances / waiting).topk(min(2 + int(math.log(size)), len(vectors))).indices
         nearer = _distances(vectors, squares, candidates).minimum(distances[:, None])
@@ -306,6 +290,6 @@ def _first_centres(vectors: Tensor, size: int, generator: torch.Generator) -> Te
 
 
 def _distances(vectors: Tensor, squares: Tensor, rows: Tensor) -> Tensor:
-    """Squared distances of all vectors to some of them."""
+    """Return the squared distances of all vectors to the vectors in ``rows``."""
     products = vectors @ vectors[rows].T
     return (squares[:, None] - 2 * products + squares[rows]).clamp(min=0)

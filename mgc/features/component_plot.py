@@ -1,4 +1,4 @@
-"""Picture of the spectrograms of a song and its components."""
+"""Plot of the spectrograms of a song and its components."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,21 +17,21 @@ def draw_components(
     scale: str,
     top_db: float,
 ) -> Figure:
-    """Draw spectrograms below each other, with one colour bar.
+    """Plot spectrograms below each other with a common colour bar.
 
     Args:
         decibels: Spectrograms of shape (bins, frames) by name, in dB.
-        title: Title of the picture.
-        sample_rate: Rate of the audio in Hz.
-        hop_length: Distance between two frames in samples.
+        title: Title of the figure.
+        sample_rate: Sample rate in Hz.
+        hop_length: Hop length in samples.
         start: Time of the first frame in seconds.
-        f_min: Lower end of the frequency axis in Hz.
-        f_max: Upper end of the frequency axis in Hz.
-        scale: ``linear`` or ``log``.
+        f_min: Lower limit of the frequency axis in Hz.
+        f_max: Upper limit of the frequency axis in Hz.
+        scale: Scale of the frequency axis, ``linear`` or ``log``.
         top_db: Range of the colours below 0 dB.
     """
     bins, frames = next(iter(decibels.values())).shape
-    # Points are areas, with the frame's time and the bin's frequency in their middle.
+    # Each value is a cell centred on the time of its frame and the frequency of its bin.
     time = start + (np.arange(frames + 1) - 0.5) * hop_length / sample_rate
     frequency = ((np.arange(bins + 1) - 0.5) * sample_rate / (2 * (bins - 1))).clip(0)
     figure = Figure(figsize=(10, 2.6 * len(decibels) + 0.6), layout="constrained")

@@ -1,4 +1,4 @@
-"""Features of short frames in bands: mel-spectrogram, spectral flatness, spectral crest."""
+"""Features of short frames in bands: mel-spectrogram, spectral flatness and spectral crest."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,36 +14,30 @@ from mgc.features.precision import Float32Module, float32_default
 #: Frame features by name: mel-spectrogram, spectral flatness, spectral crest factor.
 FRAME_FEATURES = ("MEL", "SFM", "SCF")
 
-#: Mel bands of MIRtoolbox, which the paper uses.
+#: Number of mel bands of MIRtoolbox, which the paper uses.
 MEL_BANDS = 40
 
 #: Nominal edges of the bands of SFM and SCF: a quarter of an octave each, from 250 Hz to 16 kHz
 #: (MPEG-7, ISO/IEC 15938-4, AudioSpectrumFlatness; Marsyas has the same 24).
 BAND_EDGES = tuple(1000 * 2 ** ((i - 8) / 4) for i in range(25))
 
-#: Share of its edges' frequency by which a band overlaps the next ones (MPEG-7).
+#: Overlap of neighbouring bands, as a share of the edge frequency (MPEG-7).
 BAND_OVERLAP = 0.05
 
-#: Samples whose spectra are computed at a time on a GPU, some 25 minutes of music in 1 GB: batches
-#: of whole songs need not fit its memory several times over.
+#: Samples processed at a time on a GPU, about 25 minutes of music in 1 GB, to bound the memory that
+#: batches of complete songs need.
 GPU_SAMPLES = 2**25
 
-#: Power below which a bin holds nothing, -100 dB of a sine of full scale.
+#: Floor of the power of a bin, -100 dB relative to a sine of full scale.
 MIN_POWER = 1e-10
 
 
 def quarter_octave_bands(sample_rate: float, frame_length: int) -> list[tuple[int, int]]:
-    """Bins of the quarter-octave bands that the sample rate holds.
+    """Return the first and last bin of each quarter-octave band below half the sample rate.
 
-    Edges are rounded to the nearest bin, both belong to the band. MPEG-7's grouping of bins above
-    1 kHz, which only saves time, is left out, as in Marsyas.
-
-    Args:
-        sample_rate: Rate of the audio in Hz.
-        frame_length: Samples in a frame.
-
-    Returns:
-        First bin and last bin of each band: 21 bands at 22 050 Hz, of 5 to 114 bins.
+    Edges are rounded to the nearest bin, and both belong to the band. As in Marsyas, bins above
+    1 kHz are not grouped; MPEG-7 groups them to save time. There are 21 bands at 22 050 Hz, of 5 to
+    114 bins.
     """
     bands = []
     for low, high in pairwise(BAND_EDGES):
@@ -58,16 +52,11 @@ def quarter_octave_bands(sample_rate: float, frame_length: int) -> list[tuple[in
 
 
 def spectral_flatness(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
-    """Geometric over arithmetic mean of the powers in bands.
+    """Return the geometric over the arithmetic mean of positive powers in bands.
 
-    Args:
-        power: Powers above 0, of shape (..., bins).
-        bands: First bin and last bin of each band.
-
-    Returns:
-        Values from 0 (one bin) to 1 (all bins alike), of shape (..., bands).
+    Values are from 0 (one bin) to 1 (all bins equal), of shape (..., bands).
     """
-    # Bands overlap: the logarithm is taken once.
+    # Compute the logarithm once, since bands overlap.
     log = power.log()
     return torch.stack(
         [log[..., a : b + 1].mean(-1).exp() / power[..., a : b + 1].mean(-1) for a, b in bands], -1
@@ -75,15 +64,10 @@ def spectral_flatness(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor
 
 
 def spectral_crest(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
-    """Peak amplitude over root-mean-square amplitude in bands.
+    """Return the peak amplitude over the root-mean-square amplitude in bands.
 
-    Args:
-        power: Powers above 0, of shape (..., bins).
-        bands: First bin and last bin of each band.
-
-    Returns:
-        Values from 1 (all bins alike) to the root of the number of bins (one bin), of shape
-        (..., bands).
+    Values are from 1 (all bins equal) to the square root of the number of bins (one bin), of shape
+    (..., bands).
     """
     inside = [power[..., a : b + 1] for a, b in bands]
     return torch.stack([(x.amax(-1) / x.mean(-1)).sqrt() for x in inside], -1)
@@ -92,22 +76,22 @@ def spectral_crest(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
 class FrameBands(Float32Module):
     """Frame features in bands, the input of audio words.
 
-    ``MEL`` is the power in 40 mel bands (Slaney's scale and area-normalised triangles, as in
-    librosa) in decibels of a sine of full scale; ``SFM`` and ``SCF`` are spectral flatness and
-    spectral crest factor in quarter-octave bands (:func:`quarter_octave_bands`).
+    ``MEL`` is the power in 40 mel bands (Slaney's scale and area-normalized triangles, as in
+    librosa) in decibels relative to a sine of full scale; ``SFM`` and ``SCF`` are spectral flatness
+    and spectral crest factor in quarter-octave bands (:func:`quarter_octave_bands`).
 
-    A frame depends on its own samples alone, so padding at the end of a clip changes no frame
-    before it. Computed in float32 whatever the precision around it; finite for any input.
+    A frame depends only on its own samples, so padding at the end of a clip does not change the
+    frames before it. Computed in float32, even under autocast; finite for any input.
 
     Source: Zhang et al., "A deep neural network for modeling music", ICMR 2015, section 4.2:
-    frames of 1024 samples, half of which the next one covers. That the paper takes the logarithm
-    of the mel-spectrogram is not said; without it, loud frames would be all that k-means sees.
+    frames of 1024 samples with 50 % overlap. The paper does not mention the logarithm of the
+    mel-spectrogram; without it, k-means would depend on loud frames only.
 
     Attributes:
         features: Names of the features.
         widths: Bands of each feature.
-        frame_length: Samples in a frame.
-        hop_length: Samples from one frame to the next.
+        frame_length: Frame length in samples.
+        hop_length: Hop length in samples.
     """
 
     mel_basis: Tensor
@@ -116,16 +100,16 @@ class FrameBands(Float32Module):
         """Initialize new frame features.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
-            features: Which features: ``MEL``, ``SFM``, ``SCF``.
+            sample_rate: Sample rate in Hz.
+            features: Frame features: ``MEL``, ``SFM``, ``SCF``.
 
         Raises:
-            MgcError: If there is no such feature, or the sample rate holds no band.
+            MgcError: If a feature is unknown or the sample rate is too low.
         """
         super().__init__()
         for name in features:
             if name not in FRAME_FEATURES:
-                raise MgcError(f"features={name!r}: choose of {', '.join(FRAME_FEATURES)}.")
+                raise MgcError(f"features={name!r}: choose from {', '.join(FRAME_FEATURES)}.")
         self.features = tuple(features)
         self.spectrum = FrameSpectrum(sample_rate, FRAME_SECONDS, overlap=0.5)
         self.frame_length = self.spectrum.frame_length
@@ -133,7 +117,7 @@ class FrameBands(Float32Module):
         self.bands = quarter_octave_bands(sample_rate, self.frame_length)
         if not self.bands:
             raise MgcError(
-                f"sample_rate={sample_rate}: holds no band of SFM and SCF, which begin at 250 Hz. "
+                f"sample_rate={sample_rate}: too low for SFM and SCF, whose bands start at 250 Hz. "
                 "Raise data.sample_rate."
             )
         self.widths = {n: MEL_BANDS if n == "MEL" else len(self.bands) for n in self.features}
@@ -147,13 +131,9 @@ class FrameBands(Float32Module):
         self.scale = float(4 / self.spectrum.window.sum() ** 2)
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the features of all whole frames.
+        """Return the features of all complete frames, by name.
 
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Values of shape (batch, frames, bands), float32, by name.
+        They are float32 of shape (batch, frames, bands).
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.
@@ -162,7 +142,7 @@ class FrameBands(Float32Module):
             audio = clean_audio(audio, self.frame_length)
             if torch.compiler.is_compiling():
                 return self._measure(audio)
-            # What one clip needs stays in a CPU's cache: half the time of the whole batch at once.
+            # On a CPU, one clip at a time stays in the cache, in half the time of the whole batch.
             clips = 1 if audio.device.type == "cpu" else max(1, GPU_SAMPLES // audio.shape[1])
             parts = [self._measure(part) for part in audio.split(clips)]
             return {name: torch.cat([part[name] for part in parts]) for name in self.features}

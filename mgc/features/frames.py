@@ -1,4 +1,4 @@
-"""Short frames of a waveform and their spectra."""
+"""Short frames of waveforms and their spectra."""
 
 import torch
 from torch import Tensor
@@ -9,29 +9,26 @@ from mgc.features.precision import Float32Module
 #: 1024 samples at 22 050 Hz, 46.44 ms (Senac et al. 2017, section 2).
 FRAME_SECONDS = 1024 / 22050
 
-#: Largest magnitude that a sample may have. Squared twice and summed, it still fits float32.
+#: Maximum magnitude of a sample. Its fourth power, summed over a frame, still fits float32.
 MAX_SAMPLE = 1e6
 
 
 def clean_audio(audio: Tensor, frame_length: int) -> Tensor:
-    """Check clips and make every sample a finite float32.
+    """Check clips and make all samples finite float32 values.
 
-    NaN becomes 0, infinity full scale (1 or -1), and samples beyond ±1e6 are clamped, so that no
-    feature overflows. It is done on the device, without asking whether such samples occur.
+    NaN becomes 0, infinity becomes ±1, and samples beyond ±1e6 are clamped, so that no feature
+    overflows.
 
     Args:
         audio: Clips of shape (batch, samples).
-        frame_length: Fewest samples that a clip may have.
-
-    Returns:
-        Clips of the same shape, float32.
+        frame_length: Minimum length of a clip in samples.
 
     Raises:
         MgcError: If the shape is not (batch, samples) or the clips are too short.
     """
     if audio.ndim != 2:
         raise MgcError(
-            f"Audio of shape {tuple(audio.shape)}: mono clips (batch, samples) are needed."
+            f"Audio has shape {tuple(audio.shape)}, expected mono clips of shape (batch, samples)."
         )
     if audio.shape[-1] < frame_length:
         raise MgcError(
@@ -43,14 +40,7 @@ def clean_audio(audio: Tensor, frame_length: int) -> Tensor:
 
 
 def power_spectrum(windowed: Tensor) -> Tensor:
-    """Squared magnitudes of the discrete Fourier transform, not scaled.
-
-    Args:
-        windowed: Windowed samples of shape (..., samples).
-
-    Returns:
-        Values of shape (..., samples // 2 + 1).
-    """
+    """Return the squared magnitudes of the discrete Fourier transform, without scaling."""
     # Four times as fast on a CPU as the magnitude of a complex tensor.
     spectrum = torch.fft.rfft(windowed)
     return spectrum.real.square() + spectrum.imag.square()
@@ -59,13 +49,13 @@ def power_spectrum(windowed: Tensor) -> Tensor:
 class FrameSpectrum(Float32Module):
     """Power spectrum of overlapping Hamming windows.
 
-    The first frame begins with the first sample and only whole frames count: a clip of 3 s at
-    22 050 Hz gives 128 frames (Senac et al. 2017, section 2.3).
+    The first frame starts at the first sample, and only complete frames count: a clip of 3 s at
+    22 050 Hz has 128 frames (Senac et al. 2017, section 2.3).
 
     Attributes:
-        frame_length: Samples in a frame, an even number.
-        hop_length: Samples from one frame to the next.
-        num_bins: Frequency bins, from 0 Hz to half the sample rate.
+        frame_length: Frame length in samples, an even number.
+        hop_length: Hop length in samples.
+        num_bins: Number of frequency bins, from 0 Hz to half the sample rate.
     """
 
     window: Tensor
@@ -76,21 +66,21 @@ class FrameSpectrum(Float32Module):
         frame_seconds: float = FRAME_SECONDS,
         overlap: float = 0.5,
     ) -> None:
-        """Initialize new frames.
+        """Initialize a new spectrum.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
-            frame_seconds: Length of a frame in seconds.
-            overlap: Share of a frame that the next one covers, from 0 to below 1.
+            sample_rate: Sample rate in Hz.
+            frame_seconds: Frame length in seconds.
+            overlap: Overlap as a share of the frame, from 0 to below 1.
 
         Raises:
             MgcError: If a setting is out of range.
         """
         super().__init__()
         if sample_rate <= 0:
-            raise MgcError(f"sample_rate={sample_rate}: a rate in Hz above 0 is needed.")
+            raise MgcError(f"sample_rate={sample_rate}: must be above 0 Hz.")
         if not 0 <= overlap < 1:
-            raise MgcError(f"overlap={overlap}: a share from 0 to below 1 is needed.")
+            raise MgcError(f"overlap={overlap}: must be from 0 to below 1.")
         self.frame_length = 2 * round(sample_rate * frame_seconds / 2)
         if self.frame_length < 4:
             raise MgcError(
@@ -103,22 +93,11 @@ class FrameSpectrum(Float32Module):
         self.register_buffer("window", window, persistent=False)
 
     def num_frames(self, samples: int) -> int:
-        """Number of whole frames in a clip.
-
-        Args:
-            samples: Length of the clip in samples.
-        """
+        """Return the number of complete frames in a clip of a number of samples."""
         return max(0, 1 + (samples - self.frame_length) // self.hop_length)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute the power spectra of clips.
-
-        Args:
-            audio: Finite float32 clips of shape (batch, samples), at least a frame long.
-
-        Returns:
-            Squared magnitudes of shape (batch, frames, bins).
-        """
+        """Return squared magnitudes of shape (batch, frames, bins) for finite float32 clips."""
         frames = audio.unfold(-1, self.frame_length, self.hop_length)
         return power_spectrum(frames * self.window)
 
@@ -127,8 +106,8 @@ class STFTMap(Float32Module):
     """Magnitude of the short-time Fourier transform, the map of ``net_STFT``.
 
     Source: Senac et al. 2017, section 2.1: 513 bins of 1024 samples at 22 050 Hz, Hamming window,
-    50 % overlap, phases discarded. Magnitudes are those of the plain transform: a sine of amplitude
-    1 reaches half the sum of the window, 276.
+    50 % overlap, without phases. Magnitudes are not scaled: a sine of amplitude 1 reaches half the
+    sum of the window, 276.
     """
 
     def __init__(
@@ -137,28 +116,15 @@ class STFTMap(Float32Module):
         frame_seconds: float = FRAME_SECONDS,
         overlap: float = 0.5,
     ) -> None:
-        """Initialize a new map.
-
-        Args:
-            sample_rate: Rate of the audio in Hz.
-            frame_seconds: Length of a frame in seconds.
-            overlap: Share of a frame that the next one covers.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
+        """Initialize a new map; the arguments are those of :class:`FrameSpectrum`."""
         super().__init__()
         self.spectrum = FrameSpectrum(sample_rate, frame_seconds, overlap)
         self.height = self.spectrum.num_bins
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute the map, in float32 whatever the precision around it.
+        """Return magnitudes of shape (batch, bins, frames), in the precision of the clips.
 
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Magnitudes of shape (batch, bins, frames), in the precision of the clips.
+        Computed in float32, even under autocast.
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.

@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients (MFCC) of whole clips."""
+"""Mel-frequency cepstral coefficients (MFCC) of complete clips."""
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +13,14 @@ class MFCCStatistics(Float32Module):
     """Mean and standard deviation of MFCCs and of their first and second differences.
 
     The baseline of Choi, Fazekas, Sandler and Cho, "Transfer learning for music classification and
-    regression tasks" (ISMIR 2017), section 4.2: 20 MFCCs over 29 s at 12 000 Hz make 120 numbers.
-    Their order is that of the published vectors: means of the MFCCs, their deviations, means and
-    deviations of the first differences, means and deviations of the second. A difference is that
-    of two neighbouring frames, as the published vectors have it, not a smoothed slope.
+    regression tasks" (ISMIR 2017), section 4.2: 20 MFCCs over 29 s at 12 000 Hz give 120 numbers.
+    As in the published vectors, their order is: means and standard deviations of the MFCCs, of the
+    first differences, of the second differences. Differences are between neighbouring frames, not
+    smoothed slopes.
 
-    The MFCCs are librosa's, with its defaults of that time: frames of 2048 samples every 512,
-    mirrored at the ends, 128 Slaney mel bands, 80 dB below the clip's maximum, orthonormal DCT.
-    Computed in float32 whatever the precision around it.
+    The MFCCs are those of librosa's defaults in 2017: frames of 2048 samples every 512, mirrored at
+    the ends, 128 Slaney mel bands, 80 dB below the clip's maximum, orthonormal DCT. Computed in
+    float32, even under autocast.
     """
 
     window: Tensor
@@ -39,12 +39,12 @@ class MFCCStatistics(Float32Module):
         """Initialize a new extractor.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
-            n_mfcc: Number of coefficients, the 0th among them.
-            n_fft: Length of a frame in samples.
-            hop_length: Distance between two frames in samples.
+            sample_rate: Sample rate in Hz.
+            n_mfcc: Number of coefficients, including the 0th.
+            n_fft: Frame length in samples.
+            hop_length: Hop length in samples.
             n_mels: Number of mel bands between 0 Hz and half of the sample rate.
-            top_db: Range below the clip's maximum that is kept, in decibels.
+            top_db: Dynamic range below the clip's maximum in decibels.
         """
         super().__init__()
         self.n_fft = n_fft
@@ -61,16 +61,8 @@ class MFCCStatistics(Float32Module):
         self.register_buffer("dct", dct.T.contiguous(), persistent=False)
 
     def mfcc(self, audio: Tensor) -> Tensor:
-        """Compute the coefficients of every frame.
-
-        Args:
-            audio: Clips of shape (batch, samples).
-
-        Returns:
-            Coefficients of shape (batch, coefficients, frames), with 1 + samples // hop length
-            frames.
-        """
-        # Mirroring takes more than half a frame.
+        """Return coefficients of shape (batch, n_mfcc, 1 + samples // hop_length)."""
+        # Mirroring needs more than half a frame.
         missing = self.n_fft // 2 + 1 - audio.shape[-1]
         with torch.autocast(audio.device.type, enabled=False):
             spectrum = torch.stft(
@@ -88,14 +80,7 @@ class MFCCStatistics(Float32Module):
             return self.dct @ decibels.maximum(floor)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Summarise clips.
-
-        Args:
-            audio: Clips of shape (batch, samples), three frames or more.
-
-        Returns:
-            Statistics of shape (batch, 6 × coefficients).
-        """
+        """Return statistics of shape (batch, 6 × n_mfcc) for clips of at least three frames."""
         series = [self.mfcc(audio)]
         for _ in range(2):
             series.append(series[-1].diff(dim=2))

@@ -1,4 +1,4 @@
-"""The map of eight music features (Senac, Pellegrini, Mouret, Pinquier 2017)."""
+"""Map of eight music features (Senac, Pellegrini, Mouret and Pinquier, 2017)."""
 
 import math
 from collections.abc import Iterable
@@ -24,96 +24,59 @@ MUSIC_FEATURES = (
     "harmonic_change",
 )
 
-# Mean square below which a frame is silent, -100 dB of full scale: a tenth of what one bit of 16
-# gives.
+# Mean square below which a frame is silent, -100 dB of full scale: a tenth of that of the lowest of
+# 16 bits.
 SILENCE = 1e-10
 
-# Floor of the power spectrum under logarithms, as librosa's flatness has it.
+# Floor of the power spectrum before logarithms, as in librosa's flatness.
 MIN_POWER = 1e-10
 
 
 def frame_sums(values: Tensor, frame_length: int, hop_length: int) -> Tensor:
-    """Sum the values of each frame.
-
-    Args:
-        values: One for each sample, of shape (batch, samples).
-        frame_length: Samples in a frame.
-        hop_length: Samples from one frame to the next.
-
-    Returns:
-        Sums of shape (batch, frames).
-    """
-    # Frames share blocks of samples; adding each block once takes a fifth of the time.
+    """Sum values of shape (batch, samples) in each frame, to shape (batch, frames)."""
+    # Frames share blocks of samples; summing each block once takes a fifth of the time.
     size = math.gcd(frame_length, hop_length)
     blocks = values.unfold(-1, size, size).sum(-1)
     return blocks.unfold(-1, frame_length // size, hop_length // size).sum(-1)
 
 
 def frame_energy(audio: Tensor, frame_length: int, hop_length: int) -> Tensor:
-    """Short-term energy: mean of the squared samples of each frame.
+    """Compute the short-term energy, the mean of the squared samples of each frame.
 
-    Args:
-        audio: Clips of shape (batch, samples).
-        frame_length: Samples in a frame.
-        hop_length: Samples from one frame to the next.
-
-    Returns:
-        Values of shape (batch, frames), 1 for a square wave of full scale.
+    The result has shape (batch, frames); a square wave of full scale has energy 1.
     """
     return frame_sums(audio.square(), frame_length, hop_length) / frame_length
 
 
 def zero_crossing_rate(audio: Tensor, frame_length: int, hop_length: int) -> Tensor:
-    """Zero-crossing rate: changes of sign within each frame per sample of the frame.
+    """Compute the number of sign changes inside each frame per sample of the frame.
 
-    Samples within 1e-10 of zero count as positive.
-
-    Args:
-        audio: Clips of shape (batch, samples).
-        frame_length: Samples in a frame.
-        hop_length: Samples from one frame to the next.
-
-    Returns:
-        Values from 0 to below 1, of shape (batch, frames). Times the sample rate, changes of sign
-        per second.
+    Samples within 1e-10 of zero count as positive. The result has shape (batch, frames) and values
+    in [0, 1); multiplied by the sample rate, it is the number of sign changes per second.
     """
     negative = audio < -1e-10
     changes = nn.functional.pad(negative[:, 1:] != negative[:, :-1], (1, 0)).to(audio.dtype)
     counts = frame_sums(changes, frame_length, hop_length)
-    # A change into the first sample of a frame is not within it.
+    # A change into the first sample of a frame is not inside it.
     into_first = changes[:, ::hop_length][:, : counts.shape[1]]
     return (counts - into_first) / frame_length
 
 
 def brightness(power: Tensor, first_bin: int) -> Tensor:
-    """Brightness: share of the spectral energy from a bin upwards.
+    """Return the share of the spectral energy from a bin upwards, from 0 to 1.
 
     MIRtoolbox's ``mirbrightness`` adds magnitudes instead of energies.
-
-    Args:
-        power: Power spectra of shape (..., bins).
-        first_bin: Lowest bin above the cut-off frequency.
-
-    Returns:
-        Values from 0 to 1, of shape (...).
     """
     total = power.sum(-1).clamp(min=torch.finfo(power.dtype).tiny)
     return power[..., first_bin:].sum(-1) / total
 
 
 def flatness_and_entropy(power: Tensor, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-    """Spectral flatness and spectral Shannon entropy, which share a logarithm.
+    """Compute spectral flatness and spectral Shannon entropy, which share a logarithm.
 
     Flatness is the geometric over the arithmetic mean of the power spectrum, as in ``librosa``.
-    Entropy is that of the magnitude spectrum as a distribution, over the logarithm of the number of
-    bins, as in MIRtoolbox's ``mirentropy``.
-
-    Args:
-        power: Power spectra of shape (..., bins).
-        magnitude: Their square roots.
-
-    Returns:
-        Flatness and entropy, both from 0 (one bin) to 1 (all bins alike) and of shape (...).
+    Entropy is that of the magnitude spectrum as a distribution, divided by the logarithm of the
+    number of bins, as in MIRtoolbox's ``mirentropy``. Both are 0 for one bin and 1 for equal bins.
     """
     floored = power.clamp(min=MIN_POWER)
     log_power = floored.log()
@@ -130,26 +93,26 @@ class MusicMap(Float32Module):
 
     ==  ======================  ==================================================================
     0   ``energy``              mean square of the samples
-    1   ``zero_crossing_rate``  changes of sign per sample
+    1   ``zero_crossing_rate``  sign changes per sample
     2   ``brightness``          share of the energy above ``cutoff_hz``, 0 to 1
     3   ``flatness``            geometric over arithmetic mean of the power spectrum, 0 to 1
-    4   ``entropy``             Shannon entropy of the magnitude spectrum over its largest, 0 to 1
+    4   ``entropy``             Shannon entropy of the magnitude spectrum over its maximum, 0 to 1
     5   ``roughness``           mean dissonance of all pairs of spectral peaks, squared magnitudes
     6   ``key_clarity``         correlation with the best of 24 key profiles, 0 to 1
-    7   ``harmonic_change``     distance of the tonal centroid to that of the frame before
+    7   ``harmonic_change``     distance of the tonal centroid to that of the previous frame
     ==  ======================  ==================================================================
 
-    All are computed in float32 whatever the precision around it, and all are finite for any input.
-    A silent frame (mean square below 1e-10, -100 dB) is 0 in every row. Rows keep their own ranges,
-    as in the paper; :meth:`fit_statistics` standardises them.
+    All features are computed in float32, even under autocast, and are finite for any input. A
+    silent frame (mean square below 1e-10, -100 dB) is 0 in every row. As in the paper, rows keep
+    their own ranges; :meth:`fit_statistics` standardizes them.
 
-    Source: Senac et al. 2017, section 2.2. The paper's cut-off of the brightness, 15 kHz, is above
-    half its sample rate, where there is nothing; the default is that of MIRtoolbox, 1500 Hz.
+    Source: Senac et al. 2017, section 2.2. The paper's brightness cutoff of 15 kHz lies above half
+    its sample rate; the default is MIRtoolbox's 1500 Hz.
 
     Attributes:
         height: Number of rows.
-        mean: What is taken off each row, of shape (8, 1); 0 until the statistics are fitted.
-        scale: What each row is then divided by, of shape (8, 1); 1 until then.
+        mean: Subtracted from each row, of shape (8, 1); 0 until the statistics are fitted.
+        scale: Divides each row, of shape (8, 1); 1 until the statistics are fitted.
     """
 
     mean: Tensor
@@ -167,11 +130,11 @@ class MusicMap(Float32Module):
         """Initialize a new map.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
-            frame_seconds: Length of a frame in seconds.
-            overlap: Share of a frame, and of a key window, that the next one covers.
-            cutoff_hz: Frequency in Hz above which energy counts as bright.
-            key_window_seconds: Length in seconds of the windows of the key clarity.
+            sample_rate: Sample rate in Hz.
+            frame_seconds: Frame length in seconds.
+            overlap: Overlap of frames and of key windows, as a share of their length.
+            cutoff_hz: Cutoff frequency of the brightness in Hz.
+            key_window_seconds: Length of the windows of the key clarity in seconds.
 
         Raises:
             MgcError: If a setting is out of range.
@@ -179,8 +142,8 @@ class MusicMap(Float32Module):
         super().__init__()
         if not 0 <= cutoff_hz < sample_rate / 2:
             raise MgcError(
-                f"cutoff_hz={cutoff_hz:g}: audio at {sample_rate} Hz holds nothing at or above "
-                f"{sample_rate / 2:g} Hz, so the brightness would always be 0. Use a lower cut-off."
+                f"cutoff_hz={cutoff_hz:g}: must be from 0 to below {sample_rate / 2:g} Hz, half of "
+                "the sample rate. Otherwise the brightness would always be 0."
             )
         self.spectrum = FrameSpectrum(sample_rate, frame_seconds, overlap)
         length = self.spectrum.frame_length
@@ -194,17 +157,11 @@ class MusicMap(Float32Module):
 
     @property
     def fitted(self) -> bool:
-        """Whether the statistics have been fitted, or loaded."""
+        """Whether the statistics are fitted or loaded."""
         return bool((self.scale != 1).any())
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the eight features, not standardised.
-
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Features by name, each of shape (batch, frames).
+        """Return the eight features without standardization, of shape (batch, frames), by name.
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.
@@ -235,13 +192,7 @@ class MusicMap(Float32Module):
             }
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute the map.
-
-        Args:
-            audio: Clips of shape (batch, samples), in [-1, 1].
-
-        Returns:
-            Map of shape (batch, 8, frames), in the precision of the clips.
+        """Return the map of shape (batch, 8, frames), in the precision of the clips.
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.
@@ -251,10 +202,7 @@ class MusicMap(Float32Module):
 
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[Tensor]) -> None:
-        """Set the mean and standard deviation that each row is standardised with.
-
-        Args:
-            batches: Clips to train on, of shape (batch, samples) each.
+        """Set the mean and standard deviation of each row to those of training clips.
 
         Raises:
             MgcError: If there are no clips.
@@ -271,7 +219,7 @@ class MusicMap(Float32Module):
             raise MgcError("No clips to fit the statistics of the music features on.")
         mean = total / count
         deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
-        # A row that never changes is left alone.
+        # Constant rows are not scaled.
         scale = torch.where(deviation > 1e-6 * mean.abs(), deviation, 1.0)
         self.mean.copy_(mean[:, None])
         self.scale.copy_(scale[:, None])

@@ -1,4 +1,4 @@
-"""Front ends that keep their precision."""
+"""Modules that keep float32 precision."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def float32_default() -> Iterator[None]:
-    """Make float32 the type of new tensors, whatever a half-precision trainer has set."""
+    """Set the default dtype to float32, even under a half-precision trainer."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -20,15 +20,15 @@ def float32_default() -> Iterator[None]:
 
 
 class Float32Module(nn.Module):
-    """Module whose constants and statistics stay in float32 where the model around it is cast.
+    """Module whose buffers stay in float32 when the model around it is cast.
 
-    ``half()``, ``to(torch.bfloat16)`` and a trainer of true half precision (``bf16-true``) cast
-    whole models: windows, filters and statistics rounded to 8 bits give other features, and Fourier
-    transforms of half precision are refused. Moves to another device are followed.
+    ``half()``, ``to(torch.bfloat16)`` and trainers with true half precision (``bf16-true``) cast
+    the complete model. Windows, filters and statistics rounded to 8 bits change the features, and
+    Fourier transforms do not support half precision. Moves to another device work as usual.
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Apply what moves or casts tensors, without the cast."""
+        """Apply a function that moves or casts tensors, without the cast."""
 
         def keep_dtype(tensor: Tensor) -> Tensor:
             applied = fn(tensor)

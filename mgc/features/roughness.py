@@ -8,30 +8,30 @@ from torch import Tensor, nn
 from mgc.errors import MgcError
 
 # Sethares, "Local consonance and the relationship between timbre and scale", 1993, with the digits
-# of MIRtoolbox's mirroughness: decay rates of the two exponentials, and what scales an interval to
-# the critical bandwidth at the lower frequency in Hz.
+# of MIRtoolbox's mirroughness: decay rates of the two exponentials, and the scale of an interval
+# relative to the critical bandwidth at the lower frequency in Hz.
 B1, B2 = 3.51, 5.75
 X_STAR = 0.24
 S1, S2 = 0.0207, 18.96
 
-# Where the ratio of `S1 f + S2` less 1 is larger, the curve is below 1e-12, and is taken as there:
-# numbers that underflow float32 take many times as long on a CPU.
+# Limit of the ratio of `S1 f + S2` minus 1. Above it, the curve is below 1e-12 and kept constant,
+# because values that underflow float32 are many times slower on a CPU.
 MAX_RATIO = 0.7
 
-# Pairs of partials whose curve is held in memory at once: 1 MiB on a CPU, where the table must stay
-# in the cache, and 256 MiB on other devices.
+# Pairs of partials in memory at once: 1 MiB on a CPU, to stay in the cache, and 256 MiB on other
+# devices.
 CPU_PAIRS, DEVICE_PAIRS = 1 << 18, 1 << 26
 
-# Frames whose peaks are looked for at once on a CPU, for the same reason.
+# Frames whose peaks are searched at once on a CPU, also to stay in the cache.
 CPU_FRAMES = 256
 
-# Numbers of partials that frames are grouped by; with more of them, fewer places are
-# left over, but halves are less even.
+# Sizes of the groups of frames by number of partials. More sizes waste fewer places, but split less
+# evenly into halves.
 TABLE_SIZES = tuple(sorted({factor << k for k in range(24) for factor in (2, 3)}))
 
 
 def dissonance(low: Tensor, high: Tensor) -> Tensor:
-    """Dissonance of two pure tones of amplitude 1, the Plomp-Levelt curve.
+    """Compute the dissonance of two pure tones of amplitude 1, the Plomp-Levelt curve.
 
     It is 0 at unison, largest (0.18) about a quarter of the critical bandwidth apart, at
     ``0.918 * (0.0207 * low + 18.96)`` Hz, and falls to 0 for wide intervals.
@@ -41,9 +41,6 @@ def dissonance(low: Tensor, high: Tensor) -> Tensor:
     Args:
         low: Lower frequencies in Hz.
         high: Higher frequencies in Hz, of a shape that broadcasts with ``low``.
-
-    Returns:
-        Dissonance of each pair.
     """
     return _curve((S1 * high + S2) / (S1 * low + S2))
 
@@ -56,18 +53,18 @@ def _curve(ratio: Tensor) -> Tensor:
 
 
 def sum_over_pairs(amplitudes: Tensor, frequencies: Tensor) -> Tensor:
-    """Sum of the dissonance of all pairs of partials, weighted by both amplitudes.
+    """Sum the dissonance of all pairs of partials, weighted by both amplitudes.
 
-    The pairs are taken by halves: all of the lower half with all of the upper half, then the same
-    within each half. No pair is computed twice and nothing is gathered, which takes half the time
-    of a table of all pairs.
+    Pairs are formed by halves: all partials of the lower half with all of the upper half, then the
+    same inside each half. This computes no pair twice and needs no gathering, in half the time of a
+    table of all pairs.
 
     Args:
         amplitudes: Of shape (partials, frames), 0 for no partial.
-        frequencies: In Hz, of the same shape, rising.
+        frequencies: In Hz, of the same shape, ascending.
 
     Returns:
-        Of shape (frames,).
+        Sums of shape (frames,).
     """
     group, frames = amplitudes.shape
     bandwidth = S1 * frequencies + S2
@@ -77,7 +74,7 @@ def sum_over_pairs(amplitudes: Tensor, frequencies: Tensor) -> Tensor:
             amplitudes.view(-1, group, frames),
             bandwidth.view(-1, group, frames),
         )
-        # Of an odd number, the lowest is paired with all others and left out from there.
+        # If the number is odd, pair the lowest with all others, then drop it.
         half = 1 if group % 2 else group // 2
         curve = _curve(bandwidth[:, None, half:] * bandwidth[:, :half, None].reciprocal())
         weighted = (curve * amplitudes[:, None, half:]).sum(2)
@@ -94,22 +91,22 @@ def sum_over_pairs(amplitudes: Tensor, frequencies: Tensor) -> Tensor:
 def find_peaks(magnitude: Tensor, prominence: Tensor) -> Tensor:
     """Find the prominent local maxima of spectra.
 
-    A peak is higher than the bin before it, not lower than the one after, and stands out by
-    ``prominence`` or more: on both sides, the spectrum falls that far below the peak before it
-    rises above it or ends. The first and the last bin are no peaks.
+    A peak is higher than the previous bin and at least as high as the next. On both sides, the
+    spectrum falls by at least ``prominence`` before it rises above the peak or ends. The first and
+    last bin are never peaks.
 
     Args:
         magnitude: Spectra of shape (bins, frames).
-        prominence: Smallest prominence in each frame, of shape (frames,).
+        prominence: Minimum prominence in each frame, of shape (frames,).
 
     Returns:
-        Whether each bin is a peak, of shape (bins, frames).
+        Mask of the peaks, of shape (bins, frames).
     """
     inner = magnitude[1:-1]
     local = (inner > magnitude[:-2]) & (inner >= magnitude[2:])
     local = nn.functional.pad(local, (0, 0, 1, 1))
-    # Follow the spectrum, upwards and downwards, with a level that keeps within the prominence
-    # below it and moves only when it must. At a peak that stands out, it was pushed up.
+    # Follow the spectrum in both directions with a level that moves only to stay between the
+    # spectrum and the prominence below it. A prominent peak pushes the level up.
     both = torch.cat([magnitude, magnitude.flip(0)], 1)
     floor = both - prominence.repeat(2)
     if torch.compiler.is_exporting():
@@ -121,18 +118,15 @@ def find_peaks(magnitude: Tensor, prominence: Tensor) -> Tensor:
 
 
 def _follow(low: Tensor, high: Tensor, level: Tensor) -> Tensor:
-    """Level that starts at infinity and is clamped to the bounds of one row after the other.
+    """Clamp a level, initially infinite, to the bounds of one row after another.
 
-    Clamps in a row are one clamp, so pairs of rows are solved first, and the rows between follow
-    from them: a scan of logarithmic depth.
+    Successive clamps are equal to one clamp, so pairs of rows are solved first, and the rows
+    between follow from them: a scan of logarithmic depth.
 
     Args:
         low: Lower bounds of shape (rows, frames).
         high: Upper bounds, of the same shape.
-        level: What the result is written to, of the same shape.
-
-    Returns:
-        Level after each row.
+        level: Output, of the same shape: the level after each row.
     """
     if len(low) > 1:
         last_low, last_high = low[1::2], high[1::2]
@@ -148,9 +142,9 @@ def _follow(low: Tensor, high: Tensor, level: Tensor) -> Tensor:
 
 
 def _follow_in_graph(low: Tensor, high: Tensor) -> Tensor:
-    """Level as of :func:`_follow`, without writing to parts of a tensor.
+    """Compute :func:`_follow` without writing to slices of a tensor.
 
-    A graph copies the whole tensor for each such part.
+    A graph copies the complete tensor for each such slice.
     """
     rows = len(low)
     if rows == 1:
@@ -167,29 +161,29 @@ def _follow_in_graph(low: Tensor, high: Tensor) -> Tensor:
 
 
 def _parabola(before: Tensor, peak: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """Height of the parabola through three bins, and how many bins from the middle its top is."""
+    """Return the maximum of the parabola through three bins, and its offset from the middle bin."""
     curvature = (2 * peak - before - after).clamp(min=torch.finfo(peak.dtype).tiny)
     shift = (0.5 * (after - before) / curvature).clamp(-0.5, 0.5)
     return peak + 0.25 * (after - before) * shift, shift
 
 
 class Roughness(nn.Module):
-    """Spectral roughness, or sensory dissonance, of each frame.
+    """Spectral roughness (sensory dissonance) of each frame.
 
-    The dissonance of every pair of spectral peaks by the Plomp-Levelt curve, weighted by the
-    product of the two magnitudes, and averaged over the pairs; 0 with fewer than two peaks. The
-    unit is that of a squared magnitude of the transform.
+    The dissonance of each pair of spectral peaks by the Plomp-Levelt curve, weighted by the product
+    of both magnitudes and averaged over the pairs; 0 with fewer than two peaks. Its unit is that of
+    a squared magnitude.
 
-    A local maximum of the magnitude spectrum is a peak where its prominence is at least
-    ``contrast`` times the largest magnitude of the clip. Its frequency and magnitude are refined by
-    a parabola through three bins.
+    Peaks are local maxima of the magnitude spectrum with a prominence of at least ``contrast``
+    times the largest magnitude of the clip. Their frequency and magnitude are refined by a parabola
+    through three bins.
 
     Source: Senac et al. 2017, section 2.2.2; MIRtoolbox's ``mirroughness`` (method Sethares,
     contrast 0.01), which returns the sum over the pairs (``reduction="sum"``).
 
-    Frames are grouped by their number of peaks, so that the work follows the number of pairs there
-    are; asking for these numbers makes other devices wait once for each group. An exported graph
-    cannot group: there, the frame with most peaks sets the size of a table of all pairs.
+    Frames are grouped by their number of peaks, so that the work is proportional to the number of
+    pairs. Reading these numbers synchronizes a GPU once per group. An exported graph cannot group
+    frames; it uses a table of all pairs, as large as the frame with the most peaks needs.
     """
 
     def __init__(
@@ -202,9 +196,9 @@ class Roughness(nn.Module):
         """Initialize a new roughness.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
+            sample_rate: Sample rate in Hz.
             n_fft: Length of the transform in samples.
-            contrast: Smallest prominence of a peak, a share of the clip's largest magnitude.
+            contrast: Minimum prominence of a peak, as a share of the clip's largest magnitude.
             reduction: ``mean`` or ``sum`` over the pairs.
 
         Raises:
@@ -212,7 +206,7 @@ class Roughness(nn.Module):
         """
         super().__init__()
         if not 0 < contrast < 1:
-            raise MgcError(f"contrast={contrast}: a share between 0 and 1 is needed.")
+            raise MgcError(f"contrast={contrast}: must be between 0 and 1.")
         if reduction not in ("mean", "sum"):
             raise MgcError(f"reduction={reduction!r}: choose mean or sum.")
         self.bin_hz = sample_rate / n_fft
@@ -220,14 +214,7 @@ class Roughness(nn.Module):
         self.reduction = reduction
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        """Compute the roughness of each frame.
-
-        Args:
-            magnitude: Magnitude spectra of shape (batch, frames, bins).
-
-        Returns:
-            Values of shape (batch, frames).
-        """
+        """Return values of shape (batch, frames) for magnitudes of shape (batch, frames, bins)."""
         batch, frames, bins = magnitude.shape
         prominence = self.contrast * magnitude.amax((1, 2), keepdim=True)
         prominence = prominence.expand(batch, frames, 1).reshape(-1)
@@ -251,18 +238,18 @@ class Roughness(nn.Module):
         return self._reduce(total, peaks).view(batch, frames)
 
     def _reduce(self, total: Tensor, peaks: Tensor) -> Tensor:
-        """Sum or mean over the pairs, given their sum and the number of peaks."""
+        """Return the sum or mean over the pairs."""
         if self.reduction == "sum":
             return total
         return total / ((peaks * (peaks - 1)).to(total.dtype) / 2).clamp(min=1)
 
     def _sum_in_table(self, magnitude: Tensor, found: Tensor) -> Tensor:
-        """Sum over the pairs of each frame, without asking how many peaks a frame has."""
+        """Sum over the pairs of each frame, with one table for all frames."""
         bins = magnitude.shape[1]
         before, after = magnitude[:, :-2], magnitude[:, 2:]
         heights, shift = _parabola(before, magnitude[:, 1:-1], after)
         frequencies = (torch.arange(1, bins - 1, device=shift.device) + shift) * self.bin_hz
-        # Two neighbours are never both peaks. What is no peak goes to a last place, and is dropped.
+        # Neighbours are never both peaks. Other bins go to an extra last column, which is dropped.
         most = bins // 2
         rank = torch.where(found, found.cumsum(1) - 1, most)[:, 1:-1]
         table = magnitude.new_zeros(2, magnitude.shape[0], most + 1)
@@ -272,12 +259,12 @@ class Roughness(nn.Module):
         torch._check(size >= 0)
         torch._check(size <= most)
         high, bandwidth = high[:, :size], bandwidth[:, :size]
-        # The curve is 0 at unison, and also for the pairs in the wrong order.
+        # The curve is 0 at unison and for pairs in the wrong order.
         curve = _curve(bandwidth[:, None, :] * bandwidth[:, :, None].reciprocal())
         return ((curve @ high[:, :, None])[:, :, 0] * high).sum(1)
 
     def _refine(self, magnitude: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-        """Heights and frequencies in Hz of all peaks, frame by frame, by parabolas."""
+        """Return heights and frequencies in Hz of all peaks, frame by frame."""
         place = found.reshape(-1).nonzero()[:, 0]
         # A peak is neither the first nor the last bin of its frame.
         before, peak, after = (magnitude.reshape(-1)[place + step] for step in (-1, 0, 1))
@@ -288,18 +275,18 @@ class Roughness(nn.Module):
     def _sum_by_frame(
         heights: Tensor, frequencies: Tensor, peaks: Tensor, most_pairs: int
     ) -> Tensor:
-        """Sum over the pairs of each frame, given the number of its peaks."""
+        """Sum over the pairs of each frame, grouped by the number of peaks."""
         total = heights.new_zeros(len(peaks))
         first = peaks.cumsum(0) - peaks
         ordered, frames = peaks.sort()
         sizes = TABLE_SIZES[: 1 + bisect_left(TABLE_SIZES, int(ordered[-1]))]
-        # Frames without a pair are below the first bound.
+        # The first bound excludes frames without a pair.
         bounds = torch.searchsorted(ordered, ordered.new_tensor((1, *sizes)), right=True).tolist()
         for size, start, end in zip(sizes, bounds[:-1], bounds[1:], strict=True):
             rank = torch.arange(size, device=peaks.device)[:, None]
             step = max(1, 4 * most_pairs // size**2)
             for part in frames[start:end].split(step) if end > start else ():
-                # The places that are left over repeat the last peak, with height 0.
+                # Unused places repeat the last peak with height 0.
                 place = first[part] + torch.minimum(rank, peaks[part] - 1)
                 high = torch.where(rank < peaks[part], heights[place], 0.0)
                 total[part] = sum_over_pairs(high, frequencies[place])

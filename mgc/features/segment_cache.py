@@ -1,4 +1,4 @@
-"""Values of segments that stay in memory from one epoch to the next."""
+"""Cache of segment values by track."""
 
 import hashlib
 from collections.abc import Callable
@@ -7,39 +7,34 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-#: Bytes that a cache may hold: audio words of 66 000 tracks of 30 seconds, or their segment
-#: vectors of 48 numbers of 8000. Once it is full, other tracks are computed every time.
+#: Default size of a cache in bytes: audio words of 66 000 tracks of 30 seconds, or segment vectors
+#: (48 numbers) of 8000 tracks. Once it is full, other tracks are computed every time.
 BUDGET = 256 * 2**20
 
 
 class SegmentCache:
-    """Remembers what was computed of tracks, whose audio is the same in every epoch.
+    """Cache of values computed from tracks, whose audio is the same in every epoch.
 
-    Tracks are known by their audio alone, so that audio that is cropped or changed at random is
-    never taken for another. Each is computed by itself: what is kept does not depend on the batch,
-    and a resumed run has the same values as an unbroken one.
+    The key is the audio itself, so randomly cropped or changed audio is never confused. Each track
+    is computed alone: cached values do not depend on the batch, and a resumed run has the same
+    values as an uninterrupted one.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
-        """Initialize an empty cache.
-
-        Args:
-            budget: Bytes that it may hold.
-        """
+        """Initialize an empty cache of at most ``budget`` bytes."""
         self.left = budget
         self._kept: dict[bytes, dict[str, Tensor]] = {}
 
     def __call__(
         self, compute: Callable[[Tensor], dict[str, Tensor]], audio: Tensor, length: Tensor | None
     ) -> dict[str, Tensor]:
-        """Compute the values of a batch, or find them.
+        """Return the values of a batch, from the cache if possible.
 
         Args:
-            compute: Takes audio of shape (1, samples); gives values of shape (1, segments, ...),
-                by feature. Always the same function.
+            compute: Maps audio of shape (1, samples) to values of shape (1, segments, ...), by
+                feature. Must be the same function in all calls.
             audio: Tracks of shape (batch, samples).
-            length: Samples of each track, of shape (batch,); what follows is padding. By default
-                all.
+            length: Samples of each track without padding, of shape (batch,); all by default.
 
         Returns:
             Values of shape (batch, segments, ...), by feature, padded with zeros.

@@ -1,4 +1,4 @@
-"""Harmonic and percussive components of spectrograms, by median filtering."""
+"""Harmonic and percussive components of spectrograms by median filtering."""
 
 import math
 
@@ -12,12 +12,12 @@ class HarmonicPercussive(nn.Module):
     """Split magnitude spectrograms into a harmonic and a percussive component.
 
     Steady tones are lines along time, drum hits lines along frequency. A median filter along time
-    keeps the former, one along frequency the latter, and each point of the spectrogram is divided
-    between them by a mask. With margins of 1 and soft masks the components add up to the
-    spectrogram; with larger margins what belongs clearly to neither is left over, as the residual.
+    keeps the former, one along frequency the latter. Masks computed from both distribute each value
+    of the spectrogram. With margins of 1 and soft masks, the components add up to the spectrogram.
+    Larger margins leave a residual that belongs clearly to neither.
 
     Source: Fitzgerald (2010), "Harmonic/percussive separation using median filtering", section 2;
-    margins from Driedger, Müller and Disch (2014), section 3. The same as librosa's
+    margins from Driedger, Müller and Disch (2014), section 3. Same results as librosa's
     ``decompose.hpss``.
     """
 
@@ -34,10 +34,11 @@ class HarmonicPercussive(nn.Module):
         Args:
             harmonic_length: Length of the median filter along time, in frames; odd.
             percussive_length: Length of the median filter along frequency, in bins; odd.
-            power: Exponent of the soft masks. Infinity makes hard masks of 0 and 1.
-            margin_harmonic: How many times as large as the percussive part the harmonic part must
-                be to count as such; at least 1.
-            margin_percussive: The same for the percussive part.
+            power: Exponent of the soft masks; infinity for hard masks of 0 and 1.
+            margin_harmonic: Minimum ratio of the harmonic to the percussive estimate in the
+                harmonic component; at least 1.
+            margin_percussive: Minimum ratio of the percussive to the harmonic estimate in the
+                percussive component; at least 1.
 
         Raises:
             MgcError: If a setting is out of range.
@@ -64,39 +65,30 @@ class HarmonicPercussive(nn.Module):
 
     @property
     def has_residual(self) -> bool:
-        """Whether the components do not add up to the spectrogram."""
+        """Whether the components may not add up to the spectrogram."""
         return self.power == math.inf or max(self.margin_harmonic, self.margin_percussive) > 1
 
     def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """Separate spectrograms.
-
-        Args:
-            magnitude: Magnitudes, 0 or more, of shape (..., bins, frames).
-
-        Returns:
-            Harmonic and percussive magnitudes, each of the shape and precision of ``magnitude``.
-        """
+        """Return harmonic and percussive magnitudes of shape (..., bins, frames)."""
         harmonic, percussive = self.masks(magnitude)
         return magnitude * harmonic, magnitude * percussive
 
     @torch.no_grad()
     def masks(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the share of each component at every point.
-
-        Gradients do not pass through the masks: they are constants to the components.
+        """Compute the masks of both components. Gradients do not pass through them.
 
         Args:
-            magnitude: Magnitudes, 0 or more, of shape (..., bins, frames).
+            magnitude: Non-negative magnitudes of shape (..., bins, frames).
 
         Returns:
-            Harmonic and percussive mask in [0, 1], each of the shape and precision of
-            ``magnitude``. Soft masks add up to 1 where both margins are 1. Hard masks are both 0
-            where the estimates of both components are the same, as in silence.
+            Harmonic and percussive mask in [0, 1], with the shape and precision of ``magnitude``.
+            Soft masks add up to 1 if both margins are 1. Hard masks are both 0 where both estimates
+            are equal, as in silence.
         """
         harmonic = median_filter(magnitude, self.harmonic_length, dim=-1)
         percussive = median_filter(magnitude, self.percussive_length, dim=-2)
         with torch.autocast(magnitude.device.type, enabled=False):
-            # The powers of quiet magnitudes underflow in half precision.
+            # Powers of small magnitudes underflow in half precision.
             wide = torch.promote_types(magnitude.dtype, torch.float32)
             harmonic, percussive = harmonic.to(wide), percussive.to(wide)
             if self.margin_harmonic == self.margin_percussive == 1:
@@ -112,23 +104,23 @@ class HarmonicPercussive(nn.Module):
 def separate_audio(
     audio: Tensor, separation: HarmonicPercussive, n_fft: int = 2048, hop_length: int = 512
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Split waveforms into harmonic, percussive and residual ones, which add up to them.
+    """Split waveforms into a harmonic, a percussive and a residual part, which add up to the input.
 
-    The masks of the magnitudes are applied to the complex spectrogram (Hann window), which is
-    turned back by overlap and add.
+    The masks are applied to the complex spectrogram (Hann window), which is inverted by
+    overlap-add.
 
     Args:
         audio: Samples of shape (channels, samples), float32.
-        separation: How to separate the spectrogram.
-        n_fft: Length of a frame in samples.
-        hop_length: Distance between two frames in samples, at most a quarter of ``n_fft``.
+        separation: Computes the masks.
+        n_fft: Frame length in samples.
+        hop_length: Hop length in samples, at most a quarter of ``n_fft``.
 
     Returns:
-        Waveforms of the shape of ``audio``: harmonic, percussive, and the residual, which is no
-        more than rounding errors where soft masks have margins of 1.
+        Harmonic, percussive and residual waveform, with the shape of ``audio``. With soft masks and
+        margins of 1, the residual contains only rounding errors.
 
     Raises:
-        MgcError: If the frames do not overlap enough.
+        MgcError: If ``hop_length`` is out of range.
     """
     check_overlap(n_fft, hop_length)
     window = torch.hann_window(n_fft, device=audio.device)
@@ -143,15 +135,7 @@ def separate_audio(
 
 
 def check_overlap(n_fft: int, hop_length: int) -> None:
-    """Check that frames overlap enough to be turned back into a waveform.
-
-    Args:
-        n_fft: Length of a frame in samples.
-        hop_length: Distance between two frames in samples.
-
-    Raises:
-        MgcError: If the distance is not between 1 and a quarter of the length.
-    """
+    """Raise an ``MgcError`` unless ``hop_length`` is from 1 to a quarter of ``n_fft`` samples."""
     if not 1 <= hop_length <= n_fft // 4:
         raise MgcError(
             f"hop_length={hop_length} with n_fft={n_fft}: must be 1 or more, and a quarter of "
@@ -161,26 +145,24 @@ def check_overlap(n_fft: int, hop_length: int) -> None:
 
 @torch.no_grad()
 def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
-    """Replace every value by the median of the values around it, along one dimension.
+    """Apply a median filter along one dimension.
 
-    Edges are reflected, with the value at the edge repeated (``d c b a | a b c d | d c b a``), as
-    often as the filter needs. The result is bit for bit that of ``scipy.ndimage.median_filter``
-    with ``mode="reflect"``. The median of a window with a NaN is NaN. Gradients do not pass.
+    Edges are reflected including the edge value (``d c b a | a b c d | d c b a``), repeatedly if
+    needed. The result equals ``scipy.ndimage.median_filter`` with ``mode="reflect"`` bit for bit.
+    The median of a window with a NaN is NaN. Gradients do not pass.
 
-    Neighbouring windows, 16 of them at a length of 31, share their sorting, after the manner of
-    Adams (2021), "Fast median filters using separable sorting networks": what all have in common
-    is sorted once, then the group is halved again and again, and each half adds a sorted block
-    of what only its windows have in common. Values that have become too high or too low to be a
-    median are dropped at once. A median of 31 values costs 22 minima and maxima in all, each of
-    which is one operation over many lines and groups of windows.
+    Neighbouring windows (16 at a length of 31) share their sorting, similar to Adams (2021), "Fast
+    median filters using separable sorting networks": the values common to a group of windows are
+    sorted once. The group is then halved repeatedly, and each half adds a sorted block of the
+    values that only its windows share. Values that are too high or too low to be a median are
+    dropped at once. A median of 31 values costs 22 minima and maxima, each of them one operation
+    over many lines and groups of windows. benchmarks/separation.py compares it with other
+    implementations.
 
     Args:
         x: Values of any shape.
-        length: Number of values in a window; odd.
+        length: Window length; odd.
         dim: Dimension to filter along.
-
-    Returns:
-        Medians, of the shape and type of ``x``.
 
     Raises:
         MgcError: If the length is even or less than 1.
@@ -189,7 +171,7 @@ def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
     dim %= x.ndim
     if torch.compiler.is_exporting():
         return _median_filter_in_graph(x, length, dim)
-    if x.ndim > 1 and not x.is_contiguous() and x.mT.is_contiguous():  # as torch.stft makes it
+    if x.ndim > 1 and not x.is_contiguous() and x.mT.is_contiguous():  # as returned by torch.stft
         swapped = {x.ndim - 1: x.ndim - 2, x.ndim - 2: x.ndim - 1}
         return median_filter(x.mT, length, swapped.get(dim, dim)).mT
     result = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -201,20 +183,20 @@ def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
     padded = group * (-(-size // group) + 2)
     values = CPU_VALUES if x.device.type == "cpu" else DEVICE_VALUES
     if torch.compiler.is_compiling():
-        values = batch * padded * lines  # at once: compiled code keeps its values in registers
+        values = batch * padded * lines  # all at once: compiled code keeps values in registers
     width = min(lines, max(64, values // padded // 64 * 64))
     height = min(batch, max(1, values // (padded * width)))
     for first in range(0, batch, height):
         for left in range(0, lines, width):
             part = slice(first, first + height), slice(None), slice(left, left + width)
             medians = _medians(_reflect(source[part], length // 2, padded), length)
-            # In two dimensions torch has a fast way to transpose.
+            # torch transposes two-dimensional tensors faster.
             target[part].squeeze(0).copy_(medians[:, :size].squeeze(0))
     return result
 
 
 def _median_filter_in_graph(x: Tensor, length: int, dim: int) -> Tensor:
-    """Median filter of finite values that sorts each window; its graph is for any size."""
+    """Median filter of finite values that sorts each window; exports for any size."""
     size, half = x.shape[dim], length // 2
     index = torch.arange(-half, size + half, device=x.device) % (2 * size)
     index = torch.minimum(index, 2 * size - 1 - index)
@@ -224,23 +206,23 @@ def _median_filter_in_graph(x: Tensor, length: int, dim: int) -> Tensor:
     return windows.topk(half + 1, sorted=True).values[..., -1].movedim(-1, dim)
 
 
-#: Values that are filtered at a time, so that what is computed on the way (about ten times as much)
-#: stays near a CPU's cache or fits another device's memory.
+#: Values filtered at a time. Intermediate results (about ten times as many values) must stay near a
+#: CPU's cache, or fit the memory of another device.
 CPU_VALUES, DEVICE_VALUES = 2**21, 2**26
 
 
 def _check_length(length: int, name: str) -> None:
     if length < 1 or length % 2 == 0:
-        raise MgcError(f"{name}={length}: a median filter has an odd length, 1 or more.")
+        raise MgcError(f"{name}={length}: a median filter needs an odd length, 1 or more.")
 
 
 def _group(length: int) -> int:
-    """Number of neighbouring windows that share their sorting, a power of two."""
+    """Return the number of neighbouring windows that share their sorting, a power of two."""
     return 1 << (length // 2).bit_length()
 
 
 def _as_lines(x: Tensor, dim: int) -> Tensor:
-    """View values as (batch, positions along the dimension, lines beside each other)."""
+    """Return a view of shape (batch, positions along the dimension, lines)."""
     after = x.shape[dim + 1 :].numel()
     if after == 1:
         return x.view(1, -1, x.shape[dim]).mT
@@ -248,16 +230,7 @@ def _as_lines(x: Tensor, dim: int) -> Tensor:
 
 
 def _reflect(x: Tensor, margin: int, padded: int) -> Tensor:
-    """Add reflections before the values, ``margin`` of them, and after, up to ``padded`` in all.
-
-    Args:
-        x: Values of shape (batch, positions, lines).
-        margin: Number of values to add before.
-        padded: Number of values in the end.
-
-    Returns:
-        Values of shape (batch, padded, lines).
-    """
+    """Reflect positions: ``margin`` values before, and after up to a length of ``padded``."""
     batch, size, lines = x.shape
     index = torch.arange(-margin, padded - margin, device=x.device) % (2 * size)
     index = torch.minimum(index, 2 * size - 1 - index)
@@ -270,20 +243,15 @@ def _reflect(x: Tensor, margin: int, padded: int) -> Tensor:
 
 
 def _medians(x: Tensor, length: int) -> Tensor:
-    """Compute the medians of windows.
+    """Compute the medians of the windows that begin at each position, except the last two groups.
 
-    Args:
-        x: Values of shape (batch, positions, lines), with positions for whole groups of windows.
-        length: Length of a window.
-
-    Returns:
-        Medians of the windows that begin at each position, but for the last two groups.
+    ``x`` has shape (batch, positions, lines), with positions for complete groups of windows.
     """
     group = _group(length)
     x = x.unflatten(1, (-1, group))
     groups = x.shape[1] - 2
-    # A block of one group of windows belongs to the next group too, at another position, and is
-    # sorted once for both. Compiled code is faster when it sorts it again, in registers.
+    # Neighbouring groups of windows share blocks, at different positions, which are sorted once.
+    # Compiled code is faster when it sorts them again, in registers.
     compiling = torch.compiler.is_compiling()
     period = 3 * group if compiling else group
     available = groups if compiling else groups + 2
@@ -291,7 +259,7 @@ def _medians(x: Tensor, length: int) -> Tensor:
     blocks: dict[tuple[int, int], list[Tensor]] = {}
 
     def sort(first: int, size: int) -> list[Tensor]:
-        """Sort each group's block of values that begins at a position of the group."""
+        """Sort each group's block of values that begins at position ``first``."""
         if size == 1:
             return [x[:, first // group : first // group + available, first % group]]
         one, other = block(first, size // 2), block(first + size // 2, size // 2)
@@ -299,28 +267,28 @@ def _medians(x: Tensor, length: int) -> Tensor:
         return _merge(_cut(one, both), _cut(other, both))
 
     def block(first: int, size: int) -> list[Tensor]:
-        """Look a sorted block up, which may begin in a later group."""
+        """Return a sorted block, which may begin in a later group."""
         key = first % period, size
         if key not in blocks:
             blocks[key] = sort(*key)
         return [v[:, first // period :] for v in blocks[key]] if first >= period else blocks[key]
 
     def select(candidates: list[Tensor], first: int) -> list[Tensor]:
-        """Find the medians of windows from a position on, as many as they have candidates."""
+        """Compute the medians of ``len(candidates)`` windows from position ``first`` on."""
         half = len(candidates) // 2
         if half == 0:
             return candidates
         medians = []
         for start, new in ((first, first + half - 1), (first + half, first + length)):
-            # Sorted candidates and the new values the other way round: dropping the lowest and
-            # the highest is to clamp each new value between two candidates. What is left falls,
-            # then rises, so that a bitonic network sorts it.
+            # With candidates ascending and new values descending, clamping each new value between
+            # two candidates drops the lowest and the highest values. The remaining ones fall, then
+            # rise, so a bitonic network sorts them.
             added = reversed(_cut(block(new, half), groups))
             kept = map(torch.clamp, added, candidates, candidates[half:])
             medians += select(_sort_bitonic(list(kept)), start)
         return medians
 
-    # All windows of a group have the values from its last first value to its first last value.
+    # Windows of a group share the values from the last window's start to the first one's end.
     common: list[Tensor] = []
     first, size = group - 1, group
     while first < length:
@@ -328,7 +296,7 @@ def _medians(x: Tensor, length: int) -> Tensor:
             common = _merge(common, _cut(block(first, size), groups))
             first += size
         size //= 2
-    # With fewer values in common than windows, candidates beyond all values stand in.
+    # With fewer common values than windows, add infinite candidates.
     beyond = (group - len(common)) // 2
     lowest, highest = (x.new_full((1, 1, 1), bound) for bound in _bounds(x.dtype))
     candidates = [lowest] * beyond + common + [highest] * beyond
@@ -336,14 +304,14 @@ def _medians(x: Tensor, length: int) -> Tensor:
 
 
 def _bounds(dtype: torch.dtype) -> tuple[float, float]:
-    """Lowest and highest value of a type."""
+    """Return the lowest and highest value of a dtype."""
     if dtype.is_floating_point:
         return -math.inf, math.inf
     return torch.iinfo(dtype).min, torch.iinfo(dtype).max
 
 
 def _cut(values: list[Tensor], groups: int) -> list[Tensor]:
-    """Keep the first groups; a slice of everything would cost as much as computing a little."""
+    """Keep the first groups. Avoids slicing when all are kept, which is slow."""
     return values if values[0].shape[1] == groups else [v[:, :groups] for v in values]
 
 
@@ -362,7 +330,7 @@ def _merge(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
 
 
 def _sort_bitonic(values: list[Tensor]) -> list[Tensor]:
-    """Sort a list that falls, then rises; as many values as a power of two."""
+    """Sort a list that falls, then rises; its length is a power of two."""
     half = len(values) // 2
     if half == 0:
         return values
@@ -372,13 +340,9 @@ def _sort_bitonic(values: list[Tensor]) -> list[Tensor]:
 
 
 def _masks(part: Tensor, reference: Tensor, power: float, silence: float) -> tuple[Tensor, Tensor]:
-    """Compute the masks of a component and of what it is compared with, as librosa's softmask.
+    """Compute the masks of a component and of its reference, like librosa's ``softmask``.
 
-    Args:
-        part: Estimate of the component.
-        reference: What it is compared with.
-        power: Exponent; infinity makes hard masks.
-        silence: Soft masks where both estimates are 0.
+    ``silence`` is the value of soft masks where both estimates are 0.
     """
     if math.isinf(power):
         return (part > reference).to(part.dtype), (reference > part).to(part.dtype)

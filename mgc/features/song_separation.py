@@ -13,48 +13,38 @@ from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.features.separation import HarmonicPercussive, check_overlap, separate_audio
 
-#: Length of the part of a file that is separated at a time, in seconds.
+#: Length of a part in seconds.
 PART_SECONDS = 60
 
 
 class SongSeparation:
-    """Separation of a song of any length, a part at a time.
+    """Harmonic-percussive separation of songs of any length, one part at a time.
 
-    A part is separated with so much of the song around it that its components are those of the
-    whole song, to rounding.
+    Each part is read with enough context that its components equal those of the complete song, up
+    to rounding.
     """
 
     def __init__(
         self, separation: HarmonicPercussive, n_fft: int, hop_length: int, device: str
     ) -> None:
-        """Initialize a new separation.
-
-        Args:
-            separation: How to separate a spectrogram.
-            n_fft: Length of a frame in samples.
-            hop_length: Distance between two frames in samples.
-            device: Where to compute.
+        """Initialize a new separation on a device.
 
         Raises:
-            MgcError: If the frames do not overlap enough.
+            MgcError: If ``hop_length`` is out of range.
         """
         check_overlap(n_fft, hop_length)
         self.separation, self.n_fft, self.hop_length = separation, n_fft, hop_length
         self.device = device
-        # Of a cut-out, frames near its ends see its ends; their neighbours within the filter see
-        # those frames, and samples within a frame see the neighbours.
+        # The ends of a part affect the frames near them, then the frames inside the median filter,
+        # then the samples of these frames.
         self.margin = (separation.harmonic_length // 2 + 2 * -(-n_fft // hop_length)) * hop_length
 
     def __call__(self, path: Path, info: audio.AudioInfo) -> Iterator[list[np.ndarray]]:
         """Separate a song.
 
-        Args:
-            path: Audio file.
-            info: What its header says.
-
         Yields:
-            Harmonic, percussive and residual waveform of shape (samples, channels), for one part of
-            the song after the other.
+            Harmonic, percussive and residual waveform of shape (samples, channels), for each part
+            in order.
 
         Raises:
             AudioError: If the file is broken.
@@ -83,7 +73,7 @@ class SongSeparation:
 def separate_file(song: Path, targets: list[Path], separate_song: SongSeparation) -> None:
     """Write the components of a song, all or none."""
     info = audio.probe(song)
-    # A WAV file's header cannot tell a length of 4 GiB.
+    # WAV headers cannot store lengths of 4 GiB or more.
     large = info.frames * info.channels * 4 >= 2**32 - 2**16
     with ExitStack() as stack:
         opened = [

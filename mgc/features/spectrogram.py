@@ -7,21 +7,20 @@ from torchaudio.functional import melscale_fbanks
 from mgc.errors import MgcError
 from mgc.features.precision import Float32Module, float32_default
 
-#: Below this power a spectrogram holds nothing but rounding errors (librosa's ``amin``).
+#: Power below which a spectrogram contains only rounding errors (librosa's ``amin``).
 AMIN = 1e-10
 
 
 def power_spectrogram(audio: Tensor, window: Tensor, hop_length: int) -> Tensor:
-    """Compute squared magnitudes of short-time spectra.
+    """Compute the squared magnitudes of the short-time Fourier transform.
 
     Args:
         audio: Clips of shape (batch, samples), float32.
-        window: Window of a frame, of shape (samples,).
-        hop_length: Distance between two frames in samples.
+        window: Window of shape (n_fft,).
+        hop_length: Hop length in samples.
 
     Returns:
-        Powers of shape (batch, bins, frames): half the frame and one bins, 1 + samples //
-        hop_length frames.
+        Powers of shape (batch, n_fft // 2 + 1, 1 + samples // hop_length).
     """
     spectrum = torch.stft(
         audio,
@@ -29,7 +28,7 @@ def power_spectrogram(audio: Tensor, window: Tensor, hop_length: int) -> Tensor:
         hop_length,
         window=window,
         center=True,
-        # Padding with the signal itself would ask for more than half a frame of it.
+        # Reflection would need clips longer than half a frame.
         pad_mode="constant",
         return_complex=True,
     )
@@ -37,10 +36,10 @@ def power_spectrogram(audio: Tensor, window: Tensor, hop_length: int) -> Tensor:
 
 
 class LogMelSpectrogram(Float32Module):
-    """Mel-spectrogram in decibels below its maximum, or below a fixed level.
+    """Mel-spectrogram in decibels below its maximum or a fixed level.
 
-    Slaney's mel scale and area-normalised bands, as in librosa. Computed in float32 whatever the
-    precision around it, as powers of quiet music underflow in half precision.
+    Slaney's mel scale and area-normalized bands, as in librosa. Computed in float32, even under
+    autocast, since powers of quiet music underflow in half precision.
     """
 
     window: Tensor
@@ -62,18 +61,18 @@ class LogMelSpectrogram(Float32Module):
         The defaults are those of Choi et al. 2017, section 3.1, at 12 000 Hz.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
-            n_fft: Length of a frame in samples.
-            hop_length: Distance between two frames in samples.
+            sample_rate: Sample rate in Hz.
+            n_fft: Frame length in samples.
+            hop_length: Hop length in samples.
             n_mels: Number of mel bands.
             f_min: Lower edge of the lowest band in Hz.
-            f_max: Upper edge of the highest band in Hz; by default half of ``sample_rate``.
-            top_db: Range below the reference that is kept, in decibels.
-            reference_db: Power of a band, in decibels, that counts as 0 dB, so that loud clips
-                differ from quiet ones; by default each clip's maximum.
+            f_max: Upper edge of the highest band in Hz; half of ``sample_rate`` by default.
+            top_db: Dynamic range below the reference in decibels.
+            reference_db: Power of a band, in decibels, that counts as 0 dB, which preserves
+                differences in loudness; each clip's maximum by default.
 
         Raises:
-            MgcError: If ``f_max`` lies above half of ``sample_rate``.
+            MgcError: If ``f_max`` is above half of ``sample_rate``.
         """
         super().__init__()
         nyquist = sample_rate / 2
@@ -94,14 +93,9 @@ class LogMelSpectrogram(Float32Module):
         self.register_buffer("mel_basis", basis.T.contiguous(), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Compute log-mel-spectrograms.
+        """Return decibels relative to the reference, in the precision of the clips.
 
-        Args:
-            audio: Clips of shape (batch, samples).
-
-        Returns:
-            Decibels relative to the reference, of shape (batch, mel bands, frames), where a clip
-            has 1 + samples // hop length frames, in the precision of the clips.
+        The shape is (batch, n_mels, 1 + samples // hop_length).
         """
         with torch.autocast(audio.device.type, enabled=False):
             power = power_spectrogram(audio.float(), self.window, self.hop_length)

@@ -1,4 +1,4 @@
-"""Spectrograms as pictures, for networks that were made for photographs."""
+"""Spectrograms as images, for networks pretrained on photographs."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -18,13 +18,13 @@ Frequency = Literal["linear", "mel"]
 
 
 class SpectrogramImage(Float32Module):
-    """Picture of a clip's spectrogram, or of its harmonic or percussive component.
+    """Image of a clip's spectrogram, or of its harmonic or percussive component.
 
     Gwardys and Grzywczak (2014), section IV: the magnitudes of the Fourier transform, separated by
-    median filters, as a picture. Magnitudes are in decibels below the largest of the picture (which
-    makes all clips equally loud, the paper's normalisation), from black at ``-top_db`` to white at
-    0; time runs from left to right and low frequencies are at the bottom. The picture is resized as
-    a whole, without aliasing. All three colours are equal but for the normalisation.
+    median filters, as an image. Magnitudes are in decibels below the image's maximum (the paper's
+    normalization, which makes all clips equally loud), from black at ``-top_db`` to white at 0.
+    Time runs from left to right, with low frequencies at the bottom. The image is resized with
+    antialiasing. The three colours are equal except for the normalization.
     """
 
     window: Tensor
@@ -51,18 +51,17 @@ class SpectrogramImage(Float32Module):
         """Initialize a new front end.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
-            size: Height and width of the picture in pixels.
-            mean: Mean of each colour, which is taken off, for values from 0 to 1.
-            std: Standard deviation of each colour, which it is divided by.
-            component: What is seen: the ``original``, or its ``harmonic`` or ``percussive``
-                component.
-            frequency: Whether the height is in hertz (``linear``) or on Slaney's ``mel`` scale.
-            n_fft: Length of a frame in samples.
-            hop_length: Distance between two frames in samples.
+            sample_rate: Sample rate in Hz.
+            size: Height and width of the image in pixels.
+            mean: Mean of each colour, for values from 0 to 1.
+            std: Standard deviation of each colour.
+            component: ``original``, ``harmonic`` or ``percussive``.
+            frequency: Frequency axis: ``linear`` or Slaney's ``mel`` scale.
+            n_fft: Frame length in samples.
+            hop_length: Hop length in samples.
             n_mels: Number of mel bands.
-            top_db: Range of the picture in decibels.
-            interpolation: How the picture is resized.
+            top_db: Dynamic range of the image in decibels.
+            interpolation: Interpolation mode for resizing.
             harmonic_length: Length of the median filter along time in frames, odd.
             percussive_length: Length of the median filter along frequency in bins, odd.
 
@@ -78,7 +77,7 @@ class SpectrogramImage(Float32Module):
                 raise MgcError(f"{name}={value!r}: choose one of {', '.join(known)}.")
         for name, number in (("n_fft", n_fft), ("hop_length", hop_length), ("n_mels", n_mels)):
             if number < 1:
-                raise MgcError(f"{name}={number}: at least 1 is needed.")
+                raise MgcError(f"{name}={number}: must be at least 1.")
         if not top_db > 0:
             raise MgcError(f"top_db={top_db:g}: must be greater than 0.")
         self.size = size
@@ -99,33 +98,22 @@ class SpectrogramImage(Float32Module):
             colours = [torch.tensor(values).view(-1, 1, 1) for values in (mean, std)]
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel_basis", basis, persistent=False)
-        # Checkpoints keep them: another version of timm may know other values.
+        # Saved in checkpoints, since another timm version may have other values.
         self.register_buffer("mean", colours[0])
         self.register_buffer("std", colours[1])
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Draw clips.
-
-        Args:
-            audio: Clips of shape (batch, samples).
-
-        Returns:
-            Pictures of shape (batch, colours, height, width), in the precision of the clips.
-        """
+        """Return images of shape (batch, colours, height, width), in the precision of the clips."""
         with torch.autocast(audio.device.type, enabled=False):
             picture = self.brightness(audio.float()).unsqueeze(1)
             picture = F.interpolate(picture, self.size, mode=self.interpolation, antialias=True)
-            # Bicubic curves swing beyond black and white.
+            # Bicubic interpolation overshoots.
             return ((picture.clamp(0, 1) - self.mean) / self.std).to(audio.dtype)
 
     def brightness(self, audio: Tensor) -> Tensor:
-        """Compute the pictures before they are resized and coloured.
+        """Return the images before resizing and normalization, with the highest frequency first.
 
-        Args:
-            audio: Clips of shape (batch, samples), float32.
-
-        Returns:
-            Values from 0 to 1 of shape (batch, bins or bands, frames), the highest frequency first.
+        Values are from 0 to 1, of shape (batch, bins or bands, frames).
         """
         power = power_spectrogram(audio, self.window, self.hop_length)
         if self.component != "original":

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mgc.errors import MgcError
 from mgc.features.frames import power_spectrum
 
-# How well each pitch class, from the tonic up, fits a major and a minor key (Krumhansl,
+# Fit of each pitch class, from the tonic up, to a major and a minor key (Krumhansl,
 # "Cognitive Foundations of Musical Pitch", 1990, table 2.1).
 MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
@@ -22,18 +22,18 @@ A0_HZ = 27.5
 
 
 def chroma_filters(sample_rate: int, n_fft: int) -> Tensor:
-    """Weights from the bins of a spectrum to the twelve pitch classes.
+    """Return the weights from the bins of a spectrum to the twelve pitch classes.
 
     Each bin spreads over the pitch classes as a Gaussian around its own pitch, as wide as the bin
-    or a semitone, whichever is wider, in equal temperament at A4 = 440 Hz. All bins weigh the same
-    (Euclidean norm 1) but for a Gaussian of two octaves around the fifth octave above A0 (880 Hz),
-    which favours the range of most notes.
+    or a semitone, whichever is wider, in equal temperament at A4 = 440 Hz. All bins have the same
+    Euclidean norm, multiplied by a Gaussian of two octaves around the fifth octave above A0
+    (880 Hz), the range of most notes.
 
     Source: Ellis, "Chroma feature analysis and synthesis", 2007; the same as ``librosa``'s chroma
     filters with tuning 0.
 
     Args:
-        sample_rate: Rate of the audio in Hz.
+        sample_rate: Sample rate in Hz.
         n_fft: Length of the transform in samples.
 
     Returns:
@@ -42,7 +42,7 @@ def chroma_filters(sample_rate: int, n_fft: int) -> Tensor:
     bins = torch.arange(1, n_fft // 2 + 2, dtype=torch.float64)
     semitones = 12 * torch.log2(bins * sample_rate / n_fft / A0_HZ)
     width = semitones.diff().clamp(min=1)
-    # 0 Hz has no pitch; it is set 1.5 octaves below the first bin, and as wide.
+    # 0 Hz has no pitch; place it 1.5 octaves below the first bin, with that width.
     semitones = torch.cat([semitones[:1] - 18, semitones[:-1]])
     width = torch.cat([torch.tensor([18.0], dtype=torch.float64), width])
     # C is 3 semitones above A.
@@ -55,29 +55,19 @@ def chroma_filters(sample_rate: int, n_fft: int) -> Tensor:
 
 
 class Chroma(nn.Module):
-    """Chroma of spectra: how their magnitude divides among the twelve pitch classes."""
+    """Distribution of the magnitude of spectra over the twelve pitch classes."""
 
     filters: Tensor
 
     def __init__(self, sample_rate: int, n_fft: int) -> None:
-        """Initialize a new chroma.
-
-        Args:
-            sample_rate: Rate of the audio in Hz.
-            n_fft: Length of the transform in samples.
-        """
+        """Initialize a new chroma."""
         super().__init__()
         self.register_buffer("filters", chroma_filters(sample_rate, n_fft), persistent=False)
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        """Compute the chroma of each spectrum.
+        """Return the chroma of magnitude spectra of shape (..., bins).
 
-        Args:
-            magnitude: Magnitude spectra of shape (..., bins).
-
-        Returns:
-            Shares that add up to 1, or zeros where the spectrum is zero, of shape (..., 12), C
-            first.
+        The shares of shape (..., 12), C first, add up to 1, or are zeros for an empty spectrum.
         """
         return nn.functional.normalize(magnitude @ self.filters, p=1, dim=-1)
 
@@ -108,28 +98,21 @@ class TonalCentroid(nn.Module):
         self.register_buffer("transform", torch.stack(rows, 1).float(), persistent=False)
 
     def forward(self, chroma: Tensor) -> Tensor:
-        """Project chroma.
-
-        Args:
-            chroma: Shares that add up to 1, of shape (..., 12), C first.
-
-        Returns:
-            Centroids of shape (..., 6): sine and cosine on each circle.
-        """
+        """Return centroids of shape (..., 6), the sine and cosine on each circle."""
         return chroma @ self.transform
 
 
 def harmonic_change(centroid: Tensor) -> Tensor:
-    """Harmonic change detection function: how far the tonal centroid moves.
+    """Compute the harmonic change detection function, the movement of the tonal centroid.
 
-    Source: Harte et al. 2006, section 3.4; as the flux of MIRtoolbox's ``mirhcdf``, from each frame
-    to the next and without smoothing.
+    Source: Harte et al. 2006, section 3.4; like the flux of MIRtoolbox's ``mirhcdf``, from each
+    frame to the next and without smoothing.
 
     Args:
         centroid: Tonal centroids of shape (batch, frames, 6).
 
     Returns:
-        Euclidean distance of each frame to the one before, 0 for the first, of shape (batch,
+        Euclidean distance of each frame to the previous one, 0 for the first, of shape (batch,
         frames).
     """
     change = torch.linalg.vector_norm(centroid.diff(dim=1), dim=-1)
@@ -154,36 +137,31 @@ class KeyStrength(nn.Module):
         self.register_buffer("profiles", profiles.float(), persistent=False)
 
     def forward(self, chroma: Tensor) -> Tensor:
-        """Correlate.
+        """Return Pearson correlations of shape (..., 24) in the order of ``KEYS``.
 
-        Args:
-            chroma: Of shape (..., 12), C first.
-
-        Returns:
-            Pearson correlations of shape (..., 24) in the order of ``KEYS``, from -1 to 1; zeros
-            where the chroma is constant.
+        They are zeros where the chroma is constant.
         """
         centred = chroma - chroma.mean(-1, keepdim=True)
-        # Shares that differ by rounding only have no key.
+        # Shares that differ only by rounding have no key.
         norm = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
         return torch.where(norm > 1e-6, centred / norm.clamp(min=1e-6) @ self.profiles, 0.0)
 
 
 class KeyClarity(nn.Module):
-    """Key clarity: strength of the best key, in long windows.
+    """Key clarity, the strength of the best key, in long windows.
 
     Source: Senac et al. 2017, section 2.2.3: 6 s windows with 50 % overlap; the second output of
-    MIRtoolbox's ``mirkey``. The profiles are Krumhansl's, the chroma that of one transform of the
-    whole window (Hamming). Where a clip is shorter than a window, the clip is the window.
+    MIRtoolbox's ``mirkey``. Uses Krumhansl's profiles and the chroma of one transform of the
+    complete Hamming window. A clip shorter than a window is one window.
     """
 
     def __init__(self, sample_rate: int, window_seconds: float = 6.0, overlap: float = 0.5) -> None:
         """Initialize a new key clarity.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
-            window_seconds: Length of a window in seconds.
-            overlap: Share of a window that the next one covers, from 0 to below 1.
+            sample_rate: Sample rate in Hz.
+            window_seconds: Window length in seconds.
+            overlap: Overlap as a share of the window, from 0 to below 1.
 
         Raises:
             MgcError: If a setting is out of range.
@@ -193,25 +171,18 @@ class KeyClarity(nn.Module):
         if self.window_length < 4:
             raise MgcError(
                 f"key_window_seconds={window_seconds}: too short for {sample_rate} Hz. Use longer "
-                "windows; the paper's have 6 s."
+                "windows (6 s in the paper)."
             )
         if not 0 <= overlap < 1:
-            raise MgcError(f"overlap={overlap}: a share from 0 to below 1 is needed.")
+            raise MgcError(f"overlap={overlap}: must be from 0 to below 1.")
         self.hop_length = max(1, round(self.window_length * (1 - overlap)))
         self.chroma = Chroma(sample_rate, self.window_length)
         self.strength = KeyStrength()
 
     def key_strengths(self, audio: Tensor) -> Tensor:
-        """Compute the strength of all keys in each window.
-
-        Args:
-            audio: Finite float32 clips of shape (batch, samples).
-
-        Returns:
-            Of shape (batch, windows, 24), in the order of ``KEYS``.
-        """
+        """Return the strength of all keys in each window, of shape (batch, windows, 24)."""
         samples = audio.shape[-1]
-        # Symbols while a graph is exported, which pad accepts though its types do not say so.
+        # Symbolic during export. pad accepts symbols, though its type hints do not include them.
         length = cast(int, torch.sym_min(self.window_length, samples))
         missing = (0, cast(int, torch.sym_max(0, self.window_length - samples)))
         # torch.hamming_window would fix the length in an exported graph.
@@ -222,14 +193,11 @@ class KeyClarity(nn.Module):
         return self.strength(self.chroma(magnitude))
 
     def forward(self, audio: Tensor, centres: Tensor) -> Tensor:
-        """Compute the key clarity of each frame, that of the window whose centre is nearest.
+        """Return the key clarity of the window nearest to each frame, of shape (batch, frames).
 
         Args:
             audio: Finite float32 clips of shape (batch, samples).
             centres: Centres of the frames in samples, of shape (frames,).
-
-        Returns:
-            Correlations from 0 to 1, of shape (batch, frames).
         """
         clarity = self.key_strengths(audio).amax(-1)
         nearest = ((centres - self.window_length / 2) / self.hop_length).round().long()

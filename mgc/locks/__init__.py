@@ -4,7 +4,6 @@ Importing this module needs the standard library only, so that ``mgc locks`` wor
 packages of a lock are installed.
 """
 
-import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -41,7 +40,7 @@ def locked_versions(name: str) -> Iterator[tuple[str, str]]:
     """
     from packaging.requirements import Requirement
 
-    for line in lock_path(name).read_text().splitlines():
+    for line in lock_path(name).read_text(encoding="utf-8").splitlines():
         if line[:1].isalnum():
             requirement = Requirement(line.removesuffix("\\"))
             if requirement.marker is None or requirement.marker.evaluate():
@@ -64,15 +63,13 @@ def is_installed(name: str) -> bool:
     return True
 
 
-def missing_requirements() -> list[str]:
-    """List mgc's own requirements that are not installed. Extras do not count.
+def is_for_serving() -> bool:
+    """Check whether this installation is for ONNX models only.
 
     Returns:
-        Names of distributions. Not empty after ``pip install --no-deps``.
+        Whether neither PyTorch nor Lightning is installed, as after ``pip install --no-deps``.
     """
-    required = [r for r in distribution(mgc.DISTRIBUTION).requires or [] if "extra ==" not in r]
-    names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required]
-    return [name for name in names if not is_installed(name)]
+    return not is_installed("torch") and not is_installed("lightning")
 
 
 def install_hint() -> str:

@@ -1,1 +1,1 @@
-"""Models, one file an architecture."""
+"""Models, one file per architecture."""

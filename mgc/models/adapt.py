@@ -1,4 +1,4 @@
-"""Give plain modules of Lightning the steps that measuring needs."""
+"""Add the steps that evaluation needs to plain Lightning modules."""
 
 from functools import partial
 
@@ -9,22 +9,21 @@ from torch import Tensor
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 
-#: Steps that Lightning skips, or refuses to run, where a module has none.
+#: Steps that Lightning skips or refuses to run if a module does not define them.
 STEPS = ("validation_step", "test_step", "predict_step")
 
 
-def complete(model: LightningModule) -> None:
-    """Let a module that only knows how to train be validated, tested and used for prediction.
+def add_missing_steps(model: LightningModule) -> None:
+    """Add the validation, test and prediction steps that a module does not define.
 
-    Each step that its class does not define scores the clips of a batch by ``forward(audio)``.
-    Steps that it does define stay as they are.
+    An added step calls ``forward(audio)`` on the clips of a batch.
 
     Args:
-        model: Any module, changed in place.
+        model: Module, changed in place.
     """
     for step in STEPS:
         if not is_overridden(step, model):
-            # A partial, as it can be copied and sent to other processes with the model.
+            # A partial can be copied and pickled with the model.
             setattr(model, step, partial(_score, model))
 
 
@@ -33,7 +32,7 @@ def _score(
 ) -> dict[str, Tensor]:
     if "audio" not in batch:
         raise MgcError(
-            f"{type(model).__name__} defines no {', '.join(STEPS)} of its own, and the data gives "
-            "no audio that it could be called with."
+            f"{type(model).__name__} defines no {', '.join(STEPS)}, and the data module "
+            "provides no audio to call its forward with."
         )
     return {"logits": model(batch["audio"])}

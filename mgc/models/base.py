@@ -1,4 +1,4 @@
-"""What every model of mgc has in common. Models of other packages may use it, but need not."""
+"""Base class of the models of mgc."""
 
 from typing import Any, ClassVar
 
@@ -17,19 +17,19 @@ from mgc.task import Task
 
 
 class MusicModel(LightningModule):
-    """A network from clips to genres, tags or ratings.
+    """A network that predicts genres, tags or ratings of clips.
 
-    A subclass calls ``super().__init__`` with these arguments, builds its layers and implements
-    :meth:`forward`; it offers embeddings by :meth:`features`. Its own arguments are plain values
-    (numbers, strings, lists, dictionaries), so that checkpoints load safely.
+    A subclass calls ``super().__init__``, builds its layers and implements :meth:`forward`, and
+    :meth:`features` if it has embeddings. Its own arguments are plain values (numbers, strings,
+    lists, dictionaries), so that checkpoints load safely.
 
-    Losses: cross-entropy (multiclass), binary cross-entropy (multilabel), squared error
-    (regression). Validation and test are measured on the exact set of clips and on whole tracks by
-    :class:`mgc.evaluation.callback.TrackEvaluation`.
+    Losses: cross-entropy (multiclass), binary cross-entropy (multilabel), mean squared error
+    (regression). :class:`mgc.evaluation.callback.TrackEvaluation` computes validation and test
+    metrics per clip and per track.
 
     Attributes:
-        kind: What batches the model takes: ``audio`` or ``beats``.
-        untrained: Whether no fit has begun and no checkpoint been loaded.
+        kind: Type of batches, ``audio`` or ``beats``.
+        untrained: Whether the weights are neither fitted nor loaded from a checkpoint.
     """
 
     kind: ClassVar[str] = "audio"
@@ -44,9 +44,9 @@ class MusicModel(LightningModule):
         """Initialize a new model.
 
         Args:
-            num_classes: Number of classes, tags or quantities; filled in from the data.
-            task: What the targets are; filled in from the data.
-            sample_rate: Rate of the audio in Hz; filled in from the data.
+            num_classes: Number of classes, tags or quantities; set from the data.
+            task: Type of the targets; set from the data.
+            sample_rate: Sample rate in Hz; set from the data.
             lr: Learning rate of Adam, unless the configuration has an ``optimizer`` section.
         """
         super().__init__()
@@ -60,18 +60,18 @@ class MusicModel(LightningModule):
         self.train_metric_name, self.train_metric = _training_metric(task, num_classes)
 
     def load_initial_weights(self) -> None:
-        """Bring in the weights of others that training starts from, where a model has such.
+        """Load pretrained weights from an outside source, if the model has any.
 
-        It is called once: before a fit that goes on from no checkpoint, and before features of an
-        untrained model are computed. A checkpoint holds all weights, so nothing else needs them.
+        Called once: before a fit without a checkpoint, and before an untrained model extracts
+        features. Not called when a checkpoint is loaded, since it contains all weights.
         """
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note that the weights are those of a checkpoint."""
+        """Mark the weights as loaded from a checkpoint."""
         self.untrained = False
 
     def on_fit_start(self) -> None:
-        """Bring in the initial weights, after a checkpoint would have been loaded."""
+        """Load the initial weights, unless a checkpoint was loaded."""
         if self.untrained:
             self.load_initial_weights()
             self.untrained = False
@@ -83,22 +83,19 @@ class MusicModel(LightningModule):
             audio: Clips of shape (batch, samples) at ``sample_rate``.
 
         Returns:
-            Named layers, each of shape (batch, width).
+            Embeddings of shape (batch, width), by layer name.
 
         Raises:
-            MgcError: If the model offers none.
+            MgcError: If the model has no embeddings.
         """
-        raise MgcError(f"{type(self).__name__} offers no features.")
+        raise MgcError(f"{type(self).__name__} has no features.")
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the mean loss of a batch.
 
         Args:
-            logits: Outputs of the network, of shape (batch, classes).
+            logits: Outputs of shape (batch, classes).
             target: Class indices of shape (batch,), or values of shape (batch, classes).
-
-        Returns:
-            A scalar.
         """
         if self.task == "multiclass":
             return F.cross_entropy(logits, target)
@@ -107,39 +104,30 @@ class MusicModel(LightningModule):
         return F.mse_loss(logits, target)
 
     def split_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the mean loss of a whole validation or test split.
+        """Compute the mean loss of a complete validation or test split.
 
-        Args:
-            logits: Outputs of the network, of shape (clips, classes).
-            target: Class indices of shape (clips,), or values of shape (clips, classes).
-
-        Returns:
-            A scalar.
+        The arguments are those of :meth:`loss`, with all clips of the split as one batch.
         """
         return self.loss(logits, target)
 
     def logits(self, batch: Batch) -> Tensor:
-        """Score a batch. A model that takes beats overrides this.
+        """Return logits of shape (batch, classes) for a batch of the data module.
 
-        Args:
-            batch: What the data module gives.
-
-        Returns:
-            Outputs of the network, of shape (batch, classes).
+        Models that take beats override this.
         """
         return self(batch["audio"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the training loss of a batch. Clips that could not be read do not count."""
-        batch = readable(batch)
+        """Compute the training loss of a batch, without unreadable clips."""
+        batch = drop_unreadable(batch)
         target = batch["target"]
         if not len(target):
-            # Nothing to learn, but other devices wait for gradients.
+            # Other devices wait for gradients, so return a loss of 0.
             zeros = (0 * p.sum() for p in self.parameters() if p.requires_grad)
             return torch.stack([*zeros]).sum()
         logits = self.logits(batch)
         loss = self.loss(logits, target)
-        # Tags are float for the loss, and whole numbers for the metric.
+        # The loss takes tags as floats, the metric as integers.
         self.train_metric.update(
             logits.detach(), target.long() if self.task == "multilabel" else target
         )
@@ -148,38 +136,31 @@ class MusicModel(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch of validation clips."""
+        """Compute logits of validation clips."""
         return {"logits": self.logits(batch)}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch of test clips."""
+        """Compute logits of test clips."""
         return {"logits": self.logits(batch)}
 
     def predict_step(
         self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
-        """Score a batch of clips."""
+        """Compute logits of clips."""
         return {"logits": self.logits(batch)}
 
     def configure_optimizers(self) -> Any:
-        """Make the default optimizer."""
+        """Return the default optimizer."""
         return torch.optim.Adam(self.parameters(), self.lr)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Measure tracks, and describe checkpoints, however the trainer was made."""
+        """Add track evaluation and checkpoint description, if missing."""
         present = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
         return [c() for c in (TrackEvaluation, DescribeCheckpoint) if c not in present]
 
 
-def readable(batch: Batch) -> Batch:
-    """Leave out the clips of a batch that could not be read.
-
-    Args:
-        batch: A batch, whose ``track`` is -1 where nothing could be read.
-
-    Returns:
-        The batch without them.
-    """
+def drop_unreadable(batch: Batch) -> Batch:
+    """Drop the clips of a batch that could not be read (``track`` is -1)."""
     track = batch.get("track")
     if track is None or bool((track >= 0).all()):
         return batch
@@ -189,11 +170,14 @@ def readable(batch: Batch) -> Batch:
     }
 
 
+readable = drop_unreadable  # until 0.2
+
+
 def _training_metric(task: Task, num_classes: int) -> tuple[str, Metric]:
     if task == "multiclass":
         return "accuracy", MulticlassAccuracy(num_classes, average="micro")
     if task == "multilabel":
-        # Binned: the exact area would keep the scores of the whole epoch.
+        # Binned, since the exact AUROC keeps all scores of the epoch in memory.
         if num_classes == 1:
             return "auroc", BinaryAUROC(thresholds=200)
         return "auroc", MultilabelAUROC(num_classes, thresholds=200)

@@ -10,37 +10,32 @@ from torch import Tensor, nn
 from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
-from mgc.features.beat_batches import within
-from mgc.models.base import readable
+from mgc.features.beat_batches import length_mask
+from mgc.models.base import drop_unreadable
 from mgc.models.beat_windows import WINDOW_BEATS, WindowClassifier, average_posteriors
 
 
 class WindowedLogisticRegression(nn.Module):
     """Logistic regression on every window of beats, as a convolution over time.
 
-    A window is the 24 features of all its beats, standardised. A track that is shorter than a
-    window is one window: the beats that it lacks have the training data's mean features, which are
-    zero after standardising, so they add nothing to any score.
+    The input is the 24 standardized features of all beats of a window. A track shorter than a
+    window is padded with the mean features of the training data, which are zero after
+    standardization and do not change any score.
 
     Attributes:
-        mean: What is taken off each feature, of shape (24,); 0 until the statistics are set.
-        scale: What each feature is divided by, of shape (24,); 1 until the statistics are set.
+        mean: Mean of each feature, of shape (24,); 0 until the statistics are set.
+        scale: Standard deviation of each feature, of shape (24,); 1 until the statistics are set.
     """
 
     mean: Tensor
     scale: Tensor
 
     def __init__(self, num_classes: int, window_beats: int = WINDOW_BEATS) -> None:
-        """Initialize a new regression.
-
-        Args:
-            num_classes: Number of classes.
-            window_beats: Length of a window in beats.
-        """
+        """Initialize a new regression."""
         super().__init__()
         self.window_beats = window_beats
         self.conv = nn.Conv1d(2 * DIMENSIONS, num_classes, window_beats)
-        # The loss is convex: no start is better than the one that prefers no class.
+        # The loss is convex, so start without a preference for any class.
         nn.init.zeros_(self.conv.weight)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type] # the convolution has a bias
         self.register_buffer("mean", torch.zeros(2 * DIMENSIONS))
@@ -48,52 +43,35 @@ class WindowedLogisticRegression(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        """Whether the statistics have been set, or loaded."""
+        """Whether the statistics are set or loaded."""
         return bool((self.scale != 1).any())
 
     def set_statistics(self, moments: Tensor) -> None:
-        """Set the mean and standard deviation that each feature is standardised with.
-
-        Args:
-            moments: Sums over beats (see :func:`sum_moments`).
-
-        Raises:
-            MgcError: If there are no beats.
-        """
+        """Set mean and standard deviation from the sums of :func:`sum_moments`."""
         count, total, squares = moments
         if not count.all():
             raise MgcError("No beats to fit the statistics of the features on.")
         mean = total / count
         deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
         self.mean.copy_(mean)
-        # A feature that never changes is left alone.
+        # Constant features are not scaled.
         self.scale.copy_(torch.where(deviation > 1e-3 * mean.abs(), deviation, 1.0))
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every window.
+        """Return the log posteriors of all windows, and a mask of the windows inside each track.
 
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats do not count.
-
-        Returns:
-            Log posteriors of shape (batch, classes, windows), and which windows lie within their
-            track, of shape (batch, windows).
+        Their shapes are (batch, classes, windows) and (batch, windows).
         """
         x = (torch.cat([chroma, timbre], 2) - self.mean) / self.scale
-        x = torch.where(within(length, x.shape[1])[:, :, None], x, 0.0)
+        x = torch.where(length_mask(length, x.shape[1])[:, :, None], x, 0.0)
         x = F.pad(x, (0, 0, 0, max(0, self.window_beats - x.shape[1])))
         scores = self.conv(x.transpose(1, 2))
         windows = (length - self.window_beats + 1).clamp(min=1)
-        return scores.float().log_softmax(1), within(windows, scores.shape[2])
+        return scores.float().log_softmax(1), length_mask(windows, scores.shape[2])
 
 
 def sum_moments(batches: Iterable[Batch]) -> Tensor:
-    """Sum what mean and standard deviation of each feature follow from.
-
-    Args:
-        batches: Batches of beat-aligned features.
+    """Sum the moments of each feature over beats.
 
     Returns:
         Number of beats, sum and sum of squares of each feature, float64 of shape (3, 24).
@@ -101,7 +79,7 @@ def sum_moments(batches: Iterable[Batch]) -> Tensor:
     moments = torch.zeros(3, 2 * DIMENSIONS, dtype=torch.float64)
     for batch in batches:
         x = torch.cat([batch["chroma"], batch["timbre"]], 2)
-        beats = x[within(batch["length"], x.shape[1])].double()
+        beats = x[length_mask(batch["length"], x.shape[1])].double()
         moments += torch.stack([torch.ones_like(beats), beats, beats.square()]).sum(1)
     return moments
 
@@ -111,11 +89,11 @@ class BeatLogistic(WindowClassifier):
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
     convolutional network", ISMIR 2011, section 5.2: the windowed logistic regression of table 1.
-    Features are standardised with the statistics of the training split, measured once before the
+    Features are standardized with the statistics of the training split, computed once before the
     first step. The paper trains a classifier "that operate[s] on windows of features", so every
-    window of a batch is an example of its track's class, and the training loss is the mean
-    cross-entropy of the windows. A track's posteriors are the mean of its windows', which is what
-    ``logits`` are the logarithm of, and what validation and test are measured on.
+    window is an example of its track's class, and the training loss is the mean cross-entropy over
+    windows. A track's posteriors are the mean over its windows. ``logits`` are their logarithm;
+    validation and test use them.
     """
 
     net: WindowedLogisticRegression
@@ -124,21 +102,21 @@ class BeatLogistic(WindowClassifier):
         """Initialize a new classifier.
 
         Args:
-            window_beats: Length of a window in beats; a shorter track is one window.
+            window_beats: Length of a window in beats.
             **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
 
         Raises:
-            MgcError: If a setting is out of range, or the task is not to tell classes apart.
+            MgcError: If a setting is out of range or the task is not ``multiclass``.
         """
         super().__init__(window_beats, **kwargs)
         self.net = WindowedLogisticRegression(self.num_classes, window_beats)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the mean cross-entropy of all windows of a batch that could be read."""
-        batch = readable(batch)
+        """Compute the mean cross-entropy over all windows of the readable tracks."""
+        batch = drop_unreadable(batch)
         target = batch["target"]
         if not len(target):
-            # Nothing to learn, but other devices wait for gradients.
+            # Other devices wait for gradients, so return a loss of 0.
             return torch.stack([0 * p.sum() for p in self.net.parameters()]).sum()
         log_posteriors, inside = self.net(batch["chroma"], batch["timbre"], batch["length"])
         index = target[:, None, None].expand(-1, 1, log_posteriors.shape[2])
@@ -149,10 +127,10 @@ class BeatLogistic(WindowClassifier):
         return loss
 
     def on_train_start(self) -> None:
-        """Measure the statistics of the features, unless a checkpoint brought them."""
+        """Compute the statistics of the features, unless a checkpoint contained them."""
         if self.net.fitted:
             return
         batches: Iterable[Batch] = self.trainer.train_dataloader  # type: ignore[assignment]
         moments = sum_moments(batches).to(self.device, torch.float32)
-        # Each device has read its share of the data: the sums of all are those of the whole.
+        # Each device has read its share of the data; sum over devices.
         self.net.set_statistics(self.trainer.strategy.reduce(moments, reduce_op="sum"))

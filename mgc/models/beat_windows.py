@@ -1,4 +1,4 @@
-"""What classifiers of windows of beats have in common."""
+"""Base class of the classifiers of windows of beats."""
 
 from typing import Any, ClassVar
 
@@ -15,10 +15,10 @@ WINDOW_BEATS = 32
 
 
 class WindowClassifier(MusicModel):
-    """Classifies tracks by the mean of the posteriors of their windows of beats.
+    """Classifier of tracks that averages the posteriors of their windows of beats.
 
-    A model sets ``net``, a module that takes chroma, timbre and length and gives log posteriors of
-    shape (batch, classes, windows), and which windows lie within their track, of shape (batch,
+    A subclass sets ``net``, a module that maps chroma, timbre and length to log posteriors of shape
+    (batch, classes, windows) and a mask of the windows inside each track, of shape (batch,
     windows).
     """
 
@@ -33,23 +33,21 @@ class WindowClassifier(MusicModel):
             **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
 
         Raises:
-            MgcError: If a setting is out of range, or the task is not to tell classes apart.
+            MgcError: If a setting is out of range or the task is not ``multiclass``.
         """
         super().__init__(**kwargs)
         if self.task != "multiclass":
-            raise MgcError(
-                f"task={self.task!r}: {type(self).__name__} tells classes apart (multiclass)."
-            )
+            raise MgcError(f"task={self.task!r}: {type(self).__name__} supports only multiclass.")
         if window_beats < 1:
-            raise MgcError(f"window_beats={window_beats}: at least 1 is needed.")
+            raise MgcError(f"window_beats={window_beats}: must be at least 1.")
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> Tensor:
-        """Score whole tracks.
+        """Compute class scores of complete tracks.
 
         Args:
             chroma: Chroma of shape (batch, beats, 12).
             timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats do not count.
+            length: Length of each track in beats, of shape (batch,); later beats are ignored.
 
         Returns:
             Logarithm of the windows' mean posteriors, of shape (batch, classes).
@@ -57,19 +55,16 @@ class WindowClassifier(MusicModel):
         return average_posteriors(*self.net(chroma, timbre, length))
 
     def logits(self, batch: Batch) -> Tensor:
-        """Score a batch of tracks (see :meth:`forward`)."""
+        """Compute logits of a batch of tracks (see :meth:`forward`)."""
         return self(batch["chroma"], batch["timbre"], batch["length"])
 
 
 def average_posteriors(log_posteriors: Tensor, inside: Tensor) -> Tensor:
-    """Average the posteriors over the windows of each track.
+    """Return the logarithm of the mean posteriors of each track, of shape (batch, classes).
 
     Args:
         log_posteriors: Log posteriors of shape (batch, classes, windows).
-        inside: Which windows lie within their track, of shape (batch, windows).
-
-    Returns:
-        Logarithm of the mean posteriors, of shape (batch, classes).
+        inside: Mask of the windows inside each track, of shape (batch, windows).
     """
     masked = log_posteriors.masked_fill(~inside[:, None], -torch.inf)
     return masked.logsumexp(2) - inside.sum(1, keepdim=True).log()

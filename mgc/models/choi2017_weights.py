@@ -1,17 +1,17 @@
-"""The weights of Choi, Fazekas, Sandler and Cho (ISMIR 2017) as a :class:`VGGTagger`.
+"""Import of the weights of Choi, Fazekas, Sandler and Cho (ISMIR 2017) into a :class:`VGGTagger`.
 
-The released file, ``weights_theano.hdf5``, was made by Keras 1.2.2 with Theano and kapre. Three
-things differ from a PyTorch network:
+The released file, ``weights_theano.hdf5``, was written by Keras 1.2.2 with Theano and kapre. It
+differs from a PyTorch network in three ways:
 
-* Theano convolves where PyTorch correlates, so every kernel is flipped in both directions.
-* Batch normalisation took the statistics of the batch in use as well (Keras' ``mode=2``); the
-  stored running statistics are the initial ones. A network that has no batch to lean on takes
-  those of each clip, which is what the released script does with its batches of one, or those of a
-  collection of music, computed once (:func:`calibrate`).
-* The reference of the decibels was the maximum of the batch: here that of each clip, or of the
+* Theano convolves where PyTorch correlates, so all kernels are flipped in both directions.
+* Batch normalization used the statistics of the current batch in prediction too (Keras'
+  ``mode=2``); the stored running statistics are the initial ones. Use the statistics of each
+  clip, as the released script does with its batches of one, or those of a collection of music
+  (:func:`calibrate`).
+* The decibel reference was the maximum of the batch. Here it is that of each clip or of the
   collection.
 
-The spectrogram needs nothing: the file's Fourier kernels, padding and mel matrix are those of
+The file's Fourier kernels, padding and mel matrix are those of
 :class:`mgc.features.spectrogram.LogMelSpectrogram`.
 """
 
@@ -39,11 +39,11 @@ CLIP_SECONDS = 29.0
 CHANNELS = 32
 N_MELS = 96
 
-#: Clips of a batch when the published features were computed.
+#: Batch size of the published features.
 ORIGINAL_BATCH = 256
 
-#: Names of a convolution and of what follows it, in the file and in a :class:`VGGBlock`.
-BLOCK = {
+#: Names of a block's arrays in the file and in a :class:`VGGBlock`.
+BLOCK_NAMES = {
     "convolution2d_{}_W": "conv.weight",
     "convolution2d_{}_b": "conv.bias",
     "batchnormalization_{}_gamma": "norm.weight",
@@ -52,46 +52,40 @@ BLOCK = {
 
 MEL_BASIS = "melgram/param_2"
 
-#: Largest difference between the file's mel matrix and ours, whose maximum is 0.035.
+#: Maximum difference between the file's mel matrix and ours, whose maximum is 0.035.
 MEL_TOLERANCE = 1e-5
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read the released file.
+    """Read the released file ``weights_theano.hdf5``.
 
-    Nothing but plain arrays of the expected shapes is read from it.
-
-    Args:
-        path: ``weights_theano.hdf5``.
+    Only plain arrays of the expected shapes are read.
 
     Returns:
         State of a :class:`mgc.models.vgg.VGGNet`, without statistics.
 
     Raises:
-        MgcError: If the file is missing, no HDF5 file, cut short, or holds something else.
+        MgcError: If the file is missing, damaged, not HDF5, or has other contents.
     """
     if not Path(path).is_file():
-        raise MgcError(f"{path}: no such file. Give the released weights_theano.hdf5.")
+        raise MgcError(f"{path}: no such file. Use the released weights_theano.hdf5.")
     try:
         with h5py.File(path, "r") as file:
             return _read_network(path, file)
     except (OSError, RuntimeError, KeyError) as error:
-        reason = "cut short or damaged" if h5py.is_hdf5(path) else "no HDF5 file, or damaged"
-        raise MgcError(f"{path}: {reason}. Give the released weights_theano.hdf5.") from error
+        reason = "truncated or damaged" if h5py.is_hdf5(path) else "not an HDF5 file, or damaged"
+        raise MgcError(f"{path}: {reason}. Use the released weights_theano.hdf5.") from error
 
 
 def make_model(weights: dict[str, Tensor], per_clip: bool, reference_db: float | None) -> VGGTagger:
-    """Build the tagger.
+    """Create the tagger, in evaluation mode.
 
     Args:
-        weights: What :func:`read_weights` gives.
-        per_clip: Whether to normalise by the statistics of each clip. Otherwise the statistics
-            are still to be set, by :func:`calibrate`.
-        reference_db: Power of a mel band, in decibels, that counts as 0 dB; None is each clip's
-            maximum.
-
-    Returns:
-        The tagger, in evaluation mode.
+        weights: Result of :func:`read_weights`.
+        per_clip: Whether to normalize with the statistics of each clip. Otherwise call
+            :func:`calibrate` to set the statistics.
+        reference_db: Power of a mel band, in decibels, that counts as 0 dB; each clip's maximum if
+            None.
     """
     model = VGGTagger(
         channels=CHANNELS,
@@ -101,7 +95,7 @@ def make_model(weights: dict[str, Tensor], per_clip: bool, reference_db: float |
         num_classes=len(MSDTagging.labels),
         task="multilabel",
         sample_rate=SAMPLE_RATE,
-        lr=5e-3,  # that of the released code
+        lr=5e-3,  # as in the released code
     )
     state = model.net.state_dict()
     if set(weights) - set(state):
@@ -114,7 +108,7 @@ def mel_decibels(clips: Iterable[Tensor]) -> Tensor:
     """Compute mel-spectrograms with an absolute level.
 
     Args:
-        clips: Clips of shape (samples,), one at a time, so that their audio need not be kept.
+        clips: Clips of shape (samples,), read one at a time to save memory.
 
     Returns:
         Decibels of shape (clips, bands, frames).
@@ -131,10 +125,9 @@ def mel_decibels(clips: Iterable[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def calibrate(model: VGGTagger, decibels: Tensor, batch_size: int = 8) -> None:
-    """Set the statistics of batch normalisation to those of some clips, block by block.
+    """Set the batch normalization statistics to those of some clips, block by block.
 
-    The result is what the network gives for one batch of all the clips, and what it goes on giving
-    for any other clip.
+    Afterwards, the network computes the same as for a single batch of all these clips.
 
     Args:
         model: Tagger with ``norm="batch"`` and a fixed reference; changed in place.
@@ -159,11 +152,11 @@ def calibrate(model: VGGTagger, decibels: Tensor, batch_size: int = 8) -> None:
 
 
 def read_clips(paths: Iterable[Path], broken: list[str]) -> Iterable[Tensor]:
-    """Read the first 29 s of files; shorter files are repeated.
+    """Read the first 29 s of audio files; shorter files are repeated.
 
     Args:
         paths: Audio files.
-        broken: Gets a line for each file that could not be read.
+        broken: Error messages of unreadable files are appended here.
 
     Yields:
         Clips of shape (samples,).
@@ -179,20 +172,15 @@ def read_clips(paths: Iterable[Path], broken: list[str]) -> Iterable[Tensor]:
 
 
 def write_checkpoint(model: VGGTagger, path: str | os.PathLike[str]) -> None:
-    """Write a checkpoint like those of ``mgc fit``, all of it or nothing.
-
-    Args:
-        model: The tagger.
-        path: File to write; its folder is made.
-    """
-    # The tagger was trained on the tags of this data set; nothing of it is read here.
+    """Write a checkpoint like those of ``mgc fit``, atomically."""
+    # Describes the tags that the tagger was trained on; reads no files.
     data = MSDTagging(sample_rate=SAMPLE_RATE, clip_seconds=CLIP_SECONDS)
     contents: dict[str, Any] = {
         "epoch": 0,
         "global_step": 0,
         "pytorch-lightning_version": lightning.__version__,
         "state_dict": model.state_dict(),
-        # What Lightning asks for when training goes on from here.
+        # Lightning needs these to resume training.
         "callbacks": {},
         "optimizer_states": [],
         "lr_schedulers": [],
@@ -207,7 +195,7 @@ def write_checkpoint(model: VGGTagger, path: str | os.PathLike[str]) -> None:
 def _read_network(path: str | os.PathLike[str], file: h5py.File) -> dict[str, Tensor]:
     weights = {}
     for index in range(5):
-        for theirs, ours in BLOCK.items():
+        for theirs, ours in BLOCK_NAMES.items():
             name = "ConvBNEluDr/" + theirs.format(index + 1)
             shape: tuple[int, ...] = (CHANNELS,)
             if ours == "conv.weight":
@@ -223,7 +211,7 @@ def _read_network(path: str | os.PathLike[str], file: h5py.File) -> dict[str, Te
     if not torch.allclose(theirs_mel, ours_mel, rtol=0, atol=MEL_TOLERANCE):
         raise MgcError(
             f"{path}: {MEL_BASIS} is not the matrix of {N_MELS} Slaney mel bands from 0 to 6000 Hz "
-            "that the released network has. Give the released weights_theano.hdf5."
+            "of the released network. Use the released weights_theano.hdf5."
         )
     return {name: array.contiguous() for name, array in weights.items()}
 
@@ -231,20 +219,21 @@ def _read_network(path: str | os.PathLike[str], file: h5py.File) -> dict[str, Te
 def _read_array(
     path: str | os.PathLike[str], file: h5py.File, name: str, shape: tuple[int, ...]
 ) -> Tensor:
-    """Read one array; links, other types and other shapes are refused before anything is read."""
+    """Read an array. Links, other types and other shapes are rejected before reading."""
     group, _, last = name.rpartition("/")
     link = file.get(name, getlink=True) if group in file and last in file[group] else None
     node = file[name] if isinstance(link, h5py.HardLink) else None
     if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:
         raise MgcError(
-            f"{path}: holds no array {name}. Give the released weights_theano.hdf5 (Theano layout)."
+            f"{path}: contains no array {name}. Use the released weights_theano.hdf5 (Theano "
+            "layout)."
         )
     if node.shape != shape or node.dtype.kind != "f":
         raise MgcError(
-            f"{path}: {name} has shape {node.shape} and type {node.dtype}, expected numbers of "
-            f"shape {shape}. Give the released weights_theano.hdf5 (Theano layout)."
+            f"{path}: {name} has shape {node.shape} and type {node.dtype}, expected floats of "
+            f"shape {shape}. Use the released weights_theano.hdf5 (Theano layout)."
         )
     array = np.asarray(node[...], dtype=np.float32)
     if not np.isfinite(array).all():
-        raise MgcError(f"{path}: {name} holds values that are no numbers: the file is damaged.")
+        raise MgcError(f"{path}: {name} contains NaN or infinity: the file is damaged.")
     return torch.from_numpy(array)

@@ -1,4 +1,4 @@
-"""Pretraining of the convolutional deep belief network, layer by layer."""
+"""Layer-wise pretraining of the convolutional deep belief network."""
 
 import logging
 from typing import Any, ClassVar
@@ -21,33 +21,33 @@ from mgc.runs.folder import run_folder
 
 log = logging.getLogger(__name__)
 
-#: What is measured of a step of contrastive divergence.
+#: Logged fields of :class:`mgc.models.conv_rbm.Divergence`.
 MEASURES = ("error", "activation")
 
-#: Weights that have not grown to this many times their first size have hardly learnt: on made-up
-#: tracks, layers with less told nothing apart (benchmarks/conv_dbn_convergence.py).
-HARDLY_LEARNT = 2
+#: Smallest growth of the weights' standard deviation in a trained layer. On synthetic tracks,
+#: layers below it separated no classes (benchmarks/conv_dbn_convergence.py).
+MIN_WEIGHT_GROWTH = 2
 
-#: Most training tracks that the free energy of held-out tracks is compared with.
-COMPARED_TRACKS = 512
+#: Maximum number of training tracks in the free energy comparison.
+MAX_COMPARED_TRACKS = 512
 
 
 class ConvDBNPretrain(LightningModule):
-    """Convolutional machines that learn to model chroma and timbre, without labels.
+    """Convolutional RBMs trained on chroma and timbre without labels.
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
-    convolutional network", ISMIR 2011, section 5.2. In the first epochs the machines of chroma
-    (layer 1a) and timbre (1b) learn, each by itself; in all later ones the joint machine (3), from
-    their pooled activations. Which one learns follows from the epoch, so a run can be resumed
-    within a layer and between layers. ``conv_dbn`` takes the checkpoint as ``weights``.
+    convolutional network", ISMIR 2011, section 5.2. The RBMs of chroma (layer 1a) and timbre (1b)
+    are trained in the first epochs, the joint RBM (3) on their pooled activations in all later
+    ones. The epoch alone determines the trained layers, so a run can be resumed at any point.
+    ``conv_dbn`` takes the checkpoint as ``weights``.
 
-    Logged for each layer that learns, in training (``train/``) and on held-out tracks (``val/``):
-    ``…_error``, the mean squared error of the reconstruction, and ``…_activation``, the mean
-    activation of the hidden units, which shall come near the sparsity. ``val/…_free_energy_gap`` is
-    the free energy per beat of held-out tracks less that of training tracks, always the same ones:
-    if it grows, the machine begins to overfit (Hinton, "A practical guide to training restricted
-    Boltzmann machines", 2010, section 6). Pictures of the filters go to W&B and to ``filters`` in
-    the run's folder, after each epoch.
+    Logged for each trained layer, in training (``train/``) and on held-out tracks (``val/``):
+    ``…_error``, the mean squared reconstruction error, and ``…_activation``, the mean activation of
+    the hidden units, which should approach the sparsity. ``val/…_free_energy_gap`` is the free
+    energy per beat of held-out tracks minus that of a fixed set of training tracks; if it grows,
+    the RBM overfits (Hinton, "A practical guide to training restricted Boltzmann machines", 2010,
+    section 6). After each epoch, pictures of the filters are written to ``filters`` in the run's
+    folder and logged to W&B.
     """
 
     kind: ClassVar[str] = "beats"
@@ -71,16 +71,16 @@ class ConvDBNPretrain(LightningModule):
         Args:
             maps: Maps of each layer.
             width: Window of the first layer in beats.
-            joint_width: Window of the joint layer, in pools of beats.
-            pooling: Positions that become one, after each layer.
-            first_epochs: Epochs in which the machines of chroma and timbre learn; the joint one
-                learns in those that are left.
+            joint_width: Window of the joint layer in pooled steps.
+            pooling: Pool size after each layer.
+            first_epochs: Epochs that train chroma and timbre; the remaining ones train the joint
+                layer.
             lr_binary: Learning rate of chroma and of the joint layer.
             lr_gaussian: Learning rate of timbre.
-            sparsity: Mean activation that hidden units of chroma and timbre should have.
-            joint_sparsity: Mean activation that those of the joint layer should have.
-            sparsity_cost: How much that counts, from 0 to 1.
-            momentum: Of gradient descent.
+            sparsity: Target mean activation of the hidden units of chroma and timbre.
+            joint_sparsity: Target mean activation of the hidden units of the joint layer.
+            sparsity_cost: Weight of the sparsity target, from 0 to 1.
+            momentum: Momentum of gradient descent.
 
         Raises:
             MgcError: If a setting is out of range.
@@ -89,11 +89,11 @@ class ConvDBNPretrain(LightningModule):
         self.save_hyperparameters()
         for name, value in {"sparsity": sparsity, "joint_sparsity": joint_sparsity}.items():
             if not 0 < value < 1:
-                raise MgcError(f"{name}={value}: a mean activation between 0 and 1 is needed.")
+                raise MgcError(f"{name}={value}: must be between 0 and 1.")
         if not 0 <= sparsity_cost <= 1:
-            raise MgcError(f"sparsity_cost={sparsity_cost}: a share from 0 to 1 is needed.")
+            raise MgcError(f"sparsity_cost={sparsity_cost}: must be from 0 to 1.")
         if first_epochs < 1:
-            raise MgcError(f"first_epochs={first_epochs}: at least 1 is needed.")
+            raise MgcError(f"first_epochs={first_epochs}: must be at least 1.")
         self.first_epochs = first_epochs
         self.rates = {"chroma": lr_binary, "timbre": lr_gaussian, "joint": lr_binary}
         self.sparsity = {"chroma": sparsity, "timbre": sparsity, "joint": joint_sparsity}
@@ -111,19 +111,11 @@ class ConvDBNPretrain(LightningModule):
         self._positions = torch.zeros(())
 
     def learning(self) -> tuple[str, ...]:
-        """Name the layers that learn in the current epoch."""
+        """Return the names of the layers trained in the current epoch."""
         return LAYERS[:2] if self.current_epoch < self.first_epochs else LAYERS[2:]
 
     def inputs(self, batch: Batch, layer: str) -> tuple[Tensor, Tensor]:
-        """Compute what the machine of a layer sees.
-
-        Args:
-            batch: Batch of beat-aligned features.
-            layer: ``chroma``, ``timbre`` or ``joint``.
-
-        Returns:
-            Sequences of shape (batch, visible, steps), and the length of each.
-        """
+        """Return the input of a layer's RBM, of shape (batch, visible, steps), and its lengths."""
         length = batch["length"]
         if layer != "joint":
             return batch[layer].transpose(1, 2), length
@@ -132,32 +124,32 @@ class ConvDBNPretrain(LightningModule):
         return torch.cat([chroma, timbre], 1), count
 
     def on_fit_start(self) -> None:
-        """Warn where the joint layer is not going to learn."""
+        """Warn if no epoch will train the joint layer."""
         for metric in self.metrics.values():
-            # What a validation before left cannot be changed outside inference mode.
+            # Tensors from an earlier validation cannot be changed outside inference mode.
             metric.reset()  # type: ignore[operator] # all of them are metrics
         epochs = self.trainer.max_epochs
         if epochs is not None and 0 <= epochs <= self.first_epochs:
             log.warning(
-                "The joint layer will not learn: chroma and timbre take %d of %d epochs. Raise "
-                "trainer.max_epochs.",
+                "The joint layer will not be trained: chroma and timbre take %d of %d epochs. "
+                "Raise trainer.max_epochs.",
                 self.first_epochs,
                 epochs,
             )
 
     def on_train_epoch_start(self) -> None:
-        """Tell which layers learn."""
+        """Log which layers are trained."""
         self._positions = torch.zeros((), device=self.device)
         if self.trainer.is_global_zero:
-            log.info("Epoch %d: learning %s.", self.current_epoch, " and ".join(self.learning()))
+            log.info("Epoch %d: training %s.", self.current_epoch, " and ".join(self.learning()))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss of the layers that learn: free energy of data less reconstruction."""
-        # Devices wait for gradients of all parameters; those of layers at rest are dropped later.
+        """Compute the loss of the trained layers: free energy of data minus reconstruction."""
+        # Devices wait for gradients of all parameters; those of frozen layers are dropped later.
         loss = torch.stack([0 * parameter.sum() for parameter in self.parameters()]).sum()
         for layer in self.learning():
             step = self._diverge(batch, layer, sample=True)
-            # A mean over the positions on all devices: gradients are averaged over devices.
+            # Average over the positions of all devices, since gradients are averaged over devices.
             count = self.trainer.strategy.reduce(step.positions.float(), reduce_op="mean")
             loss = loss + step.loss / torch.as_tensor(count).clamp(min=1)
             self._positions += step.positions
@@ -165,36 +157,36 @@ class ConvDBNPretrain(LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep layers at rest from moving by momentum or weight decay."""
+        """Drop the gradients of frozen layers, so that momentum does not move them."""
         for layer in set(LAYERS) - set(self.learning()):
             for parameter in self.net.machine(layer).parameters():
                 parameter.grad = None
 
     def on_train_epoch_end(self) -> None:
-        """Show the filters of the layers that learned, and warn if they have hardly done so.
+        """Plot the filters of the trained layers, and warn if they hardly changed.
 
         Raises:
-            MgcError: If no track was long enough for them to learn anything.
+            MgcError: If no track was long enough for training.
         """
         if not self.trainer.strategy.reduce(self._positions, reduce_op="sum"):
             beats = self.net.chroma.width
             if self.learning() == LAYERS[2:]:
                 beats = self.net.joint.width * self.net.pooling + beats - 1
             raise MgcError(
-                f"No track of the training split has the {beats} beats of a window of "
-                f"{' and '.join(self.learning())}: nothing was learnt. Use longer tracks, or a "
-                "smaller width, joint_width and pooling."
+                f"No training track has the {beats} beats of a window of "
+                f"{' and '.join(self.learning())}. Use longer tracks, or smaller width, "
+                "joint_width and pooling."
             )
         if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
             return
         if self.current_epoch + 1 in (self.first_epochs, self.trainer.max_epochs):
             for layer in self.learning():
                 spread = float(self.net.machine(layer).weight.detach().std())
-                if spread < HARDLY_LEARNT * WEIGHT_STD:
+                if spread < MIN_WEIGHT_GROWTH * WEIGHT_STD:
                     log.warning(
-                        "%s: has hardly learnt: its weights have a standard deviation of %.3f, and "
-                        "began with %.3f. A classifier learns little from such a start. Raise %s, "
-                        "or take more epochs.",
+                        "%s has hardly been trained: the standard deviation of its weights is "
+                        "%.3f, initially %.3f. Such weights are of little use to a classifier. "
+                        "Raise %s or the number of epochs.",
                         layer,
                         spread,
                         WEIGHT_STD,
@@ -209,32 +201,32 @@ class ConvDBNPretrain(LightningModule):
                     logger.log_image(f"filters/{layer}", [str(path)])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure reconstruction, activation and free energy of held-out tracks."""
+        """Measure reconstruction error, activation and free energy on held-out tracks."""
         for layer in self._measured():
             self._log("val", layer, self._diverge(batch, layer, sample=False))
             self._add_energy(batch, layer, "val")
 
     def on_validation_epoch_end(self) -> None:
-        """Compare the free energy of held-out tracks with that of training tracks."""
+        """Log the free energy of held-out tracks minus that of training tracks."""
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             for batch in self._compared():
                 for layer in self._measured():
                     self._add_energy(self.transfer_batch_to_device(batch, self.device, 0), layer)
             for layer in self._measured():
                 held, train = (self._metric(f"{layer}_energy_{s}") for s in ("val", "train"))
-                # The same on every device.
+                # Identical on every device.
                 self.log(f"val/{layer}_free_energy_gap", held.compute() - train.compute())
         for layer in LAYERS:
             for split in ("val", "train"):
                 self._metric(f"{layer}_energy_{split}").reset()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure reconstruction and activation of test tracks."""
+        """Measure reconstruction error and activation on test tracks."""
         for layer in LAYERS:
             self._log("test", layer, self._diverge(batch, layer, sample=False))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Make the optimizer: gradient descent, at a rate of its own for each layer."""
+        """Return gradient descent with a learning rate for each layer."""
         groups = [
             {"params": self.net.machine(layer).parameters(), "lr": rate, "name": layer}
             for layer, rate in self.rates.items()
@@ -242,7 +234,7 @@ class ConvDBNPretrain(LightningModule):
         return torch.optim.SGD(groups, momentum=self.momentum)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Describe checkpoints, however the trainer was made."""
+        """Add checkpoint description, if missing."""
         present = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
         return [] if DescribeCheckpoint in present else [DescribeCheckpoint()]
 
@@ -275,9 +267,9 @@ class ConvDBNPretrain(LightningModule):
         self._metric(f"{layer}_energy_{split}").update(energy, beats)
 
     def _compared(self) -> DataLoader[Batch]:
-        """This device's share of the training tracks whose free energy is compared with."""
+        """Load this device's share of the training tracks for the free energy comparison."""
         loader: Any = self.trainer.train_dataloader
-        tracks = range(min(COMPARED_TRACKS, len(loader.dataset)))
+        tracks = range(min(MAX_COMPARED_TRACKS, len(loader.dataset)))
         share = tracks[self.trainer.global_rank :: self.trainer.world_size]
         part = Subset(loader.dataset, share)
         return DataLoader(part, loader.batch_size, collate_fn=keep_batch)  # type: ignore[arg-type] # the data set gives whole batches

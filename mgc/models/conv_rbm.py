@@ -7,27 +7,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgc.features.beat_batches import within
+from mgc.features.beat_batches import length_mask
 
-#: What visible units are: on or off, with values in [0, 1] as their probabilities; or real numbers.
+#: Type of the visible units: binary, with values in [0, 1] as probabilities, or real numbers.
 Visible = Literal["binary", "gaussian"]
 
-#: Standard deviation of the first weights (Hinton, "A practical guide to training restricted
+#: Standard deviation of the initial weights (Hinton, "A practical guide to training restricted
 #: Boltzmann machines", 2010, section 8).
 WEIGHT_STD = 0.01
 
-#: Most positions of a batch that activations are ranked among: sorting all would take longer than
-#: everything else, and more change a rank by less than 1 / 1024.
-RANKED = 1024
+#: Maximum number of positions of a batch that activations are ranked among. Sorting all would take
+#: longer than everything else; more change a rank by less than 1 / 1024.
+MAX_RANKED = 1024
 
 
 class Divergence(NamedTuple):
-    """What one step of contrastive divergence comes to on a batch.
+    """Loss and statistics of one step of contrastive divergence on a batch.
 
     Attributes:
         loss: Sum over all positions; its gradient is the update.
         positions: Number of positions of the hidden units.
-        error: Mean squared error of the reconstruction, over beats and visible units.
+        error: Mean squared reconstruction error over beats and visible units.
         activation: Mean activation of the hidden units.
     """
 
@@ -40,10 +40,10 @@ class Divergence(NamedTuple):
 class ConvRBM(nn.Module):
     """Restricted Boltzmann machine whose hidden units see a window of a sequence.
 
-    A hidden unit of map k at position t sees the ``width`` beats from t on, with the weights of its
-    map. There is a position wherever a whole window fits ("valid"). Sequences of unequal length
-    are padded behind their end: no padded beat is seen, reconstructed or counted, and a sequence
-    shorter than a window does not count at all.
+    A hidden unit of map k at position t sees ``width`` beats from t on, with the weights of its
+    map, at every position where a complete window fits ("valid"). Sequences of different length
+    are padded at the end. Padding is neither seen, reconstructed nor counted, and a sequence
+    shorter than a window is ignored.
 
     With x the sum of a hidden unit's bias and inputs, the free energy of a sequence v is
     -b·v - Σ log(1 + eˣ) for binary, ½ Σ (v - b)² - Σ log(1 + eˣ) for Gaussian visible units (of
@@ -58,15 +58,15 @@ class ConvRBM(nn.Module):
     def __init__(
         self, visible: int, hidden: int, width: int, kind: Visible, activation: float = 0.5
     ) -> None:
-        """Initialize a new machine.
+        """Initialize a new RBM.
 
         Args:
-            visible: Number of visible units a beat.
+            visible: Number of visible units per beat.
             hidden: Number of maps of hidden units.
             width: Length of a window in beats.
-            kind: What visible units are.
-            activation: What hidden units begin with, above 0 and below 1. Those that shall be
-                sparse better begin so.
+            kind: Type of the visible units.
+            activation: Initial activation of the hidden units, between 0 and 1. Start sparse units
+                near their sparsity.
         """
         super().__init__()
         self.width = width
@@ -77,47 +77,19 @@ class ConvRBM(nn.Module):
         self.visible_bias = nn.Parameter(torch.zeros(visible))
 
     def positions(self, length: Tensor) -> Tensor:
-        """Count the positions of the hidden units.
-
-        Args:
-            length: Length of each sequence in beats.
-
-        Returns:
-            Number of whole windows in each; none if it is shorter.
-        """
+        """Return the number of complete windows in sequences of a length in beats."""
         return (length - self.width + 1).clamp(min=0)
 
     def inputs(self, visible: Tensor) -> Tensor:
-        """Sum bias and inputs of the hidden units.
-
-        Args:
-            visible: Sequences of shape (batch, visible, beats), at least a window long.
-
-        Returns:
-            Of shape (batch, hidden, positions).
-        """
+        """Return bias plus inputs of the hidden units, of shape (batch, hidden, positions)."""
         return F.conv1d(visible, self.weight, self.hidden_bias)
 
     def forward(self, visible: Tensor) -> Tensor:
-        """Compute the probabilities of the hidden units.
-
-        Args:
-            visible: Sequences of shape (batch, visible, beats), at least a window long.
-
-        Returns:
-            Of shape (batch, hidden, positions).
-        """
+        """Return the probabilities of the hidden units, of shape (batch, hidden, positions)."""
         return self.inputs(visible).sigmoid()
 
     def reconstruct(self, hidden: Tensor) -> Tensor:
-        """Compute the means of the visible units.
-
-        Args:
-            hidden: States of shape (batch, hidden, positions).
-
-        Returns:
-            Of shape (batch, visible, beats).
-        """
+        """Return the means of the visible units, of shape (batch, visible, beats)."""
         means = F.conv_transpose1d(hidden, self.weight) + self.visible_bias[:, None]
         return means.sigmoid() if self.kind == "binary" else means
 
@@ -125,8 +97,7 @@ class ConvRBM(nn.Module):
         """Compute the free energy of each sequence.
 
         Args:
-            visible: Sequences of shape (batch, visible, beats); what lies behind the end of one
-                may be anything finite.
+            visible: Sequences of shape (batch, visible, beats); padding may have any finite value.
             length: Length of each in beats, of shape (batch,).
 
         Returns:
@@ -143,37 +114,35 @@ class ConvRBM(nn.Module):
         sparsity_cost: float = 0.0,
         sample: bool = True,
     ) -> Divergence:
-        """Take one step of contrastive divergence (CD-1).
+        """Compute one step of contrastive divergence (CD-1).
 
         The loss is the free energy of the data minus that of their reconstruction, which is held
-        fixed. Its gradient is the update, so any optimizer, mixed precision and several devices
-        work with it. Mean field but for the hidden states that the reconstruction is made from.
+        constant. Its gradient is the update, so it works with any optimizer, mixed precision and
+        several devices. Only the hidden states behind the reconstruction are sampled; the rest is
+        mean field.
 
         For sparsity, the activations h of the data are replaced by (1 - cost) h + cost p in the
         update (Goh, Thome and Cord, "Biasing restricted Boltzmann machines to manipulate latent
-        selectivity and sparsity", 2010). p is what the activations of a map should be: their ranks
-        r over all positions, from 0 to 1, made an activation of the mean ``sparsity`` by
-        r^(1 / sparsity - 1). This is the gradient of cost times the cross-entropy of h and p.
+        selectivity and sparsity", 2010). The targets p are r^(1 / sparsity - 1), where r are the
+        ranks of a map's activations over all positions, from 0 to 1; their mean is ``sparsity``.
+        This is the gradient of cost times the cross-entropy of h and p.
 
         Args:
             visible: Sequences (see :meth:`free_energy`), binary ones in [0, 1].
             length: Length of each in beats, of shape (batch,).
-            sparsity: Mean activation that hidden units should have.
-            sparsity_cost: How much that counts, from 0 to 1.
-            sample: Whether hidden states are sampled, as in training, or means.
-
-        Returns:
-            Loss and measures.
+            sparsity: Target mean activation of the hidden units.
+            sparsity_cost: Weight of the sparsity target, from 0 to 1.
+            sample: Whether to sample hidden states, as in training, or to use their means.
         """
         visible, length = self._windowed(visible, length)
         x = self.inputs(visible).float()
         count = self.positions(length)
-        inside = within(count, x.shape[2])
+        inside = length_mask(count, x.shape[2])
         with torch.no_grad():
             hidden = x.sigmoid() * inside[:, None]
             states = (torch.rand_like(hidden) < hidden).to(hidden) if sample else hidden
             fantasy = self.reconstruct(states)
-            beats = within(length, visible.shape[2])[:, None]
+            beats = length_mask(length, visible.shape[2])[:, None]
             squares = (fantasy.float() - visible).square() * beats
             error = squares.sum() / (beats.sum() * visible.shape[1]).clamp(min=1)
             total = count.sum()
@@ -182,37 +151,29 @@ class ConvRBM(nn.Module):
         loss = (self._free_energy(visible, x, length) - negative).sum()
         if sparsity is not None and sparsity_cost:
             track, place = inside.nonzero().unbind(1)
-            some = slice(None, None, max(1, -(-len(track) // RANKED)))
+            some = slice(None, None, max(1, -(-len(track) // MAX_RANKED)))
             penalty = _sparsity_penalty(x[track[some], :, place[some]], sparsity)
             loss = loss + sparsity_cost * total * penalty
         return Divergence(loss, total, error, activation)
 
     def _windowed(self, visible: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Let sequences without a window be of no length, and the batch be a window long."""
+        """Set the length of sequences without a window to 0, and pad the batch to one window."""
         missing = max(0, self.width - visible.shape[2])
         return F.pad(visible, (0, missing)), length * (length >= self.width)
 
     def _free_energy(self, visible: Tensor, x: Tensor, length: Tensor) -> Tensor:
-        hidden = -F.logsigmoid(-x).sum(1) * within(self.positions(length), x.shape[2])
+        hidden = -F.logsigmoid(-x).sum(1) * length_mask(self.positions(length), x.shape[2])
         bias = self.visible_bias[:, None]
         if self.kind == "binary":
             energy = -(bias * visible.float()).sum(1)
         else:
             energy = 0.5 * (visible.float() - bias).square().sum(1)
-        energy = energy * within(length, visible.shape[2])
+        energy = energy * length_mask(length, visible.shape[2])
         return energy.sum(1) - hidden.sum(1)
 
 
 def _sparsity_penalty(x: Tensor, sparsity: float) -> Tensor:
-    """Cross-entropy of activations and those that they should be, summed over maps.
-
-    Args:
-        x: Inputs of hidden units, of shape (positions, hidden).
-        sparsity: Mean of the activations that they should be.
-
-    Returns:
-        Mean over positions of the cross-entropy.
-    """
+    """Return the cross-entropy of activations and targets: sum over maps, mean over positions."""
     if len(x) < 2:
         return 0 * x.sum()
     ranked = torch.linspace(0, 1, len(x), device=x.device).pow(1 / sparsity - 1)

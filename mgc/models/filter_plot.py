@@ -1,4 +1,4 @@
-"""Pictures of the filters of a layer."""
+"""Plots of the filters of a layer."""
 
 import os
 
@@ -7,24 +7,24 @@ from matplotlib.figure import Figure
 
 from mgc.core.writing import replacing
 
-#: Most filters in a picture.
-SHOWN = 100
+#: Maximum number of filters in a plot.
+MAX_FILTERS = 100
 
 
 def plot_filters(weight: np.ndarray, title: str, path: str | os.PathLike[str]) -> None:
-    """Draw filters side by side, on one scale of colours: red adds, blue takes away.
+    """Plot filters side by side on one colour scale: red is positive, blue negative.
 
     Args:
-        weight: Filters of shape (filters, inputs, beats); the first hundred are drawn, those with
-            the largest weights first.
-        title: Title of the picture.
-        path: File to write, a PNG.
+        weight: Filters of shape (filters, inputs, beats). The hundred with the largest weights are
+            drawn, in that order.
+        title: Title of the plot.
+        path: PNG file to write.
     """
-    order = np.argsort(-np.abs(weight).sum((1, 2)), kind="stable")[:SHOWN]
+    order = np.argsort(-np.abs(weight).sum((1, 2)), kind="stable")[:MAX_FILTERS]
     columns = int(np.ceil(np.sqrt(len(order))))
     rows = int(np.ceil(len(order) / columns))
     inputs, beats = weight.shape[1:]
-    # Tiles of one picture: a hundred axes would take seconds to draw.
+    # One image of tiles, since a hundred axes take seconds to draw.
     gap = max(1, inputs // 12)
     sheet = np.full((rows * (inputs + gap) - gap, columns * (beats + 1) - 1), np.nan)
     for place, number in enumerate(order):

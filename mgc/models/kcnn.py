@@ -25,12 +25,12 @@ from mgc.models.base import MusicModel
 
 log = logging.getLogger(__name__)
 
-#: Features as the paper's tables name them.
+#: Names of the features in the paper's tables.
 Features = Literal["MEL", "SFM", "SCF", "ALL"]
 
 
 class KCNN(nn.Module):
-    """Lookup tables, convolutions over words, k-max pooling, a sigmoid layer and a linear one."""
+    """Lookup tables, convolutions over words, k-max pooling, a sigmoid layer and a linear layer."""
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class KCNN(nn.Module):
 
         Args:
             num_classes: Number of outputs.
-            tables: Words and dimensions of the lookup table of each feature.
-            window: Words that a convolution sees, an odd number.
+            tables: Number of words and dimensions of each feature's lookup table.
+            window: Kernel size of the convolutions in words, odd.
             units: Units of each convolution.
-            layers: Convolutions on top of one another, with sigmoids between them.
-            k: Largest values of a unit that are kept.
+            layers: Number of convolutions, with sigmoids between them.
+            k: Number of values that k-max pooling keeps per unit.
             hidden: Units of the hidden layer.
-            learn_tables: Whether the lookup tables are learned.
+            learn_tables: Whether the lookup tables are trained.
 
         Raises:
             MgcError: If a setting is out of range.
@@ -62,9 +62,9 @@ class KCNN(nn.Module):
         sizes = {"units": units, "layers": layers, "k": k, "hidden": hidden}
         for name, value in sizes.items():
             if value < 1:
-                raise MgcError(f"{name}={value}: at least 1 is needed.")
+                raise MgcError(f"{name}={value}: must be at least 1.")
         if window < 1 or window % 2 == 0:
-            raise MgcError(f"window={window}: an odd number of words is needed.")
+            raise MgcError(f"window={window}: must be an odd number.")
         self.k = k
         self.tables = nn.ModuleDict(
             {name: nn.Embedding(words, width) for name, (words, width) in tables.items()}
@@ -79,11 +79,11 @@ class KCNN(nn.Module):
         self.head = nn.Linear(hidden, num_classes)
 
     def features(self, words: Mapping[str, Tensor], length: Tensor | None = None) -> Tensor:
-        """Represent songs by the outputs of the hidden layer.
+        """Compute the outputs of the hidden layer, the song representation.
 
         Args:
             words: Words of shape (batch, segments), by feature.
-            length: Segments of each song, of shape (batch,); by default all.
+            length: Segments of each song, of shape (batch,); all by default.
 
         Returns:
             Values from 0 to 1, of shape (batch, hidden).
@@ -97,41 +97,33 @@ class KCNN(nn.Module):
         for number, conv in enumerate(self.convs):
             if number:
                 x = x.sigmoid()
-            # What lies beyond a song's end is zero, as the padding of a convolution is, so that a
-            # song has the same outputs alone as in a batch with longer ones.
+            # Zero the padding, as a convolution pads with zeros, so that a song's outputs do not
+            # depend on the other songs of its batch.
             x = conv(x if inside is None else x * inside)
         return self.hidden(k_max_pool(x, self.k, length).flatten(1)).sigmoid()
 
     def forward(self, words: Mapping[str, Tensor], length: Tensor | None = None) -> Tensor:
-        """Score songs.
-
-        Args:
-            words: Words of shape (batch, segments), by feature.
-            length: Segments of each song, of shape (batch,); by default all.
-
-        Returns:
-            Logits of shape (batch, classes).
-        """
+        """Return logits of shape (batch, classes); see :meth:`features` for the arguments."""
         return self.head(self.features(words, length))
 
 
 class KCNNClassifier(MusicModel):
-    """Convolutional network over the audio words of whole tracks, with k-max pooling (KCNN).
+    """Convolutional network with k-max pooling over the audio words of complete tracks (KCNN).
 
     Zhang, Zheng, Zhang, Li, Qian, He, Zhang and Wang, "A deep neural network for modeling music",
-    ICMR 2015. The paper's setting is whole tracks at 22 050 Hz: ``clip_seconds`` not below the
-    longest track, ``short: keep``.
+    ICMR 2015. The paper uses complete tracks at 22 050 Hz: set ``clip_seconds`` to at least the
+    longest track, and ``short: keep``.
 
-    The codebooks are fitted on the training tracks before the first epoch, in one pass that keeps
-    ``vectors_per_word`` random segments a word (see
-    :class:`mgc.features.audio_words.SegmentSample`), and belong to the checkpoint.
+    Before the first epoch, the codebooks are fitted in one pass over the training tracks, on
+    ``vectors_per_word`` random segments per word (see
+    :class:`mgc.features.audio_words.SegmentSample`). Checkpoints contain them.
 
-    With no ``optimizer`` section, it is trained by the paper's plain gradient descent. At the
-    paper's learning rate the lookup tables hardly learn: a row has a gradient only from the songs
-    and places that pooling keeps, and whitened centres are large beside it, so that the tables are
-    about 1 % away from the centres when the training loss has come near 0, and learned and frozen
-    ones decide alike. The paper does not give the scale of its centres. ``table_lr: 2`` moves them
-    by a third and more in as many epochs.
+    Without an ``optimizer`` section, the model is trained by plain gradient descent as in the
+    paper. At the paper's learning rate the lookup tables barely change: only the segments that
+    pooling keeps give a row a gradient, and the whitened centres are large in comparison. The
+    tables are still within 1 % of the centres when the training loss is near 0, so trained and
+    frozen tables give the same predictions. The paper does not give the scale of its centres.
+    ``table_lr: 2`` moves them by a third or more in as many epochs.
     """
 
     def __init__(
@@ -156,28 +148,27 @@ class KCNNClassifier(MusicModel):
         """Initialize a new classifier.
 
         Args:
-            features: What the words are made of: ``MEL`` (mel-spectrogram), ``SFM`` (spectral
-                flatness), ``SCF`` (spectral crest factor), or ``ALL`` three, with a codebook and a
-                lookup table each.
-            codebook_size: Words of each codebook. The paper does not give it.
-            segment_frames: Frames of 1024 samples at 22 050 Hz, 50 % overlap, that make a word. The
-                paper does not give it.
-            components: Numbers of a word after whitening. The paper does not give it.
-            window: Words that a convolution sees (table 1).
+            features: Frame features of the words: ``MEL`` (mel-spectrogram), ``SFM`` (spectral
+                flatness), ``SCF`` (spectral crest factor), or ``ALL`` three, each with its own
+                codebook and lookup table.
+            codebook_size: Words per codebook (not given in the paper).
+            segment_frames: Frames per word, of 1024 samples at 22 050 Hz with 50 % overlap (not
+                given in the paper).
+            components: Dimensions of a word after whitening (not given in the paper).
+            window: Kernel size of the convolutions in words (table 1).
             units: Units of each convolution (table 1).
-            layers: Convolutions on top of one another.
-            k: Largest values of a unit that are kept, in their order (table 1).
+            layers: Number of convolutions.
+            k: Number of values that k-max pooling keeps per unit (table 1).
             hidden: Units of the hidden layer, the song representation (table 1).
-            learn_tables: Whether the lookup tables are learned; if not, they stay the cluster
-                centres (``ULT`` in the paper), and ``table_lr`` has no effect.
-            vectors_per_word: Random training segments for each word that the codebooks are fitted
-                on.
-            codebook_seed: Seed of those segments and of k-means.
-            weight_decay: λ of the penalty λ/2‖θ‖² (table 1), of tables, weights and biases. It and
-                ``lr`` hold unless the configuration has an ``optimizer`` section.
-            lr: Learning rate (table 1).
-            table_lr: Learning rate of the lookup tables; by default ``lr``, as in the paper. It
-                does not go with an ``optimizer`` section.
+            learn_tables: Whether the lookup tables are trained. If not, they stay the cluster
+                centres (``ULT`` in the paper) and ``table_lr`` has no effect.
+            vectors_per_word: Random training segments per word for fitting the codebooks.
+            codebook_seed: Seed of the segment sample and of k-means.
+            weight_decay: λ of the penalty λ/2‖θ‖² on tables, weights and biases (table 1). Ignored
+                with an ``optimizer`` section.
+            lr: Learning rate (table 1). Ignored with an ``optimizer`` section.
+            table_lr: Learning rate of the lookup tables; ``lr`` by default, as in the paper. An
+                error with an ``optimizer`` section.
             **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
 
         Raises:
@@ -187,7 +178,7 @@ class KCNNClassifier(MusicModel):
         if features not in (*FRAME_FEATURES, "ALL"):
             raise MgcError(f"features={features!r}: choose MEL, SFM, SCF or ALL.")
         if vectors_per_word < 1:
-            raise MgcError(f"vectors_per_word={vectors_per_word}: at least 1 is needed.")
+            raise MgcError(f"vectors_per_word={vectors_per_word}: must be at least 1.")
         rates = {"weight_decay": weight_decay, "lr": lr, "table_lr": table_lr}
         for name, value in rates.items():
             if value is not None and not value >= 0:
@@ -205,58 +196,55 @@ class KCNNClassifier(MusicModel):
         self.table_lr = table_lr
 
     def forward(self, audio: Tensor, length: Tensor | None = None) -> Tensor:
-        """Score tracks.
+        """Compute logits of tracks.
 
         Args:
             audio: Tracks of shape (batch, samples) at ``sample_rate``.
-            length: Samples of each track, of shape (batch,); what follows is padding. By default
-                all.
+            length: Samples of each track without padding, of shape (batch,); all by default.
 
         Returns:
             Logits of shape (batch, classes).
 
         Raises:
-            MgcError: If the codebooks have not been fitted.
+            MgcError: If the codebooks are not fitted.
         """
         return self.net(self.words(audio), self._segments(length))
 
     def features(self, audio: Tensor, length: Tensor | None = None) -> dict[str, Tensor]:
-        """Compute the song representation: the outputs of the hidden layer (section 4.3).
+        """Compute the song representation, the outputs of the hidden layer (section 4.3).
 
-        Args:
-            audio: Tracks of shape (batch, samples) at ``sample_rate``.
-            length: Samples of each track, of shape (batch,); by default all.
+        The arguments are those of :meth:`forward`.
 
         Returns:
             ``hidden`` of shape (batch, 300).
 
         Raises:
-            MgcError: If the codebooks have not been fitted.
+            MgcError: If the codebooks are not fitted.
         """
         return {"hidden": self.net.features(self.words(audio), self._segments(length))}
 
     def logits(self, batch: Batch) -> Tensor:
-        """Score a batch of tracks of any lengths."""
+        """Compute logits of a batch of tracks of any length."""
         audio, length = batch["audio"], batch.get("length")
         if self.cache is None:
             return self(audio, length)
         return self.net(self.cache(self.words, audio, length), self._segments(length))
 
     def on_fit_start(self) -> None:
-        """Fit the codebooks, unless a checkpoint brought them.
+        """Fit the codebooks, unless a checkpoint contained them.
 
         Raises:
-            MgcError: If there are too few training segments, or an ``optimizer`` section beside
-                ``table_lr``.
+            MgcError: If there are too few training segments, or an ``optimizer`` section is
+                combined with ``table_lr``.
         """
-        # An optimizer section takes the place of the method.
+        # An optimizer section replaces the method on the instance.
         if self.table_lr is not None and "configure_optimizers" in vars(self):
             raise MgcError(
-                f"table_lr={self.table_lr} is ignored with an optimizer section: leave one of them "
-                "out."
+                f"table_lr={self.table_lr} is ignored with an optimizer section. "
+                "Remove one of them."
             )
         super().on_fit_start()
-        # The codebooks stay as they are from here on, and so do the words of every track.
+        # The codebooks do not change any more, so the words of a track can be cached.
         self.cache = SegmentCache()
         if self.words.segments.fitted:
             return
@@ -266,8 +254,8 @@ class KCNNClassifier(MusicModel):
         if self.trainer.is_global_zero:
             inertia = self.words.fit(sample, self.codebook_seed)
             log.info(
-                "Codebooks of %d words, fitted on %d training segments; mean squared distance to "
-                "the word: %s.",
+                "Fitted codebooks of %d words on %d training segments; mean squared distance to "
+                "the nearest word: %s.",
                 self.words.size,
                 len(next(iter(sample.values()))),
                 ", ".join(f"{value:.1f} ({name})" for name, value in inertia.items()),
@@ -278,12 +266,12 @@ class KCNNClassifier(MusicModel):
                 table.weight.copy_(self.words.centres(name))  # type: ignore[operator] # a tensor
 
     def on_fit_end(self) -> None:
-        """Forget the words of the tracks."""
+        """Clear the cached words."""
         super().on_fit_end()
         self.cache = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Make the paper's optimizer: plain gradient descent with an L2 penalty."""
+        """Return the paper's optimizer: gradient descent with an L2 penalty."""
         tables = [p for p in self.net.tables.parameters() if p.requires_grad]
         rest = [p for n, p in self.named_parameters() if not n.startswith("net.tables.")]
         table_lr = self.lr if self.table_lr is None else self.table_lr

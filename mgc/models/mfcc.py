@@ -1,4 +1,4 @@
-"""MFCC vectors as a feature extractor, the baseline of transfer learning."""
+"""MFCC statistics as a feature extractor, the baseline of transfer learning."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from mgc.features.mfcc import MFCCStatistics
 
 
 class MFCC(LightningModule):
-    """Summary of a clip's MFCCs for ``mgc extract --model mfcc``; there is nothing to train.
+    """MFCC statistics of clips, for ``mgc extract --model mfcc``. It cannot be trained.
 
     See :class:`mgc.features.mfcc.MFCCStatistics`.
     """
@@ -21,30 +21,23 @@ class MFCC(LightningModule):
         """Initialize a new extractor.
 
         Args:
-            sample_rate: Rate of the audio in Hz.
-            n_mfcc: Number of coefficients, the 0th among them.
+            sample_rate: Sample rate in Hz.
+            n_mfcc: Number of coefficients, including the 0th.
         """
         super().__init__()
         self.statistics = MFCCStatistics(sample_rate, n_mfcc)
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the vectors of clips.
-
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            ``mfcc`` of shape (batch, 6 × coefficients).
-        """
+        """Return ``mfcc`` of shape (batch, 6 × coefficients) for clips (batch, samples)."""
         return {"mfcc": self.statistics(audio)}
 
     def configure_callbacks(self) -> list[Callback]:
-        """Refuse to be trained or tested, before a trainer looks at anything else.
+        """Reject training and testing, before the trainer checks anything else.
 
         Raises:
             MgcError: Always.
         """
         raise MgcError(
-            "The model 'mfcc' only offers features, there is nothing to train or test: use "
+            "The model 'mfcc' only extracts features; it has nothing to train or test. Use "
             "mgc extract --model mfcc, then mgc transfer."
         )

@@ -9,36 +9,31 @@ from torch import Tensor, nn
 
 from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
-from mgc.features.beat_batches import repeat_short, within
-from mgc.models.base import readable
+from mgc.features.beat_batches import length_mask, repeat_short
+from mgc.models.base import drop_unreadable
 from mgc.models.beat_windows import WINDOW_BEATS, WindowClassifier
 
-#: Share of the largest variance that is added to all, so that none is zero.
+#: Share of the largest variance that is added to all variances, so that none is zero.
 SMOOTHING = 1e-9
 
 
 class WindowedNaiveBayes(nn.Module):
     """Gaussian naive Bayes on every window of beats.
 
-    A window is the 24 features of all its beats, each with a Gaussian of its own in each class;
-    classes are as probable as they have windows. A track that is shorter than a window is repeated
-    up to one. Everything follows from sums over windows, which are parameters, so that they can be
-    gathered batch by batch on several devices (see :class:`NaiveBayes`).
+    Each of the 24 features of each beat of a window has a Gaussian per class; class priors are the
+    shares of windows. A track shorter than a window is repeated to that length. The model consists
+    of sums over windows. They are parameters, so that they can be accumulated batch by batch on
+    several devices (see :class:`NaiveBayes`).
 
     Attributes:
-        count: Windows of each class, float64 of shape (classes,); of any scale, as only ratios to
-            it matter.
-        total: Sum of each feature over them, of shape (classes, 24, window).
-        squares: Sum of its squares.
+        count: Windows of each class, float64 of shape (classes,). Any common scale of the three
+            gives the same result.
+        total: Sum of each feature over the windows, of shape (classes, 24, window).
+        squares: Sum of its squares, of the same shape.
     """
 
     def __init__(self, num_classes: int, window_beats: int = WINDOW_BEATS) -> None:
-        """Initialize without statistics: all classes are equally probable.
-
-        Args:
-            num_classes: Number of classes.
-            window_beats: Length of a window in beats.
-        """
+        """Initialize without statistics: all classes are equally probable."""
         super().__init__()
         self.window_beats = window_beats
         shape = num_classes, 2 * DIMENSIONS, window_beats
@@ -49,23 +44,17 @@ class WindowedNaiveBayes(nn.Module):
     def sums(
         self, chroma: Tensor, timbre: Tensor, length: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum up the windows of a batch by class.
-
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,).
-            target: Class of each track, of shape (batch,).
+        """Sum the windows of a batch by class.
 
         Returns:
-            What belongs to ``count``, ``total`` and ``squares``.
+            Contributions to ``count``, ``total`` and ``squares``.
         """
         x, length = self._tracks(chroma, timbre, length)
         windows = length - self.window_beats + 1
         count = torch.zeros_like(self.count).index_add_(0, target, windows.double())
         found = [count]
         for values in (x, x.square()):
-            # Place i of the windows holds the beats i to i + windows - 1: differences of sums.
+            # Beat i of the windows runs over beats i to i + windows - 1: a difference of sums.
             upto = F.pad(values.double().cumsum(1), (0, 0, 1, 0))
             place = torch.arange(self.window_beats, device=x.device).expand(len(x), -1)
             first, last = (
@@ -77,16 +66,9 @@ class WindowedNaiveBayes(nn.Module):
         return found[0], found[1], found[2]
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every window.
+        """Return the log posteriors of all windows, and a mask of the windows inside each track.
 
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats do not count.
-
-        Returns:
-            Log posteriors of shape (batch, classes, windows), and which windows lie within their
-            track, of shape (batch, windows).
+        Their shapes are (batch, classes, windows) and (batch, windows).
         """
         x, length = self._tracks(chroma, timbre, length)
         count = self.count.clamp(min=1e-12)[:, None, None]
@@ -94,22 +76,22 @@ class WindowedNaiveBayes(nn.Module):
         variance = (self.squares / count - mean.square()).clamp(min=0)
         variance = torch.where(self.count[:, None, None] > 0, variance, 1.0)
         variance = variance + SMOOTHING * self._largest_variance()
-        # log N(x) is a sum of x², x and 1 over the places of a window: convolutions.
+        # log N(x) is a sum of x², x and 1 over the beats of a window: convolutions.
         bias = -0.5 * (mean.square() / variance + (2 * math.pi * variance).log()).sum((1, 2))
         weight = torch.cat([-0.5 / variance, mean / variance], 1)
         x = x.double().transpose(1, 2)
         scores = F.conv1d(torch.cat([x.square(), x], 1), weight, bias)
         prior = (self.count / self.count.sum().clamp(min=1e-12)).log()
-        # Without any windows yet, no class is preferred.
+        # Without windows, all classes are equally probable.
         prior = torch.where(self.count.sum() > 0, prior, 0.0)
         log_posteriors = (scores + prior[:, None]).log_softmax(1).float()
-        return log_posteriors, within(length - self.window_beats + 1, scores.shape[2])
+        return log_posteriors, length_mask(length - self.window_beats + 1, scores.shape[2])
 
     def _tracks(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         return repeat_short(torch.cat([chroma, timbre], 2), length, self.window_beats)
 
     def _largest_variance(self) -> Tensor:
-        """Largest variance of a feature over all windows; 1 without any."""
+        """Return the largest variance of a feature over all windows; 1 without windows."""
         count = self.count.sum().clamp(min=1e-12)
         variance = self.squares.sum(0) / count - (self.total.sum(0) / count).square()
         return torch.where(self.count.sum() > 0, variance.max(), 1.0)
@@ -120,13 +102,14 @@ class NaiveBayes(WindowClassifier):
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
     convolutional network", ISMIR 2011, section 6: the naive Bayes of table 1, which "operate[s] on
-    windows of features". A track's posteriors are the mean of its windows', which is what
-    ``logits`` are the logarithm of.
+    windows of features". A track's posteriors are the mean over its windows; ``logits`` are their
+    logarithm.
 
-    One epoch is enough, and more change nothing. The statistics are sums over batches, so gradient
-    descent at a rate of 1 gathers them: the loss of a batch is minus the product of the statistics
-    so far and the batch's, whose gradient is minus the batch's. So checkpoints, interrupted runs
-    and several devices work as for any model; other optimizers do not.
+    Train for one epoch; more epochs change nothing. The statistics are sums over batches, which
+    gradient descent with learning rate 1 accumulates: the loss of a batch is minus the product of
+    the statistics so far and those of the batch, so its gradient is minus the batch's statistics.
+    Checkpoints, resumed runs and several devices therefore work as for any model. Other optimizers
+    do not work.
     """
 
     net: WindowedNaiveBayes
@@ -135,18 +118,18 @@ class NaiveBayes(WindowClassifier):
         """Initialize a new classifier.
 
         Args:
-            window_beats: Length of a window in beats; a shorter track is repeated up to one.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`; ``lr`` has no meaning.
+            window_beats: Length of a window in beats; shorter tracks are repeated to that length.
+            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`; ``lr`` is ignored.
 
         Raises:
-            MgcError: If a setting is out of range, or the task is not to tell classes apart.
+            MgcError: If a setting is out of range or the task is not ``multiclass``.
         """
         super().__init__(window_beats, **kwargs)
         self.net = WindowedNaiveBayes(self.num_classes, window_beats)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Gather the statistics of a batch."""
-        batch = readable(batch)
+        """Compute a loss whose gradient adds the statistics of the batch."""
+        batch = drop_unreadable(batch)
         names = ("chroma", "timbre", "length", "target")
         with torch.no_grad():
             found = self.net.sums(*(batch[name] for name in names))
@@ -154,5 +137,5 @@ class NaiveBayes(WindowClassifier):
         return -torch.stack([(a * b).sum() for a, b in zip(so_far, found, strict=True)]).sum()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Make the optimizer, which adds up."""
+        """Return gradient descent with learning rate 1, which sums the statistics."""
         return torch.optim.SGD(self.parameters(), lr=1.0)

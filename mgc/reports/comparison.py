@@ -143,9 +143,9 @@ class Comparison:
             folder: Folder to write to; it is made.
         """
         with all_or_nothing(folder) as out:
-            (out / "compare.md").write_text(self.text)
+            (out / "compare.md").write_text(self.text, encoding="utf-8")
             self.table.to_csv(out / "compare.csv", index_label="run")
-            (out / "compare.html").write_text(self._html())
+            (out / "compare.html").write_text(self._html(), encoding="utf-8")
 
     def _html(self) -> str:
         return (
@@ -295,7 +295,7 @@ def load_runs_to_compare(folder: str | PathLike[str]) -> list[Compared]:
     results = sorted(path.glob("run*/result.json"), key=lambda p: int(p.parent.name[3:]))
     runs = []
     for result in results:
-        place = Path(json.loads(result.read_text())["run_folder"])
+        place = Path(json.loads(result.read_text(encoding="utf-8"))["run_folder"])
         runs.append(_load(place, f"{path.absolute().name} {result.parent.name}"))
     if not runs:
         raise MgcError(f"{folder}: no run of this sweep is finished.")
@@ -422,8 +422,12 @@ def _load(path: Path, name: str) -> Compared:
     place = folds[0].parent if crossval and folds else path
     settings: dict[str, Any] = {}
     if (place / CONFIG).is_file():
-        settings = flatten(yaml.safe_load((place / CONFIG).read_text()))
-    record = json.loads((place / RECORD).read_text()) if (place / RECORD).is_file() else {}
+        settings = flatten(yaml.safe_load((place / CONFIG).read_text(encoding="utf-8")))
+    record = (
+        json.loads((place / RECORD).read_text(encoding="utf-8"))
+        if (place / RECORD).is_file()
+        else {}
+    )
     if crossval:
         settings = {key: value for key, value in settings.items() if key not in BY_FOLD}
         record.pop("best", None)  # that of one of the folds

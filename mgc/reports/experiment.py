@@ -63,7 +63,7 @@ class Report:
                 self.cells.to_csv(out / "confusion_all.csv", index_label="true class")
             for name, figure in self.plots.items():
                 figure.savefig(out / f"{name}.png", dpi=150)
-            (out / "experiment.md").write_text(self.text)
+            (out / "experiment.md").write_text(self.text, encoding="utf-8")
 
 
 def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> Report:

@@ -133,7 +133,7 @@ def measure_with_intervals(results: Results) -> Scores:
 def _read_config(path: Path) -> dict[str, Any]:
     """Configuration of the fit; empty where there is none beside the checkpoint."""
     try:
-        return yaml.safe_load(path.read_text()) or {}
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         return {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -192,7 +192,7 @@ def _claim(root: Path, settings: dict[str, float]) -> None:
         else:
             root.mkdir(parents=True, exist_ok=True)
             with replacing(note) as partial:
-                partial.write_text(json.dumps(settings))
+                partial.write_text(json.dumps(settings), encoding="utf-8")
         for genre in GENRES:
             (root / "genres" / genre).mkdir(parents=True, exist_ok=True)
     except ValueError as error:

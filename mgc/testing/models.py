@@ -21,7 +21,7 @@ from mgc.data.clips import Batch, Key, split_keys
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
-from mgc.models.adapt import complete
+from mgc.models.adapt import add_missing_steps
 from mgc.models.base import MusicModel
 from mgc.task import Task
 from mgc.testing.require import finite, require
@@ -87,7 +87,7 @@ class ModelCase:
         args |= self.settings
         seed_everything(0, verbose=False)
         model = self.model(**args)
-        complete(model)
+        add_missing_steps(model)
         remember_init_args(model, args)
         return model
 
@@ -315,7 +315,7 @@ def check_checkpoint(case: ModelCase) -> None:
             ) from error
     require(about["labels"] == list(data.labels), f"{case.name}: its checkpoint has no labels")
     inputs = case.make_inputs(4)
-    complete(loaded)
+    add_missing_steps(loaded)
     with torch.inference_mode():
         expected, found = case.score(model.eval(), inputs), case.score(loaded, inputs)
     require(

@@ -37,7 +37,7 @@ from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.run_report import TestReport
-from mgc.models.adapt import complete
+from mgc.models.adapt import add_missing_steps
 from mgc.registry import GROUPS, RegistryError
 from mgc.runs.folder import CONFIG, RUNS, run_folder
 from mgc.runs.tracking import (
@@ -206,7 +206,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
                     f"{name}={tuple_of(given)}."
                 )
         # A module of another package may have no more than what training needs.
-        complete(self.model)
+        add_missing_steps(self.model)
         checkpoint.remember_init_args(self.model, self._init_args())
 
     def _init_args(self) -> dict[str, Any]:
@@ -272,7 +272,7 @@ class SaveConfig(SaveConfigCallback):
         text = self.parser.dump(self.config, skip_unset=False)
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             with replacing(run_folder(trainer) / CONFIG) as partial:
-                partial.write_text(text)
+                partial.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 settings = yaml.safe_load(text) | {"model_summary": str(summarize(pl_module, 2))}
@@ -325,7 +325,7 @@ def _prepare_wandb(trainer: Namespace) -> None:
 def _check_yaml(path: str) -> None:
     """Name the file that is no YAML, which the parser does not."""
     try:
-        yaml.safe_load(Path(path).read_text())
+        yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise MgcError(f"{path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

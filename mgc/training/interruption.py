@@ -69,7 +69,7 @@ class KeepLast(Checkpoint):
         """From here on note signals instead of stopping at once."""
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             signals.deferred = True
-            signals.install(REQUEUE)
+            signals.install(*REQUEUE)
             self._agreement = _Agreement(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -92,7 +92,8 @@ class KeepLast(Checkpoint):
         this is for one device alone.
         """
         # Torch's handler would raise what it knows of dead workers again, in the middle of this.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if hasattr(signal, "SIGCHLD"):  # Windows has no such signal
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         begun, completed = batches_of_epoch(trainer)
         if (
             self._agreement is not None
@@ -110,12 +111,12 @@ class KeepLast(Checkpoint):
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back from Lightning, whose handler broadcasts within the handler."""
         if self._agreement:
-            signals.install(REQUEUE)
+            signals.install(*REQUEUE)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back from Lightning."""
         if self._agreement:
-            signals.install(REQUEUE)
+            signals.install(*REQUEUE)
         self._resumed = trainer.fit_loop.restarting
         self._written = trainer.global_step
 

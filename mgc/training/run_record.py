@@ -101,7 +101,7 @@ class RecordRun(Callback):
 
     def _write(self, trainer: Trainer) -> None:
         with replacing(run_folder(trainer) / RECORD) as partial:
-            partial.write_text(json.dumps(self.record, indent=1))
+            partial.write_text(json.dumps(self.record, indent=1), encoding="utf-8")
 
 
 def _describe_in_wandb(logger: WandbLogger, about: dict[str, Any]) -> dict[str, Any]:

@@ -146,9 +146,9 @@ class Progress:
         self.path = None if path is None else Path(path)
         self.scores: dict[str, np.ndarray] = {}
         if self.path is not None and self.path.is_file():
-            lines = self.path.read_text().split("\n")
+            lines = self.path.read_text(encoding="utf-8").split("\n")
             if lines.pop():  # an interrupted write left half a line
-                self.path.write_text("".join(f"{line}\n" for line in lines))
+                self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             for number, line in enumerate(lines, 1):
                 try:
                     entry = json.loads(line)
@@ -169,7 +169,7 @@ class Progress:
         self.scores[key] = scores
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"key": key, "scores": scores.tolist()}) + "\n")
 
 

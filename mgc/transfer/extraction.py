@@ -231,12 +231,12 @@ class Work:
         """Make the folder of parts, empty unless its parts are of these very features."""
         settings = self.folder / SETTINGS
         if self.folder.exists() and not (
-            settings.is_file() and settings.read_text() == self._settings()
+            settings.is_file() and settings.read_text(encoding="utf-8") == self._settings()
         ):
             log.info("%s: of other settings or other files, so computed anew.", self.folder)
             shutil.rmtree(self.folder)
         with replacing(settings) as partial:
-            partial.write_text(self._settings())
+            partial.write_text(self._settings(), encoding="utf-8")
 
     def part_path(self, part: int) -> Path:
         """File of a part."""

@@ -43,7 +43,7 @@ class Report:
         with replacing(Path(folder, "transfer.csv")) as path:
             self.table.to_csv(path, index=False)
         with replacing(Path(folder, "transfer.md")) as path:
-            path.write_text(self.text)
+            path.write_text(self.text, encoding="utf-8")
         for name, figure in self.plots.items():
             with replacing(Path(folder, f"{name}.png")) as path:
                 figure.savefig(path, dpi=150, format="png")

@@ -89,7 +89,10 @@ def test_requirements_that_are_not_met() -> None:
         "not a requirement ==",
     )
     assert list(unmet(package)) == [
-        f"needs torch>=99, but torch {version('torch')} is installed",
-        "needs a-package-nobody-has[extra]>=3, which is not installed",
-        "its requirement 'not a requirement ==' cannot be understood",
+        ("torch", f"needs torch>=99, but torch {version('torch')} is installed"),
+        (
+            "a-package-nobody-has",
+            "needs a-package-nobody-has[extra]>=3, which is not installed",
+        ),
+        ("", "its requirement 'not a requirement ==' cannot be understood"),
     ]

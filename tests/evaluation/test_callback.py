@@ -12,7 +12,7 @@ from mgc.data.clips import Batch
 from mgc.data.gtzan import GTZAN
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.results import Results
-from mgc.models.adapt import complete
+from mgc.models.adapt import add_missing_steps
 from mgc.models.base import MusicModel
 from mgc.runs.folder import run_folder
 
@@ -69,7 +69,7 @@ def test_a_loss_of_ones_own_is_left_alone(
     kind: type[LightningModule], data: GTZAN, tmp_path: Path
 ) -> None:
     model = kind()
-    complete(model)
+    add_missing_steps(model)
     (metrics,) = trainer(tmp_path).validate(model, data, verbose=False)
     assert "val/track_accuracy" in metrics
     assert "val/loss" not in metrics
@@ -109,7 +109,7 @@ def test_the_loss_is_computed_where_the_model_is(data: GTZAN, tmp_path: Path) ->
 
 def test_a_module_without_steps_is_fitted_tested_and_predicts(data: GTZAN, tmp_path: Path) -> None:
     model = Net()
-    complete(model)
+    add_missing_steps(model)
     runner = trainer(tmp_path)
     runner.fit(model, data)
     assert "val/track_accuracy" in runner.callback_metrics

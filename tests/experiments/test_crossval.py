@@ -4,8 +4,11 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +39,7 @@ class Instant:
     running = 0
     most = 0
 
-    def __init__(self, fold: Fold, environment: dict[str, str], lock: int) -> None:
+    def __init__(self, fold: Fold, environment: dict[str, str], lock: tuple[int, ...]) -> None:
         self.fold, self.environment, self.polls = fold, environment, 0
         self.returncode: int | None = None
         Instant.running += 1
@@ -273,6 +276,46 @@ def test_two_at_once_are_refused(started: list[Instant], config: str) -> None:
         run_folds(experiment)
 
 
+def test_the_parts_of_a_killed_experiment_keep_its_folder(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("sleeper.py").write_text("import time; time.sleep(60)", encoding="utf-8")
+    Path("out").mkdir()
+    code = """
+import os, time
+from pathlib import Path
+from mgc.experiments.processes import locked, start_module
+with locked(Path("out")) as lock:
+    print(start_module("sleeper", "out", dict(os.environ), lock).pid, flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        part = int(parent.stdout.readline())
+        parent.kill()
+    with pytest.raises(MgcError, match="another process is at it"), processes.locked(Path("out")):
+        pass
+    os.kill(part, signal.SIGKILL)
+    for _ in range(100):
+        with suppress(MgcError), processes.locked(Path("out")):
+            return
+        time.sleep(0.1)
+    pytest.fail("the folder is still locked")
+
+
+def test_a_library_that_does_not_load_in_a_fold(workdir: Path) -> None:
+    Path("timm").mkdir()
+    Path("timm/__init__.py").write_text("raise RuntimeError('operator does not exist')")
+    Path("timm.yaml").write_text("model: timm_finetune\ndata: gtzan\n", encoding="utf-8")
+    fold = Fold(str(workdir / "fold0"), str(workdir / "timm.yaml"), (), 0, 0, 3, "group")
+    fold.write()
+    environment = os.environ | {"PYTHONPATH": str(workdir), "WANDB_MODE": "disabled"}
+    process = processes.start_module("mgc.evaluation.fold_run", fold.folder, environment, ())
+    assert process.wait() == 2
+    reason = processes.last_words(fold)
+    assert reason.startswith("timm ")
+    assert "cannot be imported: RuntimeError: operator does not exist. Fix it with: " in reason
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -304,7 +347,7 @@ class Forked:
 
     kill_once_saved: int | None = None
 
-    def __init__(self, fold: Fold, environment: dict[str, str], lock: int) -> None:
+    def __init__(self, fold: Fold, environment: dict[str, str], lock: tuple[int, ...]) -> None:
         fold.write()
         self.fold = fold
         self.process = multiprocessing.get_context("fork").Process(target=_run, args=(fold,))
@@ -424,7 +467,7 @@ def test_a_killed_cross_validation_goes_on(
 
     # The fold that was killed ends like one that was not.
     unbroken = Fold(**vars(killed) | {"folder": str(workdir / "whole"), "group": "whole"})
-    process = Forked(unbroken, {}, 0)
+    process = Forked(unbroken, {}, ())
     process.wait()
     assert process.returncode == 0
     one, two = (Results.load(Path(f.folder, "test")).tracks for f in (killed, unbroken))

@@ -34,7 +34,7 @@ class Instant:
     fails: tuple[float, ...] = ()
     started: list[int] = []  # noqa: RUF012 # reset by the fixture
 
-    def __init__(self, run: SweepRun, environment: dict[str, str], lock: int) -> None:
+    def __init__(self, run: SweepRun, environment: dict[str, str], lock: tuple[int, ...]) -> None:
         Instant.started.append(run.number)
         rate = run.settings["model.lr"]
         Path(run.folder).mkdir(parents=True, exist_ok=True)

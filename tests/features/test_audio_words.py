@@ -63,7 +63,7 @@ def test_whitened_vectors_are_uncorrelated_with_variance_1():
         torch.testing.assert_close(flat.T.cov(), torch.eye(12), atol=2e-2, rtol=0)
 
 
-def test_constant_values_are_not_blown_up():
+def test_constant_values_are_not_amplified():
     """Silence has one vector; whitening must not divide by its variance."""
     segments = SegmentVectors(components=4)
     segments.fit(samples(segments, torch.zeros(2, 22050)))
@@ -71,7 +71,7 @@ def test_constant_values_are_not_blown_up():
         assert vectors.isfinite().all()
 
 
-def test_words_name_the_nearest_centre():
+def test_words_are_indices_of_the_nearest_centre():
     words = AudioWords(SegmentVectors(components=6), 8)
     clips = audio(seconds=4)
     words.fit(samples(words.segments, clips))
@@ -81,8 +81,8 @@ def test_words_name_the_nearest_centre():
         assert torch.equal(word.flatten(), distances.argmin(1))
 
 
-def test_unfitted_words_say_what_to_do():
-    with pytest.raises(MgcError, match=r"not fitted: train it \(mgc fit\), or load a checkpoint"):
+def test_unfitted_words_raise():
+    with pytest.raises(MgcError, match=r"not fitted. Train it \(mgc fit\) or load a checkpoint"):
         AudioWords(SegmentVectors(), 8)(audio())
 
 
@@ -96,7 +96,7 @@ def test_half_precision_keeps_the_words():
 
 
 def stream(tracks, order, size):
-    """The numbers of a sample of a stream in which each track has 50 segments."""
+    """Values of a sample from a stream of tracks with 50 segments each."""
     sample = SegmentSample(size, seed=1)
     for some in order:
         place = np.arange(50)[None] * 4096 + np.zeros((len(some), 1), int)
@@ -117,7 +117,7 @@ def test_a_sample_does_not_depend_on_order_and_batches():
     assert abs(track.mean() - 19.5) < 2.5
 
 
-def test_a_sample_keeps_each_segment_once_and_leaves_out_padding():
+def test_a_sample_has_each_segment_once_and_no_padding():
     """A sampler for several devices may repeat tracks."""
     keys, values = stream(3, [[0, 1], [1, 2], [3, 2]], 1000)
     assert len(keys) == len(values["MEL"].unique()) == 150
@@ -135,14 +135,14 @@ def test_memory_of_a_sample_is_bounded():
 
 
 def batch(*tracks):
-    """Clips of the tracks; those below 0 could not be read."""
+    """Clips of tracks; negative numbers are unreadable tracks."""
     clips = torch.stack([audio(1, seed=max(track, 0))[0] for track in tracks])
     zeros = torch.zeros(len(tracks), dtype=torch.long)
     return {"audio": clips, "track": torch.tensor(tracks), "start": zeros}
 
 
 def sample_on_devices(*loaders, words=1, size=25):
-    """What each device gets, or the error that it raises.
+    """Return the sample of each device, or its error.
 
     Devices are threads. One that does not take part in an exchange, or one too many, makes the
     others time out.
@@ -182,7 +182,7 @@ def sample_on_devices(*loaders, words=1, size=25):
     ],
     ids=["halves", "one track twice", "nothing readable", "nothing at all"],
 )
-def test_devices_get_the_sample_of_one(shares):
+def test_several_devices_get_the_sample_of_one(shares):
     (expected,) = sample_on_devices([batch(0, 1, 2, 3)])
     for found in sample_on_devices(*shares):
         assert {name: len(x) for name, x in found.items()} == {"SFM": 25, "MEL": 25}
@@ -193,19 +193,19 @@ def test_devices_get_the_sample_of_one(shares):
 @pytest.mark.parametrize(
     ("shares", "match"),
     [
-        (([batch(0)], [batch(-1)]), "10 vectors to make 11 audio words of"),
-        (([batch(-1)], [batch(-1)]), "no segment to fit audio words on"),
-        (([],), "no segment to fit audio words on"),
+        (([batch(0)], [batch(-1)]), "10 vectors are too few for 11 audio words"),
+        (([batch(-1)], [batch(-1)]), "No training track could be read"),
+        (([],), "No training track could be read"),
     ],
 )
-def test_all_devices_tell_of_too_few_segments(shares, match):
+def test_too_few_segments_raise_on_all_devices(shares, match):
     errors = sample_on_devices(*shares, words=11)
     assert len(set(errors)) == 1
     assert match in errors[0]
 
 
-def test_sampling_stops_when_told_to(monkeypatch):
-    """Signals wait for a fit's batches, of which there are none yet."""
+def test_sampling_stops_on_a_signal(monkeypatch):
+    """Lightning handles signals only between training batches."""
     read = []
 
     def tracks():
@@ -222,11 +222,11 @@ def test_sampling_stops_when_told_to(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: SegmentVectors(segment_frames=0), "segment_frames=0: at least 1"),
-        (lambda: SegmentVectors(components=0), "components=0: at least 1"),
-        (lambda: AudioWords(SegmentVectors(), 1), "codebook_size=1: at least 2"),
+        (lambda: SegmentVectors(segment_frames=0), "segment_frames=0: must be at least 1"),
+        (lambda: SegmentVectors(components=0), "components=0: must be at least 1"),
+        (lambda: AudioWords(SegmentVectors(), 1), "codebook_size=1: must be at least 2"),
     ],
 )
-def test_settings_out_of_range(make, match):
+def test_invalid_settings_raise(make, match):
     with pytest.raises(MgcError, match=match):
         make()

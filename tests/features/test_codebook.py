@@ -36,7 +36,7 @@ def test_nearest_centre_is_the_nearest():
 @pytest.mark.parametrize("count", [300, 3000, 9000])
 @pytest.mark.parametrize("groups", [12, 100, 1])
 def test_no_worse_than_scikit_learn(count, groups):
-    """As many groups as centres, more, and none at all; with and without samples."""
+    """As many groups as centres, more groups, and no groups; with and without samples."""
     vectors, _ = blobs(count, groups)
     books = [fit_codebook(vectors, 12, seed) for seed in range(5)]
     peers = [KMeans(12, n_init=1, random_state=seed).fit(vectors.numpy()) for seed in range(5)]
@@ -47,7 +47,7 @@ def test_no_worse_than_scikit_learn(count, groups):
 
 
 def test_clusters_are_split_and_merged():
-    """Lloyd's algorithm does not leave a start with two centres in one group, none in another."""
+    """Lloyd's algorithm alone keeps two centres in one group and none in another."""
     groups = torch.tensor([[0.0, 0.0], [20.0, 0.0], [0.0, 20.0]])
     noise = torch.randn(3, 100, 2, generator=torch.Generator().manual_seed(0))
     vectors = _Vectors((groups[:, None] + noise).flatten(0, 1))
@@ -83,8 +83,8 @@ def test_the_same_seed_gives_the_same_codebook():
     assert not torch.equal(first, other)
 
 
-def test_equal_vectors_leave_no_centre_undefined():
-    """More centres than different vectors."""
+def test_equal_vectors_give_finite_centres():
+    """More centres than distinct vectors."""
     vectors = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).repeat(20, 1)
     book = fit_codebook(vectors, 4)
     assert book.centres.isfinite().all()
@@ -97,6 +97,8 @@ def test_as_many_centres_as_vectors():
     assert torch.equal(book.centres.unique(dim=0), vectors.unique(dim=0))
 
 
-def test_too_few_vectors():
-    with pytest.raises(MgcError, match=r"10 vectors to make 12 audio words.*smaller codebook_size"):
+def test_too_few_vectors_raise():
+    with pytest.raises(
+        MgcError, match=r"10 vectors are too few for 12 audio words.*smaller codebook_size"
+    ):
         fit_codebook(torch.randn(10, 2), 12)

@@ -33,7 +33,7 @@ def test_bands_of_mpeg_7_and_marsyas():
     assert quarter_octave_bands(400, 20) == []
 
 
-def test_definitions_in_numpy():
+def test_features_equal_numpy():
     audio = noise()
     power = numpy_powers(audio)
     found = FrameBands()(audio[None].float())
@@ -45,7 +45,7 @@ def test_definitions_in_numpy():
         np.testing.assert_allclose(found["SCF"][0, :, band], crest, rtol=1e-3)
 
 
-def test_librosa():
+def test_features_equal_librosa():
     audio = noise()
     power = numpy_powers(audio)
     mel = librosa.feature.melspectrogram(S=power.T, sr=22050, n_mels=40)
@@ -57,7 +57,7 @@ def test_librosa():
     np.testing.assert_allclose(whole[:, 0], flatness[0], rtol=1e-6)
 
 
-def test_extremes():
+def test_range_of_flatness_and_crest():
     """A flat spectrum and a single line."""
     flat, line = torch.ones(16), torch.full((16,), 1e-10).index_fill(0, torch.tensor(3), 1.0)
     assert spectral_flatness(flat, [(0, 15)]) == 1
@@ -87,10 +87,10 @@ def test_padding_changes_no_frame_before_it():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"features": ["mel"]}, "choose of MEL, SFM, SCF"),
-        ({"sample_rate": 600}, "holds no band"),
+        ({"features": ["mel"]}, "choose from MEL, SFM, SCF"),
+        ({"sample_rate": 600}, "too low for SFM"),
     ],
 )
-def test_settings_that_make_no_sense(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         FrameBands(**settings)

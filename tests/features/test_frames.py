@@ -14,7 +14,7 @@ def test_clip_of_three_seconds_gives_the_map_of_the_paper():
     assert stft_map.height == 513
 
 
-def test_magnitudes_are_those_of_librosa():
+def test_magnitudes_equal_librosa():
     audio = np.random.default_rng(0).standard_normal(22050).astype(np.float32)
     expected = np.abs(
         librosa.stft(audio, n_fft=1024, hop_length=512, window=np.hamming(1024), center=False)
@@ -30,7 +30,7 @@ def test_frames_last_as_long_at_any_rate(sample_rate, length, hop):
     assert (spectrum.frame_length, spectrum.hop_length) == (length, hop)
 
 
-def test_only_whole_frames_count():
+def test_only_complete_frames_count():
     spectrum = FrameSpectrum()
     for samples in (1024, 1535, 1536, 66150):
         frames = spectrum(torch.randn(1, samples)).shape[1]
@@ -38,17 +38,17 @@ def test_only_whole_frames_count():
     assert spectrum.num_frames(1023) == 0
 
 
-def test_samples_that_are_no_numbers_become_defined():
+def test_nan_and_infinity_become_finite():
     audio = torch.tensor([[torch.nan, torch.inf, -torch.inf, 1e30, 0.5]])
     assert clean_audio(audio, 1).tolist() == [[0, 1, -1, 1e6, 0.5]]
 
 
-def test_clip_shorter_than_a_frame_is_refused():
+def test_clip_shorter_than_a_frame_raises():
     with pytest.raises(MgcError, match="1023 samples are shorter than one frame of 1024"):
         STFTMap()(torch.zeros(1, 1023))
 
 
-def test_waveform_without_batch_is_refused():
+def test_waveform_without_batch_raises():
     with pytest.raises(MgcError, match=r"\(batch, samples\)"):
         STFTMap()(torch.zeros(2048))
 
@@ -56,6 +56,6 @@ def test_waveform_without_batch_is_refused():
 @pytest.mark.parametrize(
     "settings", [{"sample_rate": 0}, {"overlap": 1.0}, {"overlap": -0.1}, {"frame_seconds": 1e-5}]
 )
-def test_settings_out_of_range_are_refused(settings):
+def test_invalid_settings_raise(settings):
     with pytest.raises(MgcError, match=next(iter(settings))):
         STFTMap(**settings)

@@ -6,7 +6,7 @@ from mgc.features.k_max import k_max_pool
 
 
 def loop(values, k, lengths):
-    """The definition, value by value; of equal values the earlier ones."""
+    """The definition, value by value; the earlier values in a tie."""
     pooled = np.zeros((*values.shape[:2], k), values.dtype)
     for item, length in enumerate(lengths):
         for channel in range(values.shape[1]):
@@ -20,7 +20,7 @@ def loop(values, k, lengths):
 @pytest.mark.parametrize("k", [1, 3, 5, 12])
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
 def test_definition(k, ties):
-    """Lengths below, at and above k; k above the whole time."""
+    """Lengths below, at and above k, and k above the total length."""
     values = torch.randn(6, 4, 9, generator=torch.Generator().manual_seed(k))
     if ties:
         values = values.round()
@@ -32,13 +32,13 @@ def test_definition(k, ties):
 
 
 def test_ties_at_the_threshold_keep_the_earlier():
-    """Which 2 stays decides about the order."""
+    """The order shows which of the equal values was kept."""
     assert k_max_pool(torch.tensor([[[2.0, 5.0, 2.0]]]), 2).tolist() == [[[2, 5]]]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(dtype):
-    """Values as low as the type has them are kept, and what pads is not."""
+    """The lowest values of the dtype are kept, padding is not."""
     values = torch.randn(3, 4, 30, generator=torch.Generator().manual_seed(0)).to(dtype)
     values[0, :, :28] = torch.finfo(dtype).min
     lengths = torch.tensor([29, 30, 4])
@@ -56,7 +56,7 @@ def test_padding_is_never_kept():
 
 @pytest.mark.parametrize("k", [2, 8])
 def test_gradients(k):
-    """By finite differences; the distances between values are larger than the differences."""
+    """Finite differences, smaller than the distances between values."""
     generator = torch.Generator().manual_seed(0)
     values = torch.randperm(2 * 3 * 6, generator=generator).double().view(2, 3, 6)
     values.requires_grad_()

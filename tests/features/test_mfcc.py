@@ -12,7 +12,7 @@ RATE = 12000
 
 
 def music(seconds: float, seed: int) -> np.ndarray:
-    """A melody with noise and a silent second, so that the 80 dB below the maximum matter."""
+    """A melody with noise and a silent second, so that the range of 80 dB has an effect."""
     generator = np.random.default_rng(seed)
     time = np.arange(round(seconds * RATE)) / RATE
     notes = generator.uniform(200, 2000, 1 + int(2 * seconds))[(2 * time).astype(int)]
@@ -31,7 +31,7 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def test_vectors_are_those_of_librosa() -> None:
+def test_vectors_equal_librosa() -> None:
     clips = np.stack([music(6, seed) for seed in range(3)])
     found = MFCCStatistics(RATE)(torch.from_numpy(clips)).numpy()
     assert found.shape == (3, 120)
@@ -48,7 +48,7 @@ def test_a_clip_does_not_depend_on_the_others_in_its_batch() -> None:
     torch.testing.assert_close(statistics(clips)[1:], statistics(clips[1:]), rtol=1e-4, atol=1e-4)
 
 
-def test_half_precision_around_it_changes_nothing() -> None:
+def test_autocast_changes_nothing() -> None:
     clips = torch.from_numpy(music(3, 0))[None]
     statistics = MFCCStatistics(RATE)
     with torch.autocast("cpu", torch.bfloat16):
@@ -60,7 +60,7 @@ def test_very_short_clips_have_finite_vectors() -> None:
     assert MFCCStatistics(RATE)(torch.rand(2, 300)).isfinite().all()
 
 
-def test_vectors_of_real_clips_are_the_published_ones(real_data: Path) -> None:
+def test_vectors_of_real_clips_equal_the_published_ones(real_data: Path) -> None:
     published = np.load(real_data / "choi2017/features/gtzan_genre_mfcc.npy")
     rows = pd.read_csv(real_data / "choi2017/labels/gtzan_genre.csv")
     names = [Path(path).stem for path in rows["filepath"]]

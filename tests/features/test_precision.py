@@ -44,7 +44,7 @@ def test_a_cast_model_keeps_its_front_end(name: str, dtype: torch.dtype, audio: 
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", FRONT_ENDS)
-def test_constants_do_not_depend_on_the_default(
+def test_buffers_do_not_depend_on_the_default_dtype(
     name: str, dtype: torch.dtype, audio: Tensor
 ) -> None:
     expected = FRONT_ENDS[name]()(audio)
@@ -57,14 +57,14 @@ def test_constants_do_not_depend_on_the_default(
 
 
 @pytest.mark.parametrize("name", ["log_mel", "stft", "music"])
-def test_clips_of_half_precision_give_features_of_it(name: str, audio: Tensor) -> None:
+def test_half_precision_clips_give_half_precision_features(name: str, audio: Tensor) -> None:
     front_end, clips = FRONT_ENDS[name]().bfloat16(), audio.bfloat16()
     found = front_end(clips)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, front_end(clips.float()).bfloat16())
 
 
-def test_moves_are_followed() -> None:
+def test_moves_to_another_device() -> None:
     front_end = LogMelSpectrogram(8000).to("meta", torch.bfloat16)
     assert (front_end.window.device.type, front_end.window.dtype) == ("meta", torch.float32)
 

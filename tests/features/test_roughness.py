@@ -67,7 +67,7 @@ def test_mean_is_the_sum_over_the_number_of_pairs():
     assert roughness(*chord, reduction="sum") == pytest.approx(6 * roughness(*chord))
 
 
-def test_peaks_are_those_of_scipy():
+def test_peaks_equal_scipy():
     rng = np.random.default_rng(0)
     smooth = np.cumsum(rng.standard_normal((300, 257)), 1)
     spectra = np.abs(np.concatenate([rng.standard_normal((300, 257)), smooth])).astype(np.float32)
@@ -133,6 +133,6 @@ def test_chunks_do_not_change_the_result(monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [{"contrast": 0}, {"reduction": "max"}])
-def test_settings_out_of_range_are_refused(settings):
+def test_invalid_settings_raise(settings):
     with pytest.raises(MgcError, match=next(iter(settings))):
         Roughness(22050, 1024, **settings)

@@ -6,7 +6,7 @@ from mgc.features.segment_cache import SegmentCache
 
 
 class Sums:
-    """Sums of 10 samples each, and how often they were computed."""
+    """Sums of 10 samples each, with the number of calls."""
 
     def __init__(self):
         self.calls = 0
@@ -28,12 +28,12 @@ def test_tracks_are_computed_once_whatever_their_batches():
     assert sums.calls == 3
 
 
-def test_without_lengths_all_of_a_track_counts():
+def test_complete_tracks_are_used_without_lengths():
     audio, cache = torch.randn(2, 60), SegmentCache()
     assert torch.equal(cache(Sums(), audio, None)["sum"][1:], Sums()(audio[1:])["sum"])
 
 
-def test_audio_that_changed_is_computed_anew():
+def test_changed_audio_is_computed_again():
     audio, length, sums, cache = torch.randn(1, 60), torch.tensor([60]), Sums(), SegmentCache()
     cache(sums, audio, length)
     audio[0, 31] += 1e-6
@@ -44,7 +44,7 @@ def test_audio_that_changed_is_computed_anew():
     assert sums.calls == 2
 
 
-def test_a_full_cache_keeps_what_it_has():
+def test_a_full_cache_keeps_its_values():
     audio, sums, cache = torch.randn(3, 60), Sums(), SegmentCache(budget=2 * 6 * 4)
     for _ in range(2):
         values = cache(sums, audio, None)["sum"]

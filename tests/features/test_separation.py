@@ -40,7 +40,7 @@ def of_numpy(x: np.ndarray, length: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("length", [*range(1, 36, 2), 63, 101])
-def test_medians_are_those_of_scipy_to_the_bit(length: int) -> None:
+def test_medians_equal_scipy_exactly(length: int) -> None:
     rng = np.random.default_rng(length)
     for size in (13, 16, 31, 33, 50):
         x = rng.standard_normal((2, size, 5)).astype(np.float32)
@@ -51,8 +51,8 @@ def test_medians_are_those_of_scipy_to_the_bit(length: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
-def test_signals_shorter_than_the_filter_are_reflected_again_and_again(size: int) -> None:
-    """SciPy does so as well, but reads what is not there where the filter is eight times longer."""
+def test_signals_shorter_than_the_filter_are_reflected_repeatedly(size: int) -> None:
+    """Like SciPy, which reads out of bounds if the filter is eight times longer."""
     x = np.random.default_rng(size).standard_normal((4, size)).astype(np.float32)
     for length in (9, 15, 31, 33):
         found = median_filter(torch.from_numpy(x), length, -1)
@@ -63,7 +63,7 @@ def test_signals_shorter_than_the_filter_are_reflected_again_and_again(size: int
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32, np.uint8])
-def test_medians_with_ties_in_every_type(dtype: type) -> None:
+def test_medians_with_ties_in_every_dtype(dtype: type) -> None:
     x = np.random.default_rng(0).integers(0, 5, (3, 90)).astype(dtype)
     for length in (5, 21, 31):
         found = median_filter(torch.from_numpy(x), length, 1)
@@ -86,7 +86,7 @@ def test_any_dimension_and_memory_layout() -> None:
     )
 
 
-def test_parts_that_fit_the_cache_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filtering_in_parts_gives_the_same_medians(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(3, 150, 170)
     whole = median_filter(x, 31, 1), median_filter(x, 31, 2)
     monkeypatch.setattr(separation, "CPU_VALUES", 12_000)
@@ -94,7 +94,7 @@ def test_parts_that_fit_the_cache_give_the_same(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(median_filter(x, 31, 2), whole[1])
 
 
-def test_infinities_are_values_and_nan_stays_in_its_windows() -> None:
+def test_infinities_are_sorted_and_nan_affects_only_its_windows() -> None:
     x = torch.randn(100)
     x[10:30], x[40:50] = math.inf, -math.inf
     assert torch.equal(median_filter(x, 17, 0), torch.from_numpy(of_numpy(x.numpy(), 17)))
@@ -104,7 +104,7 @@ def test_infinities_are_values_and_nan_stays_in_its_windows() -> None:
 
 
 @pytest.mark.parametrize("length", [0, -1, 30])
-def test_even_lengths_are_refused(length: int) -> None:
+def test_even_lengths_raise(length: int) -> None:
     with pytest.raises(MgcError, match="odd length"):
         median_filter(torch.zeros(9), length, 0)
     with pytest.raises(MgcError, match=f"percussive_length={length}: "):
@@ -125,16 +125,14 @@ def test_even_lengths_are_refused(length: int) -> None:
         ),
     ],
 )
-def test_components_are_those_of_librosa(
-    magnitude: np.ndarray, settings: dict, librosas: dict
-) -> None:
+def test_components_equal_librosa(magnitude: np.ndarray, settings: dict, librosas: dict) -> None:
     expected = librosa.decompose.hpss(magnitude, **librosas)
     found = HarmonicPercussive(**settings)(torch.from_numpy(magnitude))
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-12)
 
 
-def test_components_of_real_music_are_those_of_librosa(real_data: Path) -> None:
+def test_components_of_real_music_equal_librosa(real_data: Path) -> None:
     for genre in ("metal", "classical", "hiphop"):
         song = real_data / "gtzan_mini" / "genres" / genre / f"{genre}.00000.wav"
         files = [song] if song.exists() else sorted(song.parent.glob("*.wav"))[:1]
@@ -171,7 +169,7 @@ def test_a_tone_is_harmonic_and_a_click_percussive() -> None:
     assert residual.abs().max() < 1e-5
 
 
-def test_waveforms_are_those_of_librosas_masks(music: np.ndarray) -> None:
+def test_waveforms_equal_those_of_librosas_masks(music: np.ndarray) -> None:
     module = HarmonicPercussive(margin_harmonic=2, margin_percussive=2)
     found = separate_audio(torch.from_numpy(music)[None], module, n_fft=1024, hop_length=200)
     spectrum = librosa.stft(music, n_fft=1024, hop_length=200)
@@ -187,7 +185,7 @@ def test_waveforms_are_those_of_librosas_masks(music: np.ndarray) -> None:
 
 @pytest.mark.parametrize("power", [2.0, math.inf])
 @pytest.mark.parametrize("margin", [1.0, 3.0])
-def test_silence_is_divided_as_by_librosa(power: float, margin: float) -> None:
+def test_masks_of_silence_equal_librosa(power: float, margin: float) -> None:
     quiet = np.zeros((40, 50), dtype=np.float32)
     quiet[:, :10] = 1e-42  # below the least normal number
     settings = {"margin_harmonic": margin, "margin_percussive": margin}
@@ -211,7 +209,7 @@ def test_half_precision(magnitude: np.ndarray, dtype: torch.dtype) -> None:
         torch.testing.assert_close(half.float(), full, rtol=3 * torch.finfo(dtype).eps, atol=1e-4)
 
 
-def test_gradients_see_the_masks_as_constants(magnitude: np.ndarray) -> None:
+def test_masks_are_constants_for_gradients(magnitude: np.ndarray) -> None:
     x = torch.from_numpy(magnitude).requires_grad_()
     module = HarmonicPercussive()
     harmonic, percussive = module(x)
@@ -230,13 +228,13 @@ def test_gradients_see_the_masks_as_constants(magnitude: np.ndarray) -> None:
         ({"harmonic_length": 30}, "harmonic_length=30: .* odd"),
     ],
 )
-def test_settings_out_of_range(settings: dict, message: str) -> None:
+def test_invalid_settings_raise(settings: dict, message: str) -> None:
     with pytest.raises(MgcError, match=message):
         HarmonicPercussive(**settings)
 
 
 @pytest.mark.parametrize("dim", [1, 2])
-def test_graphs_hold_the_same_median(dim: int) -> None:
+def test_exported_graph_computes_the_same_median(dim: int) -> None:
     class Median(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return median_filter(x, 7, dim)

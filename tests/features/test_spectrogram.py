@@ -33,7 +33,7 @@ def test_silence_and_one_sample_are_finite() -> None:
     assert front_end(torch.ones(1, 1)).shape == (1, 96, 1)
 
 
-def test_half_precision_around_it_changes_nothing() -> None:
+def test_autocast_changes_nothing() -> None:
     front_end, audio = LogMelSpectrogram(12_000), torch.randn(1, 8000)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = front_end(audio.bfloat16().float())
@@ -41,6 +41,6 @@ def test_half_precision_around_it_changes_nothing() -> None:
     torch.testing.assert_close(mixed, front_end(audio.bfloat16().float()))
 
 
-def test_band_above_nyquist() -> None:
+def test_band_above_nyquist_raises() -> None:
     with pytest.raises(MgcError, match=r"f_max=6000 Hz lies above 4000 Hz"):
         LogMelSpectrogram(8000, f_max=6000)

@@ -53,8 +53,8 @@ def test_loudness_does_not_matter():
     torch.testing.assert_close(front_end()(audio), front_end()(audio / 8))
 
 
-def test_components_are_told_apart():
-    """A tone is bright in the harmonic picture, a click in the percussive one."""
+def test_components_differ():
+    """A tone is bright in the harmonic image, a click in the percussive one."""
     audio = tone(1000) + clicks()
     shown = {
         name: front_end(component=name, harmonic_length=17, percussive_length=17)(audio)[0, 0]
@@ -68,7 +68,7 @@ def test_components_are_told_apart():
     assert columns["percussive"] > columns["original"] > columns["harmonic"]
 
 
-def test_colours_are_normalised_as_the_network_wants():
+def test_colours_are_normalized_as_for_the_network():
     picture = front_end(mean=(0.5, 0.25, 0.0), std=(0.5, 1.0, 2.0))(tone(1000))[0]
     plain = front_end()(tone(1000))[0, 0]
     assert picture.shape == (3, 65, 40)
@@ -83,7 +83,7 @@ def test_pictures_stay_between_black_and_white(interpolation):
     assert picture.max() <= 1
 
 
-def test_nothing_is_lost_in_half_precision():
+def test_half_precision_changes_nothing():
     front = front_end()
     picture = front(tone(700))
     with torch.autocast("cpu", torch.bfloat16):
@@ -96,11 +96,11 @@ def test_nothing_is_lost_in_half_precision():
     [
         ({"component": "vocal"}, "component='vocal': choose one of original, harmonic, percussive"),
         ({"frequency": "log"}, "frequency='log': choose one of linear, mel"),
-        ({"hop_length": 0}, "hop_length=0: at least 1"),
+        ({"hop_length": 0}, "hop_length=0: must be at least 1"),
         ({"top_db": 0.0}, "top_db=0: must be greater"),
         ({"harmonic_length": 30}, "harmonic_length=30: a median filter"),
     ],
 )
-def test_wrong_settings_are_told(setting, message):
+def test_invalid_settings_raise(setting, message):
     with pytest.raises(MgcError, match=message):
         front_end(**setting)

@@ -26,18 +26,18 @@ def tone(semitones_above_c4, seconds):
 
 
 def scale(tonic, steps):
-    """A scale up from the tonic to the next, the tonic and the fifth twice as long."""
+    """An ascending scale of one octave, with tonic and fifth twice as long."""
     notes = [tone(tonic + s, 0.5 if s in (0, 7) else 0.25) for s in steps]
     return torch.cat([*notes, tone(tonic + 12, 0.5)])[None]
 
 
 @pytest.mark.parametrize(("sample_rate", "n_fft"), [(22050, 1024), (44100, 2048), (16000, 744)])
-def test_chroma_filters_are_those_of_librosa(sample_rate, n_fft):
+def test_chroma_filters_equal_librosa(sample_rate, n_fft):
     expected = librosa.filters.chroma(sr=sample_rate, n_fft=n_fft, tuning=0.0)
     np.testing.assert_allclose(chroma_filters(sample_rate, n_fft).T, expected, atol=1e-6)
 
 
-def test_chroma_and_tonal_centroid_are_those_of_librosa():
+def test_chroma_and_tonal_centroid_equal_librosa():
     magnitude = np.random.default_rng(0).random((513, 20)).astype(np.float32)
     expected = librosa.feature.chroma_stft(S=magnitude, sr=RATE, n_fft=1024, tuning=0.0, norm=1)
     chroma = Chroma(RATE, 1024)(torch.from_numpy(magnitude.T.copy()))
@@ -95,7 +95,7 @@ def test_key_profile_itself_is_perfectly_clear():
     np.testing.assert_allclose(strength(strength.profiles.T), expected, atol=1e-6)
 
 
-def test_chroma_without_shape_has_no_key():
+def test_flat_chroma_has_no_key():
     assert KeyStrength()(torch.full((2, 12), 1 / 12)).abs().max() == 0
     assert KeyStrength()(torch.zeros(12)).abs().max() == 0
 
@@ -122,6 +122,6 @@ def test_clip_shorter_than_a_window_is_the_window():
 @pytest.mark.parametrize(
     ("arguments", "match"), [((RATE, 0.0), "key_window_seconds"), ((RATE, 6.0, 1.0), "overlap")]
 )
-def test_settings_out_of_range_are_refused(arguments, match):
+def test_invalid_settings_raise(arguments, match):
     with pytest.raises(MgcError, match=match):
         KeyClarity(*arguments)

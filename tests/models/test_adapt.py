@@ -1,4 +1,4 @@
-"""Modules that only know how to train."""
+"""Modules that define only a training step."""
 
 import copy
 import pickle
@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from mgc.errors import MgcError
-from mgc.models.adapt import STEPS, complete
+from mgc.models.adapt import STEPS, add_missing_steps
 
 
 class Net(LightningModule):
@@ -27,10 +27,10 @@ class OwnTest(Net):
         return "own"
 
 
-def test_missing_steps_score_the_audio() -> None:
+def test_missing_steps_call_forward_on_the_audio() -> None:
     model = Net()
     assert not any(is_overridden(step, model) for step in STEPS)
-    complete(model)
+    add_missing_steps(model)
     assert all(is_overridden(step, model) for step in STEPS)
     audio = torch.randn(4, 3)
     for step in STEPS:
@@ -39,18 +39,18 @@ def test_missing_steps_score_the_audio() -> None:
         )
 
 
-def test_steps_of_ones_own_stay() -> None:
+def test_defined_steps_stay_unchanged() -> None:
     model = OwnTest()
-    complete(model)
+    add_missing_steps(model)
     assert model.test_step({}, 0) == "own"
     assert is_overridden("validation_step", model)
     assert not is_overridden("test_step", Net())
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_a_copy_scores_with_its_own_weights(duplicate: object) -> None:
+def test_a_copy_uses_its_own_weights(duplicate: object) -> None:
     model = Net()
-    complete(model)
+    add_missing_steps(model)
     other = duplicate(model)  # type: ignore[operator]
     nn.init.zeros_(model.head.weight)
     audio = torch.randn(4, 3)
@@ -58,8 +58,8 @@ def test_a_copy_scores_with_its_own_weights(duplicate: object) -> None:
     torch.testing.assert_close(logits, other(audio))
 
 
-def test_data_without_audio() -> None:
+def test_data_without_audio_raises() -> None:
     model = Net()
-    complete(model)
+    add_missing_steps(model)
     with pytest.raises(MgcError, match="Net defines no validation_step"):
         model.validation_step({"chroma": torch.zeros(1, 2, 12)}, 0)

@@ -39,7 +39,7 @@ def fresh() -> Net:
     return Net(num_classes=3)
 
 
-def test_unreadable_clips_do_not_count(batch: dict[str, Any]) -> None:
+def test_unreadable_clips_are_ignored(batch: dict[str, Any]) -> None:
     kept = [0, 1, 4, 5]
     model, expected = fresh(), fresh()
     loss = expected.training_step({name: value[kept] for name, value in batch.items()}, 0)
@@ -50,13 +50,13 @@ def test_unreadable_clips_do_not_count(batch: dict[str, Any]) -> None:
     torch.testing.assert_close(model.state_dict(), expected.state_dict())
 
 
-def test_a_batch_without_a_readable_clip_teaches_nothing(batch: dict[str, Any]) -> None:
+def test_a_batch_of_unreadable_clips_has_zero_gradients(batch: dict[str, Any]) -> None:
     model = fresh()
     model.net[1].bias.requires_grad = False
     batch["track"][:] = -1
     loss = model.training_step(batch, 0)
     loss.backward()
     assert loss == 0
-    # Several devices add up gradients: each must have those of all weights.
+    # Distributed training sums gradients, so all weights need one on each device.
     assert all((p.grad == 0).all() for p in model.parameters() if p.requires_grad)
     assert model.logged == []

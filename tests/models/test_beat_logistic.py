@@ -31,7 +31,7 @@ def trainer(folder, **settings):
 
 
 def make_batch(*lengths):
-    """Noise; what lies behind the end of a track is no zero, so that reading it shows."""
+    """Noise, with nonzero padding so that reading it changes the results."""
     generator = torch.Generator().manual_seed(0)
     chroma, timbre = torch.rand(2, len(lengths), max(lengths), 12, generator=generator)
     return {
@@ -54,7 +54,7 @@ def make_model(**settings):
 
 
 def window_posteriors(model, batch, item):
-    """Logistic regression on each window of a track, by itself."""
+    """Logistic regression on each window of a track, computed separately."""
     length = int(batch["length"][item])
     x = torch.cat([batch["chroma"][item], batch["timbre"][item]], 1)[:length]
     x = (x - model.net.mean) / model.net.scale
@@ -64,7 +64,7 @@ def window_posteriors(model, batch, item):
     return F.linear(windows, weight, model.net.conv.bias).softmax(1)
 
 
-def test_posteriors_are_the_means_over_the_windows_of_a_track():
+def test_posteriors_are_means_over_windows():
     model, batch = make_model(), make_batch(50, 32, 33, 7)
     expected = torch.stack([window_posteriors(model, batch, i).mean(0) for i in range(4)])
     torch.testing.assert_close(model.logits(batch).exp(), expected)
@@ -81,7 +81,7 @@ def test_a_track_scores_the_same_in_any_batch():
     torch.testing.assert_close(model.logits(batch), torch.cat(alone))
 
 
-def test_every_window_is_an_example():
+def test_every_window_is_a_training_example():
     model, batch = make_model(), make_batch(60, 35, 7)
     posteriors = [window_posteriors(model, batch, i) for i in range(3)]
     expected = -torch.cat([p[:, i] for i, p in enumerate(posteriors)]).log().mean()
@@ -103,7 +103,7 @@ def test_statistics_are_those_of_the_training_split(msd, tmp_path):
     torch.testing.assert_close(model.net.scale, beats.std(0, correction=0), atol=1e-5, rtol=1e-4)
 
 
-def test_two_processes_measure_the_same_statistics(msd, tmp_path):
+def test_two_processes_compute_the_same_statistics(msd, tmp_path):
     statistics = []
     for devices in (1, 2):
         strategy = "ddp_fork" if devices > 1 else "auto"
@@ -137,14 +137,14 @@ def test_learns_keys(msd, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"task": "multilabel"}, "tells classes apart"), ({"window_beats": 0}, "window_beats=0")],
+    [({"task": "multilabel"}, "supports only multiclass"), ({"window_beats": 0}, "window_beats=0")],
 )
-def test_what_it_cannot_do_is_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         BeatLogistic(num_classes=5, **settings)
 
 
-def test_tracks_that_cannot_be_read_do_not_count():
+def test_unreadable_tracks_are_ignored():
     model, batch = make_model(), make_batch(60, 35, 40)
     model.log = lambda *args, **kwargs: None
     batch["track"] = torch.tensor([0, -1, 2])

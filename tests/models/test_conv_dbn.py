@@ -25,7 +25,7 @@ def msd(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """Weights of a network that only looks as if it had been pretrained."""
+    """Random weights in the format of a pretrained network."""
     torch.manual_seed(3)
     model = ConvDBNPretrain(**SMALL)
     for parameter in model.parameters():
@@ -43,7 +43,7 @@ def make_model(**settings):
 
 
 def make_batch(*lengths):
-    """Noise; what lies behind the end of a track is no zero, so that reading it shows."""
+    """Noise, with nonzero padding so that reading it changes the results."""
     generator = torch.Generator().manual_seed(0)
     chroma, timbre = torch.rand(2, len(lengths), max(lengths), 12, generator=generator)
     return {
@@ -78,7 +78,7 @@ def layers_of_track(model, batch, item):
     return chroma, timbre, layer(model.net.joint, torch.cat([chroma, timbre], 1), 2)
 
 
-def test_posteriors_are_the_means_over_time_steps():
+def test_posteriors_are_means_over_time_steps():
     model, batch = make_model(), make_batch(20, 13, 8, 5)
     expected = []
     for item in range(4):
@@ -107,7 +107,7 @@ def test_a_track_scores_the_same_in_any_batch():
 
 @pytest.mark.parametrize("settings", [{}, SMALL, {"width": 5, "joint_width": 3, "pooling": 3}])
 def test_receptive_field(settings):
-    """One output at exactly so many beats, none at one less: 51 for the paper's network."""
+    """A track of this length has one output, a shorter one none: 51 beats in the paper."""
     net = ConvDBN(num_classes=2, **{"maps": 2, **settings}).net
     steps = []
     for beats in (net.receptive_field - 1, net.receptive_field):
@@ -175,7 +175,7 @@ def test_learns_keys(msd, tmp_path):
     assert trainer.test(model, data, verbose=False)[0]["test/track_accuracy"] > 0.9
 
 
-def test_tracks_that_cannot_be_read_do_not_count():
+def test_unreadable_tracks_are_ignored():
     model, batch = make_model(), make_batch(20, 13, 9)
     model.log = lambda *args, **kwargs: None
     batch["track"][1] = -1
@@ -188,23 +188,25 @@ def test_tracks_that_cannot_be_read_do_not_count():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"task": "multilabel"}, "tells classes apart"),
+        ({"task": "multilabel"}, "supports only multiclass"),
         ({"start": "random"}, "start='random': choose one of pretrained, matched"),
-        ({"start": "matched"}, "give the weights"),
+        ({"start": "matched"}, "needs weights"),
         ({"pooling": 0}, "pooling=0"),
     ],
 )
-def test_what_it_cannot_do_is_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         ConvDBN(num_classes=5, **settings)
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path, pretrained):
-    with pytest.raises(MgcError, match=r"chroma.weight is of size \(6, 12, 3\).*Set maps"):
+def test_weights_that_do_not_fit_raise(tmp_path, pretrained):
+    with pytest.raises(MgcError, match=r"chroma.weight has shape \(6, 12, 3\).*Set maps"):
         make_model(weights=pretrained[0], maps=7).load_initial_weights()
     other = tmp_path / "other.ckpt"
     torch.save({"state_dict": {"net.conv.weight": torch.zeros(2)}}, other)
-    with pytest.raises(MgcError, match=r"other.ckpt: holds no convolutional deep belief network"):
+    with pytest.raises(
+        MgcError, match=r"other.ckpt: contains no convolutional deep belief network"
+    ):
         make_model(weights=str(other)).load_initial_weights()
     with pytest.raises(MgcError, match="no such checkpoint"):
         make_model(weights="nowhere.ckpt").load_initial_weights()

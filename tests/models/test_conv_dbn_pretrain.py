@@ -50,7 +50,7 @@ def fit(folder, model, module, ckpt_path=None, callbacks=(), **settings):
 
 
 class Moved(L.Callback):
-    """Notes which layers have other weights after each epoch."""
+    """Records which layers change in each epoch."""
 
     def __init__(self):
         self.layers = []
@@ -65,13 +65,13 @@ class Moved(L.Callback):
         )
 
 
-def test_layers_learn_one_after_the_other(msd, tmp_path, caplog):
+def test_layers_are_trained_one_after_the_other(msd, tmp_path, caplog):
     caplog.set_level("INFO", logger="mgc")
     moved = Moved()
     trainer = fit(tmp_path, make_model(first_epochs=2), data(msd), callbacks=[moved], max_epochs=4)
     assert moved.layers == [{"chroma", "timbre"}] * 2 + [{"joint"}] * 2
-    assert "Epoch 1: learning chroma and timbre." in caplog.text
-    assert "Epoch 2: learning joint." in caplog.text
+    assert "Epoch 1: training chroma and timbre." in caplog.text
+    assert "Epoch 2: training joint." in caplog.text
     logged = trainer.callback_metrics
     for layer in LAYERS:
         for name in ("train/{}_error", "val/{}_error", "train/{}_activation", "val/{}_activation"):
@@ -84,7 +84,7 @@ def test_layers_learn_one_after_the_other(msd, tmp_path, caplog):
     ]  # fmt: skip
 
 
-def test_reconstruction_gets_better(msd, tmp_path):
+def test_reconstruction_error_falls(msd, tmp_path):
     module = data(msd)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     model = make_model(first_epochs=9)
@@ -99,7 +99,7 @@ def test_reconstruction_gets_better(msd, tmp_path):
     [{"max_steps": 3}, {"max_epochs": 1}, {"max_epochs": 2}],
     ids=["within an epoch", "within a layer", "between layers"],
 )
-def test_a_resumed_fit_ends_like_an_unbroken_one(msd, tmp_path, stop):
+def test_a_resumed_fit_ends_like_an_uninterrupted_one(msd, tmp_path, stop):
     unbroken, half, resumed = (make_model(first_epochs=2) for _ in range(3))
     fit(tmp_path / "whole", unbroken, data(msd), max_epochs=3)
     keep = ModelCheckpoint(every_n_train_steps=1, save_last=True)
@@ -110,7 +110,7 @@ def test_a_resumed_fit_ends_like_an_unbroken_one(msd, tmp_path, stop):
 
 
 def test_two_processes_take_the_steps_of_one(msd, tmp_path, monkeypatch):
-    """One batch of all tracks, or halves on two devices: only what is sampled may differ."""
+    """All tracks on one device or halves on two give the same steps, apart from sampling."""
     monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.05))
     states = []
     for devices, size in ((1, 1000), (2, 500)):
@@ -127,7 +127,7 @@ def test_two_processes_take_the_steps_of_one(msd, tmp_path, monkeypatch):
         torch.testing.assert_close(states[1][name], value, atol=2e-3, rtol=2e-3)
 
 
-def test_a_classifier_starts_from_what_was_learnt(msd, tmp_path):
+def test_a_classifier_starts_from_the_pretrained_weights(msd, tmp_path):
     keep = ModelCheckpoint(save_last=True)
     model = make_model()
     fit(tmp_path, model, data(msd), callbacks=[keep])
@@ -138,17 +138,19 @@ def test_a_classifier_starts_from_what_was_learnt(msd, tmp_path):
 
 
 @pytest.mark.parametrize(("epochs", "learnt"), [(1, False), (2, True)])
-def test_a_joint_layer_that_has_not_learnt_is_told(msd, tmp_path, caplog, epochs, learnt):
+def test_an_untrained_joint_layer_logs_a_warning(msd, tmp_path, caplog, epochs, learnt):
     keep = KeepLast(tmp_path / "last.ckpt")
     fit(tmp_path, make_model(first_epochs=1), data(msd), callbacks=[keep], max_epochs=epochs)
     caplog.clear()
     ConvDBN(str(keep.path), num_classes=12, **SMALL).load_initial_weights()
-    assert ("the joint layer has learnt nothing yet" in caplog.text) is not learnt
+    assert ("the joint layer is not trained yet" in caplog.text) is not learnt
 
 
-def test_layers_that_hardly_learn_are_told(msd, tmp_path, caplog):
+def test_hardly_trained_layers_log_a_warning(msd, tmp_path, caplog):
     fit(tmp_path, make_model(lr_binary=0.5, lr_gaussian=0.0), data(msd), max_epochs=2)
-    hardly = {r.args[0]: r.args[-1] for r in caplog.records if "has hardly learnt" in r.message}
+    hardly = {
+        r.args[0]: r.args[-1] for r in caplog.records if "has hardly been trained" in r.message
+    }
     assert hardly["timbre"] == "lr_gaussian"
     assert "chroma" not in hardly
 
@@ -186,13 +188,13 @@ def no_chroma(file):
 
 
 def no_segments_in_beats(file):
-    """All segments lie before the first beat: no beat holds the middle of one."""
+    """All segments lie before the first beat, so no beat contains the centre of one."""
     starts = file["analysis/segments_start"]
     starts[:] = np.linspace(0, 0.01, len(starts))
 
 
 @pytest.mark.parametrize("change", [no_timbre_variance, no_chroma, no_segments_in_beats])
-def test_odd_tracks_are_learnt_from_without_a_fuss(tmp_path, change):
+def test_unusual_tracks_can_be_trained_on(tmp_path, change):
     root = tmp_path / "msd"
     generate_msd(root, tracks=60, artists=20, beats=24, duplicates=0)
     rewrite(root, change)
@@ -204,7 +206,7 @@ def test_odd_tracks_are_learnt_from_without_a_fuss(tmp_path, change):
     assert all(np.isfinite(float(value)) for value in trainer.callback_metrics.values())
 
 
-def test_files_that_lack_something_are_left_out_and_listed(tmp_path):
+def test_incomplete_files_are_skipped_and_listed(tmp_path):
     root = tmp_path / "msd"
     generate_msd(root, tracks=60, artists=20, beats=24, duplicates=0)
     broken = sorted(root.rglob("*.h5"))[:2]
@@ -221,7 +223,7 @@ def test_files_that_lack_something_are_left_out_and_listed(tmp_path):
     assert len(module.tracks) == 58
 
 
-def test_tracks_that_are_too_short_are_an_error(msd, tmp_path):
+def test_too_short_tracks_raise(msd, tmp_path):
     with pytest.raises(MgcError, match="has the 100 beats of a window of chroma and timbre"):
         fit(tmp_path, make_model(width=100), data(msd))
     # Four pools of 20 windows of 3 beats.
@@ -229,20 +231,20 @@ def test_tracks_that_are_too_short_are_an_error(msd, tmp_path):
         fit(tmp_path, make_model(pooling=20, joint_width=4), data(msd))
 
 
-def test_a_joint_layer_without_epochs_is_warned_of(msd, tmp_path, caplog):
+def test_a_joint_layer_without_epochs_logs_a_warning(msd, tmp_path, caplog):
     fit(tmp_path, make_model(first_epochs=1), data(msd), max_epochs=1)
-    assert "The joint layer will not learn" in caplog.text
+    assert "The joint layer will not be trained" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"sparsity": 0}, "sparsity=0: a mean activation"),
+        ({"sparsity": 0}, "sparsity=0: must be between 0 and 1"),
         ({"sparsity_cost": 2}, "sparsity_cost=2"),
         ({"first_epochs": 0}, "first_epochs=0"),
         ({"maps": 0}, "maps=0"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         make_model(**settings)

@@ -21,7 +21,7 @@ def make_rbm(kind, visible=3, hidden=4, width=3):
 
 
 def make_sequences(kind, *lengths, visible=3):
-    """Sequences; what lies behind the end of one is no zero, so that reading it shows."""
+    """Sequences with nonzero padding, so that reading it changes the results."""
     generator = torch.Generator().manual_seed(1)
     shape = len(lengths), visible, max(lengths)
     draw = torch.rand if kind == "binary" else torch.randn
@@ -68,7 +68,7 @@ def update_by_numpy(rbm, sequences, lengths, states, sparsity=None, cost=0.0):
 
 
 def sampled_states(rbm, sequences, lengths, seed):
-    """The hidden states that the machine draws, by the same random numbers."""
+    """The hidden states that the RBM samples, from the same random numbers."""
     with torch.no_grad():
         hidden = rbm(sequences)
         torch.manual_seed(seed)
@@ -80,7 +80,7 @@ def sampled_states(rbm, sequences, lengths, seed):
 @pytest.mark.parametrize("sparsity", [None, 0.1])
 @pytest.mark.parametrize("lengths", [(9, 9, 9), (9, 5, 3, 2)], ids=["whole", "masked"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_update_is_that_of_numpy(kind, lengths, sparsity):
+def test_update_equals_numpy(kind, lengths, sparsity):
     rbm, (v, length) = make_rbm(kind), make_sequences(kind, *lengths)
     cost = 0.3 if sparsity else 0.0
     expected = update_by_numpy(rbm, v, length, sampled_states(rbm, v, length, 7), sparsity, cost)
@@ -95,7 +95,7 @@ def test_update_is_that_of_numpy(kind, lengths, sparsity):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_counts_nowhere(kind):
+def test_padding_is_ignored(kind):
     rbm, (v, length) = make_rbm(kind), make_sequences(kind, 8, 6, 2)
     other = v.clone()
     for item, n in enumerate(length):
@@ -150,7 +150,7 @@ def log_likelihood(rbm, data, beats):
 
 
 def test_log_likelihood_rises():
-    """On sequences drawn from another machine, whose own likelihood is the ceiling."""
+    """On sequences sampled from another RBM, whose likelihood is the upper limit."""
     teacher = make_rbm("binary", visible=2, hidden=3, width=3)
     torch.nn.init.normal_(teacher.weight, std=1.5)
     states = all_states(10).reshape(-1, 2, 5)
@@ -175,7 +175,7 @@ def test_log_likelihood_rises():
 
 
 def planted(kind, patterns, tracks=64, beats=64):
-    """Sequences in noise with one of some patterns every now and then, never overlapping."""
+    """Noise with randomly placed patterns that do not overlap."""
     rng = np.random.default_rng(0)
     visible, width = patterns.shape[1:]
     v = (
@@ -234,9 +234,9 @@ def match(filters, patterns):
 
 
 def test_hidden_units_reach_their_sparsity():
-    """Also the ranks of a part of the positions will do."""
+    """Ranking a subset of the positions is enough."""
     v = torch.rand(64, 12, 64, generator=torch.Generator().manual_seed(0))
-    assert conv_rbm.RANKED < 64 * 57
+    assert conv_rbm.MAX_RANKED < 64 * 57
     torch.manual_seed(0)
     rbm = ConvRBM(12, 10, 8, "binary")
     optimizer = torch.optim.SGD(rbm.parameters(), 0.5)

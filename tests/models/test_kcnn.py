@@ -24,7 +24,7 @@ def net(**settings):
 
 
 def songs(*lengths, seed=0):
-    """Words of songs, padded to the longest with words that must not count."""
+    """Words of songs, padded with words that must be ignored."""
     generator = torch.Generator().manual_seed(seed)
     shape = (len(lengths), max(lengths))
     return {n: torch.randint(w, shape, generator=generator) for n, (w, _) in TABLES.items()}
@@ -68,7 +68,7 @@ def test_network_of_the_paper():
         assert (group["lr"], group["weight_decay"], group["momentum"]) == (0.02, 1e-4, 0)
 
 
-def test_tables_learn_at_a_rate_of_their_own():
+def test_tables_have_their_own_learning_rate():
     moved = {}
     for table_lr in (None, 2.0):
         model = classifier(features="MEL", table_lr=table_lr).double()
@@ -84,7 +84,7 @@ def test_tables_learn_at_a_rate_of_their_own():
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_song_scores_the_same_alone_and_beside_longer_ones(layers):
+def test_logits_do_not_depend_on_longer_songs_in_the_batch(layers):
     model, words = net(layers=layers), songs(9, 30, 2)
     together = model(words, torch.tensor([9, 30, 2]))
     for row, length in enumerate((9, 30, 2)):
@@ -92,7 +92,7 @@ def test_a_song_scores_the_same_alone_and_beside_longer_ones(layers):
         torch.testing.assert_close(together[row : row + 1], alone)
 
 
-def test_the_window_sees_the_words_around():
+def test_convolutions_see_neighbouring_words():
     """With a kernel that copies its middle word, pooling sees the vectors of the words."""
     model, words = net(units=10, k=3), songs(8)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_the_window_sees_the_words_around():
     torch.testing.assert_close(model.features(words), expected)
 
 
-def test_gradients_of_a_padded_batch_are_those_of_its_songs():
+def test_padding_does_not_change_gradients():
     words, lengths = songs(9, 30), (9, 30)
     model = net()
     model(words, torch.tensor(lengths)).square().sum().backward()
@@ -128,7 +128,7 @@ def test_frozen_tables_stay_the_centres(tones, tmp_path):
 
 @pytest.mark.parametrize("features", ["MEL", "ALL"])
 def test_training_learns_genres(tones, tmp_path, features):
-    """By the paper's gradient descent, from the centres."""
+    """With the paper's gradient descent, starting from the centres."""
     fit = trainer(tmp_path, max_epochs=5, enable_checkpointing=False)
     fit.fit(classifier(features=features), data(tones, batch_size=2))
     assert fit.callback_metrics["val/track_accuracy"] > 0.6
@@ -153,7 +153,7 @@ def test_checkpoint_takes_raw_audio_and_keeps_its_codebooks(tones, tmp_path):
     assert torch.equal(resumed.words.centres("MEL"), loaded.words.centres("MEL"))
 
 
-def test_padding_of_the_audio_does_not_count(tones, tmp_path):
+def test_padding_of_the_audio_is_ignored(tones, tmp_path):
     model = classifier()
     trainer(tmp_path, enable_checkpointing=False).fit(model, data(tones))
     model.eval()
@@ -163,8 +163,8 @@ def test_padding_of_the_audio_does_not_count(tones, tmp_path):
     torch.testing.assert_close(model(padded, length), model(audio))
 
 
-def test_words_are_computed_once_a_fit(tones, tmp_path, monkeypatch):
-    """Epochs from words in memory are the same as from audio."""
+def test_words_are_computed_once_per_fit(tones, tmp_path, monkeypatch):
+    """Training on cached words gives the same result as on audio."""
     counts, models = [], []
     for budget in (2**20, 0):
         monkeypatch.setattr("mgc.models.kcnn.SegmentCache", partial(SegmentCache, budget))
@@ -188,7 +188,7 @@ def test_words_are_computed_once_a_fit(tones, tmp_path, monkeypatch):
 
 
 class Sampling(KCNNClassifier):
-    """Keeps the sample that its codebooks are fitted on."""
+    """Stores the sample on which its codebooks are fitted."""
 
     def on_fit_start(self):
         self.sample = sample_training_segments(self, self.words.segments, self.sample_size)
@@ -196,7 +196,7 @@ class Sampling(KCNNClassifier):
 
 
 def test_codebooks_see_training_tracks_only(tones, tmp_path):
-    """One segment of every training track at least, none of the others."""
+    """At least one segment of every training track, none of other tracks."""
     model = Sampling("SFM", 16, 2, num_classes=10, sample_rate=8000, vectors_per_word=1000)
     module = data(tones)
     trainer(tmp_path, max_steps=1, limit_val_batches=0, enable_checkpointing=False).fit(
@@ -212,7 +212,7 @@ def test_codebooks_see_training_tracks_only(tones, tmp_path):
 
 
 def test_two_devices_share_the_codebook_of_one(tones, tmp_path):
-    """Each samples its half of the tracks; 80 tracks for 3 devices would repeat one."""
+    """Each device samples half of the tracks; 80 tracks on 3 devices would repeat one."""
     settings = {"limit_val_batches": 0, "max_steps": 1}
     alone = classifier(vectors_per_word=8)
     trainer(tmp_path, enable_checkpointing=False, **settings).fit(alone, data(tones))
@@ -229,19 +229,19 @@ def test_two_devices_share_the_codebook_of_one(tones, tmp_path):
     ("settings", "match"),
     [
         ({"features": "mel"}, "choose MEL, SFM, SCF or ALL"),
-        ({"window": 4}, "window=4: an odd number"),
-        ({"k": 0}, "k=0: at least 1"),
+        ({"window": 4}, "window=4: must be an odd number"),
+        ({"k": 0}, "k=0: must be at least 1"),
         ({"vectors_per_word": 0}, "vectors_per_word=0"),
         ({"weight_decay": -1e-4}, "weight_decay=-0.0001: must be at least 0"),
         ({"table_lr": -2.0}, r"table_lr=-2\.0: must be at least 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         classifier(**settings)
 
 
-def test_a_rate_of_the_tables_does_not_go_with_an_optimizer_section(tones, tmp_path, monkeypatch):
+def test_table_lr_with_an_optimizer_section_raises(tones, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = f"fit --config {CONFIGS / 'kcnn_gtzan.yaml'} --data.root {tones}"
     words += " --model.table_lr 2 --optimizer AdamW --data.split stratified --data.num_workers 0"
@@ -250,13 +250,13 @@ def test_a_rate_of_the_tables_does_not_go_with_an_optimizer_section(tones, tmp_p
         cli.main(words.split())
 
 
-def test_too_few_tracks_for_the_codebook(tones, tmp_path):
-    with pytest.raises(MgcError, match=r"vectors to make 5000 audio words"):
+def test_too_few_tracks_for_the_codebook_raise(tones, tmp_path):
+    with pytest.raises(MgcError, match=r"vectors are too few for 5000 audio words"):
         trainer(tmp_path).fit(classifier(codebook_size=5000), data(tones))
 
 
-def test_a_trainer_without_a_data_module(tones, tmp_path):
+def test_a_trainer_without_a_data_module_raises(tones, tmp_path):
     module = data(tones)
     module.setup("fit")
-    with pytest.raises(MgcError, match="give the trainer a data module"):
+    with pytest.raises(MgcError, match="Pass a data module to the trainer"):
         trainer(tmp_path).fit(classifier(), module.train_dataloader())

@@ -35,7 +35,7 @@ def fit(folder, model, module, **settings):
 
 
 def windows(batch, item, window):
-    """All windows of a track, one after the other; a short track is repeated up to one."""
+    """All windows of a track; a short track is repeated to one window."""
     length = int(batch["length"][item])
     x = torch.cat([batch["chroma"][item], batch["timbre"][item]], 1)[:length].numpy()
     if length < window:
@@ -44,7 +44,7 @@ def windows(batch, item, window):
 
 
 @pytest.mark.parametrize("window", [32, 5])
-def test_posteriors_are_those_of_scikit_learn(msd, tmp_path, window):
+def test_posteriors_equal_scikit_learn(msd, tmp_path, window):
     module, model = data(msd), NaiveBayes(num_classes=12, window_beats=window)
     fit(tmp_path, model, module)
     examples, classes = [], []
@@ -98,12 +98,12 @@ def make_batch():
     }
 
 
-def test_without_statistics_no_class_is_preferred():
+def test_classes_are_equally_probable_without_statistics():
     posteriors = NaiveBayes(num_classes=4).logits(make_batch()).exp()
     torch.testing.assert_close(posteriors, torch.full((3, 4), 0.25))
 
 
-def test_features_that_never_change_and_tracks_that_cannot_be_read():
+def test_constant_features_and_unreadable_tracks():
     batch = make_batch()
     batch["timbre"][:] = 0
     batch["chroma"][2] = torch.nan
@@ -118,8 +118,8 @@ def test_features_that_never_change_and_tracks_that_cannot_be_read():
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"task": "regression"}, "tells classes apart"), ({"window_beats": 0}, "window_beats=0")],
+    [({"task": "regression"}, "supports only multiclass"), ({"window_beats": 0}, "window_beats=0")],
 )
-def test_what_it_cannot_do_is_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         NaiveBayes(num_classes=5, **settings)

@@ -61,7 +61,7 @@ def test_training_learns_genres(tones, tmp_path, maps):
     assert fit.callback_metrics["val/track_accuracy_vote"] > 0.5
 
 
-def test_checkpoint_brings_statistics_and_gives_the_same_logits(tones, tmp_path):
+def test_checkpoint_contains_statistics_and_gives_the_same_logits(tones, tmp_path):
     model = classifier(standardize=True)
     fit = trainer(tmp_path)
     fit.fit(model, data(tones))
@@ -81,7 +81,7 @@ def test_checkpoint_brings_statistics_and_gives_the_same_logits(tones, tmp_path)
     assert torch.equal(resumed.maps["music"].mean, statistics)
 
 
-def test_statistics_standardise_the_training_clips(tones, tmp_path):
+def test_statistics_standardize_the_training_clips(tones, tmp_path):
     model = classifier(standardize=True, lr=0.0)
     module = data(tones)
     trainer(tmp_path, enable_checkpointing=False).fit(model, module)
@@ -111,10 +111,10 @@ def test_mixed_precision_changes_logits_little():
     [
         ({"maps": "mel"}, "choose stft, music or both"),
         ({"maps": "stft", "standardize": True}, "no music features"),
-        ({"cutoff_hz": 15000.0}, "nothing at or above 4000 Hz"),
+        ({"cutoff_hz": 15000.0}, "must be from 0 to below 4000 Hz"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, match):
+def test_invalid_settings_raise(settings, match):
     with pytest.raises(MgcError, match=match):
         classifier(**settings)
 

@@ -71,7 +71,7 @@ def test_first_convolution_sees_four_frames_of_all_features():
         assert moved.max() <= 20
 
 
-def test_two_maps_have_a_branch_each():
+def test_each_map_has_a_branch():
     net = ResidualMapNet(10, [513, 8], filters=16).eval()
     stft, music = torch.randn(2, 513, 12), torch.randn(2, 8, 12)
     layers = net.features(stft, music)
@@ -84,7 +84,7 @@ def test_two_maps_have_a_branch_each():
     assert not torch.equal(net(stft, music), net(stft + 1, music))
 
 
-def test_missing_map_is_an_error():
+def test_missing_map_raises():
     with pytest.raises(ValueError, match="shorter"):
         ResidualMapNet(10, [513, 8], filters=4)(torch.randn(1, 513, 5))
 
@@ -98,7 +98,7 @@ def test_dropout_acts_in_training_only():
 
 
 @pytest.mark.parametrize("heights", [[8], [513, 8]])
-def test_network_learns_to_tell_maps_apart(heights):
+def test_network_learns_to_classify_maps(heights):
     net = ResidualMapNet(2, heights, filters=8)
     target = torch.tensor([0, 1] * 8)
     # Classes differ in whether a feature rises and falls within a few frames.

@@ -30,7 +30,7 @@ def clips():
 
 @pytest.fixture
 def network():
-    """A network as timm makes it, and as somebody else may have trained it."""
+    """A timm network with random weights to compare with."""
     torch.manual_seed(1)
     return timm.create_model("test_resnet", num_classes=3)
 
@@ -42,7 +42,7 @@ def weight_file(network, path="weights.safetensors"):
 
 
 @pytest.mark.parametrize("path", ["weights.safetensors", "weights.pth"])
-def test_predicts_as_timm_itself_does(network, clips, path):
+def test_logits_equal_timm(network, clips, path):
     model = make(weights=weight_file(network, path))
     model.load_initial_weights()
     pictures = model.eval().image(clips)
@@ -50,7 +50,7 @@ def test_predicts_as_timm_itself_does(network, clips, path):
     assert not torch.allclose(model(clips), make().eval()(clips))
 
 
-def test_other_classes_need_another_last_layer(network, clips):
+def test_last_layer_is_replaced_for_other_classes(network, clips):
     model = make(num_classes=5, weights=weight_file(network))
     model.load_initial_weights()
     assert model.eval()(clips).shape == (2, 5)
@@ -73,7 +73,7 @@ def test_any_kind_of_network(name, clips):
 
 
 def train(model, epochs, batches=1):
-    """Train on noise; give the parameters and statistics that changed, by stage."""
+    """Train on noise; return the changed parameters and statistics by stage."""
     before = {name: value.clone() for name, value in model.net.state_dict().items()}
     generator = torch.Generator().manual_seed(0)
     loader = [
@@ -98,27 +98,27 @@ def train(model, epochs, batches=1):
 
 
 def stages(names):
-    """``layer4.0.bn1.running_mean`` is of stage ``layer4``."""
+    """Return the stage of a name: ``layer4`` for ``layer4.0.bn1.running_mean``."""
     return {name.partition(".")[0] for name in names}
 
 
-def test_only_the_last_layer_learns():
+def test_only_the_last_layer_is_trained():
     # Statistics of batches count as learning, too.
     assert train(make(tune="head"), 2) == {"fc.weight", "fc.bias"}
 
 
-def test_everything_learns():
+def test_all_layers_are_trained():
     model = make(tune="all")
     assert train(model, 1, batches=3) == set(model.net.state_dict())
 
 
 @pytest.mark.parametrize(("epochs", "first"), [(1, "fc"), (2, "layer4"), (3, "layer3")])
-def test_one_more_stage_learns_after_every_epoch(epochs, first):
+def test_one_more_stage_is_trained_after_every_epoch(epochs, first):
     order = ["layer1", "layer2", "layer3", "layer4", "fc"]
     assert stages(train(make(tune="gradual"), epochs)) == set(order[order.index(first) :])
 
 
-def test_layers_near_the_input_learn_more_slowly():
+def test_layers_near_the_input_have_lower_learning_rates():
     model = make(tune="all", layer_decay=0.5, lr=0.01)
     rates = {
         id(parameter): group["lr"]
@@ -131,13 +131,13 @@ def test_layers_near_the_input_learn_more_slowly():
     assert rate["conv1.0.weight"] < rate["layer1.0.conv1.weight"] < rate["layer4.0.conv1.weight"]
 
 
-def test_says_when_nothing_can_come_out(caplog):
+def test_head_on_random_weights_logs_a_warning(caplog):
     caplog.set_level("WARNING", "mgc")
     train(make(), 1)
     assert "on top of random weights" in caplog.text
 
 
-def test_fetched_weights_come_from_the_cache(monkeypatch, clips):
+def test_published_weights_are_read_from_the_cache(monkeypatch, clips):
     published = timm.create_model("test_resnet")
     cached = weight_file(published, "model.safetensors")
     monkeypatch.setattr(timm_finetune, "try_to_load_from_cache", lambda *_: cached)
@@ -152,10 +152,10 @@ def test_fetched_weights_come_from_the_cache(monkeypatch, clips):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    """Nothing in the cache, and a server that does not answer."""
+    """An empty cache and a server that does not answer."""
     monkeypatch.setattr(timm_finetune, "try_to_load_from_cache", lambda *_: None)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and not listening
+        taken.bind(("127.0.0.1", 0))  # bound, but not listening
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/model.safetensors"
         monkeypatch.setattr(timm_finetune, "hf_hub_url", lambda *_: url)
         yield
@@ -169,18 +169,18 @@ FIT = """
 """
 
 
-def test_no_network_is_told_in_one_line(no_network, tones, workdir, capsys):
+def test_failed_download_is_reported_in_one_line(no_network, tones, workdir, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*FIT.split(), "--data.root", str(tones)])
     assert stop.value.code == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert "its weights cannot be fetched (ConnectionError). Without a network, copy" in line
+    assert "could not download its weights (ConnectionError). Without a connection, copy" in line
     assert "weights=FILE" in line
     assert not list(workdir.rglob("*.ckpt"))
 
 
-def test_checkpoints_need_no_weights_from_elsewhere(tones, workdir, network):
-    """To go on, to test and to classify: the file of weights is gone."""
+def test_checkpoints_do_not_need_the_weight_file(tones, workdir, network):
+    """Resume, test and load a checkpoint after the weight file is deleted."""
     path = weight_file(network, str(workdir / "weights.safetensors"))
     start = [*FIT.split(), "--data.root", str(tones), "--model.weights", path]
     main([*start, "--trainer.max_epochs", "1"])
@@ -190,7 +190,7 @@ def test_checkpoints_need_no_weights_from_elsewhere(tones, workdir, network):
     main(["test", "--ckpt_path", last])
     loaded = checkpoint.load(last)
     assert loaded.hparams["image_size"] == [64, 64]
-    # All but the last layer is as it was in the file.
+    # Only the last layer has changed.
     torch.testing.assert_close(loaded.net.conv1[0].weight, network.conv1[0].weight)
     again = make(weights=last, num_classes=10)
     again.load_initial_weights()
@@ -219,20 +219,20 @@ def broken_files(network):
     ("path", "message"),
     [
         ("none.safetensors", "no such file"),
-        ("half.safetensors", "or only a part of one"),
-        ("evil.pth", "no safetensors file or plain state dictionary"),
-        ("list.pth", "no safetensors file or plain state dictionary"),
-        ("other.pth", "not one of its weights belongs to test_resnet"),
-        ("shape.pth", r"layer1.0.conv1.weight has shape \(7, 7\), in test_resnet it is \("),
-        ("lacks.pth", "lacks bn1.weight of test_resnet"),
+        ("half.safetensors", "or truncated"),
+        ("evil.pth", "not a safetensors file or PyTorch state dictionary"),
+        ("list.pth", "not a safetensors file or PyTorch state dictionary"),
+        ("other.pth", "no weights of test_resnet found"),
+        ("shape.pth", r"layer1.0.conv1.weight has shape \(7, 7\), expected \(.*\) for test_resnet"),
+        ("lacks.pth", "bn1.weight of test_resnet is missing"),
         ("more.pth", "test_resnet has no more"),
     ],
 )
-def test_unfit_weights_are_told(path, message, network, capsys):
+def test_unusable_weight_files_raise(path, message, network, capsys):
     broken_files(network)
-    with pytest.raises(MgcError, match=f"^weights={path}: .*{message}") as told:
+    with pytest.raises(MgcError, match=f"^weights={path}: .*{message}") as raised:
         make(weights=path).load_initial_weights()
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(raised.value).splitlines()) == 1
     assert not capsys.readouterr().out
 
 
@@ -240,23 +240,23 @@ def test_unfit_weights_are_told(path, message, network, capsys):
     ("settings", "message"),
     [
         ({"backbone": "resnet81"}, "timm .* has no such network. Did you mean .*resnet18"),
-        ({"backbone": "vgg16.mine"}, "no weights 'mine' of vgg16, but .*tv_in1k"),
+        ({"backbone": "vgg16.mine"}, "no weights 'mine' of vgg16. Available: .*tv_in1k"),
         ({"backbone": "hf-hub:some/body"}, "no such network"),
         ({"image_size": 16}, r"image_size=\[16, 16\]: too small for test_resnet.* at least 32"),
         ({"image_size": [64, 8]}, "too small"),
         ({"backbone": "test_vit", "image_size": 50}, "divisible by patch size"),
-        ({"image_size": [1, 2, 3]}, "give a number of pixels, or height and width"),
+        ({"image_size": [1, 2, 3]}, "must be one positive number of pixels"),
         ({"tune": "tail"}, "tune='tail': choose one of head, all, gradual"),
-        ({"layer_decay": 0.0}, "layer_decay=0: give a share"),
-        ({"unfreeze_epochs": 0}, "unfreeze_epochs=0: at least 1"),
+        ({"layer_decay": 0.0}, "layer_decay=0: must be above 0"),
+        ({"unfreeze_epochs": 0}, "unfreeze_epochs=0: must be at least 1"),
     ],
 )
-def test_wrong_settings_are_told(settings, message):
+def test_invalid_settings_raise(settings, message):
     with pytest.raises(MgcError, match=message):
         make(**settings)
 
 
-def test_networks_without_published_weights_are_told(monkeypatch):
+def test_a_network_without_published_weights_raises(monkeypatch):
     config = timm.get_pretrained_cfg("test_resnet")
     bare = SimpleNamespace(has_weights=False, architecture=config.architecture)
     model = make(pretrained=True)

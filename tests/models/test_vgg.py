@@ -38,7 +38,7 @@ def test_features_are_the_averages_of_each_block() -> None:
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
 @pytest.mark.parametrize("norm", ["batch", "clip"])
-def test_a_few_clips_are_learned_by_heart(task: str, norm: str) -> None:
+def test_overfits_a_few_clips(task: str, norm: str) -> None:
     torch.manual_seed(0)
     model = VGGTagger(num_classes=3, task=task, sample_rate=8000, channels=8, norm=norm)
     audio = torch.randn(6, 8000) * torch.linspace(0.1, 1, 8000) ** torch.arange(6)[:, None]
@@ -58,7 +58,7 @@ def test_a_few_clips_are_learned_by_heart(task: str, norm: str) -> None:
     assert losses[-1] < losses[0] / 3
 
 
-def test_clip_norm_does_not_look_at_the_rest_of_the_batch() -> None:
+def test_clip_norm_is_independent_of_the_batch() -> None:
     model = VGGTagger(num_classes=4, sample_rate=8000, channels=4, norm="clip")
     audio = torch.randn(3, 8000)
     torch.testing.assert_close(model(audio)[:1], model(audio[:1]))

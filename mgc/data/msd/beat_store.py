@@ -304,7 +304,7 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
         try:
             track = read_track(path)
         except MgcError as error:
-            name, reason = str(path.relative_to(root)), str(error).removeprefix(f"{path}: ")
+            name, reason = path.relative_to(root).as_posix(), str(error).removeprefix(f"{path}: ")
             rows.append({"track": path.stem, "file": name, "reason": reason, "beats": 0})
             continue
         timing = (track.segments_start, track.beats_start)

@@ -202,7 +202,7 @@ class MSDBeats(MusicDataModule):
     def _read_broken(self) -> list[dict[str, str]]:
         """Return track, file and reason of the unreadable track files."""
         BeatStore(self.store)
-        with open(self.store / BROKEN, newline="") as file:
+        with open(self.store / BROKEN, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def _add_groups(self, catalogue: pd.DataFrame) -> pd.DataFrame:

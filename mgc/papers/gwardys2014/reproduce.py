@@ -120,7 +120,7 @@ def reproduce_gwardys2014(
     tables = [table(report.systems, system) for system in TITLES]
     text = "\n".join([*tables, describe_music(root), ""])
     with replacing(folder / "tables.md") as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
     print(text)
     print(f"Written to {folder}")
 
@@ -149,7 +149,7 @@ def extract_options(trained: Path) -> dict[str, Any]:
             f"{path}: not there, though {trained} holds results of its run. Remove {trained}, and "
             "let training last an epoch at least."
         )
-    settings = yaml.safe_load(path.read_text())
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     data, model = (settings[kind]["init_args"] for kind in ("data", "model"))
     return {
         "model": "timm_finetune",

@@ -103,7 +103,7 @@ def plans(folder: Path) -> Iterator[tuple[str, str, Path, dict[str, Any]]]:
             trained = folder / f"{network}_{feature}"
             plan = trained / "crossval.json"
             if plan.is_file():
-                yield network, feature, trained, json.loads(plan.read_text())
+                yield network, feature, trained, json.loads(plan.read_text(encoding="utf-8"))
 
 
 def _machines(folder: Path, trained: Results) -> Results | None:

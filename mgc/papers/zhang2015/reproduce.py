@@ -146,7 +146,7 @@ def reproduce_zhang2015(
         cells = read_cells(folder)
         text = describe(cells, data, f"{changes(folder)}{music}")
         with replacing(folder / "tables.md") as partial:
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
         return text, cells
 
     for feature in columns:
@@ -302,7 +302,7 @@ def extract_options(fold: Path, data: str) -> dict[str, Any]:
     path = fold / "config.yaml"
     if not path.is_file():
         raise MgcError(f"{path}: not there, though the fold is finished. Remove {fold}.")
-    settings = yaml.safe_load(path.read_text())
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     given = settings["data"]["init_args"]
     return {
         "data": data,
