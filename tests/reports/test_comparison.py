@@ -224,7 +224,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     for words, message in (
         ([folders[0]], "1 run to compare: give two or more"),
         (["no/where/at/all", folders[0]], "nothing to compare. Give the folder of a run"),
-        (["entity/project", folders[0]], "no such folder, and as a project of W&B: nobody is"),
+        (["entity/project", folders[0]], "no such folder, and as a project of W&B: not logged in"),
     ):
         with pytest.raises(SystemExit):
             main(["compare", *words])
