@@ -54,12 +54,10 @@ def diagnose(error: BaseException) -> FailedImport | None:
     Returns:
         The library, or None if the error has another origin.
     """
-    link: BaseException | None = error
-    while link is not None:
+    for link in _chain(error):
         found = _failed_import(link)
         if found:
             return found
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return None
 
 
@@ -186,6 +184,16 @@ def install_command(*names: str) -> str:
     return " ".join(["pip", "install", *options, *pins])
 
 
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that it was raised from. A chain may lead back to its start."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
 def _failed_import(error: BaseException) -> FailedImport | None:
     """Find the required library whose import raised an error, its causes left aside."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
@@ -245,7 +253,9 @@ def _broken(name: str, error: BaseException) -> FailedImport:
 
 def _essence(error: BaseException) -> str:
     """First sentences of the error at the bottom of a chain, without the folder of a library."""
-    while error.__cause__:
+    causes = set()
+    while error.__cause__ and id(error) not in causes:
+        causes.add(id(error))
         error = error.__cause__
     text = " ".join(str(error).split())
     for folder in filter(None, sys.path):
