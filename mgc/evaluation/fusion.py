@@ -78,7 +78,7 @@ def fuse(
     if out is not None:
         fused.save(out)
         with all_or_nothing(out) as folder:
-            (folder / "fusion.md").write_text(text)
+            (folder / "fusion.md").write_text(text, encoding="utf-8")
     return Fusion(fused.clips, fused.tracks, fused.task, fused.labels, fused.source, text)
 
 

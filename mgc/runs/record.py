@@ -23,7 +23,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         ``wandb``: where in W&B the run is. Empty if there is none.
     """
     path = folder / RECORD
-    record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return record
 
 

@@ -204,7 +204,7 @@ def merge(store: str | os.PathLike[str]) -> None:
         shutil.rmtree(store / PARTS, ignore_errors=True)
         return
     try:
-        settings = json.loads((store / PARTS / "plan.json").read_text())
+        settings = json.loads((store / PARTS / "plan.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MgcError(f"{store}: nothing to merge. Pack the track files first.") from None
     parts = [_part_path(store, part) for part in range(_part_count(settings))]
@@ -276,14 +276,14 @@ def _save_settings(store: Path, settings: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
-            if json.loads(path.read_text()) != settings:
+            if json.loads(path.read_text(encoding="utf-8")) != settings:
                 raise MgcError(
                     f"{store} holds parts of other track files, or of another version of mgc. "
                     f"Remove {path.parent}, or pack into another folder."
                 )
             return
         with replacing(path) as partial:
-            partial.write_text(json.dumps(settings))
+            partial.write_text(json.dumps(settings), encoding="utf-8")
     except OSError as error:
         raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
 
