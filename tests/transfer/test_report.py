@@ -110,7 +110,7 @@ def test_bad_input_is_told(genres, tmp_path):
     with pytest.raises(MgcError, match="two combinations"):
         scores_by_class(genres, ["12"])
     with pytest.raises(MgcError, match=r"nowhere\.csv is no file, and the built-in .* choi2017"):
-        read_published("nowhere.csv", [], ["label"])
+        read_published("nowhere.csv", [], ["label"], BUILT_IN)
     with pytest.raises(MgcError, match=r"say with --tasks .*extended_ballroom, gtzan,"):
         read_published("choi2017", [], ["label"], BUILT_IN)
     bad = tmp_path / "bad.csv"
