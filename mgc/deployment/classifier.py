@@ -142,7 +142,7 @@ class Classifier:
             songs = [songs]
         rows: dict[str, np.ndarray] = {}
         self.errors = {}
-        for song in map(fspath, songs):
+        for song in [fspath(song) for song in songs]:
             try:
                 rows[song] = self.classify(song)[0].mean(axis=0)
             except audio.AudioError as error:

@@ -516,13 +516,18 @@ def extract(
         with TemporaryDirectory() as folder:
             path = Path(folder, "features.parquet")
             return extract(audio, model, path, **{"devices": 1, **options})
-    if not isinstance(audio, AudioDataModule):
+    files: AudioDataModule | list[str]
+    if isinstance(audio, AudioDataModule):
+        files = audio
+    else:
         paths = [audio] if isinstance(audio, str | os.PathLike) else audio
-        audio = [os.fspath(path) for path in paths]
+        files = [os.fspath(path) for path in paths]
+    given: dict[str, Any] = {"model": model}
     if not isinstance(model, LightningModule):
-        model = os.fspath(model)
-    is_file = isinstance(model, str) and (Path(model).is_file() or Path(model).suffix == ".ckpt")
-    extract_audio(audio, os.fspath(out), **{"ckpt" if is_file else "model": model}, **options)
+        path = Path(model)
+        is_file = path.is_file() or path.suffix == ".ckpt"
+        given = {"ckpt" if is_file else "model": os.fspath(model)}
+    extract_audio(files, os.fspath(out), **given, **options)
     return FeatureTable.load(out)
 
 
@@ -578,7 +583,8 @@ def extract_audio(
         resampling = resampling or "fast"  # as in training
 
     source: dict[str, Any] = {"precision": precision}
-    network, about = None, None
+    network: LightningModule | None = None
+    about: dict[str, Any] | None = None
     if ckpt:
         network, about = checkpoint.read_model(ckpt)
         source |= {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest_of(ckpt)}
@@ -591,7 +597,7 @@ def extract_audio(
             "checkpoint": None,
             "sha256": _digest_weights(model),
         }
-    if about:
+    if about and network is not None:
         place = ckpt or type(network).__name__
         if not about["clip_seconds"]:
             raise MgcError(f"{place}: the model does not take audio.")
