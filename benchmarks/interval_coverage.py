@@ -302,10 +302,10 @@ def verdicts(draws: int) -> None:
             row: dict[str, object] = {"tracks": n, "discordant": rate}
             row["interval without 0"] = f"{found[0]:.3f}"
             row["exact test, p < 0.05"] = f"{found[1]:.3f}"
-            few = np.mean(
-                [decided(b, a - b, n)[0] for a, b in zip(one, two, strict=True) if a < 6] or [0]
+            few = [decided(b, a - b, n)[0] for a, b in zip(one, two, strict=True) if a < 6]
+            row["interval without 0, fewer than 6 discordant"] = (
+                f"{np.mean(few):.3f}" if few else "-"
             )
-            row["interval without 0, fewer than 6 discordant"] = f"{few:.3f}"
             rows.append(row)
     show("Verdicts on two systems that are equally good", rows)
 
