@@ -18,7 +18,10 @@ from mgc.cli import COMMANDS, TRAINING
 
 EXECUTABLE = os.environ.get("MGC_COMMAND", "")
 
-pytestmark = pytest.mark.skipif(not EXECUTABLE, reason="MGC_COMMAND names no mgc executable")
+pytestmark = [
+    pytest.mark.skipif(not EXECUTABLE, reason="MGC_COMMAND names no mgc executable"),
+    pytest.mark.timeout(3600),  # a test runs many commands, each of which imports PyTorch
+]
 
 PLUGIN = Path(__file__).parents[1] / "plugins" / "mgc-segment-codes"
 
@@ -90,7 +93,7 @@ def features(mgc: Run, trained: None) -> str:
 
 @pytest.fixture(scope="module")
 def transferred(mgc: Run, features: str) -> str:
-    mgc(f"transfer {features} --classifier knn --layers conv5 --folds 3 --jobs 1 --out transfer")
+    mgc(f"transfer {features} --classifier knn --layers block5 --folds 3 --jobs 1 --out transfer")
     return "transfer"
 
 
@@ -140,7 +143,7 @@ def test_evaluation(mgc: Run, tested: str, folder: Path) -> None:
 def test_use_of_a_checkpoint(mgc: Run, trained: None, folder: Path) -> None:
     mgc(f"export --ckpt {CKPT} --out model.onnx")
     probabilities = [
-        json.loads(mgc(f"classify {SONG} --ckpt {path} --format json"))["probabilities"]
+        json.loads(mgc(f"classify {SONG} --ckpt {path} --format json"))["outputs"]
         for path in (CKPT, "model.onnx")
     ]
     assert probabilities[0].keys() == probabilities[1].keys()
