@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 
 import mgc
 from mgc.core.stopping import signals
-from mgc.core.terminal import RESUME, TRACEBACK, show_log, told_in_one_line
+from mgc.core.terminal import RESUME, TRACEBACK, report_user_errors, show_log
 from mgc.errors import MgcError
 from mgc.runs.tracking import wandb_session
 
@@ -132,7 +132,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # Song and file names may have characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     show_log()
-    with told_in_one_line(_hint(argv)), signals.handled(), wandb_session():
+    with report_user_errors(_hint(argv)), signals.handled(), wandb_session():
         run(argv)
 
 

@@ -4,7 +4,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before torch is imported: several test processes share the cores.
@@ -17,6 +17,7 @@ from isolation import isolate_wandb
 
 from mgc.data.gtzan import GENRES
 from mgc.registry import GROUPS
+from mgc.runs.tracking import OFFLINE_REASON
 
 isolate_wandb()
 
@@ -45,6 +46,13 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def wandb_decision(workdir: Path) -> Iterator[None]:
+    """Check that no command leaves its decision about W&B to the next one of this process."""
+    yield
+    assert OFFLINE_REASON not in os.environ
 
 
 @pytest.fixture(autouse=True)

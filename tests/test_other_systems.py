@@ -75,12 +75,12 @@ def test_a_folder_that_cannot_be_locked(workdir: Path) -> None:
     use = """
 from mgc.experiments.processes import locked
 from pathlib import Path
-with told_in_one_line([]), locked(Path("experiment")):
+with report_user_errors([]), locked(Path("experiment")):
     print("locked")
 """
     Path("experiment").mkdir()
     start, _, _ = WITHOUT_POSIX.partition("from mgc.cli import main")
-    done = run(code=f"{start}from mgc.cli import told_in_one_line{use}")
+    done = run(code=f"{start}from mgc.cli import report_user_errors{use}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].startswith("mgc: error: experiment: cannot be locked (")
 

@@ -41,12 +41,12 @@ def sweep(
     """
     from mgc.core.writing import replacing
     from mgc.errors import MgcError
-    from mgc.experiments.sweep import Plan, run_sweep, table_of
+    from mgc.experiments.sweep import SweepPlan, run_sweep, table_of
 
     if count is not None and count < 1:
         raise MgcError(f"--count {count}: at least 1 is needed.")
     folder = Path(out or Path("runs", "sweep", Path(file).stem))
-    plan = Plan.prepare(folder, file, overrides, count, seed)
+    plan = SweepPlan.prepare(folder, file, overrides, count, seed)
     run_sweep(plan, jobs)
     table = table_of(plan)
     with replacing(folder / "runs.csv") as partial:

@@ -14,7 +14,7 @@ from mgc.errors import MgcError
 T = TypeVar("T")
 
 
-def once(trainer: Trainer | None, compute: Callable[[], T]) -> T:
+def on_rank_zero(trainer: Trainer | None, compute: Callable[[], T]) -> T:
     """Let the first process compute something, and tell the others.
 
     Args:

@@ -28,7 +28,7 @@ TRACEBACK = "MGC_TRACEBACK"
 
 
 @contextmanager
-def told_in_one_line(hint: str = "") -> Iterator[None]:
+def report_user_errors(hint: str = "") -> Iterator[None]:
     """Turn errors and signals into a line and an exit code.
 
     Args:

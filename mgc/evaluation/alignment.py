@@ -10,7 +10,7 @@ from mgc.evaluation.intervals import fold_names
 from mgc.evaluation.results import Results
 
 #: Starts of the same clip may differ by this many seconds, as sample rates round them.
-CLOCK = 0.01
+START_TOLERANCE = 0.01
 
 
 #: Columns that tell rows apart.
@@ -96,7 +96,7 @@ def _check_clips(both: str, one: tuple[str, Results], two: tuple[str, Results]) 
             "hop_seconds, or fuse by track (weighted, product)."
         )
     starts, others = (results.clips["start"].to_numpy() for _, results in (one, two))
-    differ = np.abs(starts - others) > CLOCK
+    differ = np.abs(starts - others) > START_TOLERANCE
     if differ.any():
         row = int(np.flatnonzero(differ)[0])
         track = one[1].clips["track"].iloc[row]

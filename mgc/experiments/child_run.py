@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mgc.core.stopping import signals
-from mgc.core.terminal import RESUME, told_in_one_line
+from mgc.core.terminal import RESUME, report_user_errors
 from mgc.runs.tracking import set_wandb_run
 from mgc.training import cli as training
 from mgc.training.interruption import KeepLast
 
 #: Name of the checkpoint that an unfinished fit goes on from.
-LAST = "last_epoch.ckpt"
+LAST_EPOCH = "last_epoch.ckpt"
 
 
 class ChildCLI(training.MgcCLI):
@@ -39,7 +39,7 @@ class ChildCLI(training.MgcCLI):
     def before_fit(self) -> None:
         """Keep what to go on from where the process that starts the fits finds it."""
         callbacks = [c for c in self.trainer.callbacks if not isinstance(c, KeepLast)]  # type: ignore[attr-defined]
-        self.trainer.callbacks = [*callbacks, KeepLast(Path(self.folder, LAST))]  # type: ignore[attr-defined]
+        self.trainer.callbacks = [*callbacks, KeepLast(Path(self.folder, LAST_EPOCH))]  # type: ignore[attr-defined]
 
 
 def fit(folder: str, words: Sequence[str], cli: Callable[..., ChildCLI]) -> None:
@@ -53,7 +53,7 @@ def fit(folder: str, words: Sequence[str], cli: Callable[..., ChildCLI]) -> None
     Raises:
         MgcError: If a setting is wrong.
     """
-    last = Path(folder, LAST)
+    last = Path(folder, LAST_EPOCH)
     resumed = [f"--ckpt_path={last}"] if last.is_file() else []
     training.main(["fit", *words, f"--trainer.default_root_dir={folder}", *resumed], cli)
 
@@ -68,5 +68,5 @@ def run_child(run: Callable[[], None]) -> None:
         SystemExit: As :func:`mgc.cli.main` tells.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    with told_in_one_line(RESUME), signals.handled():
+    with report_user_errors(RESUME), signals.handled():
         run()

@@ -24,17 +24,17 @@ from mgc.evaluation.intervals import (
 )
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
-from mgc.experiments.child_run import LAST
+from mgc.experiments.child_run import LAST_EPOCH
 from mgc.experiments.fold_run import STAGES, Fold
 from mgc.experiments.overrides import logs_to_wandb, option_name
-from mgc.experiments.plan_file import keep_plan
-from mgc.experiments.processes import LOG, last_words, run_parts, start_module
+from mgc.experiments.plan_file import load_or_create_plan
+from mgc.experiments.processes import LOG, read_error, run_jobs, start_module
 from mgc.runs.record import read_record
-from mgc.runs.tracking import add_offline_runs, log_results, set_wandb_mode
+from mgc.runs.tracking import add_offline_runs, log_results, set_wandb_mode, wandb_session
 
 #: Options that a fold sets itself, and those that it sets where there are several.
-RESERVED = ("data.seed", "seed_everything", "ckpt_path", "config")
-OF_FOLDS = ("data.fold", "data.folds")
+FORBIDDEN_OVERRIDES = ("data.seed", "seed_everything", "ckpt_path", "config")
+FOLD_OPTIONS = ("data.fold", "data.folds")
 
 #: Columns of the summary that are told to W&B besides the score itself.
 SHOWN = (
@@ -78,16 +78,18 @@ class Experiment:
                 f"--folds {folds}: at least 3 are needed, for training, validation and test; or 1, "
                 "the split that the configuration names."
             )
-        reserved = RESERVED + (OF_FOLDS if folds > 1 else ())
+        reserved = FORBIDDEN_OVERRIDES + (FOLD_OPTIONS if folds > 1 else ())
         for word in overrides:
             name = option_name(word)
             if name in reserved:
                 raise MgcError(f"--{name}: mgc crossval sets it itself. Leave it out.")
         text = read_configuration(config)
         settings: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
-        patterns = (f"seed*/fold*/{name}" for name in (LAST, *STAGES))
+        patterns = (f"seed*/fold*/{name}" for name in (LAST_EPOCH, *STAGES))
         begun = any(next(folder.glob(pattern), None) for pattern in patterns)
-        settings = keep_plan(folder / "crossval.json", settings, "cross-validation", begun)
+        settings = load_or_create_plan(
+            folder / "crossval.json", settings, "cross-validation", begun
+        )
         return cls(
             folder,
             config,
@@ -133,6 +135,7 @@ class Summary:
         return f"<p>Cross-validation: {self.folder}</p>{scores}{folds}"
 
 
+@wandb_session()
 def cross_validate(
     config: str | PathLike[str],
     out: str | PathLike[str] | None = None,
@@ -215,10 +218,10 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
     if done < len(experiment.folds) and logs_to_wandb(words):
         # Once for all folds, which inherit the environment.
         set_wandb_mode()
-    run_parts(experiment.folds, experiment.folder, jobs, start, ended)
+    run_jobs(experiment.folds, experiment.folder, jobs, start, ended)
     if failed:
         raise MgcError(
-            f"{failed[0].name} failed: {last_words(failed[0])} (log: {failed[0].folder}/{LOG}). "
+            f"{failed[0].name} failed: {read_error(failed[0])} (log: {failed[0].folder}/{LOG}). "
             "Mend it and give the same command again: finished folds are kept."
         )
 

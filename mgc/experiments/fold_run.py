@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
-from mgc.experiments.child_run import LAST, ChildCLI, fit, run_child
+from mgc.experiments.child_run import LAST_EPOCH, ChildCLI, fit, run_child
 from mgc.runs.folder import CONFIG, RECORD, run_folder
 
 #: Lightning's stages that leave results, in this order.
@@ -146,7 +146,9 @@ class FoldCLI(ChildCLI):
             MgcError: If the model gives nothing to measure.
         """
         trainer, folder = self.trainer, Path(self.fold.folder)
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "") or str(folder / LAST)
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "") or str(
+            folder / LAST_EPOCH
+        )
         for stage in STAGES:
             # Read back from the run, as the processes of several devices may be gone by now.
             written = run_folder(trainer) / stage
@@ -165,8 +167,8 @@ class FoldCLI(ChildCLI):
             # What compares cross-validations needs them, and the run may be moved.
             for name in (CONFIG, RECORD):
                 shutil.copyfile(run_folder(trainer) / name, folder / name)
-        if trainer.is_global_zero and Path(best) != folder / LAST:
-            (folder / LAST).unlink(missing_ok=True)
+        if trainer.is_global_zero and Path(best) != folder / LAST_EPOCH:
+            (folder / LAST_EPOCH).unlink(missing_ok=True)
 
 
 def run_fold(fold: Fold) -> None:

@@ -15,7 +15,9 @@ from mgc.experiments.processes import locked
 SHOWN = 300
 
 
-def keep_plan(path: Path, settings: dict[str, Any], kind: str, begun: bool) -> dict[str, Any]:
+def load_or_create_plan(
+    path: Path, settings: dict[str, Any], kind: str, begun: bool
+) -> dict[str, Any]:
     """Write down what an experiment is of, or find out that its folder holds the same one.
 
     A plan that nothing has come of is replaced, so that a mistake in a first attempt can be mended.

@@ -21,7 +21,7 @@ from mgc.errors import MgcError
 LOG = "log.txt"
 
 
-class Part(Protocol):
+class Job(Protocol):
     """A fit of an experiment."""
 
     @property
@@ -37,10 +37,10 @@ class Part(Protocol):
         """Whether its results are there."""
 
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=Job)
 
 
-def run_parts(
+def run_jobs(
     parts: Sequence[P],
     folder: Path,
     jobs: int | None,
@@ -122,7 +122,7 @@ def visible_devices() -> list[str]:
     return names.split(",")[:count] if names else [str(number) for number in range(count)]
 
 
-def last_words(part: Part) -> str:
+def read_error(part: Job) -> str:
     """Find the error that a part ended with.
 
     Args:

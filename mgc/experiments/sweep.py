@@ -14,19 +14,19 @@ from mgc.configurations import read_configuration
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.experiments.overrides import logs_to_wandb
-from mgc.experiments.plan_file import keep_plan
-from mgc.experiments.processes import LOG, last_words, run_parts, start_module
+from mgc.experiments.plan_file import load_or_create_plan
+from mgc.experiments.processes import LOG, read_error, run_jobs, start_module
 from mgc.experiments.sweep_space import Settings, Sweep, config_names
-from mgc.runs.tracking import add_offline_runs, set_wandb_mode
+from mgc.runs.tracking import add_offline_runs, set_wandb_mode, wandb_session
 
 #: What a run came to, in its folder.
 RESULT = "result.json"
 
 #: Options that a run of a sweep sets itself.
-RESERVED = ("ckpt_path", "trainer.default_root_dir")
+FORBIDDEN_OVERRIDES = ("ckpt_path", "trainer.default_root_dir")
 
 #: So many failures before any success mean that the fault is not in the settings.
-HOPELESS = 3
+MAX_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class SweepRun:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """All runs of a sweep.
 
     Attributes:
@@ -94,7 +94,7 @@ class Plan:
     @classmethod
     def prepare(
         cls, folder: Path, path: str, overrides: Sequence[str], count: int | None, seed: int
-    ) -> "Plan":
+    ) -> "SweepPlan":
         """Plan a sweep, or find the one that the folder holds.
 
         Args:
@@ -111,7 +111,7 @@ class Plan:
         sweep = Sweep.parse(text, path)
         for word in overrides:
             name = word.partition("=")[0].removeprefix("--")
-            if name in RESERVED or name in sweep.varied:
+            if name in FORBIDDEN_OVERRIDES or name in sweep.varied:
                 raise MgcError(f"--{name}: mgc sweep sets it itself. Leave it out.")
         settings = sweep.settings(count, seed)
         said: dict[str, Any] = {
@@ -123,7 +123,7 @@ class Plan:
             "seed": seed,
         }
         begun = any(next(folder.glob(f"run*/{name}"), None) for name in ("*.ckpt", RESULT))
-        said = keep_plan(folder / "sweep.json", said, "sweep", begun)
+        said = load_or_create_plan(folder / "sweep.json", said, "sweep", begun)
         runs = (
             SweepRun(
                 str((folder / f"run{number}").absolute()),
@@ -138,7 +138,8 @@ class Plan:
         return cls(folder, sweep, tuple(runs))
 
 
-def run_sweep(plan: Plan, jobs: int | None = None) -> None:
+@wandb_session()
+def run_sweep(plan: SweepPlan, jobs: int | None = None) -> None:
     """Run what is not finished, each run in a process of its own.
 
     A run that fails, as one whose loss diverges, does not stop the others.
@@ -160,17 +161,17 @@ def run_sweep(plan: Plan, jobs: int | None = None) -> None:
             print(f"{run.name}: {run.metric} {run.result['value']:.4g}", flush=True)
             return True
         failed.append(run)
-        print(f"{run.name} failed: {last_words(run)}", flush=True)
-        return len(failed) < HOPELESS or any(run.finished for run in plan.runs)
+        print(f"{run.name} failed: {read_error(run)}", flush=True)
+        return len(failed) < MAX_FAILURES or any(run.finished for run in plan.runs)
 
     if done < len(plan.runs) and logs_to_wandb(plan.runs[0].words):
         # Once for all runs, which inherit the environment.
         set_wandb_mode()
-    run_parts(plan.runs, plan.folder, jobs, start, ended)
+    run_jobs(plan.runs, plan.folder, jobs, start, ended)
     add_offline_runs((run.result for run in plan.runs if run.finished), plan.runs[0].group)
     if not any(run.finished for run in plan.runs):
         raise MgcError(
-            f"{failed[0].name} failed, and so did all others: {last_words(failed[0])} (log: "
+            f"{failed[0].name} failed, and so did all others: {read_error(failed[0])} (log: "
             f"{failed[0].folder}/{LOG})."
         )
 
@@ -192,7 +193,7 @@ def start(
     return start_module("mgc.experiments.sweep_run", run.folder, environment, lock)
 
 
-def table_of(plan: Plan) -> pd.DataFrame:
+def table_of(plan: SweepPlan) -> pd.DataFrame:
     """Compare the runs of a sweep.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.experiments.child_run import LAST, ChildCLI, fit, run_child
+from mgc.experiments.child_run import LAST_EPOCH, ChildCLI, fit, run_child
 from mgc.experiments.sweep import RESULT, SweepRun
 from mgc.runs.folder import run_folder
 from mgc.runs.record import read_record
@@ -66,7 +66,7 @@ class SweepCLI(ChildCLI):
         }
         with replacing(Path(self.run.folder, RESULT)) as partial_result:
             partial_result.write_text(json.dumps(result, indent=1), encoding="utf-8")
-        Path(self.run.folder, LAST).unlink(missing_ok=True)
+        Path(self.run.folder, LAST_EPOCH).unlink(missing_ok=True)
 
 
 def run_one(run: SweepRun) -> None:

@@ -34,7 +34,7 @@ from mgc.runs.folder import CONFIG, RECORD
 from mgc.runs.tracking import wandb_status
 
 #: Settings that say where things go and what is shown, not what is done.
-ASIDE = (
+IGNORED_SETTINGS = (
     "config",
     "ckpt_path",
     "trainer.logger",
@@ -342,7 +342,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 
     def add(name: str, value: Any) -> None:
-        if name in ASIDE:
+        if name in IGNORED_SETTINGS:
             return
         if isinstance(value, Mapping) and "class_path" in value:
             flat[name] = registry.name_of(value["class_path"])

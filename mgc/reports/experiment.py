@@ -1,4 +1,4 @@
-"""Report of an experiment: what several systems said of the same data, beside published figures."""
+"""Report of an experiment: several systems on the same data, beside published figures."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ CLASS_MEASURE = {"multiclass": "recall", "multilabel": "auroc", "regression": "r
 
 
 @dataclass
-class Report:
+class ExperimentReport:
     """Tables and plots of an experiment.
 
     Attributes:
@@ -67,7 +67,7 @@ class Report:
             (out / "experiment.md").write_text(self.text, encoding="utf-8")
 
 
-def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> Report:
+def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> ExperimentReport:
     """Make the report.
 
     Args:
@@ -94,7 +94,7 @@ def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> Report:
         shares = {name: _percent(counts) for name, counts in confusion.items()}
         cells = join_cells(shares) if len(runs) > 1 else None
     classes = _classes(runs, published)
-    report = Report(systems, classes, confusion, cells)
+    report = ExperimentReport(systems, classes, confusion, cells)
     report.plots = {
         "systems": plot_systems(systems, MEASURE[first.task]),
         "classes": plot_classes(classes, CLASS_MEASURE[first.task]),
@@ -128,7 +128,7 @@ def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
     """Bars of the scores of all systems, with intervals and published figures.
 
     Args:
-        systems: See :class:`Report`.
+        systems: See :class:`ExperimentReport`.
         score: Name of the score.
     """
     figure = Figure(figsize=(8, 1.7 + 0.45 * len(systems)), layout="constrained")
@@ -170,7 +170,7 @@ def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
     """Dots of every class's score in all systems, hollow ones for published figures.
 
     Args:
-        classes: See :class:`Report`.
+        classes: See :class:`ExperimentReport`.
         score: Name of the score.
     """
     figure = Figure(figsize=(8, 1.7 + 0.38 * len(classes)), layout="constrained")
@@ -256,7 +256,10 @@ def _percent(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _markdown(
-    report: Report, runs: Sequence[Run], paper: ModuleType | None, published: Published | None
+    report: ExperimentReport,
+    runs: Sequence[Run],
+    paper: ModuleType | None,
+    published: Published | None,
 ) -> str:
     results = runs[0].test
     intervals = name_intervals(read_intervals(report.systems))

@@ -16,7 +16,7 @@ ATYPICAL = 0.06
 
 
 @dataclass
-class Part:
+class Line:
     """What one instrument plays: its name in ``VOICES``, its level in dB, and its notes."""
 
     voice: str
@@ -38,7 +38,7 @@ class Song:
     """
 
     tempo: float
-    parts: list[Part]
+    parts: list[Line]
     kit: str
     drum_level: float
     strokes: list[Stroke]
@@ -147,10 +147,10 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
     scale = [(key + tone) % 12 for tone in SCALES[draw(tonality.scales, rng)]]
     timing = rng.uniform(0.0, 0.012)  # how loosely the musicians play, in seconds
 
-    parts: list[Part] = []
+    parts: list[Line] = []
 
     def rehearse(voice: str, level: float, scored: list[tuple[float, float, int, float]]) -> None:
-        part = Part(voice, level + rng.normal(0, 2))
+        part = Line(voice, level + rng.normal(0, 2))
         active = _sections(bars, 1.0 if not parts else 0.92, rng)
         for step, length, pitch, velocity in scored:
             if not active[min(bars - 1, int(step // meter.steps))]:

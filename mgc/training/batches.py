@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 log = logging.getLogger(__name__)
 
 
-class TellStep(Callback):
+class LogBatchSize(Callback):
     """Logs batch size and learning rate when a fit starts.
 
     Both are taken as they are given: neither is divided by the number of devices nor multiplied.

@@ -47,7 +47,7 @@ from mgc.runs.tracking import (
     wandb_loggers,
     wandb_session,
 )
-from mgc.training.batches import TellStep
+from mgc.training.batches import LogBatchSize
 from mgc.training.checkpoint_io import AtomicCheckpointIO
 from mgc.training.divergence import StopOnDivergence
 from mgc.training.finish_wandb import FinishWandbRun
@@ -91,7 +91,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     torch.set_float32_matmul_precision("high")
     # Lightning 2.6 calls a function that torch 2.12 calls deprecated, once per run.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
-    with wandb_session(), told_in_one_line(), errors_of_processes():
+    with wandb_session(), report_user_errors(), errors_of_processes():
         (cli or MgcCLI)(
             model_class=LightningModule,
             datamodule_class=MusicDataModule,
@@ -110,8 +110,8 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                     DescribeCheckpoint(),
                     SeedSteps(),
                     StopOnDivergence(),
-                    TellStep(),
-                    TellWhere(),
+                    LogBatchSize(),
+                    LogRunPaths(),
                     FinishWandbRun(),
                 ],
             },
@@ -243,7 +243,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         )
 
 
-class TellWhere(Callback):
+class LogRunPaths(Callback):
     """Says where everything is, when a fit ends."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -280,7 +280,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def report_user_errors() -> Iterator[None]:
     """Turn what Lightning says of wrong settings and unfit weights into errors of mgc.
 
     Raises:

@@ -48,7 +48,7 @@ from mgc.evaluation.results import Results, count_from_zero
 from mgc.task import Task
 from mgc.transfer.classifiers import Decision, Setting, get_classifier
 from mgc.transfer.feature_table import FeatureTable
-from mgc.transfer.folds import Evaluation, Fit, Plan
+from mgc.transfer.folds import Evaluation, Fit, FoldPlan
 
 METRICS: dict[str, str] = {
     "multiclass": "accuracy",
@@ -189,7 +189,7 @@ class Progress:
 def run_transfer(
     table: FeatureTable,
     combinations: Mapping[str, tuple[str, ...]],
-    plan: Plan,
+    plan: FoldPlan,
     *,
     classifier: str = "svm",
     jobs: int = -1,
@@ -342,7 +342,7 @@ def _digest(*parts: Any) -> str:
     return sha.hexdigest()
 
 
-def _fit_in_memory(jobs: int, plan: Plan) -> int:
+def _fit_in_memory(jobs: int, plan: FoldPlan) -> int:
     """Number of processes whose kernels (distances and one kernel, 8 bytes a pair) fit."""
     largest = max(len(fit.train) for fit in plan.fits)
     total = max(len(fit.train) + sum(map(len, fit.tests)) for fit in plan.fits)
@@ -439,7 +439,7 @@ def _score_rows(
     protocol: str,
     where: dict[str, str],
     grid: list[Setting],
-    plan: Plan,
+    plan: FoldPlan,
     evaluations: list[Evaluation],
     scores: np.ndarray,
     inner: np.ndarray | None = None,

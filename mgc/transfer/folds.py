@@ -1,6 +1,6 @@
 """Which tracks a classifier is fitted on and which it is scored on.
 
-A :class:`Plan` lists the fits of an experiment. Two protocols read their scores from them:
+A :class:`FoldPlan` lists the fits of an experiment. Two protocols read their scores from them:
 
 * ``paper``: every setting is fitted on each training fold and scored on its test fold; the best
   mean over the test folds is reported, so the test folds choose the settings.
@@ -29,7 +29,7 @@ class Evaluation(NamedTuple):
     """One set of tracks on which one fit is scored.
 
     Attributes:
-        fit: Index into :attr:`Plan.fits`.
+        fit: Index into :attr:`FoldPlan.fits`.
         part: Index into the fit's ``tests``.
     """
 
@@ -51,7 +51,7 @@ class Fit:
 
 
 @dataclass
-class Plan:
+class FoldPlan:
     """The fits of an experiment, and which of them belong to which protocol.
 
     Attributes:
@@ -92,7 +92,7 @@ def make_plan(
     seed: int | None = None,
     inner_folds: int | None = None,
     nested: bool = True,
-) -> Plan:
+) -> FoldPlan:
     """Plan the fits for a table of tracks.
 
     Args:
@@ -115,7 +115,7 @@ def make_plan(
             track = tracks["track"][tracks["fold"].isna()].iloc[0]
             raise MgcError(f"Track {track!r} has no fold though others have: give --folds N.")
         numbers = tracks["fold"].to_numpy(int)
-        plan = Plan("given folds")
+        plan = FoldPlan("given folds")
         _cross_validate(plan, numbers, paper=True, nested=nested, inner_folds=inner_folds)
     elif folds is None and tracks["split"].notna().any():
         plan = _given_split(tracks, classes, labels, seed, nested)
@@ -136,7 +136,7 @@ def plan_like(
     labels: Sequence[str],
     *,
     nested: bool = True,
-) -> Plan:
+) -> FoldPlan:
     """Plan the fits for the folds of a cross-validation that has been run.
 
     What is scored on a test fold is fitted on all other tracks, and settings are chosen on the
@@ -160,7 +160,7 @@ def plan_like(
     seeds = test["seed"].unique()
     if len(seeds) > 1:
         raise MgcError(f"--folds_of: give a cross-validation of one seed, not of {len(seeds)}.")
-    plan = Plan(f"{test['fold'].nunique()} folds of a cross-validation", seed=int(seeds[0]))
+    plan = FoldPlan(f"{test['fold'].nunique()} folds of a cross-validation", seed=int(seeds[0]))
     row = pd.Series(np.arange(len(tracks)), index=tracks["track"])
     for part in (test, validation):
         missing = part["track"][~part["track"].isin(row.index)]
@@ -193,11 +193,11 @@ def _made_folds(
     seed: int | None,
     inner_folds: int | None,
     nested: bool,
-) -> Plan:
+) -> FoldPlan:
     numbers = make_folds(classes, len(tracks), labels, folds, seed)
     stratified = "" if classes is None else "stratified "
     order = "in the order of the table" if seed is None else f"shuffled with seed {seed}"
-    plan = Plan(f"{folds} {stratified}folds, {order}")
+    plan = FoldPlan(f"{folds} {stratified}folds, {order}")
     shared = tracks["group"].notna() & tracks["group"].duplicated(keep=False)
     if not shared.any():
         _cross_validate(plan, numbers, paper=True, nested=nested, inner_folds=inner_folds)
@@ -255,7 +255,7 @@ def _group_folds(
 
 
 def _cross_validate(
-    plan: Plan, numbers: np.ndarray, *, paper: bool, nested: bool, inner_folds: int | None
+    plan: FoldPlan, numbers: np.ndarray, *, paper: bool, nested: bool, inner_folds: int | None
 ) -> None:
     names = [int(name) for name in np.unique(numbers)]
     if len(names) < 2 or (nested and len(names) < 3):
@@ -300,13 +300,13 @@ def _given_split(
     labels: Sequence[str],
     seed: int | None,
     nested: bool,
-) -> Plan:
+) -> FoldPlan:
     rows = {name: np.flatnonzero(tracks["split"] == name) for name in ("train", "val", "test")}
     for name in ("train", "test"):
         if not len(rows[name]):
             raise MgcError(f"The given split has no {name} tracks: give --folds N instead.")
     train = np.sort(np.concatenate([rows["train"], rows["val"]]))
-    plan = Plan("given split, fitted on train and val, scored on test")
+    plan = FoldPlan("given split, fitted on train and val, scored on test")
     test = Evaluation(plan.add(train, rows["test"]), 0)
     plan.folds, plan.paper = [None], [test]
     if not nested:
@@ -335,7 +335,7 @@ def _given_split(
     return plan
 
 
-def _check_classes(plan: Plan, classes: np.ndarray | None, labels: Sequence[str]) -> None:
+def _check_classes(plan: FoldPlan, classes: np.ndarray | None, labels: Sequence[str]) -> None:
     if classes is None:
         return
     for fit in plan.fits:

@@ -13,13 +13,13 @@ from mgc.evaluation.results import Results
 from mgc.transfer.classifiers import Setting, calibrated_probabilities, get_classifier
 from mgc.transfer.experiment import Transfer, prepare_features
 from mgc.transfer.feature_table import FeatureTable
-from mgc.transfer.folds import Evaluation, Plan
+from mgc.transfer.folds import Evaluation, FoldPlan
 
 
 def fold_results(
     table: FeatureTable,
     names: tuple[str, ...],
-    plan: Plan,
+    plan: FoldPlan,
     transfer: Transfer,
     jobs: int = -1,
 ) -> tuple[Results, Results | None]:
@@ -78,7 +78,7 @@ def chosen_settings(transfer: Transfer, width: int) -> list[Setting]:
 def _probabilities(
     layers: list[np.ndarray],
     targets: np.ndarray,
-    plan: Plan,
+    plan: FoldPlan,
     evaluation: Evaluation,
     classifier: str,
     setting: Setting,
@@ -102,7 +102,7 @@ def _probabilities(
 def _results(
     table: FeatureTable,
     names: tuple[str, ...],
-    plan: Plan,
+    plan: FoldPlan,
     classifier: str,
     evaluations: list[Evaluation],
     parts: list[np.ndarray],

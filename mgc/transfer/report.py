@@ -20,7 +20,7 @@ Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 @dataclass
-class Report:
+class TransferReport:
     """Tables and plots of a transfer experiment.
 
     Attributes:
@@ -115,7 +115,7 @@ def make_report(
     tasks: Sequence[str] = (),
     compare: Sequence[str] = (),
     built_in: Scores | None = None,
-) -> Report:
+) -> TransferReport:
     """Make the report.
 
     Args:
@@ -151,7 +151,7 @@ def make_report(
             columns.rename(columns={"paper": other}), "left", on=["target", "layers"]
         )
     table = table.sort_values(["target", "paper"], ascending=[True, False], ignore_index=True)
-    report = Report(table)
+    report = TransferReport(table)
     for target in targets:
         report.plots[f"combinations_{target}"] = rank_combinations(
             table[table["target"] == target],

@@ -26,7 +26,7 @@ from mgc.evaluation.intervals import wilson
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import load_runs
 from mgc.experiments import crossval, fold_run, processes
-from mgc.experiments.child_run import LAST
+from mgc.experiments.child_run import LAST_EPOCH
 from mgc.experiments.crossval import Experiment, collect, run_folds, split_fingerprint
 from mgc.experiments.fold_run import Fold, run_fold
 
@@ -233,7 +233,7 @@ def test_finished_folds_are_kept(started: list[Instant], config: str) -> None:
 
 
 def test_other_settings_need_another_folder(config: str) -> None:
-    unfinished = Path(plan(config).folds[0].folder, LAST)
+    unfinished = Path(plan(config).folds[0].folder, LAST_EPOCH)
     unfinished.parent.mkdir(parents=True)
     unfinished.touch()
     with pytest.raises(
@@ -317,7 +317,7 @@ def test_a_library_that_does_not_load_in_a_fold(workdir: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(workdir), "WANDB_MODE": "disabled"}
     process = processes.start_module("mgc.experiments.fold_run", fold.folder, environment, ())
     assert process.wait() == 2
-    reason = processes.last_words(fold)
+    reason = processes.read_error(fold)
     assert reason.startswith("timm ")
     assert "cannot be imported: RuntimeError: operator does not exist. Fix it with: " in reason
 
@@ -364,7 +364,7 @@ class Forked:
         return self.process.exitcode
 
     def poll(self) -> int | None:
-        saved = Path(self.fold.folder, LAST).is_file()
+        saved = Path(self.fold.folder, LAST_EPOCH).is_file()
         if self.fold.fold == Forked.kill_once_saved and saved and self.process.pid:
             os.kill(self.process.pid, signal.SIGKILL)
             self.process.join()

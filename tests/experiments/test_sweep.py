@@ -12,7 +12,7 @@ from wandb_offline import read_run
 from mgc.cli import main
 from mgc.errors import MgcError
 from mgc.experiments import processes, sweep
-from mgc.experiments.sweep import Plan, SweepRun, run_sweep, table_of
+from mgc.experiments.sweep import SweepPlan, SweepRun, run_sweep, table_of
 
 METRIC = "val/track_accuracy"
 
@@ -58,8 +58,8 @@ def started(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> list[int]:
     return Instant.started
 
 
-def plan(count: int | None = None, overrides: tuple[str, ...] = ()) -> Plan:
-    return Plan.prepare(Path("out"), "sweep.yaml", overrides, count, seed=0)
+def plan(count: int | None = None, overrides: tuple[str, ...] = ()) -> SweepPlan:
+    return SweepPlan.prepare(Path("out"), "sweep.yaml", overrides, count, seed=0)
 
 
 def test_the_best_run_comes_first(started: list[int]) -> None:
@@ -114,7 +114,7 @@ def test_another_sweep_is_not_mixed_in(started: list[int]) -> None:
     with pytest.raises(MgcError, match=r"--model\.lr: mgc sweep sets it itself"):
         plan(overrides=("--model.lr=1",))
     with pytest.raises(MgcError, match=r"nowhere\.yaml: no such file"):
-        Plan.prepare(Path("out"), "nowhere.yaml", (), None, 0)
+        SweepPlan.prepare(Path("out"), "nowhere.yaml", (), None, 0)
 
 
 def test_a_sweep_in_processes_of_its_own(

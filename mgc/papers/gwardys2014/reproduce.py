@@ -16,7 +16,7 @@ FOLDS = 10
 
 #: Settings of the data that `mgc extract` has options of its own for, or that say how tracks are
 #: divided, which features do not depend on.
-ELSEWHERE = (
+HANDLED_BY_EXTRACT = (
     "root", "split", "fold", "folds", "seed", "sample_rate", "clip_seconds", "hop_seconds",
     "clips_per_track", "batch_size", "num_workers", "max_broken",
 )  # fmt: skip
@@ -155,7 +155,9 @@ def extract_options(trained: Path) -> dict[str, Any]:
         "model": "timm_finetune",
         "model_args": model,
         "data": "gtzan",
-        "data_args": {name: value for name, value in data.items() if name not in ELSEWHERE},
+        "data_args": {
+            name: value for name, value in data.items() if name not in HANDLED_BY_EXTRACT
+        },
         "layers": "penultimate",
         "sample_rate": data["sample_rate"],
         "clip_seconds": data["clip_seconds"],
@@ -188,7 +190,7 @@ def table(systems: "pd.DataFrame", system: str) -> str:
     """Lay out one of the paper's tables with our figures beside.
 
     Args:
-        systems: See :class:`mgc.reports.experiment.Report`.
+        systems: See :class:`mgc.reports.experiment.ExperimentReport`.
         system: ``finetuned`` or ``svm``.
 
     Returns:

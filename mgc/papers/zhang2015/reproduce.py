@@ -32,7 +32,7 @@ FOLDS = {"gtzan": 10, "ismir2004": 1}
 
 #: Settings of the data that `mgc extract` has options of its own for or takes from the checkpoint,
 #: or that only training uses.
-ELSEWHERE = (
+HANDLED_BY_EXTRACT = (
     "root", "sample_rate", "clip_seconds", "hop_seconds", "clips_per_track", "batch_size",
     "num_workers",
 )  # fmt: skip
@@ -309,7 +309,7 @@ def extract_options(fold: Path, data: str) -> dict[str, Any]:
         "data_args": {
             name: value
             for name, value in given.items()
-            if name not in ELSEWHERE and value is not None
+            if name not in HANDLED_BY_EXTRACT and value is not None
         },
         "keep_split": True,
         "hop_seconds": given.get("hop_seconds"),
