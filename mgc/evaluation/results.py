@@ -1,7 +1,7 @@
 """Result files: a model's outputs for every clip and track.
 
 ``mgc validate``, ``test``, ``predict``, ``crossval`` and ``fuse`` write them; ``mgc fuse``,
-``compare`` and the reports read them. A folder holds two Parquet files:
+``compare`` and the reports read them. A folder contains two Parquet files:
 
 * ``clips.parquet``: ``track``, ``split``, ``fold``, ``clip``, ``start`` (seconds), targets, outputs
 * ``tracks.parquet``: ``track``, ``split``, ``fold``, targets, outputs (means over the clips),

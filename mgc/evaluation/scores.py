@@ -38,13 +38,7 @@ class ClipScores(Metric):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, batch: Batch) -> None:
-        """Add a batch.
-
-        Args:
-            logits: Outputs of the network, of shape (batch, classes).
-            batch: ``target`` and ``track`` (-1 for an unreadable clip); optionally ``clip`` and
-                ``start``.
-        """
+        """Add logits of shape (batch, classes), except those of unreadable clips (track -1)."""
         track = batch["track"]
         known = track >= 0
         zeros = torch.zeros_like(track)
@@ -55,10 +49,7 @@ class ClipScores(Metric):
         self.start.append(batch.get("start", zeros)[known])
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the clips of all devices, sorted by track and clip, on the CPU.
-
-        Keys are ``logits``, ``target``, ``track``, ``clip`` and ``start``.
-        """
+        """Return the states with a row per clip, sorted by track and clip, on the CPU."""
         states = ("logits", "target", "track", "clip", "start")
         whole = {name: dim_zero_cat(getattr(self, name)).cpu() for name in states}
         key = whole["track"] * (int(whole["clip"].max()) + 1) + whole["clip"]

@@ -57,7 +57,7 @@ def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> Feat
             missing = ours[~ours.isin(theirs)]
             if len(missing):
                 raise MgcError(
-                    f"{where} lacks {len(missing)} tracks of the other table, such as "
+                    f"{where} lacks {len(missing)} tracks of the other table, for example "
                     f"{missing.iloc[0]!r}. Extract both from the same tracks."
                 )
         order = row[table.tracks["track"]].to_numpy()
@@ -81,7 +81,7 @@ def _check_finite(table: FeatureTable, path: str | os.PathLike[str]) -> None:
             track = table.tracks["track"].iloc[int(bad.argmax())]
             raise MgcError(
                 f"{path}: layer {name!r} has NaN or infinite values in {int(bad.sum())} tracks, "
-                f"such as {track!r}. Extract the features again."
+                f"for example {track!r}. Extract the features again."
             )
     duplicate = table.tracks["track"].duplicated()
     if duplicate.any():

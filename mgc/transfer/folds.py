@@ -154,7 +154,7 @@ def plan_like(
         missing = part["track"][~part["track"].isin(row.index)]
         if len(missing):
             raise MgcError(
-                f"--folds_of: the feature table lacks {len(missing)} of its tracks, such as "
+                f"--folds_of: the feature table lacks {len(missing)} of its tracks, for example "
                 f"{missing.iloc[0]!r}. Extract features of all tracks."
             )
     for fold in np.unique(test["fold"].to_numpy(int)):

@@ -2,8 +2,8 @@
 
 With a few hundred features, the kernel of a linear SVR has low rank. For large ``C``, libsvm's
 sequential minimal optimisation then takes millions of steps. A primal-dual interior-point method
-finds the same minimum in about twenty steps, each of which solves one linear system with as many
-unknowns as features.
+finds the same minimum in about twenty steps. Each step solves one linear system; its size is the
+number of features.
 """
 
 from dataclasses import dataclass

@@ -96,7 +96,7 @@ def test_a_duplicate_layer_is_an_error(tmp_path):
 def test_nan_is_an_error(tmp_path):
     table = genre_table()
     table.layers["block2"][5, 1] = np.nan
-    with pytest.raises(MgcError, match=r"layer 'block2' has NaN .* in 1 tracks, such as 't005'"):
+    with pytest.raises(MgcError, match=r"'block2' has NaN .* in 1 tracks, for example 't005'"):
         load_tables([save(table, tmp_path, "bad.parquet")])
 
 
