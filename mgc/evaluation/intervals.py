@@ -57,7 +57,7 @@ class Interval:
         return name_intervals([self])
 
     def columns(self, prefix: str = "") -> dict[str, float | str]:
-        """Return the cells of a CSV row, with this prefix before each column name."""
+        """Return the interval as cells of a CSV row, with ``prefix`` before each column name."""
         cells: dict[str, float | str] = {
             "low": self.low,
             "high": self.high,

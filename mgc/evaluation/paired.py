@@ -43,14 +43,10 @@ def correct_once(results: Results, decision: str = "decision") -> pd.Series:
 
 
 def mcnemar(one: pd.Series, two: pd.Series) -> McNemar:
-    """Test whether one of two systems is right more often (exact, two-sided).
+    """Compare two systems, given whether each is right on each track (exact, two-sided).
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
     percentages", Psychometrika 12(2), 1947.
-
-    Args:
-        one: Whether the first system is right, per track.
-        two: Whether the second system is right, per track.
     """
     first, second = int((one & ~two).sum()), int((two & ~one).sum())
     p = binomtest(first, first + second).pvalue if first + second else 1.0

@@ -72,7 +72,7 @@ def name_run(run: RunLike) -> str:
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """Number all names if two are equal."""
+    """Append a number to each name, unless all names are different."""
     names = list(names)
     if len(set(names)) == len(names):
         return names

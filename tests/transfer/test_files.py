@@ -45,7 +45,7 @@ def test_results_are_those_of_the_folder(tmp_path):
 
 
 def crossval(result, folder):
-    """What mgc.cross_validate returns, with the results of a transfer experiment."""
+    """Create a return value of mgc.cross_validate from the results of a transfer experiment."""
     nothing = pd.DataFrame()
     return Summary(result.test, result.validation, nothing, nothing, "", folder)
 
