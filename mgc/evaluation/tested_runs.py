@@ -20,17 +20,19 @@ class Run:
 
 
 class Experiment(Protocol):
-    """An experiment with test results, as ``mgc.cross_validate`` and ``mgc.transfer`` return it.
-
-    ``folder`` is its output folder, or None if nothing was written.
-    """
-
-    folder: Path | None
-    validation: Results | None
+    """An experiment with results, as ``mgc.cross_validate`` and ``mgc.transfer`` return it."""
 
     @property
     def results(self) -> Results:
         """Results on the test tracks."""
+
+    @property
+    def validation(self) -> Results | None:
+        """Results on the validation tracks, if known."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Output folder, or None if nothing was written."""
 
 
 RunLike = Run | Results | Experiment | str | PathLike[str]

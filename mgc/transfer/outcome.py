@@ -103,15 +103,14 @@ class Transfer:
         Raises:
             MgcError: If a file is missing or unreadable.
         """
-        folder = Path(folder)
-        scores, meta = read_parquet(folder / "scores.parquet")
-        predictions, _ = read_parquet(folder / "predictions.parquet")
+        path = Path(folder)
+        scores, meta = read_parquet(path / "scores.parquet")
+        predictions, _ = read_parquet(path / "predictions.parquet")
         for rows in (scores, predictions):
             count_from_zero(rows, meta["folds"])
-        path = folder / "summary.csv"
-        if not path.is_file():
-            raise MgcError(f"{path} does not exist. Run mgc transfer with --out {folder}.")
-        summary = pd.read_csv(path, dtype={"layers": str})
+        if not (path / "summary.csv").is_file():
+            raise MgcError(f"{path}/summary.csv does not exist. Run mgc transfer --out {path}.")
+        summary = pd.read_csv(path / "summary.csv", dtype={"layers": str})
         if len(predictions) and "nested_method" not in summary:
             # Written by a version whose intervals were Student's t over folds.
             summary = summary.drop(columns=["nested", "nested_low", "nested_high"]).merge(
@@ -119,10 +118,10 @@ class Transfer:
             )
         meta["labels"] = tuple(meta["labels"])
         test, validation = (
-            Results.load(folder / stage) if (folder / stage / "tracks.parquet").is_file() else None
+            Results.load(path / stage) if (path / stage / "tracks.parquet").is_file() else None
             for stage in ("test", "validate")
         )
-        return cls(scores, summary, predictions, meta, test, validation, folder)
+        return cls(scores, summary, predictions, meta, test, validation, path)
 
 
 def score_nested(predictions: pd.DataFrame, task: Task, labels: Sequence[str]) -> pd.DataFrame:
