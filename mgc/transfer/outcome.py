@@ -88,17 +88,21 @@ class Transfer:
         Results with probabilities go to the subfolders ``test`` and ``validate``.
         """
         self.folder = Path(folder)
-        write_parquet(self.scores, self.folder / "scores.parquet", self.meta)
-        write_parquet(self.predictions, self.folder / "predictions.parquet", self.meta)
+        stages = {"test": self.test, "validate": self.validation}
+        known = {stage: results for stage, results in stages.items() if results is not None}
+        meta = self.meta | {"stages": list(known)}
+        write_parquet(self.scores, self.folder / "scores.parquet", meta)
+        write_parquet(self.predictions, self.folder / "predictions.parquet", meta)
         with replacing(self.folder / "summary.csv") as partial:
             self.summary.to_csv(partial, index=False)
-        for results, stage in ((self.test, "test"), (self.validation, "validate")):
-            if results is not None:
-                results.save(self.folder / stage)
+        for stage, results in known.items():
+            results.save(self.folder / stage)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Transfer":
         """Read the output folder of ``mgc transfer``.
+
+        Results with probabilities are ignored if they are from an earlier experiment.
 
         Raises:
             MgcError: If a file is missing or unreadable.
@@ -117,8 +121,11 @@ class Transfer:
                 score_nested(predictions, meta["task"], meta["labels"]), on=["target", "layers"]
             )
         meta["labels"] = tuple(meta["labels"])
+        stages = meta.pop("stages", ("test", "validate"))  # missing in results of earlier versions
         test, validation = (
-            Results.load(path / stage) if (path / stage / "tracks.parquet").is_file() else None
+            Results.load(path / stage)
+            if stage in stages and (path / stage / "tracks.parquet").is_file()
+            else None
             for stage in ("test", "validate")
         )
         return cls(scores, summary, predictions, meta, test, validation, path)

@@ -33,6 +33,13 @@ def test_loading_restores_everything(tmp_path):
         assert (theirs.task, theirs.labels) == (ours.task, ours.labels)
 
 
+def test_loading_ignores_probabilities_of_an_earlier_experiment(tmp_path):
+    mgc.transfer(table(), tmp_path, probabilities=True, **SETTINGS)
+    mgc.transfer(table(), tmp_path, **SETTINGS | {"folds": 4})
+    assert (tmp_path / "test" / "tracks.parquet").is_file()
+    assert Transfer.load(tmp_path).test is None
+
+
 def test_results_are_those_of_the_folder(tmp_path):
     """Without probabilities, results are the decisions of the nested protocol."""
     result = mgc.transfer(table(), tmp_path / "out", **SETTINGS)
