@@ -24,11 +24,8 @@ MAX_RANKED = 1024
 class Divergence(NamedTuple):
     """Loss and statistics of one step of contrastive divergence on a batch.
 
-    Attributes:
-        loss: Sum over all positions; its gradient is the update.
-        positions: Number of positions of the hidden units.
-        error: Mean squared reconstruction error over beats and visible units.
-        activation: Mean activation of the hidden units.
+    The loss is the sum over all positions of the hidden units. The squared reconstruction error and
+    the activation of the hidden units are means.
     """
 
     loss: Tensor
@@ -47,27 +44,13 @@ class ConvRBM(nn.Module):
 
     With x the sum of a hidden unit's bias and inputs, the free energy of a sequence v is
     -b·v - Σ log(1 + eˣ) for binary, ½ Σ (v - b)² - Σ log(1 + eˣ) for Gaussian visible units (of
-    unit variance); b is the same for all beats.
-
-    Attributes:
-        weight: Of shape (hidden, visible, width).
-        hidden_bias: Of shape (hidden,).
-        visible_bias: Of shape (visible,).
+    unit variance); b is the same for all beats. ``activation`` is the initial activation of the
+    hidden units, between 0 and 1; start sparse units near their sparsity.
     """
 
     def __init__(
         self, visible: int, hidden: int, width: int, kind: Visible, activation: float = 0.5
     ) -> None:
-        """Initialize a new RBM.
-
-        Args:
-            visible: Number of visible units per beat.
-            hidden: Number of maps of hidden units.
-            width: Length of a window in beats.
-            kind: Type of the visible units.
-            activation: Initial activation of the hidden units, between 0 and 1. Start sparse units
-                near their sparsity.
-        """
         super().__init__()
         self.width = width
         self.kind: Visible = kind
@@ -94,14 +77,10 @@ class ConvRBM(nn.Module):
         return means.sigmoid() if self.kind == "binary" else means
 
     def free_energy(self, visible: Tensor, length: Tensor) -> Tensor:
-        """Compute the free energy of each sequence.
+        """Return the free energy of each sequence, of shape (batch,); 0 if shorter than a window.
 
-        Args:
-            visible: Sequences of shape (batch, visible, beats); padding may have any finite value.
-            length: Length of each in beats, of shape (batch,).
-
-        Returns:
-            Float32 of shape (batch,); 0 for a sequence shorter than a window.
+        Sequences have shape (batch, visible, beats), their lengths in beats (batch,). Padding may
+        have any finite value.
         """
         visible, length = self._windowed(visible, length)
         return self._free_energy(visible, self.inputs(visible).float(), length)
@@ -127,12 +106,8 @@ class ConvRBM(nn.Module):
         ranks of a map's activations over all positions, from 0 to 1; their mean is ``sparsity``.
         This is the gradient of cost times the cross-entropy of h and p.
 
-        Args:
-            visible: Sequences (see :meth:`free_energy`), binary ones in [0, 1].
-            length: Length of each in beats, of shape (batch,).
-            sparsity: Target mean activation of the hidden units.
-            sparsity_cost: Weight of the sparsity target, from 0 to 1.
-            sample: Whether to sample hidden states, as in training, or to use their means.
+        Without ``sample``, the hidden states are their means, as in evaluation. For the other
+        arguments, see :meth:`free_energy`; binary sequences are in [0, 1].
         """
         visible, length = self._windowed(visible, length)
         x = self.inputs(visible).float()

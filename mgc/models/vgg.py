@@ -15,7 +15,7 @@ POOLING = ((2, 4), (3, 4), (2, 5), (2, 4), (4, 4))
 
 
 class VGGBlock(nn.Module):
-    """3 × 3 convolution, normalization, ELU and max-pooling."""
+    """3 × 3 convolution, normalization, ELU and max-pooling over bands × frames."""
 
     def __init__(
         self,
@@ -24,7 +24,6 @@ class VGGBlock(nn.Module):
         pooling: tuple[int, int],
         norm: Literal["batch", "clip"],
     ) -> None:
-        """Initialize a new block that pools ``pooling`` bands × frames."""
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         # He-normal initialization as in the paper; epsilon as in Keras 1, which it used.
@@ -38,10 +37,7 @@ class VGGBlock(nn.Module):
         self.pooling = pooling
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block to maps of shape (batch, channels, bands, frames).
-
-        The output has at least one band and one frame.
-        """
+        """Apply the block to maps of shape (batch, channels, bands, frames)."""
         x = self.norm(self.conv(x))
         bands, frames = (
             cast(int, torch.sym_max(0, pool - size))  # symbolic during export
@@ -68,7 +64,6 @@ class VGGNet(nn.Module):
         dropout: float = 0.0,
         norm: Literal["batch", "clip"] = "batch",
     ) -> None:
-        """Initialize a new network."""
         super().__init__()
         self.blocks = nn.ModuleList(
             VGGBlock(1 if i == 0 else channels, channels, pooling, norm)
@@ -138,13 +133,6 @@ class VGGTagger(MusicModel):
         return self.net(self.spectrogram(audio))
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the convnet feature: the mean of every map of every block (section 3.2).
-
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            ``block1`` to ``block5``, each of shape (batch, channels).
-        """
+        """Return the mean of every map of ``block1`` to ``block5``, of shape (batch, channels)."""
         outputs = self.net.forward_blocks(self.spectrogram(audio))
         return {f"block{i}": x.mean(dim=(2, 3)) for i, x in enumerate(outputs, start=1)}
