@@ -48,12 +48,8 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 class Source:
     """A downloadable file of a data set.
 
-    Attributes:
-        url: Address.
-        size: Size in bytes.
-        checksum: Checksum as ``md5:…`` or ``sha256:…``.
-        folder: Folder in the archive that holds the data set; the whole archive by default. Other
-            files are skipped.
+    ``size`` is in bytes, ``checksum`` is ``md5:…`` or ``sha256:…``. Only the files in ``folder`` of
+    an archive are unpacked; all by default.
     """
 
     url: str
@@ -63,15 +59,14 @@ class Source:
 
     @property
     def name(self) -> str:
-        """File name, from the address."""
+        """File name in the address."""
         return PurePosixPath(unquote(urlsplit(self.url).path)).name
 
 
 def fetch(source: Source, root: Path) -> None:
-    """Download a file and, if it is an archive, unpack it.
+    """Download a file, or resume its download, and unpack it if it is an archive.
 
-    Calling it again resumes an interrupted download. Files appear in the folder once they are
-    complete. An archive is removed after unpacking.
+    Files appear in the folder once they are complete. An archive is removed after unpacking.
 
     Raises:
         MgcError: If the file cannot be downloaded, has a wrong checksum or does not fit on the
@@ -92,11 +87,7 @@ def fetch(source: Source, root: Path) -> None:
 
 
 def download(source: Source, path: Path) -> None:
-    """Download a file.
-
-    Args:
-        source: File to download.
-        path: Output file. Incomplete downloads are kept beside it.
+    """Download a file to a path. Incomplete downloads are kept beside it.
 
     Raises:
         MgcError: If the file cannot be downloaded or has a wrong checksum.
@@ -137,14 +128,9 @@ def download(source: Source, path: Path) -> None:
 
 
 def unpack(archive: Path, root: Path, folder: str = "") -> None:
-    """Unpack an archive into a folder, never outside of it.
+    """Unpack the files in a folder of a ZIP or TAR archive into ``root``, never outside of it.
 
     Only regular files are written, with default permissions.
-
-    Args:
-        archive: ZIP or TAR file.
-        root: Output folder.
-        folder: Folder in the archive to unpack; the whole archive by default.
 
     Raises:
         MgcError: If the archive is damaged, or holds links, devices or paths outside of the folder.

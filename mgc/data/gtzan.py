@@ -12,17 +12,9 @@ from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 
 GENRES = (
-    "blues",
-    "classical",
-    "country",
-    "disco",
-    "hiphop",
-    "jazz",
-    "metal",
-    "pop",
-    "reggae",
+    "blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae",
     "rock",
-)
+)  # fmt: skip
 TRACKS_PER_GENRE = 100
 
 #: Marks a folder of synthetic music from ``mgc data synth``, which has the same layout.

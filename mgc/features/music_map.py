@@ -14,15 +14,9 @@ from mgc.features.tonality import Chroma, KeyClarity, TonalCentroid, harmonic_ch
 
 #: Rows of the map.
 MUSIC_FEATURES = (
-    "energy",
-    "zero_crossing_rate",
-    "brightness",
-    "flatness",
-    "entropy",
-    "roughness",
-    "key_clarity",
-    "harmonic_change",
-)
+    "energy", "zero_crossing_rate", "brightness", "flatness", "entropy", "roughness",
+    "key_clarity", "harmonic_change",
+)  # fmt: skip
 
 # Mean square below which a frame is silent, -100 dB of full scale: a tenth of that of the lowest of
 # 16 bits.
