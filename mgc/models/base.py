@@ -25,6 +25,12 @@ class MusicModel(LightningModule):
     binary cross-entropy (multilabel) or mean squared error (regression).
     :class:`mgc.evaluation.callback.TrackEvaluation` computes validation and test metrics.
 
+    Args:
+        num_classes: Number of classes, tags or quantities; set from the data.
+        task: Type of the targets; set from the data.
+        sample_rate: Sample rate in Hz; set from the data.
+        lr: Learning rate of Adam, unless the configuration has an ``optimizer`` section.
+
     Attributes:
         kind: Type of batches, ``audio`` or ``beats``.
         untrained: Whether the weights are neither fitted nor loaded from a checkpoint.
@@ -39,14 +45,6 @@ class MusicModel(LightningModule):
         sample_rate: int = 22050,
         lr: float = 1e-3,
     ) -> None:
-        """Initialize a new model.
-
-        Args:
-            num_classes: Number of classes, tags or quantities; set from the data.
-            task: Type of the targets; set from the data.
-            sample_rate: Sample rate in Hz; set from the data.
-            lr: Learning rate of Adam, unless the configuration has an ``optimizer`` section.
-        """
         super().__init__()
         self.save_hyperparameters()
         self.num_classes = num_classes

@@ -80,17 +80,15 @@ class BeatLogistic(WindowClassifier):
     Features are standardized with the statistics of the training split. The paper trains a
     classifier "that operate[s] on windows of features", so every window is an example of its
     track's class. A track's posteriors are the mean over its windows.
+
+    Args:
+        window_beats: Length of a window in beats.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     net: WindowedLogisticRegression
 
     def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            window_beats: Length of a window in beats.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-        """
         super().__init__(window_beats, **kwargs)
         self.net = WindowedLogisticRegression(self.num_classes, window_beats)
 

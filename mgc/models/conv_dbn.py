@@ -107,6 +107,18 @@ class ConvDBN(BeatClassifier):
     and a track's posteriors are the mean over its steps. All layers are trained by plain gradient
     descent. A track shorter than the receptive field (51 beats) is repeated to that length. Without
     ``weights``, layers are initialized as in Glorot and Bengio (2010) for sigmoid units.
+
+    Args:
+        weights: Checkpoint of ``conv_dbn_pretrain`` or ``conv_dbn`` with the initial weights.
+        start: Use the weights as they are (``pretrained``), or Gaussian ones of the same mean and
+            variance (``matched``), the paper's comparison.
+        maps: Maps of each layer.
+        width: Window of the first layer in beats.
+        joint_width: Window of the joint layer in pooled steps.
+        pooling: Pool size after each layer.
+        lr: Learning rate of gradient descent, unless the configuration has an ``optimizer``
+            section.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     def __init__(
@@ -120,20 +132,6 @@ class ConvDBN(BeatClassifier):
         lr: float = 0.005,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            weights: Checkpoint of ``conv_dbn_pretrain`` or ``conv_dbn`` with the initial weights.
-            start: Use the weights as they are (``pretrained``), or Gaussian ones of the same mean
-                and variance (``matched``), the paper's comparison.
-            maps: Maps of each layer.
-            width: Window of the first layer in beats.
-            joint_width: Window of the joint layer in pooled steps.
-            pooling: Pool size after each layer.
-            lr: Learning rate of gradient descent, unless the configuration has an ``optimizer``
-                section.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-        """
         super().__init__(lr=lr, **kwargs)
         check_choice(get_args(Start), start=start)
         if start == "matched" and not weights:

@@ -49,6 +49,19 @@ class ConvDBNPretrain(LightningModule):
     training tracks. If the gap grows, the RBM overfits (Hinton, "A practical guide to training
     restricted Boltzmann machines", 2010, section 6). After each epoch, plots of the filters are
     saved in ``filters`` in the run's folder and logged to W&B.
+
+    Args:
+        maps: Maps of each layer.
+        width: Window of the first layer in beats.
+        joint_width: Window of the joint layer in pooled steps.
+        pooling: Pool size after each layer.
+        first_epochs: Epochs that train chroma and timbre; the remaining ones train the joint layer.
+        lr_binary: Learning rate of chroma and of the joint layer.
+        lr_gaussian: Learning rate of timbre.
+        sparsity: Target mean activation of the hidden units of chroma and timbre.
+        joint_sparsity: Target mean activation of the hidden units of the joint layer.
+        sparsity_cost: Weight of the sparsity target, from 0 to 1.
+        momentum: Momentum of gradient descent.
     """
 
     kind: ClassVar[str] = "beats"
@@ -67,22 +80,6 @@ class ConvDBNPretrain(LightningModule):
         sparsity_cost: float = 0.1,
         momentum: float = 0.0,
     ) -> None:
-        """Initialize a new network.
-
-        Args:
-            maps: Maps of each layer.
-            width: Window of the first layer in beats.
-            joint_width: Window of the joint layer in pooled steps.
-            pooling: Pool size after each layer.
-            first_epochs: Epochs that train chroma and timbre; the remaining ones train the joint
-                layer.
-            lr_binary: Learning rate of chroma and of the joint layer.
-            lr_gaussian: Learning rate of timbre.
-            sparsity: Target mean activation of the hidden units of chroma and timbre.
-            joint_sparsity: Target mean activation of the hidden units of the joint layer.
-            sparsity_cost: Weight of the sparsity target, from 0 to 1.
-            momentum: Momentum of gradient descent.
-        """
         super().__init__()
         self.save_hyperparameters()
         for name, value in {"sparsity": sparsity, "joint_sparsity": joint_sparsity}.items():

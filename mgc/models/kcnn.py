@@ -100,6 +100,30 @@ class KCNNClassifier(MusicModel):
     paper. At the paper's learning rate the lookup tables stay within 1 % of the centres, so trained
     and frozen tables give the same predictions: the whitened centres are large in comparison with
     the gradients. ``table_lr: 2`` moves them by a third or more in as many epochs.
+
+    Args:
+        features: Frame features of the words: ``MEL`` (mel-spectrogram), ``SFM`` (spectral
+            flatness), ``SCF`` (spectral crest factor), or ``ALL`` three, each with its own codebook
+            and lookup table.
+        codebook_size: Words per codebook (not given in the paper).
+        segment_frames: Frames per word, of 1024 samples at 22 050 Hz with 50 % overlap (not given
+            in the paper).
+        components: Dimensions of a word after whitening (not given in the paper).
+        window: Kernel size of the convolutions in words (table 1).
+        units: Units of each convolution (table 1).
+        layers: Number of convolutions.
+        k: Number of values that k-max pooling keeps per unit (table 1).
+        hidden: Units of the hidden layer, the song representation (table 1).
+        learn_tables: Whether the lookup tables are trained. If not, they stay the cluster centres
+            (``ULT`` in the paper) and ``table_lr`` has no effect.
+        vectors_per_word: Random training segments per word for fitting the codebooks.
+        codebook_seed: Seed of the segment sample and of k-means.
+        weight_decay: λ of the penalty λ/2‖θ‖² on tables, weights and biases (table 1). Ignored with
+            an ``optimizer`` section.
+        lr: Learning rate (table 1). Ignored with an ``optimizer`` section.
+        table_lr: Learning rate of the lookup tables; ``lr`` by default, as in the paper. An error
+            with an ``optimizer`` section.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     def __init__(
@@ -121,32 +145,6 @@ class KCNNClassifier(MusicModel):
         table_lr: float | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            features: Frame features of the words: ``MEL`` (mel-spectrogram), ``SFM`` (spectral
-                flatness), ``SCF`` (spectral crest factor), or ``ALL`` three, each with its own
-                codebook and lookup table.
-            codebook_size: Words per codebook (not given in the paper).
-            segment_frames: Frames per word, of 1024 samples at 22 050 Hz with 50 % overlap (not
-                given in the paper).
-            components: Dimensions of a word after whitening (not given in the paper).
-            window: Kernel size of the convolutions in words (table 1).
-            units: Units of each convolution (table 1).
-            layers: Number of convolutions.
-            k: Number of values that k-max pooling keeps per unit (table 1).
-            hidden: Units of the hidden layer, the song representation (table 1).
-            learn_tables: Whether the lookup tables are trained. If not, they stay the cluster
-                centres (``ULT`` in the paper) and ``table_lr`` has no effect.
-            vectors_per_word: Random training segments per word for fitting the codebooks.
-            codebook_seed: Seed of the segment sample and of k-means.
-            weight_decay: λ of the penalty λ/2‖θ‖² on tables, weights and biases (table 1). Ignored
-                with an ``optimizer`` section.
-            lr: Learning rate (table 1). Ignored with an ``optimizer`` section.
-            table_lr: Learning rate of the lookup tables; ``lr`` by default, as in the paper. An
-                error with an ``optimizer`` section.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-        """
         super().__init__(lr=lr, **kwargs)
         check_choice(get_args(Features), features=features)
         check_minimum(1, vectors_per_word=vectors_per_word)

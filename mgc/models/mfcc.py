@@ -13,17 +13,15 @@ class MFCC(LightningModule):
     """MFCC statistics of clips, for ``mgc extract --model mfcc``. It cannot be trained.
 
     See :class:`mgc.features.mfcc.MFCCStatistics`.
+
+    Args:
+        sample_rate: Sample rate in Hz.
+        n_mfcc: Number of coefficients, including the 0th.
     """
 
     kind: ClassVar[str] = "audio"
 
     def __init__(self, sample_rate: int = 12000, n_mfcc: int = 20) -> None:
-        """Initialize a new extractor.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            n_mfcc: Number of coefficients, including the 0th.
-        """
         super().__init__()
         self.statistics = MFCCStatistics(sample_rate, n_mfcc)
 

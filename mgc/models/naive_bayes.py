@@ -96,17 +96,15 @@ class NaiveBayes(WindowClassifier):
     the statistics so far and those of the batch, so its gradient is minus the batch's statistics.
     Checkpoints, resumed runs and several devices therefore work as for any model. Other optimizers
     do not work.
+
+    Args:
+        window_beats: Length of a window in beats; shorter tracks are repeated to that length.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`; ``lr`` is ignored.
     """
 
     net: WindowedNaiveBayes
 
     def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            window_beats: Length of a window in beats; shorter tracks are repeated to that length.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`; ``lr`` is ignored.
-        """
         super().__init__(window_beats, **kwargs)
         self.net = WindowedNaiveBayes(self.num_classes, window_beats)
 

@@ -95,6 +95,17 @@ class ResidualMapClassifier(MusicModel):
     Senac, Pellegrini, Mouret and Pinquier, "Music feature maps with convolutional neural networks
     for music genre classification", CBMI 2017. The paper uses clips of 3 s at 22 050 Hz: 513 bins
     and 128 frames.
+
+    Args:
+        maps: Input maps: ``stft`` (magnitude spectrogram), ``music`` (eight music features) or
+            ``both``, concatenated before the dense layers.
+        filters: Filters of each convolution.
+        dropout: Dropout probability before the dense layers.
+        frame_seconds: Length of a frame in seconds; frames overlap by half.
+        cutoff_hz: Cutoff frequency of the brightness in Hz.
+        standardize: Whether to standardize the music features with statistics of one epoch of
+            training data. The paper does not.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     def __init__(
@@ -107,19 +118,6 @@ class ResidualMapClassifier(MusicModel):
         standardize: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            maps: Input maps: ``stft`` (magnitude spectrogram), ``music`` (eight music features) or
-                ``both``, concatenated before the dense layers.
-            filters: Filters of each convolution.
-            dropout: Dropout probability before the dense layers.
-            frame_seconds: Length of a frame in seconds; frames overlap by half.
-            cutoff_hz: Cutoff frequency of the brightness in Hz.
-            standardize: Whether to standardize the music features with statistics of one epoch of
-                training data. The paper does not.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-        """
         super().__init__(**kwargs)
         check_choice(("stft", "music", "both"), maps=maps)
         if standardize and maps == "stft":

@@ -44,6 +44,33 @@ class TimmFinetune(MusicModel):
     AlexNet. timm has none; ``vgg11`` and ``vgg16`` have the same 4096-wide layer before the last.
     Each model uses one of the three components of a song; ``mgc fuse`` combines several models.
     Initial weights are downloaded, or read from a file, when training starts.
+
+    Args:
+        backbone: Name of a timm network, with or without the tag of its weights: ``vgg16``,
+            ``resnet18.a1_in1k``.
+        pretrained: Whether to start from the weights that timm publishes under that name. They are
+            downloaded once to the Hugging Face cache.
+        weights: File of initial weights of the same network, used instead of the published ones:
+            safetensors or a PyTorch state dictionary. The last layer may have other classes.
+        component: Input component: ``original``, ``harmonic`` or ``percussive``.
+        frequency: Frequency axis of the image: ``linear`` or ``mel``.
+        tune: Layers to train: the last layer (``head``), ``all``, or ``gradual``: first the last
+            layer, then one more stage at a time (Howard and Ruder, "Universal language model
+            fine-tuning for text classification", ACL 2018, section 3.3).
+        layer_decay: Learning rate of a layer relative to the layer above it; 1 for one learning
+            rate. Layers are grouped as in timm.
+        unfreeze_epochs: Epochs between two stages of ``gradual``.
+        dropout: Dropout probability before the last layer.
+        weight_decay: Weight decay of AdamW.
+        image_size: Height and width of the image in pixels, or one number for both; the network's
+            input size by default.
+        n_fft: Frame length of the spectrogram in samples.
+        hop_length: Hop length in samples.
+        n_mels: Number of mel bands.
+        top_db: Dynamic range of the image in decibels below its maximum.
+        harmonic_length: Length of the median filter along time in frames, odd.
+        percussive_length: Length of the median filter along frequency in bins, odd.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     def __init__(
@@ -67,36 +94,6 @@ class TimmFinetune(MusicModel):
         percussive_length: int = 31,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new model.
-
-        Args:
-            backbone: Name of a timm network, with or without the tag of its weights: ``vgg16``,
-                ``resnet18.a1_in1k``.
-            pretrained: Whether to start from the weights that timm publishes under that name. They
-                are downloaded once to the Hugging Face cache.
-            weights: File of initial weights of the same network, used instead of the published
-                ones: safetensors or a PyTorch state dictionary. The last layer may have other
-                classes.
-            component: Input component: ``original``, ``harmonic`` or ``percussive``.
-            frequency: Frequency axis of the image: ``linear`` or ``mel``.
-            tune: Layers to train: the last layer (``head``), ``all``, or ``gradual``: first the
-                last layer, then one more stage at a time (Howard and Ruder, "Universal language
-                model fine-tuning for text classification", ACL 2018, section 3.3).
-            layer_decay: Learning rate of a layer relative to the layer above it; 1 for one learning
-                rate. Layers are grouped as in timm.
-            unfreeze_epochs: Epochs between two stages of ``gradual``.
-            dropout: Dropout probability before the last layer.
-            weight_decay: Weight decay of AdamW.
-            image_size: Height and width of the image in pixels, or one number for both; the
-                network's input size by default.
-            n_fft: Frame length of the spectrogram in samples.
-            hop_length: Hop length in samples.
-            n_mels: Number of mel bands.
-            top_db: Dynamic range of the image in decibels below its maximum.
-            harmonic_length: Length of the median filter along time in frames, odd.
-            percussive_length: Length of the median filter along frequency in bins, odd.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-        """
         super().__init__(**kwargs)
         check_choice(get_args(Tune), tune=tune)
         if not 0 < layer_decay <= 1:

@@ -94,6 +94,18 @@ class VGGTagger(MusicModel):
 
     Choi, Fazekas, Sandler and Cho, "Transfer learning for music classification and regression
     tasks", ISMIR 2017. The paper uses clips of 29 s at 12 000 Hz.
+
+    Args:
+        channels: Channels of each block.
+        n_fft: Frame length of the spectrogram in samples.
+        hop_length: Hop length in samples.
+        n_mels: Number of mel bands.
+        f_max: Upper edge of the highest band in Hz; half of the sample rate by default.
+        dropout: Dropout probability before the linear layer.
+        norm: Normalize with statistics of the ``batch`` or of each ``clip``.
+        reference_db: Power of a mel band, in decibels, that counts as 0 dB; each clip's maximum by
+            default.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     def __init__(
@@ -108,20 +120,6 @@ class VGGTagger(MusicModel):
         reference_db: float | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new tagger.
-
-        Args:
-            channels: Channels of each block.
-            n_fft: Frame length of the spectrogram in samples.
-            hop_length: Hop length in samples.
-            n_mels: Number of mel bands.
-            f_max: Upper edge of the highest band in Hz; half of the sample rate by default.
-            dropout: Dropout probability before the linear layer.
-            norm: Normalize with statistics of the ``batch`` or of each ``clip``.
-            reference_db: Power of a mel band, in decibels, that counts as 0 dB; each clip's maximum
-                by default.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-        """
         super().__init__(**kwargs)
         self.spectrogram = LogMelSpectrogram(
             self.sample_rate, n_fft, hop_length, n_mels, f_max=f_max, reference_db=reference_db
