@@ -53,7 +53,7 @@ def zero_crossing_rate(audio: Tensor, frame_length: int, hop_length: int) -> Ten
 
 
 def brightness(power: Tensor, first_bin: int) -> Tensor:
-    """Return the share of the spectral energy from a bin upwards (MIRtoolbox adds magnitudes)."""
+    """Return the share of the energy from a bin upwards, not of the magnitude as in MIRtoolbox."""
     total = power.sum(-1).clamp(min=torch.finfo(power.dtype).tiny)
     return power[..., first_bin:].sum(-1) / total
 

@@ -58,7 +58,7 @@ class Chroma(nn.Module):
         self.register_buffer("filters", chroma_filters(sample_rate, n_fft), persistent=False)
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        """Return shares of shape (..., 12), C first, of sum 1; zeros for an empty spectrum."""
+        """Return the shares of the 12 pitch classes, C first; zeros for an empty spectrum."""
         return nn.functional.normalize(magnitude @ self.filters, p=1, dim=-1)
 
 

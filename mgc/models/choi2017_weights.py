@@ -1,15 +1,11 @@
 """Import of the weights of Choi, Fazekas, Sandler and Cho (ISMIR 2017) into a :class:`VGGTagger`.
 
-The released file, ``weights_theano.hdf5``, was written by Keras 1.2.2 with Theano and kapre. It
-differs from a PyTorch network in three ways:
-
-* Theano convolves where PyTorch correlates, so all kernels are flipped in both directions.
-* Batch normalization used the statistics of the current batch in prediction too (Keras'
-  ``mode=2``); the stored running statistics are the initial ones. Use the statistics of each
-  clip, as the released script does with its batches of one, or those of a collection of music
-  (:func:`calibrate`).
-* The decibel reference was the maximum of the batch. Here it is that of each clip or of the
-  collection.
+The released file, ``weights_theano.hdf5``, was written by Keras 1.2.2 with Theano and kapre. Theano
+convolves where PyTorch correlates, so all kernels are flipped. Batch normalization used the
+statistics of the current batch in prediction too (Keras' ``mode=2``); the stored running statistics
+are the initial ones. Use the statistics of each clip, as the released script does with its batches
+of one, or those of a collection of music (:func:`calibrate`). The decibel reference was the maximum
+of the batch; here it is that of each clip or of the collection.
 """
 
 import os
@@ -52,8 +48,6 @@ MEL_TOLERANCE = 1e-5
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read the state of a :class:`mgc.models.vgg.VGGNet`, without statistics.
-
-    Only plain arrays of the expected shapes are read.
 
     Raises:
         MgcError: If the file is missing, damaged, not HDF5, or has other contents.

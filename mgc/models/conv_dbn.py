@@ -186,10 +186,7 @@ class ConvDBN(BeatClassifier):
     def features(  # type: ignore[override] # beats instead of audio
         self, chroma: Tensor, timbre: Tensor, length: Tensor
     ) -> dict[str, Tensor]:
-        """Return the means of layers 2a, 2b and 4 over time, each of shape (batch, maps).
-
-        Their names are ``chroma``, ``timbre`` and ``joint``.
-        """
+        """Return the means of ``chroma``, ``timbre`` and ``joint`` (layers 2a, 2b and 4)."""
         outputs = self._steps(chroma, timbre, length)
         means = {}
         for name, (steps, count) in zip(LAYERS, outputs, strict=True):

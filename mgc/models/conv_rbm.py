@@ -37,15 +37,14 @@ class Divergence(NamedTuple):
 class ConvRBM(nn.Module):
     """Restricted Boltzmann machine whose hidden units see a window of a sequence.
 
-    A hidden unit of map k at position t sees ``width`` beats from t on, with the weights of its
-    map, at every position where a complete window fits ("valid"). Sequences of different length
-    are padded at the end. Padding is neither seen, reconstructed nor counted, and a sequence
-    shorter than a window is ignored.
+    A hidden unit sees ``width`` beats, with the weights of its map, at every position where a
+    complete window fits ("valid"). Sequences are padded at the end; padding does not count, and a
+    sequence shorter than a window is ignored. ``activation`` is the initial activation of the
+    hidden units, between 0 and 1.
 
     With x the sum of a hidden unit's bias and inputs, the free energy of a sequence v is
     -b·v - Σ log(1 + eˣ) for binary, ½ Σ (v - b)² - Σ log(1 + eˣ) for Gaussian visible units (of
-    unit variance); b is the same for all beats. ``activation`` is the initial activation of the
-    hidden units, between 0 and 1; start sparse units near their sparsity.
+    unit variance); b is the same for all beats.
     """
 
     def __init__(
@@ -96,9 +95,8 @@ class ConvRBM(nn.Module):
         """Compute one step of contrastive divergence (CD-1).
 
         The loss is the free energy of the data minus that of their reconstruction, which is held
-        constant. Its gradient is the update, so it works with any optimizer, mixed precision and
-        several devices. Only the hidden states behind the reconstruction are sampled; the rest is
-        mean field.
+        constant. Its gradient is the update, so it works with any optimizer and several devices.
+        Only the hidden states behind the reconstruction are sampled; the rest is mean field.
 
         For sparsity, the activations h of the data are replaced by (1 - cost) h + cost p in the
         update (Goh, Thome and Cord, "Biasing restricted Boltzmann machines to manipulate latent
@@ -106,8 +104,8 @@ class ConvRBM(nn.Module):
         ranks of a map's activations over all positions, from 0 to 1; their mean is ``sparsity``.
         This is the gradient of cost times the cross-entropy of h and p.
 
-        Without ``sample``, the hidden states are their means, as in evaluation. For the other
-        arguments, see :meth:`free_energy`; binary sequences are in [0, 1].
+        For ``visible`` and ``length``, see :meth:`free_energy`. Without ``sample``, the hidden
+        states are their means, as in evaluation.
         """
         visible, length = self._windowed(visible, length)
         x = self.inputs(visible).float()

@@ -106,8 +106,7 @@ class KCNNClassifier(MusicModel):
             flatness), ``SCF`` (spectral crest factor), or ``ALL`` three, each with its own codebook
             and lookup table.
         codebook_size: Words per codebook (not given in the paper).
-        segment_frames: Frames per word, of 1024 samples at 22 050 Hz with 50 % overlap (not given
-            in the paper).
+        segment_frames: Frames per word, with 50 % overlap (not given in the paper).
         components: Dimensions of a word after whitening (not given in the paper).
         window: Kernel size of the convolutions in words (table 1).
         units: Units of each convolution (table 1).

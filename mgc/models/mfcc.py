@@ -30,11 +30,7 @@ class MFCC(LightningModule):
         return {"mfcc": self.statistics(audio)}
 
     def configure_callbacks(self) -> list[Callback]:
-        """Reject training and testing, before the trainer checks anything else.
-
-        Raises:
-            MgcError: Always.
-        """
+        """Raise an ``MgcError`` before training or testing."""
         raise MgcError(
             "The model 'mfcc' only extracts features; it has nothing to train or test. Use "
             "mgc extract --model mfcc, then mgc transfer."

@@ -21,10 +21,9 @@ class WindowedNaiveBayes(nn.Module):
     """Gaussian naive Bayes on every window of beats.
 
     Each of the 24 features of each beat of a window has a Gaussian per class; class priors are the
-    shares of windows. A track shorter than a window is repeated to that length. The model consists
-    of sums over the windows of each class: their number, features and squared features. They are
-    parameters, so that they can be accumulated batch by batch on several devices (see
-    :class:`NaiveBayes`). Any common scale of the three gives the same result.
+    shares of windows. A track shorter than a window is repeated to that length. The parameters are
+    sums over the windows of each class: their number, features and squared features. Any common
+    scale of the three gives the same result.
     """
 
     def __init__(self, num_classes: int, window_beats: int = WINDOW_BEATS) -> None:
@@ -92,10 +91,9 @@ class NaiveBayes(WindowClassifier):
     windows of features". A track's posteriors are the mean over its windows.
 
     Train for one epoch; more epochs change nothing. The statistics are sums over batches, which
-    gradient descent with learning rate 1 accumulates: the loss of a batch is minus the product of
-    the statistics so far and those of the batch, so its gradient is minus the batch's statistics.
-    Checkpoints, resumed runs and several devices therefore work as for any model. Other optimizers
-    do not work.
+    gradient descent with learning rate 1 accumulates: the loss is minus the product of the
+    statistics so far and those of the batch, so its gradient is minus the batch's statistics. Other
+    optimizers do not work.
 
     Args:
         window_beats: Length of a window in beats; shorter tracks are repeated to that length.

@@ -50,7 +50,7 @@ class ResidualMapNet(nn.Module):
     With one map it is ``net_STFT`` or ``net_MUSIC`` (figure 1); with both it is the early fusion
     planned in section 5 of the paper. ``heights`` are the rows of the maps. The paper does not give
     the number of filters; 256 is that of the network that it reuses (Zhang et al., Interspeech
-    2016). Dropout precedes each dense layer.
+    2016).
     """
 
     def __init__(
@@ -68,12 +68,11 @@ class ResidualMapNet(nn.Module):
         self.head = nn.Linear(DENSE_UNITS[1], num_classes)
 
     def features(self, *maps: Tensor) -> dict[str, Tensor]:
-        """Compute the outputs of the layers for maps of shape (batch, height, frames).
+        """Return the outputs of the layers for maps of shape (batch, height, frames).
 
-        Returns:
-            ``conv1`` and ``conv3`` of shape (batch, filters, frames), concatenated over maps;
-            ``pooled``, the maximum and mean of their sum over time, of shape (batch, 2 * filters)
-            per map; ``dense1`` (batch, 300); ``dense2`` (batch, 150).
+        They are ``conv1`` and ``conv3`` of shape (batch, filters, frames), concatenated over maps;
+        ``pooled``, the maximum and mean of their sum over time, of shape (batch, 2 * filters) per
+        map; ``dense1`` (batch, 300); and ``dense2`` (batch, 150).
         """
         outputs = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
         conv1, conv3 = (torch.cat(layer, 1) for layer in zip(*outputs, strict=True))

@@ -46,10 +46,9 @@ class TimmFinetune(MusicModel):
     Initial weights are downloaded, or read from a file, when training starts.
 
     Args:
-        backbone: Name of a timm network, with or without the tag of its weights: ``vgg16``,
-            ``resnet18.a1_in1k``.
-        pretrained: Whether to start from the weights that timm publishes under that name. They are
-            downloaded once to the Hugging Face cache.
+        backbone: Name of a timm network, such as ``vgg16``, or with a tag ``resnet18.a1_in1k``.
+        pretrained: Whether to start from the weights that timm publishes, downloaded once to the
+            Hugging Face cache.
         weights: File of initial weights of the same network, used instead of the published ones:
             safetensors or a PyTorch state dictionary. The last layer may have other classes.
         component: Input component: ``original``, ``harmonic`` or ``percussive``.
@@ -57,8 +56,7 @@ class TimmFinetune(MusicModel):
         tune: Layers to train: the last layer (``head``), ``all``, or ``gradual``: first the last
             layer, then one more stage at a time (Howard and Ruder, "Universal language model
             fine-tuning for text classification", ACL 2018, section 3.3).
-        layer_decay: Learning rate of a layer relative to the layer above it; 1 for one learning
-            rate. Layers are grouped as in timm.
+        layer_decay: Learning rate of a layer relative to the layer above it, from 0 to 1.
         unfreeze_epochs: Epochs between two stages of ``gradual``.
         dropout: Dropout probability before the last layer.
         weight_decay: Weight decay of AdamW.
@@ -254,11 +252,9 @@ def make_backbone(
 
 
 def load_weights(net: Any, path: str, name: str) -> None:
-    """Load weights from a file into a network.
+    """Load safetensors, a state dictionary or a checkpoint of this model into a network.
 
-    The file contains safetensors, a state dictionary or a checkpoint of this model; it is read
-    without executing pickled code. The last layer is skipped if it has a different number of
-    classes.
+    The last layer is skipped if it has a different number of classes.
 
     Raises:
         MgcError: If the file cannot be read or the weights do not fit.
