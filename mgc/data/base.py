@@ -260,6 +260,11 @@ class MusicDataModule(LightningDataModule):
                     )
         return batch
 
+    def _find_file(self, *names: str) -> Path | None:
+        """Return the first of these files in ``root`` that exists."""
+        paths = (self.root / name for name in names)
+        return next((path for path in paths if path.is_file()), None)
+
     def _check_root(self) -> None:
         if not self.root.is_dir():
             raise MgcError(f"{self.root}: no such folder. Set data.root to the data set's folder.")

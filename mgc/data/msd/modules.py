@@ -137,9 +137,9 @@ class MSDBeats(MusicDataModule):
 
     def find_list(self, name: str) -> Path:
         """Return the path of one of the dataset's lists."""
-        for folder in ("", "labels", "AdditionalFiles"):
-            if (self.root / folder / name).is_file():
-                return self.root / folder / name
+        path = self._find_file(name, f"labels/{name}", f"AdditionalFiles/{name}")
+        if path:
+            return path
         hint = ", or set data.duplicates='' to keep duplicates" if name == self.duplicates else ""
         raise MgcError(f"{self.root}: no {name}. Download it from the dataset's site{hint}.")
 
