@@ -218,7 +218,7 @@ class TimmFinetune(MusicModel):
 def make_backbone(
     name: str, num_classes: int, dropout: float, image_size: tuple[int, int] | None
 ) -> Any:
-    """Create a timm network with random weights; the image size is its own if None.
+    """Create a timm network with random weights, for its own image size by default.
 
     Raises:
         MgcError: If the network is unknown or the images are too small for it.

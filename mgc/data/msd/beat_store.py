@@ -65,7 +65,7 @@ _BROKEN = pa.schema([("track", pa.string()), ("file", pa.string()), ("reason", p
 
 
 class BeatStore:
-    """Reads any track of the store in a folder. Memory does not grow with the store.
+    """Reads tracks from the store in a folder. Memory does not grow with the store.
 
     Raises:
         MgcError: If the store is missing, incomplete or damaged.

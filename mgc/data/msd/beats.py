@@ -16,8 +16,9 @@ def beat_align(
 ) -> np.ndarray:
     """Average the features of the segments of each beat; float32 of shape (beats, dimensions).
 
-    Starts and ``duration`` are in seconds, starts ascending. Features have shape (segments,
-    dimensions). The paper does not define the mapping. Here a segment belongs to the beat that
+    Ascending starts and ``duration`` are in seconds. Features have shape (segments, dimensions).
+
+    The paper does not define the mapping. Here a segment belongs to the beat that
     contains its middle. Its start is unsuitable: the Echo Nest's segments start about 30 ms before
     the beat that they mark (median over real tracks), so a note on a beat would count for the
     previous beat. A beat without a segment takes the one that sounds at the beat's middle. The last
