@@ -27,7 +27,7 @@ from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import load_runs
 from mgc.experiments import crossval, fold_run, processes
 from mgc.experiments.child_run import LAST_EPOCH
-from mgc.experiments.crossval import Experiment, collect, run_folds, split_fingerprint
+from mgc.experiments.crossval import Experiment, combine_folds, run_folds, split_fingerprint
 from mgc.experiments.fold_run import Fold, run_fold
 
 LABELS = ("a", "b")
@@ -88,7 +88,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Instant]:
         instances.append(Instant(*args))
         return instances[-1]
 
-    monkeypatch.setattr(crossval, "start", start)
+    monkeypatch.setattr(crossval, "start_fold", start)
     monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(processes, "visible_devices", list)
     Instant.running = Instant.most = 0
@@ -108,7 +108,7 @@ def plan(config: str, folds: int = 3, seeds: tuple[int, ...] = (0,), *words: str
 def test_results_of_all_folds(started: list[Instant], config: str) -> None:
     experiment = plan(config, 4)
     run_folds(experiment)
-    summary = collect(experiment)
+    summary = combine_folds(experiment)
     results = Results.load("out/test")
     assert sorted(results.tracks["track"]) == list(TRACKS)
     assert results.tracks.groupby("fold").size().tolist() == [3, 3, 3, 3]
@@ -127,10 +127,26 @@ def test_results_of_all_folds(started: list[Instant], config: str) -> None:
     assert len(fit_weights([run, run], "weighted")) == 4
 
 
+def test_the_library_logs_and_the_command_prints(
+    started: list[Instant],
+    config: str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level("INFO", "mgc")
+    summary = crossval.cross_validate(config, "library", folds=3)
+    assert capsys.readouterr().out == ""
+    assert "seed 0, fold 2: accuracy 0.750" in caplog.messages
+    assert summary.folder == Path("library")
+    main(["crossval", "--config", config, "--folds=3", "--out=library"])
+    out = capsys.readouterr().out
+    assert out == f"3 of 3 folds are finished already.\n{summary.text}\nWritten to library\n"
+
+
 def test_repeats_count_a_track_once(started: list[Instant], config: str) -> None:
     experiment = plan(config, 3, (0, 7))
     run_folds(experiment)
-    summary = collect(experiment)
+    summary = combine_folds(experiment)
     assert len(summary.results.tracks) == 24
     assert summary.scores.loc[0, "tracks"] == 12
     assert set(summary.folds["fold"]) == {f"seed {s}, fold {f}" for s in (0, 7) for f in range(3)}
@@ -182,14 +198,14 @@ def test_runs_on_a_given_split_count_a_track_once(
 
 def test_folds_of_a_data_set_may_be_set_for_a_single_split(config: str) -> None:
     plan(config, 1, (0,), "--data.folds=5")
-    with pytest.raises(MgcError, match=r"--data\.folds: mgc crossval sets it itself"):
+    with pytest.raises(MgcError, match=r"--data\.folds is set by mgc crossval"):
         plan(config, 3, (0,), "--data.folds=5")
 
 
 def test_the_fingerprint_tells_splits_apart(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     run_folds(experiment)
-    tracks = collect(experiment).results.tracks
+    tracks = combine_folds(experiment).results.tracks
     mark = split_fingerprint(tracks)
     assert Results.load("out/validate").source["fingerprint"] == mark
     assert split_fingerprint(tracks.sample(frac=1, random_state=0)) == mark
@@ -240,7 +256,7 @@ def test_other_settings_need_another_folder(config: str) -> None:
         MgcError, match=r"out holds a cross-validation with another value of folds \(3; now 4\)"
     ):
         plan(config, 4)
-    with pytest.raises(MgcError, match=r"value of overrides \(none; now --model.lr=1\): choose"):
+    with pytest.raises(MgcError, match=r"value of overrides \(none; now --model.lr=1\)"):
         plan(config, 3, (0,), "--model.lr=1")
     Path(config).write_text("model: mfcc\n")
     with pytest.raises(MgcError, match="another value of configuration"):
@@ -253,8 +269,8 @@ def test_a_first_attempt_that_came_to_nothing_can_be_mended(config: str) -> None
     assert second.folds == 4
     assert second.group != first.group
     with (
-        processes.locked(Path("out")),  # its first epoch may be on
-        pytest.raises(MgcError, match="out: another process is at it"),
+        processes.lock_folder(Path("out")),  # its first epoch may be on
+        pytest.raises(MgcError, match="out is in use by another mgc process"),
     ):
         plan(config)
     assert plan(config, 4).folds[0] == second
@@ -276,8 +292,8 @@ def test_a_failed_fold_is_named(
 def test_two_at_once_are_refused(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     with (
-        processes.locked(experiment.folder),
-        pytest.raises(MgcError, match="out: another process is at it"),
+        processes.lock_folder(experiment.folder),
+        pytest.raises(MgcError, match="out is in use by another mgc process"),
     ):
         run_folds(experiment)
 
@@ -290,22 +306,47 @@ def test_the_parts_of_a_killed_experiment_keep_its_folder(
     code = """
 import os, time
 from pathlib import Path
-from mgc.experiments.processes import locked, start_module
-with locked(Path("out")) as lock:
-    print(start_module("sleeper", "out", dict(os.environ), lock).pid, flush=True)
+from mgc.experiments.processes import lock_folder, start_module
+with lock_folder(Path("out")) as lock:
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    print(start_module("sleeper", "out", environment, lock).pid, flush=True)
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         part = int(parent.stdout.readline())
         parent.kill()
-    with pytest.raises(MgcError, match="another process is at it"), processes.locked(Path("out")):
+    with (
+        pytest.raises(MgcError, match="is in use by another mgc process"),
+        processes.lock_folder(Path("out")),
+    ):
         pass
     os.kill(part, signal.SIGKILL)
     for _ in range(100):
-        with suppress(MgcError), processes.locked(Path("out")):
+        with suppress(MgcError), processes.lock_folder(Path("out")):
             return
         time.sleep(0.1)
     pytest.fail("the folder is still locked")
+
+
+def test_files_of_the_working_folder_shadow_nothing(workdir: Path, tones: Path) -> None:
+    """A fold imports a model from the working folder, but not a file named like a module."""
+    for name in ("random", "yaml", "mgc"):
+        Path(f"{name}.py").write_text("raise RuntimeError('shadowed')", encoding="utf-8")
+    Path("local_net.py").write_text(
+        "from mgc.models.vgg import VGGTagger\nclass Net(VGGTagger): pass\n", encoding="utf-8"
+    )
+    data = {"root": str(tones), "sample_rate": 8000, "clip_seconds": 1.0}
+    settings = {
+        "model": {"class_path": "local_net.Net", "init_args": {"channels": 2}},
+        "data": {"class_path": "gtzan", "init_args": data},
+        "trainer": {"accelerator": "cpu", "max_epochs": 1, "limit_train_batches": 1},
+    }
+    Path("net.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    fold = Fold(str(workdir / "fold0"), "net.yaml", ("--trainer.logger=false",), 0, 0, 3, "group")
+    fold.write()
+    process = crossval.start_fold(fold, dict(os.environ), ())
+    assert process.wait() == 0, Path(fold.folder, processes.LOG).read_text()
+    assert fold.finished
 
 
 def test_a_library_that_does_not_load_in_a_fold(workdir: Path) -> None:
@@ -325,12 +366,12 @@ def test_a_library_that_does_not_load_in_a_fold(workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--folds", "2"], "--folds 2: at least 3"),
+        (["--folds", "2"], "--folds 2: needs at least 3"),
         (["--seeds", "1,1"], "different --seeds"),
         (["--seeds", "a"], "different --seeds"),
         (["--repeats", "0"], "--repeats of 1 or more"),
-        (["--", "--data.init_args.fold=3"], "--data.fold: mgc crossval sets it itself"),
-        (["--", "--seed_everything", "3"], "--seed_everything: mgc crossval sets it"),
+        (["--", "--data.init_args.fold=3"], "--data.fold is set by mgc crossval"),
+        (["--", "--seed_everything", "3"], "--seed_everything is set by mgc crossval"),
     ],
 )
 def test_wrong_settings(
@@ -422,7 +463,7 @@ def command(tones: Path, workdir: Path) -> Callable[[str], list[str]]:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(crossval, "start", Forked)
+    monkeypatch.setattr(crossval, "start_fold", Forked)
     Forked.kill_once_saved = None
     yield
     Forked.kill_once_saved = None
@@ -439,7 +480,7 @@ def test_a_single_split_is_that_of_the_configuration(
     data.setup("test")
     tested = data.tracks["track"][data.tracks["split"] == "test"]
     assert sorted(Results.load("given/test").tracks["track"]) == sorted(tested)
-    with pytest.raises(MgcError, match="which is fold, one of several folds"):
+    with pytest.raises(MgcError, match="but fold has several folds"):
         run_fold(Fold("out", "vgg.yaml", ("--data.split=fold",), 0, 0, 1, "g"))
 
 

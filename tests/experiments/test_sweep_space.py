@@ -11,7 +11,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mgc.configurations import find_configuration
 from mgc.errors import MgcError
-from mgc.experiments.sweep_space import Sweep, config_names, draw
+from mgc.experiments.sweep_space import Sweep, draw
+from mgc.training.options import CONFIG_OPTIONS, option_values
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COMMAND = ["mgc", "fit", "--config", "a.yaml", "${args}"]
@@ -25,22 +26,22 @@ def sweep(parameters: dict[str, Any], method: str = "random", **more: Any) -> Sw
 
 def test_a_grid_has_every_combination_the_last_parameter_first() -> None:
     grid = sweep({"a": {"values": [1, 2]}, "b": {"value": "x"}, "c": {"min": 3, "max": 4}}, "grid")
-    assert grid.settings(None, seed=0) == [
+    assert grid.choose_settings(None, seed=0) == [
         {"a": 1, "b": "x", "c": 3},
         {"a": 1, "b": "x", "c": 4},
         {"a": 2, "b": "x", "c": 3},
         {"a": 2, "b": "x", "c": 4},
     ]
-    assert len(grid.settings(3, seed=0)) == 3
+    assert len(grid.choose_settings(3, seed=0)) == 3
 
 
 def test_a_longer_random_sweep_begins_like_a_shorter_one() -> None:
     space = sweep({"lr": {"min": 0.0, "max": 1.0}, "n": {"values": [1, 2, 3]}})
-    long, other = space.settings(10, seed=0), space.settings(10, seed=1)
-    assert space.settings(4, seed=0) == long[:4]
+    long, other = space.choose_settings(10, seed=0), space.choose_settings(10, seed=1)
+    assert space.choose_settings(4, seed=0) == long[:4]
     assert long != other
     assert len({run["lr"] for run in long}) == 10
-    assert len(sweep({"lr": {"min": 0.0, "max": 1.0}}, run_cap=2).settings(5, seed=0)) == 2
+    assert len(sweep({"lr": {"min": 0.0, "max": 1.0}}, run_cap=2).choose_settings(5, seed=0)) == 2
 
 
 def draws(**parameter: Any) -> np.ndarray:
@@ -68,16 +69,16 @@ def test_draws_follow_their_distributions() -> None:
 def test_the_command_is_the_one_that_wandb_makes() -> None:
     settings = {"model.lr": 0.002, "model.channels": 16, "data.packed": True, "x": None}
     expected = create_sweep_command_args({"args": {k: {"value": v} for k, v in settings.items()}})
-    words = sweep({"model.lr": {"value": 0.002}}).words(settings)
+    words = sweep({"model.lr": {"value": 0.002}}).build_options(settings)
     assert words == ["--config", "a.yaml", *expected["args"]]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("sweeps/*.yaml")), ids=lambda path: path.stem)
 def test_the_sweeps_that_come_with_mgc(path: Path) -> None:
     shipped = Sweep.parse(path.read_text(), path.name)
-    runs = shipped.settings(5, seed=0)
+    runs = shipped.choose_settings(5, seed=0)
     assert len({tuple(run.items()) for run in runs}) == 5
-    (config,) = config_names(shipped.words(runs[0]))
+    (config,) = option_values(shipped.build_options(runs[0]), *CONFIG_OPTIONS)
     assert find_configuration(config).samefile(CONFIGS.parent / config)
     assert shipped.maximize
 
@@ -92,9 +93,9 @@ def test_the_sweeps_that_come_with_mgc(path: Path) -> None:
         ({"command": [*COMMAND, "${args_json}"]}, r"\$\{args_json\} is not supported"),
         ({"parameters": {"a": {"min": 0.1}}}, "parameter a: uniform needs max"),
         ({"parameters": {"a": {"min": 2, "max": 1}}}, "min is larger than max"),
-        ({"parameters": {"a": {"min": "1e-3", "max": 1}}}, "'1e-3' is no number"),
+        ({"parameters": {"a": {"min": "1e-3", "max": 1}}}, "'1e-3' is not a number"),
         ({"parameters": {"a": {"values": []}}}, "at least one value"),
-        ({"parameters": {"a": {"values": [1], "q": 2}}}, "q is not known for categorical"),
+        ({"parameters": {"a": {"values": [1], "q": 2}}}, "q is not a key of categorical"),
         ({"parameters": {"a": {"distribution": "beta"}}}, "'beta' is not supported without"),
         ({"parameters": {"a": {"parameters": {}}}}, "dots in its name"),
         ({"method": "grid", "parameters": {"a": {"min": 0.0, "max": 1.0}}}, "a grid needs value"),
@@ -110,5 +111,5 @@ def test_what_is_not_supported_is_told(said: dict[str, Any], message: str) -> No
 
 
 def test_a_random_sweep_needs_a_number_of_runs() -> None:
-    with pytest.raises(MgcError, match="give --count, or run_cap"):
-        sweep({"a": {"values": [1, 2]}}).settings(None, seed=0)
+    with pytest.raises(MgcError, match="give --count or set run_cap"):
+        sweep({"a": {"values": [1, 2]}}).choose_settings(None, seed=0)

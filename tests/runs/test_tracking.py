@@ -18,8 +18,8 @@ from wandb.sdk.lib import urls
 
 from mgc.commands.compare import compare
 from mgc.errors import MgcError
-from mgc.experiments.overrides import logs_to_wandb
 from mgc.runs.tracking import set_wandb_mode, wandb_session, wandb_status
+from mgc.training.options import logs_to_wandb
 
 KEYS = {"40 hexadecimal digits": "0123456789" * 4, "prefixed": "wandb_v1_" + "Ab3_" * 16}
 KEY = KEYS["40 hexadecimal digits"]

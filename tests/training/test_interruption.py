@@ -94,7 +94,7 @@ def test_a_fit_stopped_anywhere_ends_like_an_unbroken_one(
         told = capsys.readouterr().out
         assert f"Stopped by SIGTERM {place if place == 'while validating' else ''}" in told
         config = f"{place}/config.yaml"
-        assert f"Go on with: mgc fit --config {config} --ckpt_path {last(place)}" in told
+        assert f"Resume with: mgc fit --config {config} --ckpt_path {last(place)}" in told
         assert checkpoint.read(last(place))["global_step"] == step
         main([*fit, folder(place), f"--ckpt_path={last(place)}"])
         assert_equal_states(last("unbroken"), last(place))
@@ -160,8 +160,8 @@ def test_weights_that_are_nan_replace_no_checkpoint(
     fit: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = error([*fit, folder("run"), *callback("Spoil", batch=0)], capsys)
-    assert "The loss is not finite at batch 0 of epoch 1" in line
-    assert "Lower the learning rate (it is 0.01)" in line
+    assert "Loss is not finite at epoch 1, batch 0" in line
+    assert "Try a lower learning rate (now 0.01)" in line
     assert f"The last good checkpoint is {last('run')}" in line
     # Spoiled after the last loss of an epoch: the weights themselves are looked at.
     line = error([*fit, folder("end"), *callback("Spoil", batch=4, before=False)], capsys)
@@ -187,7 +187,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
-    assert "the checkpoint could not be written: File too large. The one that was there" in line
+    assert "the checkpoint could not be written: File too large. The previous file is kept" in line
     assert {path.name for path in last("run").parent.iterdir()} == {"best.ckpt", "last.ckpt"}
     assert checkpoint.read(last("run"))["global_step"] == 5
 
