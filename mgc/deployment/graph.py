@@ -180,7 +180,7 @@ def export_graph(
         raise failure
     if format == "onnx" and any(p.dtype == torch.float64 for p in model.parameters()):
         raise MgcError(
-            f"{type(model).__name__} cannot be exported to onnx: PyTorch or ONNX Runtime lacks some "
+            f"{type(model).__name__} cannot be exported to onnx: PyTorch or ONNX Runtime lacks "
             "float64 operations. Use --format torch_export."
         ) from failure
     raise MgcError(
@@ -242,7 +242,7 @@ def measure_difference(
         for one, other in zip(found, expected, strict=True):
             if one.shape != other.shape or not np.isfinite(one).all():
                 raise MgcError(
-                    f"The graph returned shape {one.shape}; expected finite values of {other.shape}."
+                    f"The graph returned shape {one.shape}, not finite values of {other.shape}."
                 )
             scale = max(1.0, float(np.abs(other).max()))
             largest = max(largest, float(np.abs(one - other).max()) / scale)

@@ -187,8 +187,8 @@ class MgcCLI(KeepConfiguration, LightningCLI):
                 )
         elif self.subcommand != "fit":
             raise MgcError(
-                f"mgc {self.subcommand} needs a trained model: set --ckpt_path to a path, or best or "
-                "last for the newest run."
+                f"mgc {self.subcommand} needs a trained model: set --ckpt_path to a path, or to "
+                "best or last for the newest run."
             )
         continue_run(config.trainer, str(self.subcommand), path)
         _prepare_wandb(config.trainer)

@@ -154,9 +154,7 @@ def test_an_archive_of_torch_holds_its_description(tmp_path: Path) -> None:
 
 def test_what_differs_is_not_written(tmp_path: Path) -> None:
     model = MoodSwings()
-    with pytest.raises(
-        MgcError, match=r"differs from the model by .*, more than the --tolerance of 0\.0001"
-    ):
+    with pytest.raises(MgcError, match=r"by .*, more than the --tolerance of 0\.0001"):
         export_graph(model, about(model), tmp_path / "out.pt2", "torch_export")
     assert not list(tmp_path.glob("*.pt2*"))
     assert export_graph(model, about(model), tmp_path / "out.pt2", "torch_export", tolerance=1.0)
