@@ -1,4 +1,4 @@
-"""Cross-validation: bookkeeping with stand-ins for training, then a real one that is killed."""
+"""Cross-validation with stub processes, then a real one that is killed."""
 
 import multiprocessing
 import os
@@ -35,7 +35,7 @@ TRACKS = np.array([f"t{i:02}" for i in range(12)])
 
 
 class Instant:
-    """Stands in for the process of a fold: knows the answer for three tracks of four."""
+    """Stub of a fold's process with three of four tracks correct."""
 
     running = 0
     most = 0
@@ -119,7 +119,7 @@ def test_results_of_all_folds(started: list[Instant], config: str) -> None:
     matrix = pd.read_csv("out/confusion_matrix.csv", index_col=0)
     assert matrix.loc["a"].tolist() == [9, 3]
     assert len(pd.read_csv("out/folds.csv")) == 4
-    # Validation results carry the fold whose models they are of: the one before.
+    # Validation results have the number of the test fold, one less than their own.
     validation = Results.load("out/validate").tracks
     fold_of = dict(zip(results.tracks["track"], results.tracks["fold"], strict=True))
     assert (validation["track"].map(fold_of) == (validation["fold"] + 1) % 4).all()
@@ -150,7 +150,7 @@ def test_repeats_count_a_track_once(started: list[Instant], config: str) -> None
     assert len(summary.results.tracks) == 24
     assert summary.scores.loc[0, "tracks"] == 12
     assert set(summary.folds["fold"]) == {f"seed {s}, fold {f}" for s in (0, 7) for f in range(3)}
-    # Two tests of the same tracks say no more about other tracks than one.
+    # Testing the same tracks twice does not narrow the interval.
     assert tuple(summary.scores.loc[0, ["low", "high"]]) == tuple(wilson(9, 12))
 
 
@@ -166,11 +166,9 @@ def test_one_fold_has_no_spread_over_folds(
     assert "of 1 folds" not in out
     main(words)
     assert len(started) == 4
-    said = capsys.readouterr().out
-    assert (
-        "accuracy: 0.750 (95 % Wilson interval over 12 tracks: 0.468 to 0.911); mean of 4" in said
-    )
-    assert "mean of 4 folds 0.750 (std over 4 folds " in said
+    out = capsys.readouterr().out
+    assert "accuracy: 0.750 (95 % Wilson interval over 12 tracks: 0.468 to 0.911); mean of 4" in out
+    assert "mean of 4 folds 0.750 (std over 4 folds " in out
 
 
 def test_runs_on_a_given_split_count_a_track_once(
@@ -188,12 +186,12 @@ def test_runs_on_a_given_split_count_a_track_once(
     ]
     scores = pd.read_csv("out/summary.csv", index_col="score").loc["accuracy"]
     assert (scores["tracks"], scores["folds"], scores["folds_deviation"]) == (4, 3, 0)
-    # Four tracks of which one is wrong, whatever the number of runs.
+    # Four tracks, one wrong, whatever the number of runs.
     assert (scores["low"], scores["high"]) == pytest.approx(tuple(wilson(3, 4)))
     assert (scores["value"], scores["folds_min"], scores["folds_max"]) == (0.75, 0.75, 0.75)
-    said = capsys.readouterr().out
-    assert "mean of 3 runs 0.750 (std over 3 runs 0.000, min 0.750, max 0.750)" in said
-    assert "all runs" in said
+    out = capsys.readouterr().out
+    assert "mean of 3 runs 0.750 (std over 3 runs 0.000, min 0.750, max 0.750)" in out
+    assert "all runs" in out
 
 
 def test_folds_of_a_data_set_may_be_set_for_a_single_split(config: str) -> None:
@@ -202,7 +200,7 @@ def test_folds_of_a_data_set_may_be_set_for_a_single_split(config: str) -> None:
         plan(config, 3, (0,), "--data.folds=5")
 
 
-def test_the_fingerprint_tells_splits_apart(started: list[Instant], config: str) -> None:
+def test_the_fingerprint_depends_on_the_split(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     run_folds(experiment)
     tracks = combine_folds(experiment).results.tracks
@@ -263,7 +261,7 @@ def test_other_settings_need_another_folder(config: str) -> None:
         plan(config)
 
 
-def test_a_first_attempt_that_came_to_nothing_can_be_mended(config: str) -> None:
+def test_a_plan_without_results_can_be_replaced(config: str) -> None:
     first = plan(config, 3, (0,), "--model.lr=-1").folds[0]
     second = plan(config, 4).folds[0]
     assert second.folds == 4
@@ -289,7 +287,7 @@ def test_a_failed_fold_is_named(
     assert len(started) == 1
 
 
-def test_two_at_once_are_refused(started: list[Instant], config: str) -> None:
+def test_a_folder_in_use_is_refused(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     with (
         processes.lock_folder(experiment.folder),
@@ -298,7 +296,7 @@ def test_two_at_once_are_refused(started: list[Instant], config: str) -> None:
         run_folds(experiment)
 
 
-def test_the_parts_of_a_killed_experiment_keep_its_folder(
+def test_jobs_of_a_killed_experiment_keep_its_lock(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("sleeper.py").write_text("import time; time.sleep(60)", encoding="utf-8")
@@ -349,7 +347,7 @@ def test_files_of_the_working_folder_shadow_nothing(workdir: Path, tones: Path) 
     assert fold.finished
 
 
-def test_a_library_that_does_not_load_in_a_fold(workdir: Path) -> None:
+def test_a_broken_library_in_a_fold(workdir: Path) -> None:
     Path("timm").mkdir()
     Path("timm/__init__.py").write_text("raise RuntimeError('operator does not exist')")
     Path("timm.yaml").write_text("model: timm_finetune\ndata: gtzan\n", encoding="utf-8")
@@ -390,7 +388,7 @@ def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class Forked:
-    """Runs a fold in a fork of the test, which need not import everything again."""
+    """Runs a fold in a fork of the test process, without importing everything again."""
 
     kill_once_saved: int | None = None
 
@@ -428,7 +426,7 @@ def _run(fold: Fold) -> None:
 
 @pytest.fixture
 def command(tones: Path, workdir: Path) -> Callable[[str], list[str]]:
-    """The words of a small cross-validation that goes into a folder."""
+    """Return the words of a small cross-validation with an output folder."""
     settings = {
         "model": {"class_path": "vgg_tagger", "init_args": {"channels": 8, "lr": 0.01}},
         "data": {
@@ -484,7 +482,7 @@ def test_a_single_split_is_that_of_the_configuration(
         run_fold(Fold("out", "vgg.yaml", ("--data.split=fold",), 0, 0, 1, "g"))
 
 
-def test_a_killed_cross_validation_goes_on(
+def test_a_killed_cross_validation_resumes(
     command: Callable[[str], list[str]],
     forked: None,
     workdir: Path,
@@ -500,11 +498,11 @@ def test_a_killed_cross_validation_goes_on(
 
     Forked.kill_once_saved = None
     main(command("broken"))
-    said = capsys.readouterr().out
-    assert "1 of 3 folds are finished already" in said
-    (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", said)
+    out = capsys.readouterr().out
+    assert "1 of 3 folds are finished already" in out
+    (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", out)
     assert set(workdir.glob(paths)) == set(workdir.glob("runs/wandb/offline-run-*"))
-    assert "95 % Wilson interval over 100 tracks" in said
+    assert "95 % Wilson interval over 100 tracks" in out
     assert first.stat().st_mtime_ns == written
     (killed,) = [f for f in plan_of("broken") if f.fold == 1]
     newest = sorted(workdir.glob(f"runs/wandb/offline-run-*{killed.group}-0-1"))[-1]
@@ -512,7 +510,7 @@ def test_a_killed_cross_validation_goes_on(
     assert 0 not in epochs
     assert 3 in epochs
 
-    # The fold that was killed ends like one that was not.
+    # The killed fold ends like an uninterrupted one.
     unbroken = Fold(**vars(killed) | {"folder": str(workdir / "whole"), "group": "whole"})
     process = Forked(unbroken, {}, ())
     process.wait()
@@ -520,7 +518,7 @@ def test_a_killed_cross_validation_goes_on(
     one, two = (Results.load(Path(f.folder, "test")).tracks for f in (killed, unbroken))
     pd.testing.assert_frame_equal(one, two)
 
-    # One group of W&B; the fold that went on kept its run.
+    # One group of W&B; the resumed fold kept its run.
     runs = [
         record.run
         for folder in workdir.glob("runs/wandb/offline-run-*")
@@ -531,7 +529,7 @@ def test_a_killed_cross_validation_goes_on(
     assert len({run.run_id for run in of_group if run.job_type == "fold"}) == 3
     assert {run.job_type for run in of_group} == {"fold", "crossval"}
 
-    # What all folds say together is a run of the same group.
+    # The summary is a run of the same group.
     (folder,) = workdir.glob(f"runs/wandb/offline-run-*{killed.group}-summary")
     logged = read_run(folder)
     assert (logged["job_type"], logged["group"]) == ("crossval", killed.group)
@@ -543,7 +541,7 @@ def test_a_killed_cross_validation_goes_on(
     names = {key for step in logged["history"] for key in step}
     assert {"crossval/folds", "crossval/confusion_matrix", "confusion_matrix"} <= names
 
-    # A process of its own, as outside the tests.
+    # Now in a real child process.
     monkeypatch.undo()
     monkeypatch.chdir(workdir)
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
@@ -552,7 +550,7 @@ def test_a_killed_cross_validation_goes_on(
     main(command("broken"))
     pd.testing.assert_frame_equal(Results.load("broken/test").tracks, results.tracks)
 
-    # What it wrote can be fused and reported.
+    # Its results can be fused.
     main(["fuse", "broken", "broken/test", "--method=fusion2", "--out=fused"])
     assert "+0.000" in capsys.readouterr().out
 
@@ -562,7 +560,7 @@ def plan_of(out: str) -> tuple[Fold, ...]:
     return Experiment.prepare(Path(out), "vgg.yaml", words, 3, [0]).folds
 
 
-def test_given_folds_have_their_own_number() -> None:
+def test_the_number_of_given_folds_is_checked() -> None:
     class Data:
         split = "fold"
         tracks = pd.DataFrame({"fold": [0, 1, 2, 3, 4]})

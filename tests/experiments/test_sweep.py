@@ -1,4 +1,4 @@
-"""Sweeps without W&B's server: bookkeeping with stand-ins for training, then a real one."""
+"""Sweeps without W&B's server: with stub processes, then a real one."""
 
 import json
 import re
@@ -18,18 +18,18 @@ METRIC = "val/track_accuracy"
 
 
 def write_sweep(**changes: object) -> str:
-    said = {
+    config = {
         "method": "grid",
         "metric": {"name": METRIC, "goal": "maximize"},
         "parameters": {"model.lr": {"values": [0.1, 0.01, 0.0]}, "model.channels": {"value": 4}},
         "command": ["mgc", "fit", "--config", "net.yaml", "${args}"],
     } | changes
-    Path("sweep.yaml").write_text(yaml.safe_dump(said, sort_keys=False))
+    Path("sweep.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return "sweep.yaml"
 
 
 class Instant:
-    """Stands in for the process of a run: fails where the learning rate is in ``fails``."""
+    """Stub of a run's process that fails for the learning rates in ``fails``."""
 
     fails: tuple[float, ...] = ()
     started: list[int] = []  # noqa: RUF012 # reset by the fixture
@@ -102,7 +102,7 @@ def test_a_sweep_whose_runs_all_fail_stops(started: list[int]) -> None:
     assert started == [0, 1, 2]
 
 
-def test_another_sweep_is_not_mixed_in(started: list[int]) -> None:
+def test_another_sweep_is_refused(started: list[int]) -> None:
     write_sweep()
     assert len(plan(2).runs) == 2
     assert len(plan().runs) == 3  # made longer
@@ -145,7 +145,7 @@ def test_a_swept_parameter_cannot_be_overridden(words: tuple[str, ...]) -> None:
     assert plan(overrides=("--model.init_args.channels=8",)).runs
 
 
-def test_a_sweep_in_processes_of_its_own(
+def test_a_sweep_in_child_processes(
     tones: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""Sweeps in W&B's format, read without W&B."""
+"""Parsing of sweeps in W&B's format."""
 
 import math
 from pathlib import Path
@@ -19,12 +19,12 @@ COMMAND = ["mgc", "fit", "--config", "a.yaml", "${args}"]
 
 
 def sweep(parameters: dict[str, Any], method: str = "random", **more: Any) -> Sweep:
-    said = {"method": method, "parameters": parameters, "command": COMMAND} | more
-    said.setdefault("metric", {"name": "val/loss"})
-    return Sweep.parse(yaml.safe_dump(said), "sweep.yaml")
+    config = {"method": method, "parameters": parameters, "command": COMMAND} | more
+    config.setdefault("metric", {"name": "val/loss"})
+    return Sweep.parse(yaml.safe_dump(config), "sweep.yaml")
 
 
-def test_a_grid_has_every_combination_the_last_parameter_first() -> None:
+def test_a_grid_has_every_combination() -> None:
     grid = sweep({"a": {"values": [1, 2]}, "b": {"value": "x"}, "c": {"min": 3, "max": 4}}, "grid")
     assert grid.choose_settings(None, seed=0) == [
         {"a": 1, "b": "x", "c": 3},
@@ -35,7 +35,7 @@ def test_a_grid_has_every_combination_the_last_parameter_first() -> None:
     assert len(grid.choose_settings(3, seed=0)) == 3
 
 
-def test_a_longer_random_sweep_begins_like_a_shorter_one() -> None:
+def test_an_extended_random_sweep_keeps_its_settings() -> None:
     space = sweep({"lr": {"min": 0.0, "max": 1.0}, "n": {"values": [1, 2, 3]}})
     long, other = space.choose_settings(10, seed=0), space.choose_settings(10, seed=1)
     assert space.choose_settings(4, seed=0) == long[:4]
@@ -66,7 +66,7 @@ def test_draws_follow_their_distributions() -> None:
     assert (often == "a").mean() == pytest.approx(0.9, abs=0.03)
 
 
-def test_the_command_is_the_one_that_wandb_makes() -> None:
+def test_options_equal_those_of_wandbs_agent() -> None:
     settings = {"model.lr": 0.002, "model.channels": 16, "data.packed": True, "x": None}
     expected = create_sweep_command_args({"args": {k: {"value": v} for k, v in settings.items()}})
     words = sweep({"model.lr": {"value": 0.002}}).build_options(settings)
@@ -74,7 +74,7 @@ def test_the_command_is_the_one_that_wandb_makes() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("sweeps/*.yaml")), ids=lambda path: path.stem)
-def test_the_sweeps_that_come_with_mgc(path: Path) -> None:
+def test_shipped_sweeps(path: Path) -> None:
     shipped = Sweep.parse(path.read_text(), path.name)
     runs = shipped.choose_settings(5, seed=0)
     assert len({tuple(run.items()) for run in runs}) == 5
@@ -84,7 +84,7 @@ def test_the_sweeps_that_come_with_mgc(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("config", "message"),
     [
         ({"method": "bayes"}, "method 'bayes' is not supported without W&B's server"),
         ({"early_terminate": {"type": "hyperband"}}, "early_terminate is not supported"),
@@ -105,9 +105,9 @@ def test_the_sweeps_that_come_with_mgc(path: Path) -> None:
         ),
     ],
 )
-def test_what_is_not_supported_is_told(said: dict[str, Any], message: str) -> None:
+def test_unsupported_sweeps_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(MgcError, match=message):
-        sweep(**{"parameters": {"a": {"value": 1}}} | said)
+        sweep(**{"parameters": {"a": {"value": 1}}} | config)
 
 
 def test_a_random_sweep_needs_a_number_of_runs() -> None:
