@@ -34,7 +34,9 @@ def divide_options(words: Sequence[str]) -> list[list[str]]:
     for word in words:
         if word.startswith(("--", "-c")) or not options:
             options.append([])
-        options[-1].append(word)
+        # The value of a short option may be attached to it.
+        attached = word.startswith("-c") and word != "-c"
+        options[-1] += ["-c", word[2:].removeprefix("=")] if attached else [word]
     return options
 
 

@@ -44,7 +44,8 @@ def test_settings_are_read_from_mappings_and_files(workdir: Path) -> None:
         (["--model", "model.yaml"], "model.lr in --model"),
         (["--config", "second.yaml"], "model.lr in --config second.yaml"),
         (["-c", "second.yaml"], "model.lr in -c second.yaml"),
-        (["--trainer.max_ep=1"], "trainer.max_epochs in --trainer.max_ep"),
+        (["-csecond.yaml"], "model.lr in -c second.yaml"),
+        (["--trainer.max_ep=1"], "--trainer.max_epochs"),
     ],
 )
 def test_a_setting_of_the_command_is_refused_in_any_spelling(
