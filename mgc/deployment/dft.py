@@ -18,7 +18,7 @@ from onnxscript.function_libs.torch_lib.ops.fft import aten__fft_r2c
 MAX_FACTOR_SUM = 4096
 
 
-def factors(size: int) -> tuple[int, int]:
+def factorize(size: int) -> tuple[int, int]:
     """Return the two factors of a size that are closest to each other, the smaller first."""
     small = next(n for n in range(int(size**0.5), 0, -1) if size % n == 0)
     return small, size // small
@@ -39,7 +39,7 @@ def real_dft(frames: Any, size: int, rank: int) -> tuple[Any, Any]:
         Real and imaginary parts of shape (..., size // 2 + 1).
     """
     bins = size // 2 + 1
-    a, b = factors(size)
+    a, b = factorize(size)
     if a == 1 or size <= 64:
         cos, sin = _wave(np.outer(np.arange(size), np.arange(bins)), size)
         return op.MatMul(frames, _constant(cos)), op.MatMul(frames, _constant(-sin))
@@ -114,7 +114,7 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 
 
 def _feasible(size: Any) -> bool:
-    return isinstance(size, int) and sum(factors(size)) <= MAX_FACTOR_SUM
+    return isinstance(size, int) and sum(factorize(size)) <= MAX_FACTOR_SUM
 
 
 def _wave(turns: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -165,7 +165,7 @@ def export_graph(
                         f"more than the --tolerance of {tolerance:g}."
                     )
                 if variable and kind == "audio":
-                    description["shortest"] = shortest_clip(run, whole, size, rate, tolerance)
+                    description["shortest"] = find_shortest_clip(run, whole, size, rate, tolerance)
                     write(partial, description)
         except OSError:
             raise
@@ -250,7 +250,7 @@ def measure_difference(
     return largest, shapes
 
 
-def shortest_clip(
+def find_shortest_clip(
     run: Callable[..., Arrays], module: nn.Module, size: int, rate: int, tolerance: float
 ) -> int:
     """Find the shortest of several lengths for which graph and model agree, in samples.

@@ -162,7 +162,7 @@ def lock_folder(folder: Path) -> Iterator[tuple[int, ...]]:
 
 
 def _environment(devices: list[str], max_parallel: int, slot: int) -> dict[str, str]:
-    """Return the environment of the jobs that run in one of the parallel slots."""
+    """Return the environment variables for jobs in a parallel slot."""
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}  # the log's encoding
     if max_parallel > 1:
         if devices:

@@ -34,7 +34,7 @@ RESULT = "result.json"
 #: Options that a sweep sets for every run.
 FORBIDDEN_OVERRIDES = ("ckpt_path", "trainer.default_root_dir")
 
-#: Failures before any success after which a sweep stops: the settings are not the cause.
+#: A sweep stops after this many failures without a success.
 MAX_FAILURES = 3
 
 

@@ -106,7 +106,7 @@ class Sweep:
     @property
     def varied(self) -> list[str]:
         """Names of the parameters that may differ between runs."""
-        return [name for name, p in self.parameters.items() if distribution(p) != "constant"]
+        return [name for name, p in self.parameters.items() if infer_distribution(p) != "constant"]
 
     def choose_settings(self, count: int | None, seed: int) -> list[Settings]:
         """Return the settings of all runs.
@@ -150,7 +150,7 @@ def check_parameter(where: str, parameter: Any, method: str) -> None:
         raise MgcError(f"{where}: give value, values, or min and max.")
     if "parameters" in parameter:
         raise MgcError(f"{where}: nested parameters are not supported. Use dots in its name.")
-    kind = distribution(parameter)
+    kind = infer_distribution(parameter)
     if kind == "constant":
         return _check_keys(where, kind, parameter, {"value"}, {"value"})
     if kind in ("categorical", "categorical_w_probabilities"):
@@ -185,7 +185,7 @@ def check_parameter(where: str, parameter: Any, method: str) -> None:
     return None
 
 
-def distribution(parameter: dict[str, Any]) -> str:
+def infer_distribution(parameter: dict[str, Any]) -> str:
     """Return the distribution of a parameter, inferred as W&B does if it is not given."""
     if "distribution" in parameter:
         return str(parameter["distribution"])
@@ -203,7 +203,7 @@ def draw(parameter: dict[str, Any], rng: np.random.Generator) -> Any:
     ``log_uniform`` takes ``min`` and ``max`` as exponents of e, ``log_uniform_values`` as values.
     Distributions that begin with ``q_`` are rounded to multiples of ``q``.
     """
-    kind = distribution(parameter)
+    kind = infer_distribution(parameter)
     if kind == "constant":
         return parameter["value"]
     if kind in ("categorical", "categorical_w_probabilities"):
@@ -246,7 +246,7 @@ def _parse_command(command: Any, path: str) -> list[str]:
 
 
 def _points(parameter: dict[str, Any]) -> list[Any]:
-    kind = distribution(parameter)
+    kind = infer_distribution(parameter)
     if kind == "constant":
         return [parameter["value"]]
     if kind == "int_uniform":

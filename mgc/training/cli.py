@@ -93,7 +93,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
         cli: Subclass of :class:`MgcCLI` to run.
 
     Raises:
-        MgcError: If the user can fix the error.
+        MgcError: If a setting, a file or the checkpoint is wrong.
     """
     torch.set_float32_matmul_precision("high")
     # Lightning 2.6 calls a function that torch 2.12 deprecates.

@@ -269,7 +269,7 @@ def _exit_code(trainer: Trainer) -> int | None:
     """Return the exit code of this process, None for the default.
 
     When a process that Lightning started exits with an error, Lightning kills the first process,
-    which then could not finish its W&B run.
+    which then cannot finish its W&B run.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     return 0 if isinstance(environment, LightningEnvironment) and trainer.local_rank else None

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from mgc import checkpoint
-from mgc.deployment.dft import factors
+from mgc.deployment.dft import factorize
 from mgc.deployment.graph import export_graph
 from mgc.deployment.onnx_model import OnnxModel
 
@@ -28,7 +28,7 @@ class Spectra(LightningModule):
 
 
 def test_factors_are_as_close_as_possible() -> None:
-    assert [factors(size) for size in (1024, 132_300, 97, 1)] == [
+    assert [factorize(size) for size in (1024, 132_300, 97, 1)] == [
         (32, 32),
         (350, 378),
         (1, 97),
