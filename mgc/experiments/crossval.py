@@ -179,6 +179,7 @@ def cross_validate(
     return summary
 
 
+@wandb_session()
 def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
     """Run the unfinished folds, ``jobs`` at the same time, each in its own process.
 
