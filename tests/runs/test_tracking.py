@@ -322,7 +322,7 @@ def test_the_mode_is_set_once_per_command(
         with wandb_session():
             set_wandb_mode()
             assert os.environ["WANDB_MODE"] == "offline"
-            # Neither the next run nor a process that the command starts repeats it.
+            # Later runs and child processes do not repeat it.
             with wandb_session():
                 set_wandb_mode()
             inherited = (
@@ -339,7 +339,7 @@ def test_the_mode_is_set_once_per_command(
         ]
         assert dict(os.environ) == before
 
-        # The next command of this process finds the user logged in.
+        # The next command sees the new login.
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         with wandb_session():

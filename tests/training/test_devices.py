@@ -80,7 +80,7 @@ def test_a_fold_of_a_cross_validation_on_two_devices(
     assert fold.finished
     for stage in ("validate", "test"):
         results = Results.load(Path(fold.folder, stage))
-        # An odd number of batches, so that devices got clips twice: each counts once.
+        # With an odd number of batches, some clips are evaluated twice but counted once.
         assert not results.clips.duplicated(["track", "clip"]).any()
         assert len(results.tracks) == 20
 
@@ -98,7 +98,7 @@ def test_the_script_for_torchrun(fit: list[str], workdir: Path) -> None:
     run = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     assert checkpoint.read(last("runs/mgc/job"))["global_step"] == 10
     (folder,) = Path("runs/wandb").glob("offline-run-*")
-    # One process of the two decides, and reports.
+    # Only one of the two processes sets the mode and reports it.
     assert run.stdout.count("Not logged in to W&B") == 1
     assert run.stdout.count(f"Upload with: wandb login && wandb sync {folder}\n") == 1
 

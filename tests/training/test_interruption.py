@@ -69,7 +69,7 @@ def assert_equal_states(one: Path, other: Path) -> None:
         assert torch.equal(state["exp_avg"], others[number]["exp_avg"])
 
 
-#: Where the signal comes, and the step of the checkpoint that it leaves.
+#: Where the signal arrives, and the step of the resulting checkpoint.
 PLACES: dict[str, tuple[dict[str, object], int]] = {
     "in the middle": ({"epoch": 1, "batch": 2}, 8),
     "at the last batch": ({"epoch": 1, "batch": 4}, 10),
@@ -81,7 +81,7 @@ PLACES: dict[str, tuple[dict[str, object], int]] = {
 def test_a_fit_stopped_anywhere_ends_like_an_uninterrupted_one(
     fit: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A scheduler that follows a metric steps after Lightning's own checkpoint of an epoch.
+    # ReduceLROnPlateau steps after Lightning has saved its own checkpoint.
     fit = [
         *(*fit, "--optimizer=Adam", "--optimizer.lr=0.01"),
         *("--lr_scheduler=ReduceLROnPlateau", "--lr_scheduler.monitor=val/loss"),
@@ -105,7 +105,7 @@ def test_with_workers_and_accumulated_gradients(fit: list[str], workdir: Path) -
     main([*fit, folder("unbroken")])
     kill = callback("Kill", epoch=1, batch=2, signum=int(signal.SIGINT))
     assert code([*fit, folder("broken"), *kill]) == 128 + signal.SIGINT
-    # Not after the third batch, as half of a step would be lost.
+    # Not after the third batch: half of the accumulated gradients would be lost.
     progress = checkpoint.read(last("broken"))["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     assert progress["current"]["processed"] == 4
     main([*fit, folder("broken"), f"--ckpt_path={last('broken')}"])
@@ -163,7 +163,7 @@ def test_nan_weights_do_not_replace_a_checkpoint(
     assert "Loss is not finite at epoch 1, batch 0" in line
     assert "Try a lower learning rate (now 0.01)" in line
     assert f"The last good checkpoint is {last('run')}" in line
-    # Spoiled after the last loss of an epoch: the weights themselves are looked at.
+    # NaN after the last loss of an epoch: the weights are checked too.
     line = error([*fit, folder("end"), *callback("Spoil", batch=4, before=False)], capsys)
     assert "weights net." in line
     assert "not finite after 10 steps." in line
