@@ -73,9 +73,9 @@ def test_a_fit_without_posix(tones: Path, workdir: Path) -> None:
 
 def test_a_folder_that_cannot_be_locked(workdir: Path) -> None:
     use = """
-from mgc.experiments.processes import locked
+from mgc.experiments.processes import lock_folder
 from pathlib import Path
-with report_user_errors([]), locked(Path("experiment")):
+with report_user_errors([]), lock_folder(Path("experiment")):
     print("locked")
 """
     Path("experiment").mkdir()
