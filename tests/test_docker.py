@@ -25,7 +25,7 @@ def volumes() -> list[str]:
     return json.loads(dict(instructions())["VOLUME"])
 
 
-def test_copied_files_are_committed_and_reach_the_builder() -> None:
+def test_copied_files_are_tracked_and_in_the_build_context() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     assert patterns[0] == "*"
@@ -43,7 +43,7 @@ def test_copied_files_are_committed_and_reach_the_builder() -> None:
         assert any(fnmatch(parent, pattern) for parent in parents for pattern in sent)
 
 
-def test_the_quickstart_in_containers() -> None:
+def test_compose_file_runs_the_demo() -> None:
     compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
     services = compose["services"]
     for service in services.values():
