@@ -2,8 +2,8 @@
 
     python benchmarks/music_map.py [--clips N] [--rounds N] [--audio FILE ...]
 
-Both compute the same eight features of the same frames on one core, in alternating rounds of which
-the best counts. The baseline computes one short-time Fourier transform per clip and is vectorised
+Both compute the same eight features of the same frames on one core, in alternating rounds; the best
+round counts. The baseline computes one short-time Fourier transform per clip and is vectorised
 over frames as far as librosa and NumPy allow; for spectral peaks and their pairs it loops over
 frames. The lower bound is the time of the Fourier transforms alone. Also prints the share of the
 features in a training step of ``net_MUSIC`` (20 clips of 3 s). Reports CPU time, which other

@@ -43,6 +43,12 @@ MODELS = {
     "conv_dbn_pretrain": "--model.maps 4",
 }
 
+#: Options that run one batch of two clips.
+TINY = (
+    "--data.batch_size 2 --data.num_workers 0 --trainer.max_epochs 1 --trainer.logger false "
+    "--trainer.limit_train_batches 1 --trainer.limit_val_batches 1 --trainer.accelerator cpu"
+)
+
 #: Metric that chooses the best checkpoint, if not ``val/track_accuracy``.
 MONITORS = {
     "residual_map_music_gtzan": "val/track_accuracy_vote",
@@ -77,19 +83,29 @@ def test_every_configuration_is_run():
     assert here
 
 
+def monitors(workdir):
+    """Return the metrics that choose checkpoints of the only run."""
+    (last,) = workdir.rglob("last.ckpt")
+    callbacks = checkpoint.read(last)["callbacks"]
+    return {s["monitor"] for name, s in callbacks.items() if name.startswith("ModelCheckpoint")}
+
+
 @pytest.mark.parametrize("config", run_here(), ids=lambda path: path.stem)
 def test_configuration_trains(config, request, workdir):
     settings = yaml.safe_load(config.read_text())
     fixture, selection = DATA[settings["data"]["class_path"]]
     words = f"fit --config {config.stem} --data.root {request.getfixturevalue(fixture)} {selection}"
     words += f" {MODELS.get(settings['model']['class_path'], '')}"
-    words += " --data.batch_size 2 --data.num_workers 0 --trainer.max_epochs 1"
-    words += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
-    words += " --trainer.logger false --trainer.accelerator cpu"
-    main(words.split())
-    (last,) = workdir.rglob("last.ckpt")
-    callbacks = checkpoint.read(last)["callbacks"]
-    states = [state for name, state in callbacks.items() if name.startswith("ModelCheckpoint")]
+    main(words.split() + TINY.split())
     monitor = MONITORS.get(config.stem, "val/track_accuracy")
-    assert {state["monitor"] for state in states} == {monitor}
+    assert monitors(workdir) == {monitor}
     assert len(list(workdir.rglob("best.ckpt"))) == bool(monitor)
+
+
+def test_monitor_follows_the_task(tones, workdir):
+    paths = sorted(path.relative_to(tones) for path in tones.rglob("*.wav"))
+    rows = [f"{path},{path.parent.name}|{path.stem[-1]}" for path in paths]
+    Path("tracks.csv").write_text("\n".join(["path,label", *rows]))
+    words = f"fit --config vgg_folder --data.root {tones} --data.table tracks.csv"
+    main(f"{words} --data.task multilabel --model.channels 4 {TINY}".split())
+    assert monitors(workdir) == {"val/track_auroc"}
