@@ -105,7 +105,8 @@ def test_configuration_trains(config, request, workdir):
 def test_monitor_follows_the_task(tones, workdir):
     paths = sorted(path.relative_to(tones) for path in tones.rglob("*.wav"))
     rows = [f"{path},{path.parent.name}|{path.stem[-1]}" for path in paths]
-    Path("tracks.csv").write_text("\n".join(["path,label", *rows]))
-    words = f"fit --config vgg_folder --data.root {tones} --data.table tracks.csv"
+    table = workdir / "tracks.csv"
+    table.write_text("\n".join(["path,label", *rows]))
+    words = f"fit --config vgg_folder --data.root {tones} --data.table {table}"
     main(f"{words} --data.task multilabel --model.channels 4 {TINY}".split())
     assert monitors(workdir) == {"val/track_auroc"}

@@ -19,7 +19,7 @@ def cases(kind, settings, checks):
             yield pytest.param(name, check, id=f"{name}-{check.__name__.removeprefix('check_')}")
 
 
-@pytest.mark.parametrize(("name", "check"), cases("model", registered.MODELS, MODEL_CHECKS))
+@pytest.mark.parametrize(("name", "check"), [*cases("model", registered.MODELS, MODEL_CHECKS)])
 def test_model(name: str, check: Callable[[ModelCase], None]) -> None:
     settings = {k: v for k, v in registered.MODELS.get(name, {}).items() if k != "checks"}
     check(ModelCase(registry.load("model", name), **settings))
@@ -40,7 +40,7 @@ def copies(tmp_path_factory) -> Callable[[str], Path]:
     return copy
 
 
-@pytest.mark.parametrize(("name", "check"), cases("data", registered.DATA, DATA_CHECKS))
+@pytest.mark.parametrize(("name", "check"), [*cases("data", registered.DATA, DATA_CHECKS)])
 def test_data(name: str, check: Callable[[DataCase], None], copies) -> None:
     settings = {
         k: v for k, v in registered.DATA.get(name, {}).items() if k not in ("checks", "writer")
