@@ -1,5 +1,6 @@
 """Read audio files: any excerpt, at any sample rate."""
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,15 @@ from mgc.data.decoding import (
     AudioError,
     Decoder,
     open_audio,
+    printable,
     promised_samples,
 )
+from mgc.data.length_cache import file_key, load_lengths, save_lengths
 from mgc.data.resampling import Resampling, get_resampler
 
 __all__ = ["AV_SUFFIXES", "SUFFIXES", "AudioError"]
+
+log = logging.getLogger(__name__)
 
 #: Length of the blocks in which whole files are read, in samples.
 BLOCK = 1 << 20
@@ -48,16 +53,28 @@ class AudioInfo:
 def find_files(folder: str | os.PathLike[str]) -> list[Path]:
     """Find the audio files in a folder and its sub-folders, by file extension.
 
-    Paths are sorted. Hidden files and folders are skipped. A missing folder has no files.
+    Paths are sorted. Hidden files and folders are skipped. Links are followed, but no folder is
+    read twice. A missing folder has no files. Files whose names are not UTF-8 are logged and left
+    out, as tables, reports and terminals cannot hold them.
     """
     found = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(where, name)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+    visited: set[tuple[int, int]] = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(where)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        # In a fixed order, so that the same one of two links to a folder is read.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if not name.lower().endswith((*SUFFIXES, *AV_SUFFIXES)) or name.startswith("."):
+                continue
+            path = Path(where, name)
+            if printable(path) == str(path):
+                found.append(path)
+            else:
+                log.warning("Skipped %s: its name is not UTF-8. Rename it.", printable(path))
     return sorted(found)
 
 
@@ -102,7 +119,10 @@ def blocks(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
 
 
 def probe_all(paths: Sequence[str] | np.ndarray) -> list[AudioInfo | AudioError]:
-    """Probe many files in parallel; return the error for those that :func:`probe` rejects."""
+    """Probe many files in parallel; return the error for those that :func:`probe` rejects.
+
+    Lengths are kept in the user's cache folder, by path, size and time of change.
+    """
 
     def probe_or_error(path: str) -> AudioInfo | AudioError:
         try:
@@ -110,9 +130,21 @@ def probe_all(paths: Sequence[str] | np.ndarray) -> list[AudioInfo | AudioError]
         except AudioError as error:
             return error
 
+    keys = [file_key(path) for path in paths]
+    known = load_lengths([key for key in keys if key])
+    new = [path for path, key in zip(paths, keys, strict=True) if key not in known]
     # Threads suffice: libsndfile releases the interpreter lock, and disk access dominates.
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(probe_or_error, paths))
+        probed = dict(zip(new, pool.map(probe_or_error, new), strict=True))
+    save_lengths(
+        (key, (info.frames, info.sample_rate, info.channels))
+        for path, key in zip(paths, keys, strict=True)
+        if key and isinstance(info := probed.get(path), AudioInfo)
+    )
+    return [
+        AudioInfo(*known[key]) if key in known else probed[path]  # type: ignore[index]
+        for path, key in zip(paths, keys, strict=True)
+    ]
 
 
 def read(

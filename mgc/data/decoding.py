@@ -103,6 +103,8 @@ def open_audio(path: str | os.PathLike[str]) -> Iterator[Decoder]:
         AudioError: If the file is missing, no audio, truncated or broken.
     """
     name = os.fspath(path)
+    if printable(name) != name:
+        raise AudioError(f"{printable(name)}: its name is not UTF-8. Rename it")
     try:
         with closing(_open(name)) as decoder:
             yield decoder
@@ -110,6 +112,11 @@ def open_audio(path: str | os.PathLike[str]) -> Iterator[Decoder]:
         raise AudioError(f"{path}: {error}") from error
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(f"{path}: {_error_reason(name, error)}") from error
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a path with the bytes that are not UTF-8 in hexadecimal."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def promised_samples(decoder: Decoder) -> int:
@@ -135,7 +142,7 @@ def _open(path: str) -> Decoder:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
         return _open_other(path, status, error)
-    if file.format == "MP3":
+    if file.subtype.startswith("MPEG_LAYER"):
         streams = _mpeg_streams(path, status.st_size, status.st_mtime_ns)
         if streams:
             file.close()
