@@ -20,9 +20,12 @@ Value = tuple[int, int, int]
 
 
 def cache_file() -> Path:
-    """Return the file, in the user's cache folder."""
-    folder = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(folder, "mgc", "lengths.sqlite")
+    """Return the file: in ``MGC_CACHE_DIR``, else in the user's cache folder."""
+    folder = os.environ.get("MGC_CACHE_DIR")
+    if folder:
+        return Path(folder, "lengths.sqlite")
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base, "mgc", "lengths.sqlite")
 
 
 def file_key(path: str) -> Key | None:
