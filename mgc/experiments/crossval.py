@@ -190,6 +190,7 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+@wandb_session()
 def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
     """Run all folds that are not finished, each in a process of its own.
 
