@@ -14,7 +14,7 @@ from mgc.cli import main
 from mgc.data.folder import Folder
 from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.results import Results
-from mgc.experiments.crossval import summarise
+from mgc.experiments.crossval import compute_summary
 from mgc.models.vgg import VGGTagger
 from mgc.reports.model_card import model_card
 
@@ -52,7 +52,7 @@ COMMANDS = {
         "report", "transfer", folder / "transfer", "--out", "report"
     ),
     "test": lambda folder, results, printed: describe_score(results),
-    "crossval": lambda folder, results, printed: summarise(results, results).text,
+    "crossval": lambda folder, results, printed: compute_summary(results, results).text,
     "compare": lambda folder, results, printed: run("compare", folder / "one", folder / "two"),
     "fuse": lambda folder, results, printed: run(
         "fuse", folder / "one", folder / "two", "--method", "weighted", "--out", "fused"
