@@ -1,6 +1,7 @@
 """Stops fits on a signal, with a checkpoint from which they resume exactly."""
 
 import logging
+import shlex
 import signal
 from enum import Enum, auto
 from pathlib import Path
@@ -223,7 +224,8 @@ class KeepLast(Checkpoint):
         config = run_folder(trainer) / CONFIG
         if self.path or not config.is_file():
             return f"Checkpoint: {path}. Run the same command again to resume."
-        return f"Resume with: mgc fit --config {config} --ckpt_path {path}"
+        command = ["mgc", "fit", "--config", str(config), "--ckpt_path", str(path)]
+        return f"Resume with: {shlex.join(command)}"
 
 
 class _Agreement:
