@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import minimize
 
+from mgc.core import markdown
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.alignment import TRACK_KEY, align, check_alike
@@ -314,14 +315,15 @@ def compare_runs(runs: Sequence[Run], fused: Results) -> str:
     scores = {run: score(results, decision) for run, results in singles.items()}
     rows = [*scores.items(), (method, score(fused))]
     interval = name_intervals(found.interval for _, found in rows)
-    lines = [f"# Fusion: {method} of {', '.join(singles)}", ""]
-    lines += [f"| | {name} | {interval} |", "| --- | --- | --- |"]
-    lines += [f"| {run} | {found.value:.3f} | {found.interval} |" for run, found in rows]
+    lines = [markdown.heading(f"Fusion: {method} of {', '.join(singles)}"), ""]
+    cells = [[run, found.value, found.interval] for run, found in rows]
+    lines.append(markdown.table(["", name, interval], cells))
     best = max(scores, key=lambda run: scores[run].value)
     gained, between = gain(fused, singles[best], decision)
     lines += [
         "",
-        f"Gain over the best single run, {best}: {gained:+.3f} ({between.name}: {between:+.3f}).",
+        f"Gain over the best single run, {markdown.escape(best)}: {gained:+.3f} "
+        f"({between.name}: {between:+.3f}).",
     ]
     if "weights" in fused.source:
         lines += ["", "Weights: " + _weights_in_words(fused.source["weights"], list(singles))]
@@ -345,15 +347,15 @@ def _tests(singles: dict[str, Results], fused: Results, decision: str, method: s
     }
     right[method] = (tracks["label"] == tracks["decision"])[once]
     lines = [f"Exact McNemar tests on {once.sum()} tracks{note}:", ""]
-    lines += ["| first | second | only first right | only second right | p | p (Holm) |"]
-    lines += ["| --- | --- | --- | --- | --- | --- |"]
     pairs = list(combinations(right, 2))
     tests = [mcnemar(right[one], right[two]) for one, two in pairs]
     adjusted = holm([test.p for test in tests])
-    for (one, two), test, p in zip(pairs, tests, adjusted, strict=True):
-        counts = f"{test.only_first} | {test.only_second} | {test.p:.3g} | {p:.3g}"
-        lines.append(f"| {one} | {two} | {counts} |")
-    return lines
+    rows = [
+        [one, two, test.only_first, test.only_second, f"{test.p:.3g}", f"{p:.3g}"]
+        for (one, two), test, p in zip(pairs, tests, adjusted, strict=True)
+    ]
+    head = ["first", "second", "only first right", "only second right", "p", "p (Holm)"]
+    return [*lines, markdown.table(head, rows)]
 
 
 def _weights_in_words(weights: dict[str, list[float]], names: list[str]) -> str:
@@ -361,5 +363,5 @@ def _weights_in_words(weights: dict[str, list[float]], names: list[str]) -> str:
     words = []
     for name, column in zip(names, values.T, strict=True):
         spread = f" ({column.min():.2f} to {column.max():.2f} by fold)" if np.ptp(column) else ""
-        words.append(f"{name} {column.mean():.2f}{spread}")
+        words.append(f"{markdown.escape(name)} {column.mean():.2f}{spread}")
     return ", ".join(words) + "."

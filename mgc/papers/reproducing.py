@@ -64,12 +64,14 @@ def describe_music(root: str, data: str = "gtzan") -> str:
     Raises:
         MgcError: If there is no folder of a genre, or no list.
     """
+    from mgc.core.markdown import escape
+
     title, module, whole, tracks, why = {"gtzan": _gtzan, "ismir2004": _ismir2004}[data](root)
     if tracks >= (1 - module.max_broken) * whole:
-        return f"Ours are of {root}: {tracks} of the {whole} tracks of {title}, {why}."
+        return f"Ours are of {escape(root)}: {tracks} of the {whole} tracks of {title}, {why}."
     return (
         f"**Ours do not compare with the paper's**, which are of {title}: of its {whole} tracks, "
-        f"{root} has {tracks} ({why}) among {len(module.read_catalogue())}."
+        f"{escape(root)} has {tracks} ({why}) among {len(module.read_catalogue())}."
     )
 
 

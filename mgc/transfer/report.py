@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
+from mgc.core import markdown
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.transfer.experiment import Transfer, shown
@@ -215,7 +215,7 @@ def _title(results: Transfer, name: str, target: str) -> str:
 def _markdown(
     results: Transfer, name: str, table: pd.DataFrame, targets: list[str], best: dict[str, float]
 ) -> str:
-    lines = [f"# Transfer: {name}", ""]
+    lines = [markdown.heading(f"Transfer: {name}"), ""]
     lines.append(
         f"Scores are {results.meta['metric']}; classifier {results.meta['classifier']}; "
         f"{results.meta['folds']}."
@@ -231,7 +231,7 @@ def _markdown(
         lines[-1] += f" {intervals}"
     for target in targets:
         rows = table[table["target"] == target].drop(columns=["target", "metric"])
-        lines += ["", f"## {target}", ""]
+        lines += ["", markdown.heading(target, 2), ""]
         if "published" in rows:
             both = rows.dropna(subset=["published"])
             if len(both):
@@ -242,13 +242,5 @@ def _markdown(
             if target in best:
                 lines.append(f"Best published score: {best[target]:.3f}.")
             lines.append("")
-        cells = [list(rows.columns), ["---"] * len(rows.columns)]
-        cells += [[_cell(value) for value in row] for row in rows.to_numpy(object)]
-        lines += [f"| {' | '.join(row)} |" for row in cells]
+        lines.append(markdown.table(list(rows.columns), rows.to_numpy(object)))
     return "\n".join(lines) + "\n"
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.3f}"
-    return str(value)

@@ -196,18 +196,25 @@ def table(systems: "pd.DataFrame", system: str) -> str:
     Returns:
         Markdown: correct tracks in %, with 95 % intervals over tracks.
     """
+    from mgc.core import markdown
     from mgc.evaluation.intervals import name_intervals, read_intervals
 
     found = dict(zip(systems["system"], read_intervals(systems), strict=True))
     by_name = systems.set_index("system")
     intervals = name_intervals(found.values())
-    lines = [f"## {TITLES[system]}", "", f"| | paper, % | ours, % | {intervals} |"]
-    lines.append("| --- | --- | --- | --- |")
+    cells = []
     for row, title in ROWS.items():
         ours = by_name.loc[f"{system}_{row}"]
         published = "" if ours["published"] != ours["published"] else f"{100 * ours.published:.0f}"
         interval = found[f"{system}_{row}"].scaled(100)
-        lines.append(f"| {title} | {published} | {100 * ours['accuracy']:.1f} | {interval:.1f} |")
-    tracks = systems["tracks"].max()
-    lines += ["", f"{tracks} test tracks of ours, 100 of the paper.", ""]
-    return "\n".join(lines)
+        cells.append([title, published, f"{100 * ours['accuracy']:.1f}", f"{interval:.1f}"])
+    return "\n".join(
+        [
+            markdown.heading(TITLES[system], 2),
+            "",
+            markdown.table(["", "paper, %", "ours, %", intervals], cells),
+            "",
+            f"{systems['tracks'].max()} test tracks of ours, 100 of the paper.",
+            "",
+        ]
+    )

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mgc.checkpoint import digest_of
+from mgc.core.markdown import code
 from mgc.core.parquet import read_parquet
 from mgc.evaluation.results import Results, transferred
 from mgc.papers.claims import Cell
@@ -88,7 +89,7 @@ def changes(folder: Path) -> str:
             network if len(some) == columns[network] else f"{network} {'/'.join(some)}"
             for network, some in features.items()
         ]
-        lines.append(f"`{words}` ({', '.join(names)})")
+        lines.append(f"{code(words)} ({', '.join(names)})")
     return f"Configurations were changed: {'; '.join(lines)}.\n\n"
 
 

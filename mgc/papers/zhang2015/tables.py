@@ -5,6 +5,7 @@ from dataclasses import replace
 from statistics import stdev
 from typing import NamedTuple
 
+from mgc.core import markdown
 from mgc.evaluation.intervals import correct, name_intervals, score
 from mgc.evaluation.paired import ALPHA, MIN_DISCORDANT
 from mgc.evaluation.results import Results
@@ -77,19 +78,19 @@ def table(cells: Mapping[Cell, Results], data: str) -> str:
         Markdown: correct tracks in %, with intervals over tracks.
     """
     head = [f"{feature}, {whose}" for feature in FEATURES for whose in ("paper", "ours")]
-    lines = [f"| % | {' | '.join(head)} |", "| --- |" + " --- |" * len(head)]
+    lines = []
     for row in ROWS.values():
-        words = []
+        cell_texts = [row.system]
         for feature in FEATURES:
-            words.append(f"{published(data)[row.system, feature]:.2f}")
+            cell_texts.append(f"{published(data)[row.system, feature]:.2f}")
             results = cells.get((row.system, feature))
             if results is None:
-                words.append("")
+                cell_texts.append("")
                 continue
             ours = score(results)
-            words.append(f"{100 * ours.value:.1f} ({ours.interval.scaled(100):.1f})")
-        lines.append(f"| {row.system} | {' | '.join(words)} |")
-    return "\n".join(lines)
+            cell_texts.append(f"{100 * ours.value:.1f} ({ours.interval.scaled(100):.1f})")
+        lines.append(cell_texts)
+    return markdown.table(["%", *head], lines)
 
 
 def about(cells: Mapping[Cell, Results]) -> str:
@@ -147,11 +148,9 @@ def order(cells: Mapping[Cell, Results], data: str) -> str:
     Returns:
         Markdown.
     """
-    lines = [
-        "| claim | paper | ours | 95 % paired bootstrap interval | tracks | pairs | verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [_finding(judge(claim, cells), data) for claim in claims()]
+    interval = "95 % paired bootstrap interval"
+    head = ["claim", "paper", "ours", interval, "tracks", "pairs", "verdict"]
+    rows = [_finding(judge(claim, cells), data) for claim in claims()]
     note = (
         "Differences in points: means over the pairs of figures that ours has, the paper's over "
         "the same pairs (over all, where ours has none). Intervals are paired bootstrap intervals "
@@ -162,7 +161,7 @@ def order(cells: Mapping[Cell, Results], data: str) -> str:
         "Support vector machines are fitted on training and validation tracks, after "
         "the latter have chosen their settings; networks learn from the training tracks alone."
     )
-    return "\n".join([*lines, "", note])
+    return f"{markdown.table(head, rows)}\n\n{note}"
 
 
 def claims() -> list[Claim]:
@@ -203,7 +202,7 @@ def published(data: str) -> dict[Cell, float]:
     }
 
 
-def _finding(finding: Finding, data: str) -> str:
+def _finding(finding: Finding, data: str) -> list[str]:
     """A line of the table of claims."""
     claim, pairs = finding.claim, finding.pairs
     theirs = f"{published_difference(pairs or claim.pairs, published(data)):+.1f}"
@@ -213,4 +212,4 @@ def _finding(finding: Finding, data: str) -> str:
         ours = [f"{100 * finding.difference:+.1f}", f"{finding.interval.scaled(100):+.1f}"]
         ours += [str(finding.tracks), f"{len(pairs)} of {len(claim.pairs)}"]
         ours.append(f"{finding.verdict}{so_far} ({finding.reason})")
-    return f"| {' | '.join([claim.title, theirs, *ours])} |"
+    return [claim.title, theirs, *ours]
