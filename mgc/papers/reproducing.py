@@ -1,4 +1,4 @@
-"""What the commands that reproduce a paper have in common."""
+"""Functions shared by the ``mgc reproduce`` commands."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from mgc.data.base import AudioDataModule
 
 
-def say(command: str, *words: str, rest: Sequence[str] = (), **options: Any) -> None:
-    """Show a command as one would type it.
+def print_command(command: str, *words: str, rest: Sequence[str] = (), **options: Any) -> None:
+    """Print an mgc command as typed in a shell.
 
     Args:
         command: Name of the command.
-        words: Its words that are no options.
-        rest: Words after ``--``.
-        **options: Its options; None is not shown, and a dictionary as ``--name.key=value``.
+        words: Positional arguments.
+        rest: Arguments after ``--``.
+        **options: Options. None is omitted; a dictionary is printed as ``--name.key=value``.
     """
     typed = ["mgc", command, *words]
     for name, value in options.items():
@@ -29,49 +29,36 @@ def say(command: str, *words: str, rest: Sequence[str] = (), **options: Any) -> 
     print("$", shlex.join(typed + (["--", *rest] if rest else [])), flush=True)
 
 
-def refuse_own(overrides: Iterable[str], own: Sequence[str], paper: str) -> None:
-    """Refuse options that a reproduction sets itself.
-
-    Args:
-        overrides: Options of ``mgc fit`` that the user gives.
-        own: Names of options, such as ``data.root``.
-        paper: Name of the paper.
-
-    Raises:
-        MgcError: If one of them is given.
-    """
+def refuse_options(overrides: Iterable[str], reserved: Sequence[str], paper: str) -> None:
+    """Raise :class:`MgcError` if the overrides set a reserved option such as ``data.root``."""
     for word in overrides:
-        if option_name(word) in own:
-            raise MgcError(
-                f"{word.partition('=')[0]}: mgc reproduce {paper} sets it itself. Leave it out."
-            )
+        if option_name(word) in reserved:
+            option = word.partition("=")[0]
+            raise MgcError(f"{option} is set by mgc reproduce {paper}. Omit it.")
 
 
 def describe_music(root: str, data: str = "gtzan") -> str:
-    """Tell whether figures stand beside the paper's that are of other music.
+    """Describe which tracks of the paper's data set a folder has, in a paragraph of Markdown.
 
-    Tracks count as GTZAN's that have the name and the length of one of its files, and as those of
-    ISMIR 2004 that its training and development lists name and whose file can be read. Copies of
-    GTZAN lack a track or two.
+    A track of GTZAN is recognised by its name and length. A track of ISMIR 2004 must be readable
+    and in the training or development list. The paragraph warns if the folder lacks more tracks
+    than usual copies of the data set do.
 
     Args:
         root: Folder with the tracks.
         data: ``gtzan`` or ``ismir2004``.
 
-    Returns:
-        A paragraph.
-
     Raises:
-        MgcError: If there is no folder of a genre, or no list.
+        MgcError: If the folder has no genre folders or track lists.
     """
     from mgc.core.markdown import escape
 
     title, module, whole, tracks, why = {"gtzan": _gtzan, "ismir2004": _ismir2004}[data](root)
     if tracks >= (1 - module.max_broken) * whole:
-        return f"Ours are of {escape(root)}: {tracks} of the {whole} tracks of {title}, {why}."
+        return f"Our data: {escape(root)}, {tracks} of the {whole} tracks of {title}, {why}."
     return (
-        f"**Ours do not compare with the paper's**, which are of {title}: of its {whole} tracks, "
-        f"{escape(root)} has {tracks} ({why}) among {len(module.read_catalogue())}."
+        f"**Our scores are not comparable with the paper's**, which used {title}: of its {whole} "
+        f"tracks, {escape(root)} has {tracks} ({why}) among {len(module.read_catalogue())}."
     )
 
 
