@@ -77,8 +77,8 @@ class CRNNTagger(MusicModel):
     """CRNN: convolutions for local patterns, recurrent layers for their temporal order.
 
     Choi, Fazekas, Sandler and Cho, "Convolutional recurrent neural networks for music
-    classification", ICASSP 2017. The paper uses 29 s at 12 000 Hz, 96 mel bands and 1366 frames, which
-    become 15 recurrent steps. The default has half a million weights, one of the sizes in the
+    classification", ICASSP 2017. The paper uses 29 s at 12 000 Hz, 96 mel bands and 1366 frames: 15
+    recurrent steps. The default has half a million weights, one of the sizes in the
     paper. Dropout and the normalisation of bands follow the authors' released network.
     """
 

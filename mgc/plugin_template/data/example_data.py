@@ -25,7 +25,7 @@ GENRES = (
 class ExampleData(AudioDataModule):
     """Files ``genres/<genre>/<track>.wav``.
 
-    :class:`mgc.data.base.AudioDataModule` provides splits, clips and loaders, and drops broken files.
+    :class:`mgc.data.base.AudioDataModule` provides splits, clips and loaders.
     """
 
     labels = GENRES

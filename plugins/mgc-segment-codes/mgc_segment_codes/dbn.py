@@ -259,7 +259,7 @@ class DeepBeliefNet(SegmentCoder):
             self.manual_backward(contrast + loss if number == len(parts) else contrast)
             optimizers[layer].step()
         linear.step()
-        self._log(layer, errors, vectors)
+        self._log_errors(layer, errors, vectors)
         return loss.detach()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
