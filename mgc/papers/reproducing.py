@@ -53,7 +53,9 @@ def describe_music(root: str, data: str = "gtzan") -> str:
     """
     from mgc.core.markdown import escape
 
-    title, module, whole, tracks, why = {"gtzan": _gtzan, "ismir2004": _ismir2004}[data](root)
+    title, module, whole, tracks, why = {"gtzan": _count_gtzan, "ismir2004": _count_ismir2004}[
+        data
+    ](root)
     if tracks >= (1 - module.max_broken) * whole:
         return f"Our data: {escape(root)}, {tracks} of the {whole} tracks of {title}, {why}."
     return (
@@ -62,7 +64,7 @@ def describe_music(root: str, data: str = "gtzan") -> str:
     )
 
 
-def _gtzan(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
+def _count_gtzan(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
     from mgc.data import audio
     from mgc.data.gtzan import GENRES, GTZAN, TRACKS_PER_GENRE
 
@@ -80,7 +82,7 @@ def _gtzan(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
     return "GTZAN", data, len(GENRES) * TRACKS_PER_GENRE, count, "by name and length"
 
 
-def _ismir2004(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
+def _count_ismir2004(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
     from mgc.data import audio
     from mgc.data.ismir2004 import ISMIR2004
 

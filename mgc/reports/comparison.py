@@ -131,7 +131,7 @@ class Comparison:
         lines += [self.note, ""]
         lines += [f"**{markdown.escape(warning)}**\n" for warning in self.warnings]
         if self.pairs:
-            tests = markdown.frame_table(self._tests(), aligned=True)
+            tests = markdown.frame_table(self._tests_table(), aligned=True)
             lines += ["## Best run against the others", "", tests, ""]
         return "\n".join(lines)
 
@@ -162,10 +162,10 @@ class Comparison:
         ]
         parts += [f"<p><strong>{html.escape(warning)}</strong></p>" for warning in self.warnings]
         if self.pairs:
-            parts += ["<h2>Best run against the others</h2>", self._tests().to_html()]
+            parts += ["<h2>Best run against the others</h2>", self._tests_table().to_html()]
         return "\n".join(parts)
 
-    def _tests(self) -> pd.DataFrame:
+    def _tests_table(self) -> pd.DataFrame:
         tested = [pair.difference.interval for pair in self.pairs if pair.difference]
         name = name_intervals(tested) or "95 % interval"
         rows = {}
@@ -232,7 +232,7 @@ def _load_one(run: Comparable, name: str) -> list[ComparedRun]:
         results = split_run(run, name or name_run(run)).test
         compared = _describe(name or name_run(run), {}, {})
         compared.results = results
-        compared.scores |= {f"test/track_{key}": score for key, score in _measure(results)}
+        compared.scores |= {f"test/track_{key}": score for key, score in _score_tracks(results)}
         return [compared]
     if not Path(run).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(run)):
         return _load_project(str(run))
@@ -268,9 +268,9 @@ def _compare(runs: list[ComparedRun]) -> Comparison:
             rows[run.name]["test tracks"] = str(tracks.get(run.name, MISSING))
     parts = ([run.about for run in runs], [run.data for run in runs], [r.settings for r in runs])
     for prefix, values in zip(("", "data fingerprint: ", ""), parts, strict=True):
-        for name in _differing(values):
+        for name in _find_differences(values):
             for run, known in zip(runs, values, strict=True):
-                rows[run.name].setdefault(prefix + name, _cell(known.get(name)))
+                rows[run.name].setdefault(prefix + name, _format_value(known.get(name)))
     table = pd.DataFrame.from_dict(rows, orient="index")
     intervals = name_intervals(found.interval for run in runs for found in run.scores.values())
     return Comparison(table, data_warnings(runs), paired_tests(runs), intervals)
@@ -287,12 +287,12 @@ def load_runs_to_compare(folder: str | PathLike[str]) -> list[ComparedRun]:
     """
     path = Path(folder)
     if not (path / "sweep.json").is_file():
-        return [_load(path, path.absolute().name)]
+        return [_load_folder(path, path.absolute().name)]
     results = sorted(path.glob("run*/result.json"), key=lambda p: int(p.parent.name[3:]))
     runs = []
     for result in results:
         place = Path(json.loads(result.read_text(encoding="utf-8"))["run_folder"])
-        runs.append(_load(place, f"{path.absolute().name} {result.parent.name}"))
+        runs.append(_load_folder(place, f"{path.absolute().name} {result.parent.name}"))
     if not runs:
         raise MgcError(f"Sweep {folder} has no finished run.")
     return runs
@@ -317,7 +317,7 @@ def from_wandb(runs: Iterable[Any]) -> list[ComparedRun]:
                 compared.scores[name] = _wandb_score(
                     name, float(value), summary, sizes.get("test", 0)
                 )
-        compared.scores |= _validation(record)
+        compared.scores |= _validation_scores(record)
         found.append(compared)
     return found
 
@@ -346,7 +346,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 def data_warnings(runs: Sequence[ComparedRun]) -> list[str]:
     """List the reasons why scores are not comparable, a sentence each."""
     warnings = []
-    groups = {key: _groups(runs, key) for key in ("tracks", "split")}
+    groups = {key: _group_runs(runs, key) for key in ("tracks", "split")}
     if len(groups["tracks"]) > 1:
         warnings.append(
             "Data sets differ: other tracks or labels in "
@@ -381,7 +381,7 @@ def paired_tests(runs: Sequence[ComparedRun]) -> list[Pair]:
         reasons = [_find_mismatch(tested, group[0], name) for group in groups]
         if "" in reasons:
             group = groups[reasons.index("")]
-            pairs.append(_test(tested, group[0], name))
+            pairs.append(_test_pair(tested, group[0], name))
             group.append(name)
             continue
         groups.append([name])
@@ -390,7 +390,7 @@ def paired_tests(runs: Sequence[ComparedRun]) -> list[Pair]:
     return _adjust(pairs)
 
 
-def _load(path: Path, name: str) -> ComparedRun:
+def _load_folder(path: Path, name: str) -> ComparedRun:
     crossval = (path / "crossval.json").is_file()
     folds = sorted(path.glob(f"seed*/fold*/{CONFIG}"))
     place = folds[0].parent if crossval and folds else path
@@ -417,10 +417,10 @@ def _load(path: Path, name: str) -> ComparedRun:
         results = None
     if results is not None:
         run.results = results
-        run.scores |= {f"test/track_{key}": score for key, score in _measure(results)}
+        run.scores |= {f"test/track_{key}": score for key, score in _score_tracks(results)}
         if crossval:
             run.data["split"] = results.source.get("fingerprint", MISSING)
-    run.scores |= _validation(record)
+    run.scores |= _validation_scores(record)
     return run
 
 
@@ -443,7 +443,7 @@ def _describe(name: str, settings: dict[str, Any], record: dict[str, Any]) -> Co
     return ComparedRun(name, settings, data=data, about=known)
 
 
-def _measure(results: Results) -> Iterable[tuple[str, Score]]:
+def _score_tracks(results: Results) -> Iterable[tuple[str, Score]]:
     name = MEASURE[results.task]
     columns = {name: "decision"}
     if results.task == "multiclass":
@@ -452,7 +452,7 @@ def _measure(results: Results) -> Iterable[tuple[str, Score]]:
         yield label, score(results, column)
 
 
-def _validation(record: dict[str, Any]) -> dict[str, Score]:
+def _validation_scores(record: dict[str, Any]) -> dict[str, Score]:
     """Return the track scores on the validation split in the best epoch."""
     metrics = (record.get("best") or {}).get("metrics", {})
     return {name: Score(value) for name, value in metrics.items() if name.startswith("val/track_")}
@@ -486,7 +486,7 @@ def _find_mismatch(tested: dict[str, Results], best: str, other: str) -> str:
     return ""
 
 
-def _test(tested: dict[str, Results], best: str, other: str) -> Pair:
+def _test_pair(tested: dict[str, Results], best: str, other: str) -> Pair:
     one, two = tested[best], tested[other]
     test = _mcnemar(one, two) if one.task == "multiclass" else None
     return Pair(best, other, gain(one, two), test)
@@ -508,14 +508,14 @@ def _adjust(pairs: list[Pair]) -> list[Pair]:
     return [pair._replace(adjusted=adjusted.get(pair.other)) for pair in pairs]
 
 
-def _differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _find_differences(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """List the names whose values differ; runs without any values are ignored."""
     known = [run for run in runs if run]
     names = dict.fromkeys(name for run in known for name in run)
-    return [name for name in names if len({_cell(run.get(name)) for run in known}) > 1]
+    return [name for name in names if len({_format_value(run.get(name)) for run in known}) > 1]
 
 
-def _groups(runs: Sequence[ComparedRun], key: str) -> list[list[str]]:
+def _group_runs(runs: Sequence[ComparedRun], key: str) -> list[list[str]]:
     """Group the names of runs with the same value, largest group first."""
     groups: dict[str, list[str]] = {}
     for run in runs:
@@ -528,7 +528,7 @@ def _names_outside_largest(groups: list[list[str]]) -> str:
     return ", ".join(name for group in groups[1:] for name in group)
 
 
-def _cell(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return MISSING
     return value if isinstance(value, str) else json.dumps(value, default=str)

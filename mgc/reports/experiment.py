@@ -57,8 +57,8 @@ class ExperimentReport:
             self.systems.to_csv(out / "systems.csv", index=False)
             self.classes.to_csv(out / "classes.csv")
             for name, counts in self.confusion.items():
-                counts.to_csv(out / f"confusion_{_file(name)}.csv", index_label="true class")
-                plot_confusion(counts, name, out / f"confusion_{_file(name)}.png")
+                counts.to_csv(out / f"confusion_{_file_name(name)}.csv", index_label="true class")
+                plot_confusion(counts, name, out / f"confusion_{_file_name(name)}.png")
             if self.cells is not None:
                 self.cells.to_csv(out / "confusion_all.csv", index_label="true class")
             for name, figure in self.plots.items():
@@ -83,20 +83,20 @@ def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> Experim
                 )
     published = _read_published(paper, first) if paper else None
     if published:
-        runs = [_vote(run) if run.name in published.VOTED else run for run in runs]
-    systems = _systems(runs, published)
+        runs = [_use_votes(run) if run.name in published.VOTED else run for run in runs]
+    systems = _systems_table(runs, published)
     confusion, cells = {}, None
     if first.task == "multiclass":
         confusion = {run.name: confusion_matrix(run.test) for run in runs}
-        shares = {name: _percent(counts) for name, counts in confusion.items()}
+        shares = {name: _to_percent(counts) for name, counts in confusion.items()}
         cells = join_cells(shares) if len(runs) > 1 else None
-    classes = _classes(runs, published)
+    classes = _classes_table(runs, published)
     report = ExperimentReport(systems, classes, confusion, cells)
     report.plots = {
         "systems": plot_systems(systems, MEASURE[first.task]),
         "classes": plot_classes(classes, CLASS_MEASURE[first.task]),
     }
-    report.text = _markdown(report, runs, paper, published)
+    report.text = _write_markdown(report, runs, paper, published)
     return report
 
 
@@ -189,22 +189,22 @@ def _read_published(paper: ModuleType, results: Results) -> Published:
             return task
     classes = "; or ".join(", ".join(task.GENRES) for task in tasks)
     raise MgcError(
-        f"--paper {_name(paper)} has the classes {classes}; the results have other classes. "
+        f"--paper {_paper_name(paper)} has the classes {classes}; the results have other classes. "
         "Omit --paper."
     )
 
 
-def _name(paper: ModuleType) -> str:
+def _paper_name(paper: ModuleType) -> str:
     return paper.__name__.rpartition(".")[2]
 
 
-def _vote(run: Run) -> Run:
+def _use_votes(run: Run) -> Run:
     """Replace the decisions by majority votes of the clips."""
     tracks = run.test.tracks
     return replace(run, test=replace(run.test, tracks=tracks.assign(decision=tracks["vote"])))
 
 
-def _systems(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
+def _systems_table(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     rows = []
     for run in runs:
         results = run.test
@@ -221,7 +221,7 @@ def _systems(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _classes(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
+def _classes_table(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     columns = {}
     for run in runs:
         columns[run.name] = per_class(run.test)[CLASS_MEASURE[run.test.task]]
@@ -230,11 +230,11 @@ def _classes(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     return pd.DataFrame(columns).loc[list(runs[0].test.labels)].rename_axis("class")
 
 
-def _percent(counts: pd.DataFrame) -> pd.DataFrame:
+def _to_percent(counts: pd.DataFrame) -> pd.DataFrame:
     return 100 * counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
 
 
-def _markdown(
+def _write_markdown(
     report: ExperimentReport,
     runs: Sequence[Run],
     paper: ModuleType | None,
@@ -257,7 +257,7 @@ def _markdown(
     lines += [markdown.image("scores of the systems", "systems.png"), ""]
     if paper and published:
         known = ", ".join(published.ACCURACY)
-        lines += [f"Published scores: {_name(paper)} ({known}).", ""]
+        lines += [f"Published scores: {_paper_name(paper)} ({known}).", ""]
     lines += [f"## {CLASS_MEASURE[results.task].capitalize()} by class", ""]
     plot = markdown.image("scores of the classes", "classes.png")
     lines += [markdown.frame_table(report.classes), "", plot, ""]
@@ -271,7 +271,7 @@ def _markdown(
         if report.cells is None:
             matrix = markdown.frame_table(counts)
             lines += ["Tracks by true class (rows) and predicted class:", "", matrix, ""]
-        file = f"confusion_{_file(name)}.png"
+        file = f"confusion_{_file_name(name)}.png"
         lines += [markdown.image(f"confusion matrix of {name}", file), ""]
     matrices = getattr(published, "CONFUSION", None)
     if matrices:
@@ -282,6 +282,6 @@ def _markdown(
     return "\n".join(lines)
 
 
-def _file(name: str) -> str:
+def _file_name(name: str) -> str:
     """Replace characters that are unsafe in a file name."""
     return re.sub(r"[^\w.-]+", "_", name)

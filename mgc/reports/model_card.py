@@ -71,20 +71,20 @@ def model_card(
     record = read_record(run).get("fit") or {}
     folder = run / "test" if test is None else Path(test)
     results = _read_results(path, folder, about, required=test is not None)
-    data_name, data_help = _component("data", about.get("data"))
-    model_name, model_help = _component("model", about["class_path"])
+    data_name, data_help = _load_component("data", about.get("data"))
+    model_name, model_help = _load_component("model", about["class_path"])
     title = name or f"{model_name} on {data_name}"
     scores = {} if results is None else measures(results)
     sections = [
-        _head(title, license, data_name, about, scores),
-        f"{markdown.heading(title)}\n\n{_summary(model_help)} It {_purpose(about)}",
-        "## Model\n\n" + _model(about, content, model_name, model_help),
-        "## Data\n\n" + _data(about, config, record, data_name, data_help),
-        "## Training\n\n" + _training(content, config, record),
-        "## Test\n\n" + _test(results, scores),
-        "## Intended use and limits\n\n" + _limits(about, results, data_name),
-        "## Licence\n\n" + _licence(license, data_help),
-        "## How to use it\n\n" + _usage(Path(path).name, about),
+        _metadata(title, license, data_name, about, scores),
+        f"{markdown.heading(title)}\n\n{_summary(model_help)} It {_describe_purpose(about)}",
+        "## Model\n\n" + _model_section(about, content, model_name, model_help),
+        "## Data\n\n" + _data_section(about, config, record, data_name, data_help),
+        "## Training\n\n" + _training_section(content, config, record),
+        "## Test\n\n" + _test_section(results, scores),
+        "## Intended use and limits\n\n" + _limits_section(about, results, data_name),
+        "## Licence\n\n" + _licence_section(license, data_help),
+        "## How to use it\n\n" + _usage_section(Path(path).name, about),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -116,7 +116,7 @@ def _read_results(
     return results
 
 
-def _component(kind: str, class_path: str | None) -> tuple[str, str]:
+def _load_component(kind: str, class_path: str | None) -> tuple[str, str]:
     """Return the registered name and the docstring of a model or data set, if installed."""
     claim = registry.entry_point_of(class_path or "")
     if claim:
@@ -124,7 +124,9 @@ def _component(kind: str, class_path: str | None) -> tuple[str, str]:
     return (class_path or "unknown data").rpartition(".")[2], ""
 
 
-def _head(title: str, license: str | None, data: str, about: dict[str, Any], scores: Scores) -> str:
+def _metadata(
+    title: str, license: str | None, data: str, about: dict[str, Any], scores: Scores
+) -> str:
     """Build the YAML metadata for the Hugging Face Hub."""
     results = [
         EvalResult(
@@ -151,7 +153,7 @@ def _head(title: str, license: str | None, data: str, about: dict[str, Any], sco
     return f"---\n{card.to_yaml()}\n---"
 
 
-def _purpose(about: dict[str, Any]) -> str:
+def _describe_purpose(about: dict[str, Any]) -> str:
     count, task = len(about["labels"]), about["task"]
     what = {
         "multiclass": f"classifies music into {count} classes",
@@ -162,7 +164,7 @@ def _purpose(about: dict[str, Any]) -> str:
     return f"{what}{': ' + labels if labels else ''}."
 
 
-def _model(about: dict[str, Any], content: dict[str, Any], name: str, text: str) -> str:
+def _model_section(about: dict[str, Any], content: dict[str, Any], name: str, text: str) -> str:
     settings = content.get(checkpoint.HYPER) or about.get("init_args") or {}
     count = sum(v.numel() for k, v in content["state_dict"].items() if torch.is_floating_point(v))
     rows = {
@@ -174,12 +176,12 @@ def _model(about: dict[str, Any], content: dict[str, Any], name: str, text: str)
             f"mono audio at {about['sample_rate']} Hz, clips of {about['clip_seconds']:g} s; "
             "the model computes its own spectrograms or other features"
         )
-    rows |= {code(key): _plain(value) for key, value in settings.items() if key[0] != "_"}
+    rows |= {code(key): _format(value) for key, value in settings.items() if key[0] != "_"}
     source = "\n\n".join(text.split("\n\n")[1:2])
-    return "\n\n".join(filter(None, [" ".join(source.split()), _table(rows)]))
+    return "\n\n".join(filter(None, [" ".join(source.split()), _key_value_table(rows)]))
 
 
-def _data(
+def _data_section(
     about: dict[str, Any],
     config: dict[str, Any],
     record: dict[str, Any],
@@ -205,10 +207,12 @@ def _data(
         if about.get(key) is not None:
             value = about[key]
             rows[code(key)] = f"{value:g}{unit}" if unit else str(value)
-    return _table(rows)
+    return _key_value_table(rows)
 
 
-def _training(content: dict[str, Any], config: dict[str, Any], record: dict[str, Any]) -> str:
+def _training_section(
+    content: dict[str, Any], config: dict[str, Any], record: dict[str, Any]
+) -> str:
     rows: dict[str, Any] = {}
     if "epoch" in content:
         rows["trained"] = f"{content['epoch'] + 1} epochs, {content['global_step']} steps"
@@ -220,16 +224,16 @@ def _training(content: dict[str, Any], config: dict[str, Any], record: dict[str,
         model = (config.get("model") or {}).get("init_args") or {}
         optimizer = config.get("optimizer")
         rows["optimizer"] = (
-            f"{optimizer['class_path'].rpartition('.')[2]} {_plain(optimizer.get('init_args'))}"
+            f"{optimizer['class_path'].rpartition('.')[2]} {_format(optimizer.get('init_args'))}"
             if optimizer
             else f"default of the model, learning rate {model.get('lr', 'not stated')}"
         )
         rows["batch size per device"] = data.get("batch_size", "not stated")
         trainer["precision"] = trainer.get("precision") or "32-true"
         rows |= {
-            code(k): _plain(trainer[k]) for k in TRAINER_SETTINGS if trainer.get(k) is not None
+            code(k): _format(trainer[k]) for k in TRAINER_SETTINGS if trainer.get(k) is not None
         }
-        rows["seed"] = _plain(config.get("seed_everything"))
+        rows["seed"] = _format(config.get("seed_everything"))
     git = record.get("git")
     if git:
         changes = " with uncommitted changes" if git["dirty"] else ""
@@ -239,10 +243,10 @@ def _training(content: dict[str, Any], config: dict[str, Any], record: dict[str,
         "lightning": content.get("pytorch-lightning_version", "not stated"),
     }
     rows["versions"] = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return _table(rows)
+    return _key_value_table(rows)
 
 
-def _test(results: Results | None, scores: Scores) -> str:
+def _test_section(results: Results | None, scores: Scores) -> str:
     if results is None:
         return "Not tested: no results of `mgc test` were found for this checkpoint."
     source = results.source
@@ -262,7 +266,7 @@ def _test(results: Results | None, scores: Scores) -> str:
     )
 
 
-def _limits(about: dict[str, Any], results: Results | None, data: str) -> str:
+def _limits_section(about: dict[str, Any], results: Results | None, data: str) -> str:
     lines = [
         "- Intended for music research and for sorting collections where a wrong label is harmless."
     ]
@@ -293,14 +297,14 @@ def _limits(about: dict[str, Any], results: Results | None, data: str) -> str:
     return "\n".join(lines)
 
 
-def _licence(license: str | None, data_help: str) -> str:
+def _licence_section(license: str | None, data_help: str) -> str:
     sentences = re.split(r"(?<=[.;])\s+", " ".join(data_help.split()))
     found = [s for s in sentences if re.search(r"licen[cs]e|Creative Commons", s)]
     data = " ".join(found).rstrip(";")
-    return _table({"weights": license or "not stated", "data": data or "not stated"})
+    return _key_value_table({"weights": license or "not stated", "data": data or "not stated"})
 
 
-def _usage(file: str, about: dict[str, Any]) -> str:
+def _usage_section(file: str, about: dict[str, Any]) -> str:
     lines = [pip_install()]
     kinds = {"multiclass": "its class", "multilabel": "its tags", "regression": "its ratings"}
     output = kinds.get(about["task"] or "", "its outputs")
@@ -322,16 +326,16 @@ def _summary(text: str) -> str:
     return " ".join(text.partition("\n\n")[0].split())
 
 
-def _plain(value: Any) -> str:
+def _format(value: Any) -> str:
     """Format a setting, with paths reduced to the file name."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_format(item)}" for key, item in value.items())
     if isinstance(value, str) and ("/" in value or "\\" in value):
         return re.split(r"[/\\]", value)[-1]
     return str(value)
 
 
-def _table(rows: dict[str, Any]) -> str:
+def _key_value_table(rows: dict[str, Any]) -> str:
     return markdown.table(
         ["", ""], [[k, v if isinstance(v, str) else str(v)] for k, v in rows.items()]
     )

@@ -140,7 +140,7 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
     )
     bars = int(np.ceil(seconds * meter.tempo / 60 * 1.1 / meter.beats)) + 4
     key = int(rng.integers(12))
-    harmony = _harmony(draw(tonality.harmony, rng), key, bars, rng)
+    harmony = _draw_harmony(draw(tonality.harmony, rng), key, bars, rng)
     scale = [(key + tone) % 12 for tone in SCALES[draw(tonality.scales, rng)]]
     timing = rng.uniform(0.0, 0.012)  # standard deviation of note onsets, in seconds
 
@@ -171,13 +171,13 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
     for _ in range(rng.integers(style.lead_lines[0], style.lead_lines[1] + 1)):
         voice, name = draw(ingredient().leads, rng).split("/")
         register = VOICES[voice].register
-        melody = _melody(MELODY_STYLES[name], register, scale, harmony, meter.steps, rng)
+        melody = _draw_melody(MELODY_STYLES[name], register, scale, harmony, meter.steps, rng)
         add_line(voice, 1, melody)
 
     name = draw(rhythm.drums, rng)
     strokes = []
     active = _draw_sections(bars, 0.93, rng)
-    for step, piece, velocity in _groove(
+    for step, piece, velocity in _draw_strokes(
         "waltz" if waltz and name != "none" else name, bars, meter, rng
     ):
         start = meter.seconds(step) + rng.normal(0, timing / 2)
@@ -204,7 +204,7 @@ def _draw_sections(bars: int, presence: float, rng: np.random.Generator) -> np.n
     return np.repeat(rng.random(bars // 4 + 1) < presence, 4)[:bars]
 
 
-def _harmony(
+def _draw_harmony(
     progression: str, key: int, bars: int, rng: np.random.Generator
 ) -> list[tuple[_Chord, ...]]:
     """Return the chords of each bar, starting at a random bar of the progression."""
@@ -263,7 +263,7 @@ def _accompany(
     return notes
 
 
-def _melody(
+def _draw_melody(
     style: MelodyStyle,
     register: tuple[int, int],
     scale: list[int],
@@ -302,7 +302,7 @@ def _melody(
     return notes
 
 
-def _groove(
+def _draw_strokes(
     name: str, bars: int, meter: _Meter, rng: np.random.Generator
 ) -> list[tuple[float, str, float]]:
     """Return drum strokes: start in sixteenths, piece, velocity."""

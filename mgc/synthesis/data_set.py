@@ -113,7 +113,7 @@ def render(genre: str, number: int, seconds: float, sample_rate: int, seed: int)
     t = np.arange(samples, dtype=np.float32) / sample_rate
     swell = np.sin(2 * np.pi * t / room_rng.uniform(5, 15) + room_rng.uniform(0, 2 * np.pi))
     mix *= 1 - song.swell * (0.5 + 0.5 * swell)
-    return _record(mix, sample_rate, room_rng)
+    return _simulate_recording(mix, sample_rate, room_rng)
 
 
 def _set_level(sound: np.ndarray, level: float) -> np.ndarray:
@@ -124,7 +124,7 @@ def _set_level(sound: np.ndarray, level: float) -> np.ndarray:
     return sound * np.float32(10 ** (level / 20) / rms)
 
 
-def _record(mix: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+def _simulate_recording(mix: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Add room, tone colour, noise and level of a recording, independent of the genre."""
     reverberation = 10 ** rng.uniform(np.log10(0.15), np.log10(2.0))  # seconds to fall by 60 dB
     tail = np.arange(int(reverberation * sample_rate)) / sample_rate

@@ -397,7 +397,9 @@ def play(
             vowel,
         )  # notes that differ by less than 20 ms share a sound
         if key not in rendered:
-            rendered[key] = _note(voice, note.pitch, max(1, key[1]) / 50, vowel, sample_rate, rng)
+            rendered[key] = _render_note(
+                voice, note.pitch, max(1, key[1]) / 50, vowel, sample_rate, rng
+            )
         _add(line, rendered[key], note.start, note.velocity, sample_rate)
     if voice.drive > 0:
         level = np.sqrt(np.mean(np.square(line))) + 1e-9
@@ -425,7 +427,7 @@ def drum(
     for stroke in strokes:
         piece = stroke.piece
         if piece not in takes:
-            takes[piece] = [_hit(tuned[piece], sample_rate, rng) for _ in range(TAKES)]
+            takes[piece] = [_render_hit(tuned[piece], sample_rate, rng) for _ in range(TAKES)]
         take = takes[piece][rng.integers(TAKES)]
         _add(line, take, stroke.start, stroke.velocity, sample_rate)
     return line
@@ -440,7 +442,7 @@ def _add(
     line[first : first + len(sound)] += sound * np.float32(velocity)
 
 
-def _wavetables(voice: Voice, f0: float, vowel: float, sample_rate: int) -> np.ndarray:
+def _make_wavetables(voice: Voice, f0: float, vowel: float, sample_rate: int) -> np.ndarray:
     """Return a period of the low, middle and high harmonics: shape (3, 2 ** TABLE_BITS)."""
     number = np.arange(1, max(2, min(MAX_HARMONICS + 1, int(0.45 * sample_rate / f0))))
     if voice.drawbars:
@@ -459,7 +461,7 @@ def _wavetables(voice: Voice, f0: float, vowel: float, sample_rate: int) -> np.n
     return (tables / np.sqrt(np.mean(np.square(tables.sum(0))))).astype(np.float32)
 
 
-def _note(
+def _render_note(
     voice: Voice,
     pitch: int,
     duration: float,
@@ -472,7 +474,7 @@ def _note(
     length = duration + voice.release
     samples = int((min(length, decay) if decay > 0 else length) * sample_rate)
     t = np.arange(samples, dtype=np.float32) / np.float32(sample_rate)
-    tables = _wavetables(voice, f0, vowel, sample_rate)
+    tables = _make_wavetables(voice, f0, vowel, sample_rate)
 
     # Phases are unsigned 32-bit fractions of a period, so that they wrap around.
     step = f0 / sample_rate * 2**32
@@ -519,7 +521,7 @@ def _retune(hit: Hit, rng: np.random.Generator) -> Hit:
     )
 
 
-def _hit(hit: Hit, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+def _render_hit(hit: Hit, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     samples = int(max(hit.ring, hit.rattle) * sample_rate) + 1
     t = np.arange(samples, dtype=np.float32) / np.float32(sample_rate)
     sound = rng.standard_normal(samples, np.float32)
