@@ -90,13 +90,8 @@ def reproduce_gwardys2014(
     for component in COMPONENTS:
         words = [f"--data.root={root}", f"--model.component={component}", *overrides]
         place = str(folder / f"finetuned_{component}")
-        settings: dict[str, Any] = {
-            "config": config,
-            "folds": FOLDS,
-            "test_folds": test_folds,
-            "out": place,
-        }
-        print_command("crossval", **settings, rest=words)
+        given: dict[str, Any] = {"folds": FOLDS, "test_folds": test_folds, "out": place}
+        print_command("crossval", config=config, rest=words, **given)
         cross_validate(config, Path(place), words, FOLDS, [0], test_folds, jobs)
     for component in COMPONENTS:
         trained = folder / f"finetuned_{component}"

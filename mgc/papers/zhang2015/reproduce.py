@@ -29,7 +29,7 @@ PLUGIN = "mgc-segment-codes"
 #: Number of folds (section 4.1): ten for GTZAN; 1 means the given split of ISMIR 2004.
 FOLDS = {"gtzan": 10, "ismir2004": 1}
 
-#: Data settings that `mgc extract` has separate options for, reads from the checkpoint, or ignores.
+#: Data settings that `mgc extract` has options for or does not need.
 HANDLED_BY_EXTRACT = (
     "root", "sample_rate", "clip_seconds", "hop_seconds", "clips_per_track", "batch_size",
     "num_workers",
@@ -112,8 +112,7 @@ def reproduce_zhang2015(
     refuse_options(overrides, ("data.root", "model.features"), "zhang2015")
     columns = _parse_names("features", features, FEATURES)
     names = list(ROWS) if systems == "all" else _parse_names("systems", systems, list(ROWS))
-    rows = {name: ROWS[name] for name in names}
-    rows = drop_uninstalled(rows)
+    rows = drop_uninstalled({name: ROWS[name] for name in names})
     if not rows:
         raise MgcError(f"--systems {systems} has no installed model.")
     networks = list(dict.fromkeys(row.network for row in rows.values()))
@@ -129,12 +128,8 @@ def reproduce_zhang2015(
         if set(results.labels) != set(TASKS[data].GENRES):
             raise MgcError(f"{folder} holds results with other genres. Choose another --out.")
     count = FOLDS[data] if folds is None else folds
-    settings: dict[str, Any] = {
-        "folds": count,
-        "test_folds": test_folds,
-        "repeats": repeats,
-        "jobs": jobs,
-    }
+    settings: dict[str, Any] = {"folds": count, "test_folds": test_folds}
+    settings |= {"repeats": repeats, "jobs": jobs}
     refuse_other_splits(folder, root, count, overrides)
     music = describe_music(root, data)
     words = options_by_network(networks, overrides)
