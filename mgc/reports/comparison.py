@@ -141,7 +141,7 @@ class Comparison:
         return f"In parentheses: {self.intervals}. {NOTE}" if self.intervals else NOTE
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write compare.md, compare.html and compare.csv to a folder, which is created."""
+        """Write compare.md, compare.html and compare.csv to ``folder``, created if missing."""
         with all_or_nothing(folder) as out:
             (out / "compare.md").write_text(self.text, encoding="utf-8")
             self.table.to_csv(out / "compare.csv", index_label="run")

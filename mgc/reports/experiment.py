@@ -52,7 +52,7 @@ class ExperimentReport:
     text: str = ""
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write CSV tables, PNG plots and experiment.md to a folder, which is created."""
+        """Write CSV tables, PNG plots and experiment.md to ``folder``, created if missing."""
         with all_or_nothing(folder) as out:
             self.systems.to_csv(out / "systems.csv", index=False)
             self.classes.to_csv(out / "classes.csv")

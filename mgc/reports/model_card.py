@@ -102,7 +102,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _read_results(
     path: str | PathLike[str], folder: Path, about: dict[str, Any], required: bool
 ) -> Results | None:
-    """Load test results of this checkpoint; None if there are none and none are required."""
+    """Load test results of this checkpoint; None if not found and not required."""
     if not required and not (folder / "tracks.parquet").is_file():
         return None
     results = Results.load(folder)

@@ -267,7 +267,7 @@ def check_mixed_precision(case: ModelCase) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             mixed = case.score(model, inputs).float()
     require(finite(mixed), f"{case.name} gives NaN or infinite logits in bfloat16")
-    # bfloat16 has three significant digits, of which a few layers lose one.
+    # bfloat16 has three significant digits. A few layers lose one of them.
     bound = 0.1 * exact.abs().max() + 0.05
     worst = (mixed - exact).abs().max()
     require(

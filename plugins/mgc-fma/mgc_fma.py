@@ -78,8 +78,8 @@ class FMA(AudioDataModule):
     github.com/mdeff/fma, into the same folder.
 
     Subsets: ``small`` has 8000 tracks, 1000 of each of 8 genres. ``medium`` has 25 000 tracks of 16
-    genres, including those of ``small``. ``large`` has 106 574 tracks, of which only the half with
-    a top genre is used. In the small subset, three clips have no audio (099134, 108925, 133297) and
+    genres, including those of ``small``. ``large`` has 106 574 tracks; only the half with a top
+    genre is used. In the small subset, three clips have no audio (099134, 108925, 133297) and
     three are shorter than 2 s (098565, 098567, 098569).
 
     Splits: ``given`` is the paper's (80/10/10 %). All splits keep the tracks of an artist together.

@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    """Block of the short-chunk CNN without residual connections: convolution and max-pooling."""
+    """Block without residual connections: a 3 × 3 convolution and max-pooling."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

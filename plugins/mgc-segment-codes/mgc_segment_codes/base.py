@@ -97,7 +97,7 @@ class SegmentCoder(MusicModel):
         return {}
 
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
-        """Fit what must be fitted before the first epoch. Only called on rank 0.
+        """Learn parameters before the first epoch, on rank 0 only.
 
         Args:
             samples: Whitened vectors of training segments by feature, of shape (segments,

@@ -102,8 +102,8 @@ class DeepBeliefNet(SegmentCoder):
     epochs. The epoch determines the machine, so that a run can be resumed. Codes are the
     probabilities of the topmost hidden units, without supervised fine-tuning.
 
-    The segments of a batch of tracks are shuffled and divided into mini-batches, each of which is
-    one step of contrastive divergence with momentum. Optimization is manual: an ``optimizer``
+    The segments of a batch of tracks are shuffled and divided into mini-batches. Each mini-batch
+    is one step of contrastive divergence with momentum. Optimization is manual: an ``optimizer``
     section, gradient clipping and accumulation are not supported.
 
     ``noise`` is the standard deviation of Gaussian units around their means. Choose it below 1, the
