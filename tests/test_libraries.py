@@ -1,4 +1,4 @@
-"""Libraries that are missing, damaged, or do not fit one another."""
+"""Test reports of missing, broken and incompatible libraries."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from mgc.libraries import (
 
 TRIO = '"torch==2.15.0" "torchvision==0.29.2" "torchaudio==2.11.1"'
 
-#: What each library raises when it is imported beside a version that it was not built for.
+#: Code of libraries that fail like ones built for another version.
 FAKES = {
     "torch": "raise ImportError('libcurand.so.10: cannot open shared object file')",
     "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')",
@@ -34,13 +34,13 @@ FAKES = {
 
 
 def write_package(folder: Path, name: str, code: str) -> None:
-    """Write a package that is found before the installed one if the folder is on PYTHONPATH."""
+    """Write a package that hides the installed one if the folder is on PYTHONPATH."""
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text(code, encoding="utf-8")
 
 
 def run(folder: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run mgc in a process of its own, with packages of a folder in place of the installed ones."""
+    """Run mgc in a subprocess with the packages of a folder."""
     environment = os.environ | {"PYTHONPATH": str(folder), "WANDB_MODE": "disabled", **variables}
     command = [sys.executable, "-m", "mgc", *words]
     return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=300)
@@ -48,13 +48,13 @@ def run(folder: Path, *words: str, **variables: str) -> "subprocess.CompletedPro
 
 @pytest.fixture
 def outside_clone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask for pip commands, also in the environment of make install."""
+    """Expect pip commands, also in the environment of make install."""
     monkeypatch.setattr(libraries, "find_clone", lambda: None)
 
 
 @pytest.fixture
 def versions(monkeypatch: pytest.MonkeyPatch, outside_clone: None) -> Callable[..., None]:
-    """Changes installed versions (None: not installed) and fixes the tested ones."""
+    """Return a function that changes installed versions (None: not installed)."""
     tested = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.1", "timm": "1.0.31"}
     tested |= {"soundfile": "0.14.0", "numpy": "2.4.6"}
     monkeypatch.setattr(locks, "locked_versions", lambda name: tested.items())
@@ -74,7 +74,7 @@ def versions(monkeypatch: pytest.MonkeyPatch, outside_clone: None) -> Callable[.
 
 
 class Fake(Distribution):
-    """An installed package of another version."""
+    """Installed package with another version."""
 
     def __init__(self, name: str, version: str | None) -> None:
         self.text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
@@ -88,16 +88,14 @@ class Fake(Distribution):
 
 
 def importing(module: str, code: str) -> Exception:
-    """The error of executing a module's code."""
+    """Return the error raised by the code of a module."""
     with pytest.raises(Exception) as caught:  # noqa: PT011
         exec(compile(code, f"{module}/__init__.py", "exec"), {"__name__": module, "__file__": "x"})
     return caught.value
 
 
 @pytest.mark.parametrize("library", FAKES)
-def test_a_library_that_does_not_load_ends_every_command_in_one_line(
-    library: str, tmp_path: Path
-) -> None:
+def test_a_broken_library_is_reported_in_one_line(library: str, tmp_path: Path) -> None:
     write_package(tmp_path, library, FAKES[library])
     done = run(tmp_path, "fit", "--model=vgg_tagger", "--data=gtzan", f"--data.root={tmp_path}")
     assert done.returncode == 2
@@ -107,8 +105,8 @@ def test_a_library_that_does_not_load_ends_every_command_in_one_line(
     assert " install" in line.partition("Fix it with: ")[2]
 
 
-def test_a_missing_library_ends_a_command_in_one_line(tmp_path: Path) -> None:
-    # The package is recorded as installed, but its files are gone.
+def test_a_missing_library_is_reported_in_one_line(tmp_path: Path) -> None:
+    # The metadata is installed, but the files are missing.
     hide = "import sys; sys.modules['soundfile'] = None"
     (tmp_path / "sitecustomize.py").write_text(hide, encoding="utf-8")
     done = run(tmp_path, "data", "synth", str(tmp_path / "songs"))
@@ -118,14 +116,14 @@ def test_a_missing_library_ends_a_command_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" in run(tmp_path, "data", "synth", "songs", MGC_TRACEBACK="1").stderr
 
 
-def test_commands_that_need_no_library_still_work(tmp_path: Path) -> None:
+def test_commands_without_the_library_work(tmp_path: Path) -> None:
     write_package(tmp_path, "torch", FAKES["torch"])
     done = run(tmp_path, "list")
     assert done.returncode == 0
     assert "vgg_tagger" in done.stdout
 
 
-def test_the_line_names_both_versions_and_the_fix(versions: Callable[..., None]) -> None:
+def test_the_message_names_both_versions_and_the_fix(versions: Callable[..., None]) -> None:
     versions(torch="2.12.1")
     failed = diagnose(importing("torchaudio", FAKES["torchaudio"]))
     assert failed is not None
@@ -135,7 +133,7 @@ def test_the_line_names_both_versions_and_the_fix(versions: Callable[..., None])
     )
 
 
-def test_the_cause_of_an_error_counts(versions: Callable[..., None]) -> None:
+def test_causes_of_errors_are_diagnosed(versions: Callable[..., None]) -> None:
     cause = importing("torchvision", FAKES["torchvision"])
     error = importing("a_plugin", "raise ValueError('no such model')")
     error.__cause__ = cause
@@ -144,7 +142,7 @@ def test_the_cause_of_an_error_counts(versions: Callable[..., None]) -> None:
     assert failed.library == "torchvision"
 
 
-def test_a_long_message_ends_with_a_sentence(versions: Callable[..., None]) -> None:
+def test_long_messages_are_cut_after_a_sentence(versions: Callable[..., None]) -> None:
     first = "Detected that PyTorch and TorchAudio were compiled with different CUDA versions. "
     second = "PyTorch has CUDA version 13.2 whereas TorchAudio has CUDA version 13.0. "
     message = first + second + "Please install the TorchAudio version that matches your PyTorch."
@@ -153,7 +151,7 @@ def test_a_long_message_ends_with_a_sentence(versions: Callable[..., None]) -> N
     assert failed.reason.endswith("whereas TorchAudio has CUDA version 13.0.")
 
 
-def test_a_name_that_a_library_lacks(versions: Callable[..., None]) -> None:
+def test_a_missing_name_in_a_library(versions: Callable[..., None]) -> None:
     failed = diagnose(importing("mgc.features", "from torch import no_such_thing"))
     assert failed is not None
     assert failed.library == "torch"
@@ -163,24 +161,24 @@ def test_a_name_that_a_library_lacks(versions: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("module", "code"),
     [
-        ("mgc.evaluation.projection", "import umap_that_nobody_has"),  # has a hint of its own
+        ("mgc.evaluation.projection", "import umap_that_nobody_has"),  # reported elsewhere
         ("a_plugin", "from torch import no_such_thing"),
         ("a_plugin", "raise RuntimeError('out of luck')"),
         ("mgc.cli", "{}['a']"),
     ],
 )
-def test_errors_of_other_origin(module: str, code: str) -> None:
+def test_other_errors_are_not_diagnosed(module: str, code: str) -> None:
     assert diagnose(importing(module, code)) is None
 
 
-def test_a_missing_library_of_another_import_name(versions: Callable[..., None]) -> None:
+def test_a_missing_library_with_another_import_name(versions: Callable[..., None]) -> None:
     versions(**{"scikit-learn": None})
     error = importing("mgc.evaluation.fusion", "import sklearn_gone")
     assert str(diagnose(error)).startswith("scikit-learn is not installed. Fix it with: pip")
 
 
-def test_installing_what_is_there_must_be_forced(versions: Callable[..., None]) -> None:
-    versions(torch="2.15.0+cpu")  # pip takes it for 2.15.0
+def test_reinstallation_is_forced(versions: Callable[..., None]) -> None:
+    versions(torch="2.15.0+cpu")  # equals 2.15.0 for pip
     assert install_command("torchvision") == f"pip install --force-reinstall {TRIO}"
     versions(torch="2.14.1")
     assert install_command("torchvision") == f"pip install {TRIO}"
@@ -189,7 +187,7 @@ def test_installing_what_is_there_must_be_forced(versions: Callable[..., None]) 
     assert install_command("soundfile") == f'{single} "soundfile==0.14.0"'
 
 
-def test_in_a_clone_make_installs(versions: Callable[..., None], monkeypatch, tmp_path) -> None:
+def test_clones_are_fixed_with_make(versions: Callable[..., None], monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(libraries, "find_clone", lambda: tmp_path / "my music")
     versions(torch="2.14.1")
     assert install_command("torch") == f"make -B -C '{tmp_path}/my music' install"
@@ -197,7 +195,7 @@ def test_in_a_clone_make_installs(versions: Callable[..., None], monkeypatch, tm
     assert install_command("torch").startswith(f"rm -r '{tmp_path}/my music/.venv' && make -C ")
 
 
-def test_versions_that_were_not_tested(versions: Callable[..., None]) -> None:
+def test_untested_versions(versions: Callable[..., None]) -> None:
     versions(torch="2.15.0+cpu", torchvision="0.29.1", numpy="2.5.0")
     assert list(untested()) == [
         ("numpy", "2.5.0", "2.4.6"),
@@ -207,12 +205,12 @@ def test_versions_that_were_not_tested(versions: Callable[..., None]) -> None:
 
 def test_requirements_of_requirements() -> None:
     required = required_packages()
-    # From timm, from soundfile, and from the extra that mgc asks jsonargparse for.
+    # Required by timm, soundfile and jsonargparse[signatures].
     assert {"torchvision", "cffi", "typeshed-client"} <= set(required)
     assert not {"umap-learn", "pytest"} & set(required)
 
 
-def test_a_package_that_is_recorded_twice(tmp_path: Path, monkeypatch) -> None:
+def test_packages_installed_twice(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     for folder, name in {
         "torch-2.14.1": "torch",

@@ -1,11 +1,8 @@
 """Functions shared by the ``mgc reproduce`` commands."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from mgc.errors import MgcError
-from mgc.experiments.overrides import option_name
 
 if TYPE_CHECKING:
     from mgc.data.base import AudioDataModule
@@ -27,14 +24,6 @@ def print_command(command: str, *words: str, rest: Sequence[str] = (), **options
             if inner is not None:
                 typed.append(f"--{key}" if inner is True else f"--{key}={inner}")
     print("$", shlex.join(typed + (["--", *rest] if rest else [])), flush=True)
-
-
-def refuse_options(overrides: Iterable[str], reserved: Sequence[str], paper: str) -> None:
-    """Raise :class:`MgcError` if the overrides set a reserved option such as ``data.root``."""
-    for word in overrides:
-        if option_name(word) in reserved:
-            option = word.partition("=")[0]
-            raise MgcError(f"{option} is set by mgc reproduce {paper}. Omit it.")
 
 
 def describe_music(root: str, data: str = "gtzan") -> str:

@@ -27,9 +27,9 @@ from mgc.evaluation.intervals import (
     score,
     wilson,
 )
-from mgc.evaluation.paired import McNemar, holm, mcnemar
+from mgc.evaluation.paired import McNemar, correct_once, holm, mcnemar
 from mgc.evaluation.results import Results
-from mgc.evaluation.tested_runs import load_run, name_run, split_run
+from mgc.evaluation.tested_runs import Experiment, load_run, name_run, split_run
 from mgc.runs.folder import CONFIG, RECORD
 from mgc.runs.tracking import wandb_status
 
@@ -182,8 +182,8 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index").astype(str)
 
 
-#: Anything that can be compared: loaded run, results, or folder.
-Comparable = ComparedRun | Results | str | PathLike[str]
+#: Anything that can be compared: loaded run, results, experiment or folder.
+Comparable = ComparedRun | Results | Experiment | str | PathLike[str]
 
 
 def compare(
@@ -194,8 +194,8 @@ def compare(
 
     Args:
         runs: Two or more runs, in a sequence or by name. Each is a :class:`Results` object, a
-            folder (see :func:`load_runs_to_compare`), or ``ENTITY/PROJECT`` for all runs of a
-            W&B project.
+            return value of ``mgc.cross_validate`` or ``mgc.transfer``, a folder (see
+            :func:`load_runs_to_compare`), or ``ENTITY/PROJECT`` for all runs of a W&B project.
         out: Folder for compare.md, compare.html and compare.csv; by default nothing is written.
 
     Raises:
@@ -228,6 +228,8 @@ def _load_all(runs: Sequence[Comparable] | Mapping[str, Comparable]) -> list[Com
 def _load_one(run: Comparable, name: str) -> list[ComparedRun]:
     if isinstance(run, ComparedRun):
         return [run]
+    if not isinstance(run, Results | str | PathLike):
+        run = run.results if run.folder is None else run.folder
     if isinstance(run, Results):
         results = split_run(run, name or name_run(run)).test
         compared = _describe(name or name_run(run), {}, {})
@@ -488,17 +490,10 @@ def _find_mismatch(tested: dict[str, Results], best: str, other: str) -> str:
 
 def _test_pair(tested: dict[str, Results], best: str, other: str) -> Pair:
     one, two = tested[best], tested[other]
-    test = _mcnemar(one, two) if one.task == "multiclass" else None
+    test = None
+    if one.task == "multiclass":
+        test = mcnemar(correct_once(one), correct_once(two))
     return Pair(best, other, gain(one, two), test)
-
-
-def _mcnemar(best: Results, other: Results) -> McNemar:
-    tracks = best.tracks
-    once = [True] * len(tracks)
-    if "seed" in tracks:
-        once = (tracks["seed"] == tracks["seed"].iloc[0]).tolist()
-    right = ((r.tracks["label"] == r.tracks["decision"])[once] for r in (best, other))
-    return mcnemar(*right)
 
 
 def _adjust(pairs: list[Pair]) -> list[Pair]:

@@ -100,5 +100,5 @@ def test_an_extraction_goes_on_where_it_was_stopped(
     assert "stopped by SIGTERM. Give the same command again to go on." in capsys.readouterr().err
     assert len(list(workdir.glob("out.parquet.parts/part-*.npz"))) == 1
     main(words)
-    assert "1 of 3 parts are there already" in capsys.readouterr().out
+    assert "1 of 3 parts are already computed" in capsys.readouterr().out
     assert len(FeatureTable.load("out.parquet").tracks) == 9

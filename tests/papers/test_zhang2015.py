@@ -192,7 +192,7 @@ def test_is_fitted(tmp_path):
         (["--systems", "kcnn,vgg"], "unknown 'vgg'. Choose from sparse_coding"),
         (["--systems", "dbn"], "--systems dbn has no installed model"),
         (["--configs", "nowhere"], "nowhere/kcnn_frozen_gtzan.yaml: no such file"),
-        (["--", "--model.init_args.features=MEL"], "is set by mgc reproduce zhang2015"),
+        (["--", "--model.init_args.features=MEL"], "--model.features is set by mgc reproduce"),
     ],
 )
 def test_wrong_settings(words, message, no_plugin, tones, capsys):

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgc.errors import MgcError
-from mgc.papers.reproducing import describe_music, print_command, refuse_options
+from mgc.papers.reproducing import describe_music, print_command
+from mgc.training.options import refuse_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,14 +86,16 @@ def reproduce_gwardys2014(
     from mgc.transfer.extraction import extract_audio
     from mgc.transfer.files import transfer
 
-    refuse_options(overrides, ("data.root", "model.component"), "gwardys2014")
+    refuse_options(overrides, ("data.root", "model.component"), "reproduce gwardys2014")
     folder = Path(out)
     for component in COMPONENTS:
         words = [f"--data.root={root}", f"--model.component={component}", *overrides]
         place = str(folder / f"finetuned_{component}")
         given: dict[str, Any] = {"folds": FOLDS, "test_folds": test_folds, "out": place}
         print_command("crossval", config=config, rest=words, **given)
-        cross_validate(config, Path(place), words, FOLDS, [0], test_folds, jobs)
+        summary = cross_validate(config, place, words, FOLDS, [0], test_folds, jobs)
+        print(summary.text)
+        print(f"Written to {place}")
     for component in COMPONENTS:
         trained = folder / f"finetuned_{component}"
         features, place = str(folder / f"{component}.parquet"), str(folder / f"svm_{component}")
