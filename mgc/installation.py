@@ -1,4 +1,4 @@
-"""How mgc is installed."""
+"""Installation of mgc."""
 
 import json
 import sys
@@ -11,26 +11,12 @@ import mgc
 
 
 def pip_install(extra: str = "") -> str:
-    """Return the command that installs mgc.
-
-    Args:
-        extra: Optional dependencies, such as ``export``.
-
-    Returns:
-        Such as ``pip install 'mgc-lightning[export]'``.
-    """
+    """Return the command that installs mgc, such as ``pip install 'mgc-lightning[export]'``."""
     return f"pip install {quote(mgc.DISTRIBUTION + (f'[{extra}]' if extra else ''))}"
 
 
 def location(dist: Distribution) -> str:
-    """Return where a package is installed.
-
-    Args:
-        dist: An installed package.
-
-    Returns:
-        The folder that its modules are in; of an editable installation, its source folder.
-    """
+    """Return the folder of a package's modules; its source folder if installed as editable."""
     origin = json.loads(dist.read_text("direct_url.json") or "{}")
     if origin.get("dir_info", {}).get("editable"):
         return unquote(origin["url"].removeprefix("file://"))
@@ -38,7 +24,7 @@ def location(dist: Distribution) -> str:
 
 
 def find_clone() -> Path | None:
-    """Return the folder of the sources if ``make install`` made this environment there."""
+    """Return the source folder if ``make install`` created this environment in it."""
     root = Path(location(distribution(mgc.DISTRIBUTION)))
     made = (root / "Makefile").is_file() and Path(sys.prefix).resolve() == root.resolve() / ".venv"
     return root if made else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mgc.core.description import checked
+from mgc.core.description import check_description
 from mgc.errors import MgcError
 
 #: Where a file keeps its description, among the metadata of the graph.
@@ -62,7 +62,7 @@ class OnnxModel:
         if told is None:
             raise MgcError(f"{path}: does not say what it is; mgc export did not write it.")
         try:
-            self.about: dict[str, Any] = checked(path, json.loads(told))
+            self.about: dict[str, Any] = check_description(path, json.loads(told))
         except ValueError as error:
             raise MgcError(f"{path}: what it says of itself cannot be understood.") from error
 

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
 from mgc.core.launching import errors_of_processes
 from mgc.core.lightning_internals import KeepConfiguration
+from mgc.core.parser_errors import OneLineErrors, explain
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
 from mgc.data.base import MusicDataModule
@@ -120,16 +120,8 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
         )
 
 
-class Parser(LightningArgumentParser):
+class Parser(OneLineErrors, LightningArgumentParser):
     """Parser whose errors are one line."""
-
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise instead of printing the usage.
-
-        Raises:
-            MgcError: With the message.
-        """
-        raise MgcError(_reason(message)) from ex
 
 
 class MgcCLI(KeepConfiguration, LightningCLI):
@@ -196,7 +188,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             # The parser buries what a constructor says among the types it tried.
-            raise _told(error) or MgcError(_reason(str(error))) from error
+            raise _told(error) or MgcError(explain(str(error))) from error
         path = self.config[self.subcommand].get("ckpt_path")
         for name in ("labels", "task", "sample_rate"):
             trained, given = self.about.get(name), getattr(self.datamodule, name)
@@ -342,13 +334,3 @@ def _told(error: BaseException | None) -> MgcError | None:
     while error is not None and not isinstance(error, MgcError):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _reason(message: str) -> str:
-    """What the parser found wrong, without the types it tried and the values it was given."""
-    pattern = r"Errors:\s+- (.*?)\s+(?:- Expected a <class 'NoneType'>|Given value)"
-    found = re.search(pattern, message, re.DOTALL)
-    if not found:
-        return message
-    key = re.match(r'Parser key "([^"]+)"', message)
-    return f"{key[1]}: {found[1]}" if key else found[1]

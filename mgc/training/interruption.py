@@ -81,7 +81,7 @@ class KeepLast(Checkpoint):
         if stage == "fit":
             signals.deferred = False
             self._agreement = None
-            signals.act()
+            signals.raise_received()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -157,7 +157,7 @@ class KeepLast(Checkpoint):
             return
         if trainer.sanity_checking:
             if trainer.world_size == 1:
-                signals.act()
+                signals.raise_received()
             return
         # Loaders of other packages may give devices unequal numbers of batches.
         loaders = trainer.val_dataloaders
@@ -208,7 +208,7 @@ class KeepLast(Checkpoint):
             raise RuntimeError("nobody asked to stop")
         if trainer.global_step and self._written != trainer.global_step:
             self._save(trainer)
-        stopped = Stopped(agreement.signum, told=True, code=_exit_code(trainer))
+        stopped = Stopped(agreement.signum, reported=True, code=_exit_code(trainer))
         if trainer.is_global_zero:
             log.warning("Stopped by %s %s. %s", stopped.name, when, self._go_on(trainer))
         raise stopped
