@@ -185,8 +185,8 @@ def test_lightning_restores_the_checkpoint(weights: Path, music: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--statistics=calibrated"], "give a folder with --calibrate"),
-        (["--statistics=per_clip", "--calibrate=."], "leave --calibrate out"),
+        (["--statistics=calibrated"], "needs a music folder: add --calibrate"),
+        (["--statistics=per_clip", "--calibrate=."], "omit --calibrate"),
         (["--calibrate=."], "no audio files in this folder"),
         (["--calibrate=MUSIC", "--clips=0"], "at least 1"),
     ],
@@ -212,7 +212,7 @@ def test_broken_music_is_left_out(
     words = ["import", "choi2017", str(weights), "--out=vgg.ckpt", f"--calibrate={music}"]
     main(words)
     captured = capsys.readouterr()
-    assert "Calibrated on 2 clips, 1 files could not be read." in captured.out
+    assert "Calibrated on 2 clips; skipped 1 unreadable files." in captured.out
     assert "0.wav" in captured.err
     for name in ("1.wav", "2.wav"):
         (music / name).write_bytes(b"no music")

@@ -38,9 +38,9 @@ def test_clips_of_the_one_length_that_a_graph_takes(tmp_path: Path) -> None:
     [
         (None, "mgc export did not write it"),
         ("{", "cannot be understood"),
-        ([], "cannot be understood"),
-        ({"labels": []}, "does not say its class_path"),
-        (ABOUT | {"task": 3}, "does not say its task"),
+        ([], "invalid description"),
+        ({"labels": []}, "no valid 'class_path'"),
+        (ABOUT | {"task": 3}, "no valid 'task'"),
     ],
 )
 def test_graphs_of_others_are_refused(tmp_path: Path, about: object, message: str) -> None:

@@ -283,5 +283,5 @@ def test_truncated_checkpoint_and_other_labels(
     cut = workdir / "cut.ckpt"
     cut.write_bytes(ckpt.read_bytes()[:3000])
     for words in (test, ["test"]):
-        assert "no checkpoint, or only a part of one" in fails(capsys, *words, f"--ckpt_path={cut}")
+        assert "not a checkpoint, or truncated" in fails(capsys, *words, f"--ckpt_path={cut}")
     assert "no config.yaml in" in fails(capsys, "test", f"--ckpt_path={copy_of(ckpt)}")
