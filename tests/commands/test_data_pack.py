@@ -136,7 +136,7 @@ def test_table_lists_the_files(root: Path, capsys: pytest.CaptureFixture[str]) -
         (["gtzan", "--sample_rate=8000", "--data_args.nonsense=1"], "nonsense"),
         (
             ["gtzan", "--sample_rate=8000", "--data_args.channel=1"],
-            "use the option --channel instead",
+            "use the option --channel",
         ),
         (["gtzan", "--sample_rate=8000", "--root=nowhere"], "nowhere: no such folder"),
         (["msd_key", "--root=nowhere"], "nowhere: no such folder"),
