@@ -111,7 +111,9 @@ def test_a_name_that_two_packages_ship(install: Callable[..., None], tmp_path: P
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "vgg_gtzan.yaml").touch()
-    with pytest.raises(MgcError, match=r"vgg_gtzan: several packages ship it.*twin_three 1\.0"):
+    with pytest.raises(
+        MgcError, match=r"vgg_gtzan: several packages ship this name.*twin_three 1\.0"
+    ):
         find_configuration("vgg_gtzan")
     assert find_configuration("vgg_folder").samefile(CONFIGS / "vgg_folder.yaml")
 

@@ -95,9 +95,7 @@ def importing(module: str, code: str) -> Exception:
 
 
 @pytest.mark.parametrize("library", FAKES)
-def test_a_library_that_does_not_load_ends_every_command_in_one_line(
-    library: str, tmp_path: Path
-) -> None:
+def test_broken_library_is_reported_in_one_line(library: str, tmp_path: Path) -> None:
     write_package(tmp_path, library, FAKES[library])
     done = run(tmp_path, "fit", "--model=vgg_tagger", "--data=gtzan", f"--data.root={tmp_path}")
     assert done.returncode == 2
@@ -107,8 +105,8 @@ def test_a_library_that_does_not_load_ends_every_command_in_one_line(
     assert " install" in line.partition("Fix it with: ")[2]
 
 
-def test_a_missing_library_ends_a_command_in_one_line(tmp_path: Path) -> None:
-    # The package is recorded as installed, but its files are gone.
+def test_missing_library_is_reported_in_one_line(tmp_path: Path) -> None:
+    # The package has metadata but no files.
     hide = "import sys; sys.modules['soundfile'] = None"
     (tmp_path / "sitecustomize.py").write_text(hide, encoding="utf-8")
     done = run(tmp_path, "data", "synth", str(tmp_path / "songs"))
@@ -118,14 +116,14 @@ def test_a_missing_library_ends_a_command_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" in run(tmp_path, "data", "synth", "songs", MGC_TRACEBACK="1").stderr
 
 
-def test_commands_that_need_no_library_still_work(tmp_path: Path) -> None:
+def test_list_works_with_a_broken_library(tmp_path: Path) -> None:
     write_package(tmp_path, "torch", FAKES["torch"])
     done = run(tmp_path, "list")
     assert done.returncode == 0
     assert "vgg_tagger" in done.stdout
 
 
-def test_the_line_names_both_versions_and_the_fix(versions: Callable[..., None]) -> None:
+def test_error_has_both_versions_and_the_fix(versions: Callable[..., None]) -> None:
     versions(torch="2.12.1")
     failed = diagnose(importing("torchaudio", FAKES["torchaudio"]))
     assert failed is not None
@@ -135,7 +133,7 @@ def test_the_line_names_both_versions_and_the_fix(versions: Callable[..., None])
     )
 
 
-def test_the_cause_of_an_error_counts(versions: Callable[..., None]) -> None:
+def test_cause_of_an_error_is_found(versions: Callable[..., None]) -> None:
     cause = importing("torchvision", FAKES["torchvision"])
     error = importing("a_plugin", "raise ValueError('no such model')")
     error.__cause__ = cause
@@ -144,7 +142,7 @@ def test_the_cause_of_an_error_counts(versions: Callable[..., None]) -> None:
     assert failed.library == "torchvision"
 
 
-def test_a_long_message_ends_with_a_sentence(versions: Callable[..., None]) -> None:
+def test_long_message_is_cut_after_a_sentence(versions: Callable[..., None]) -> None:
     first = "Detected that PyTorch and TorchAudio were compiled with different CUDA versions. "
     second = "PyTorch has CUDA version 13.2 whereas TorchAudio has CUDA version 13.0. "
     message = first + second + "Please install the TorchAudio version that matches your PyTorch."
@@ -153,7 +151,7 @@ def test_a_long_message_ends_with_a_sentence(versions: Callable[..., None]) -> N
     assert failed.reason.endswith("whereas TorchAudio has CUDA version 13.0.")
 
 
-def test_a_name_that_a_library_lacks(versions: Callable[..., None]) -> None:
+def test_name_that_a_library_lacks(versions: Callable[..., None]) -> None:
     failed = diagnose(importing("mgc.features", "from torch import no_such_thing"))
     assert failed is not None
     assert failed.library == "torch"
@@ -163,7 +161,7 @@ def test_a_name_that_a_library_lacks(versions: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("module", "code"),
     [
-        ("mgc.evaluation.projection", "import umap_that_nobody_has"),  # has a hint of its own
+        ("mgc.evaluation.projection", "import umap_that_nobody_has"),  # has its own hint
         ("a_plugin", "from torch import no_such_thing"),
         ("a_plugin", "raise RuntimeError('out of luck')"),
         ("mgc.cli", "{}['a']"),
@@ -173,13 +171,13 @@ def test_errors_of_other_origin(module: str, code: str) -> None:
     assert diagnose(importing(module, code)) is None
 
 
-def test_a_missing_library_of_another_import_name(versions: Callable[..., None]) -> None:
+def test_missing_library_with_another_import_name(versions: Callable[..., None]) -> None:
     versions(**{"scikit-learn": None})
     error = importing("mgc.evaluation.fusion", "import sklearn_gone")
     assert str(diagnose(error)).startswith("scikit-learn is not installed. Fix it with: pip")
 
 
-def test_installing_what_is_there_must_be_forced(versions: Callable[..., None]) -> None:
+def test_reinstallation_is_forced(versions: Callable[..., None]) -> None:
     versions(torch="2.15.0+cpu")  # pip takes it for 2.15.0
     assert install_command("torchvision") == f"pip install --force-reinstall {TRIO}"
     versions(torch="2.14.1")
@@ -189,7 +187,7 @@ def test_installing_what_is_there_must_be_forced(versions: Callable[..., None]) 
     assert install_command("soundfile") == f'{single} "soundfile==0.14.0"'
 
 
-def test_in_a_clone_make_installs(versions: Callable[..., None], monkeypatch, tmp_path) -> None:
+def test_clone_installs_with_make(versions: Callable[..., None], monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(libraries, "find_clone", lambda: tmp_path / "my music")
     versions(torch="2.14.1")
     assert install_command("torch") == f"make -B -C '{tmp_path}/my music' install"
@@ -197,7 +195,7 @@ def test_in_a_clone_make_installs(versions: Callable[..., None], monkeypatch, tm
     assert install_command("torch").startswith(f"rm -r '{tmp_path}/my music/.venv' && make -C ")
 
 
-def test_versions_that_were_not_tested(versions: Callable[..., None]) -> None:
+def test_untested_versions(versions: Callable[..., None]) -> None:
     versions(torch="2.15.0+cpu", torchvision="0.29.1", numpy="2.5.0")
     assert list(untested()) == [
         ("numpy", "2.5.0", "2.4.6"),
@@ -212,7 +210,7 @@ def test_requirements_of_requirements() -> None:
     assert not {"umap-learn", "pytest"} & set(required)
 
 
-def test_a_package_that_is_recorded_twice(tmp_path: Path, monkeypatch) -> None:
+def test_package_with_two_metadata_folders(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     for folder, name in {
         "torch-2.14.1": "torch",

@@ -47,7 +47,7 @@ def transfer(
             folds, so that results can be compared and fused.
         seed: Seed to shuffle the tracks before creating folds. By default folds follow the order of
             the table, which keeps neighbours (often of one artist) together.
-        nested: Whether to run the nested protocol too. It takes about four times as long as `paper`.
+        nested: Whether to run the nested protocol too. It takes about four times as long.
         inner_folds: Number of folds that tune each fold's settings, rounded up to an even number.
             By default all other folds. With 2, the nested protocol is feasible for large data sets.
         probabilities: Also write class probabilities of the nested protocol to OUT/test and
