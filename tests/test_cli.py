@@ -132,7 +132,8 @@ def test_closed_output_ends_a_command_quietly(args: list[str], stream: str) -> N
     reader, writer = os.pipe()
     os.close(reader)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: writer}
-    done = subprocess.run([sys.executable, "-m", "mgc", *args], **streams)
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    done = subprocess.run([sys.executable, "-m", "mgc", *args], env=environment, **streams)
     os.close(writer)
     if (stream == "stderr") is (args == ["nonsense"]):
         assert done.returncode == 141

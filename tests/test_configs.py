@@ -19,7 +19,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 RUN_ELSEWHERE = {f"vgg_{name}.yaml" for name in CASES}
 
-#: Where each data set comes from, and what makes its selection small enough.
+#: Source of each data set, and options that make its selection small.
 DATA = {
     "gtzan": ("tones", "--data.split stratified"),
     "ismir2004": ("ismir2004", ""),
@@ -33,7 +33,7 @@ DATA = {
     ),
 }
 
-#: What makes each network small; the others are.
+#: Options that make large networks small.
 MODELS = {
     "vgg_tagger": "--model.channels 4",
     "kcnn": "--model.codebook_size 8 --model.units 8 --model.segment_frames 2",
@@ -63,14 +63,14 @@ def run_here():
     return [path for path in sorted(CONFIGS.glob("*.yaml")) if path.name not in RUN_ELSEWHERE]
 
 
-def test_none_is_forgotten():
+def test_all_configurations_are_tested():
     here = {path.name for path in run_here()}
     assert here | RUN_ELSEWHERE == {path.name for path in CONFIGS.glob("*.yaml")}
     assert here
 
 
 @pytest.mark.parametrize("config", run_here(), ids=lambda path: path.stem)
-def test_trains_by_its_configuration(config, request, workdir):
+def test_configuration_trains(config, request, workdir):
     settings = yaml.safe_load(config.read_text())
     fixture, selection = DATA[settings["data"]["class_path"]]
     words = f"fit --config {config.stem} --data.root {request.getfixturevalue(fixture)} {selection}"
@@ -79,7 +79,7 @@ def test_trains_by_its_configuration(config, request, workdir):
     words += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
     words += " --trainer.logger false --trainer.accelerator cpu"
     main(words.split())
-    # The measure that the configuration watches was there; without labels there is none.
+    # Data without labels has no metric to monitor.
     unlabelled = settings["data"]["class_path"] == "msd_unlabelled"
     assert unlabelled or list(workdir.rglob("best.ckpt"))
     assert list(workdir.rglob("last.ckpt"))

@@ -1,4 +1,4 @@
-"""Shipped configurations are found by name, and files of the user come first."""
+"""Shipped configurations are found by name; files of the user have priority."""
 
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from mgc.errors import MgcError
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-def test_all_of_the_folder_are_shipped() -> None:
+def test_all_configurations_are_shipped() -> None:
     files = {path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.*")}
     assert {"vgg_gtzan", "sweeps/vgg_gtzan"} <= files
     assert files <= find_shipped().keys()
@@ -22,28 +22,28 @@ def test_all_of_the_folder_are_shipped() -> None:
 @pytest.mark.parametrize(
     "name", ["vgg_gtzan", "vgg_gtzan.yaml", "configs/vgg_gtzan.yaml", "./configs/vgg_gtzan"]
 )
-def test_a_name_may_be_written_like_the_path_in_a_clone(name: str) -> None:
+def test_path_in_a_clone_is_a_name(name: str) -> None:
     assert read_configuration(name) == (CONFIGS / "vgg_gtzan.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", ["vgg_gtzan", "sweeps/vgg_gtzan", "configs/sweeps/vgg_gtzan.yaml"])
-def test_sweeps_have_names_of_their_own(name: str) -> None:
+def test_names_of_sweeps(name: str) -> None:
     assert read_configuration(name, sweep=True) == (CONFIGS / "sweeps/vgg_gtzan.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", ["vgg_gtzan", "configs/vgg_gtzan.yaml"])
-def test_a_file_comes_first(name: str, workdir: Path) -> None:
+def test_file_has_priority(name: str, workdir: Path) -> None:
     (workdir / name).parent.mkdir(exist_ok=True)
     (workdir / name).write_text("model: mfcc\n")
     assert read_configuration(name) == "model: mfcc\n"
 
 
-def test_a_folder_of_the_same_name_does_not_matter(workdir: Path) -> None:
+def test_folder_of_the_same_name_is_ignored(workdir: Path) -> None:
     (workdir / "vgg_gtzan").mkdir()
     assert find_configuration("vgg_gtzan").samefile(CONFIGS / "vgg_gtzan.yaml")
 
 
-def test_a_copy_that_is_not_used_is_named(workdir: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unused_copy_is_reported(workdir: Path, caplog: pytest.LogCaptureFixture) -> None:
     (workdir / "vgg_gtzan.yaml").write_text("model: mfcc\n")
     assert read_configuration("vgg_gtzan.yaml") == "model: mfcc\n"
     assert not caplog.messages
@@ -78,7 +78,7 @@ def test_unknown_names(
     assert not list(workdir.iterdir())
 
 
-def test_those_of_a_plugin_lie_in_its_package(
+def test_plugin_ships_configurations_in_its_package(
     install: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("codes_one", "", codes="codes_one.net:Net")
@@ -93,32 +93,30 @@ def test_those_of_a_plugin_lie_in_its_package(
     assert ["codes_gtzan", "Codes on GTZAN. (codes_one 1.0)"] in lines
 
 
-def test_those_of_a_plugin_in_development_lie_beside_it(
+def test_editable_plugin_ships_configurations_beside_its_package(
     install: Callable[..., None], tmp_path: Path
 ) -> None:
     install("codes_two", "", codes="codes_two:Net")
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "codes_gtzan.yaml").write_text("model: codes\n")
-    # As in a folder of installed packages, where a folder beside is somebody else's.
+    # In site-packages, a folder beside the package belongs to another package.
     with pytest.raises(MgcError, match="codes_gtzan: no such file"):
         find_configuration("codes_gtzan")
     (tmp_path / "pyproject.toml").touch()
     assert find_configuration("codes_gtzan") == tmp_path / "configs" / "codes_gtzan.yaml"
 
 
-def test_a_name_that_two_packages_ship(install: Callable[..., None], tmp_path: Path) -> None:
+def test_name_shipped_by_two_packages(install: Callable[..., None], tmp_path: Path) -> None:
     install("twin_three", "", twin="twin_three:Net")
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "vgg_gtzan.yaml").touch()
-    with pytest.raises(
-        MgcError, match=r"vgg_gtzan: several packages ship this name.*twin_three 1\.0"
-    ):
+    with pytest.raises(MgcError, match=r"several packages ship this name.*twin_three 1\.0"):
         find_configuration("vgg_gtzan")
     assert find_configuration("vgg_folder").samefile(CONFIGS / "vgg_folder.yaml")
 
 
-def test_a_file_that_is_no_text(workdir: Path) -> None:
+def test_binary_file(workdir: Path) -> None:
     (workdir / "best.ckpt").write_bytes(b"PK\xff\xfe")
     with pytest.raises(MgcError, match=r"best\.ckpt: not a text file"):
         read_configuration("best.ckpt")

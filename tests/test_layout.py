@@ -1,4 +1,4 @@
-"""Imports between the parts of mgc point down, and none leads back."""
+"""Imports between the folders of mgc point down, without circles."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from mgc.cli import COMMANDS
 
 ROOT = Path(mgc.__file__).parent
 
-#: Folders and modules of mgc from top to bottom: each may import itself and what stands below.
+#: Folders and modules of mgc from top to bottom. Each may import itself and those below.
 LAYERS = (
     "__main__", "cli", "commands", "papers", "experiments", "training", "testing", "reports",
     "transfer", "deployment", "models", "evaluation", "checkpoint", "runs", "features", "registry",
@@ -26,7 +26,7 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-#: All modules but the package itself, whose public names are loaded when they are asked for.
+#: All modules but the package itself, which loads its public names lazily.
 SOURCES = {
     module_name(path): path
     for path in sorted(ROOT.rglob("*.py"))
@@ -35,7 +35,7 @@ SOURCES = {
 
 
 def imports(text: str) -> set[str]:
-    """Modules of mgc that a source imports anywhere, also within functions or for types only."""
+    """List the modules of mgc that a source imports, also within functions or for types only."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -59,7 +59,7 @@ def test_imports_point_down(module: str) -> None:
     assert not upward(module, SOURCES[module].read_text())
 
 
-def test_an_upward_import_is_found_wherever_it_stands() -> None:
+def test_upward_imports_are_found_anywhere() -> None:
     text = "def load():\n    from mgc.models.base import MusicModel\n"
     assert upward("mgc.evaluation.callback", text) == ["mgc.models.base"]
     text = (
@@ -69,12 +69,12 @@ def test_an_upward_import_is_found_wherever_it_stands() -> None:
     assert not upward("mgc.models.base", text)
 
 
-def test_no_import_leads_back() -> None:
+def test_imports_have_no_circle() -> None:
     graph = {module: imports(path.read_text()) for module, path in SOURCES.items()}
     assert len(list(TopologicalSorter(graph).static_order())) == len(SOURCES)
 
 
-def test_the_command_line_is_imported_by_main_alone() -> None:
+def test_only_main_imports_the_command_line() -> None:
     importing = {m for m, path in SOURCES.items() if "mgc.cli" in imports(path.read_text())}
     assert importing == {"mgc.__main__"}
 
@@ -91,7 +91,7 @@ def test_commands_name_functions() -> None:
         assert callable(getattr(import_module(module), function)), name
 
 
-def test_modules_that_are_started_by_name_exist() -> None:
+def test_modules_started_by_name_exist() -> None:
     calls = r"(?:start_module|import_module)\(\s*\"(mgc[\w.]+)\""
     named = [n for path in SOURCES.values() for n in re.findall(calls, path.read_text())]
     assert "mgc.experiments.fold_run" in named

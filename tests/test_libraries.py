@@ -1,4 +1,4 @@
-"""Libraries that are missing, damaged, or do not fit one another."""
+"""Libraries that are missing, damaged or incompatible."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from mgc.libraries import (
 
 TRIO = '"torch==2.15.0" "torchvision==0.29.2" "torchaudio==2.11.1"'
 
-#: What each library raises when it is imported beside a version that it was not built for.
+#: Code that raises what each library raises if it was built for other versions.
 FAKES = {
     "torch": "raise ImportError('libcurand.so.10: cannot open shared object file')",
     "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')",
@@ -34,13 +34,13 @@ FAKES = {
 
 
 def write_package(folder: Path, name: str, code: str) -> None:
-    """Write a package that is found before the installed one if the folder is on PYTHONPATH."""
+    """Write a package that shadows the installed one if the folder is on PYTHONPATH."""
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text(code, encoding="utf-8")
 
 
 def run(folder: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run mgc in a process of its own, with packages of a folder in place of the installed ones."""
+    """Run mgc in a new process, with a folder of packages that shadow the installed ones."""
     environment = os.environ | {"PYTHONPATH": str(folder), "WANDB_MODE": "disabled", **variables}
     command = [sys.executable, "-m", "mgc", *words]
     return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=300)
@@ -48,13 +48,13 @@ def run(folder: Path, *words: str, **variables: str) -> "subprocess.CompletedPro
 
 @pytest.fixture
 def outside_clone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask for pip commands, also in the environment of make install."""
+    """Make install_command return pip commands, even after make install."""
     monkeypatch.setattr(libraries, "find_clone", lambda: None)
 
 
 @pytest.fixture
 def versions(monkeypatch: pytest.MonkeyPatch, outside_clone: None) -> Callable[..., None]:
-    """Changes installed versions (None: not installed) and fixes the tested ones."""
+    """Function that sets installed versions (None: not installed); tested versions are fixed."""
     tested = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.1", "timm": "1.0.31"}
     tested |= {"soundfile": "0.14.0", "numpy": "2.4.6"}
     monkeypatch.setattr(locks, "locked_versions", lambda name: tested.items())
@@ -74,7 +74,7 @@ def versions(monkeypatch: pytest.MonkeyPatch, outside_clone: None) -> Callable[.
 
 
 class Fake(Distribution):
-    """An installed package of another version."""
+    """An installed package with another version."""
 
     def __init__(self, name: str, version: str | None) -> None:
         self.text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
@@ -88,7 +88,7 @@ class Fake(Distribution):
 
 
 def importing(module: str, code: str) -> Exception:
-    """The error of executing a module's code."""
+    """Return the error that a module's code raises."""
     with pytest.raises(Exception) as caught:  # noqa: PT011
         exec(compile(code, f"{module}/__init__.py", "exec"), {"__name__": module, "__file__": "x"})
     return caught.value

@@ -10,7 +10,7 @@ from mgc.locks import LOCKS, lock_path, locked_versions
 
 
 def hashes(name: str) -> dict[str, set[str]]:
-    """Hashes of each line of a lock, such as ``numpy==2.4.6 ; python_full_version < '3.12'``."""
+    """Return the hashes by line, such as ``numpy==2.4.6 ; python_full_version < '3.12'``."""
     blocks = re.findall(r"^(\w.*?) \\\n((?: .*\n)+)", lock_path(name).read_text(), re.MULTILINE)
     return {line: set(re.findall(r"sha256:\w{64}", block)) for line, block in blocks}
 
@@ -64,7 +64,7 @@ def test_path_of_a_lock(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Known: full, serve" in capsys.readouterr().err
 
 
-def test_the_lock_is_found_before_anything_else_is_installed(tmp_path: Path) -> None:
+def test_lock_path_needs_no_other_package(tmp_path: Path) -> None:
     bare = Environment(tmp_path, [])
     assert bare.run("--version").stdout == f"mgc {mgc.__version__}\n"
     assert "mgc COMMAND" in bare.run("--help").stdout
@@ -80,7 +80,7 @@ def test_the_lock_is_found_before_anything_else_is_installed(tmp_path: Path) -> 
         ("data synth x", "joblib"),
     ],
 )
-def test_a_command_whose_packages_are_missing_names_the_set_up(
+def test_command_with_missing_packages_names_the_locks(
     tmp_path: Path, command: str, module: str
 ) -> None:
     done = Environment(tmp_path, packages()).run(*command.split())
@@ -91,14 +91,14 @@ def test_a_command_whose_packages_are_missing_names_the_set_up(
     assert "mgc locks serve" in done.stderr
 
 
-def test_doctor_finds_nothing_wrong_without_pytorch(tmp_path: Path) -> None:
+def test_doctor_accepts_an_installation_for_serving(tmp_path: Path) -> None:
     done = Environment(tmp_path, packages()).run("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "without PyTorch" in done.stdout
     assert done.stdout.endswith("All is well.\n")
 
 
-def test_doctor_lists_what_serving_lacks(tmp_path: Path) -> None:
+def test_doctor_lists_missing_packages_for_serving(tmp_path: Path) -> None:
     done = Environment(tmp_path, packages("soundfile", "tqdm")).run("doctor")
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
@@ -107,7 +107,7 @@ def test_doctor_lists_what_serving_lacks(tmp_path: Path) -> None:
 
 
 def test_onnx_runtime_sends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would keep an identifier in the cache folder."""
+    """ONNX Runtime would store an identifier in the cache folder."""
     for name in ("CI", "ORT_DISABLE_TELEMETRY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "XDG_CACHE_HOME"):

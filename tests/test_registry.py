@@ -17,7 +17,7 @@ from mgc.registry import (
 )
 
 
-def test_found_but_not_imported(install: Callable[..., None]) -> None:
+def test_find_imports_nothing(install: Callable[..., None]) -> None:
     install("lazy_one", "raise SystemExit", lazy="lazy_one:Net")
     assert "lazy" in find("model")
     assert "lazy_one" not in sys.modules
@@ -26,7 +26,7 @@ def test_found_but_not_imported(install: Callable[..., None]) -> None:
 def test_short_names_of_classes(install: Callable[..., None]) -> None:
     assert name_of("mgc.models.vgg.VGGTagger") == "vgg_tagger"
     assert name_of("elsewhere.models.VGGTagger") == "elsewhere.models.VGGTagger"
-    # Registered by the path of its package, defined in a module of it.
+    # Registered by the package's path, defined in one of its modules.
     assert name_of("mgc.data.msd.modules.MSDGenre") == name_of("mgc.data.msd.MSDGenre")
     assert name_of("mgc.data.msd.MSDGenre") == "msd_genre"
     install("good_one", "", good="good_one:Net")
@@ -35,7 +35,7 @@ def test_short_names_of_classes(install: Callable[..., None]) -> None:
     assert claim.name == "good"
 
 
-def test_paths_of_earlier_versions() -> None:
+def test_class_paths_of_earlier_versions() -> None:
     from mgc.data.msd import MSDTagging
     from mgc.data.msd.beats import beat_align, normalise_timbre
 
@@ -55,14 +55,14 @@ def test_class_path(install: Callable[..., None]) -> None:
     assert class_path("model", "good") == "good_one.Net"
 
 
-def test_broken_import_names_the_package_and_harms_no_other(install: Callable[..., None]) -> None:
+def test_broken_import_names_the_package(install: Callable[..., None]) -> None:
     install("bad_one", "import nowhere_at_all", bad="bad_one:Net")
     with pytest.raises(RegistryError, match=r"bad_one 1\.0 could not be imported.*nowhere_at_all"):
         class_path("model", "bad")
     assert class_path("model", "vgg_tagger") == "mgc.models.vgg.VGGTagger"
 
 
-def test_clash_names_both(install: Callable[..., None]) -> None:
+def test_name_registered_twice_names_both_packages(install: Callable[..., None]) -> None:
     install("twin_one", "", vgg_tagger="twin_one:Net")
     with pytest.raises(RegistryError, match=r"mgc .*twin_one 1\.0|twin_one 1\.0.*mgc"):
         class_path("model", "vgg_tagger")
@@ -87,15 +87,15 @@ def test_suggestion() -> None:
         ("def Net(): ...", "is not a LightningModule"),
     ],
 )
-def test_no_class_for_lightning(install: Callable[..., None], code: str, message: str) -> None:
+def test_component_of_the_wrong_kind(install: Callable[..., None], code: str, message: str) -> None:
     package = f"old_{abs(hash(code))}"
     install(package, code, old=f"{package}:Net")
     with pytest.raises(RegistryError, match=message):
         class_path("model", "old")
 
 
-def test_data_of_lightning_alone(install: Callable[..., None]) -> None:
-    """The commands need labels, tracks and splits, which Lightning knows nothing of."""
+def test_lightning_data_module_is_refused(install: Callable[..., None]) -> None:
+    """Commands need labels, tracks and splits, which LightningDataModule lacks."""
     code = "import lightning.pytorch as pl\nclass Data(pl.LightningDataModule): ..."
     install("bare_data", code, kind="data", bare="bare_data:Data")
     with pytest.raises(RegistryError, match=r"bare_data 1\.0 is not a MusicDataModule \(mgc\.data"):
@@ -108,8 +108,8 @@ def test_data_of_lightning_alone(install: Callable[..., None]) -> None:
 NET = "import lightning.pytorch as pl\nclass Net(pl.LightningModule): ..."
 
 
-def test_a_package_for_other_versions_of_mgc(install: Callable[..., None]) -> None:
-    """It is not even imported: what it needs may be gone."""
+def test_package_for_other_versions_of_mgc(install: Callable[..., None]) -> None:
+    """Such a package is not imported, because names that it needs may be missing."""
     install("late_one", "raise SystemExit", requires="mgc<0.9,>=0.8", late="late_one:Net")
     with pytest.raises(RegistryError) as caught:
         class_path("model", "late")
@@ -132,26 +132,26 @@ def test_a_package_for_other_versions_of_mgc(install: Callable[..., None]) -> No
         "no requirement at all ==",
     ],
 )
-def test_packages_that_fit(install: Callable[..., None], requires: str) -> None:
+def test_compatible_packages(install: Callable[..., None], requires: str) -> None:
     package = f"fits_{abs(hash(requires))}"
     install(package, NET, requires=requires, fitting=f"{package}:Net")
     assert class_path("model", "fitting") == f"{package}.Net"
 
 
-def test_versions_before_a_release_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prereleases_are_compatible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mgc, "__version__", "0.2.0.dev3")
     assert fits(">=0.1,<0.3")
     assert not fits(">=0.1,<0.2.0.dev1")
     assert fits("")
 
 
-def test_a_package_that_ends_the_process(install: Callable[..., None]) -> None:
+def test_package_that_exits_on_import(install: Callable[..., None]) -> None:
     install("quits_one", "import sys\nsys.exit(3)", quits="quits_one:Net")
     with pytest.raises(RegistryError, match=r"quits_one 1\.0 could not be imported.*SystemExit: 3"):
         class_path("model", "quits")
 
 
-def test_packages_are_found_without_importing_them(install: Callable[..., None]) -> None:
+def test_packages_imports_nothing(install: Callable[..., None]) -> None:
     install("lazy_two", "raise SystemExit", requires="mgc>=0.1", lazy="lazy_two:Net")
     assert mgc_versions(packages()["lazy_two 1.0"]) == ">=0.1"
     assert mgc_versions(packages()[f"{mgc.DISTRIBUTION} {mgc.__version__}"]) == ""

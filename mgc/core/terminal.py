@@ -3,10 +3,10 @@
 import errno
 import logging
 import os
+import select
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from mgc import locks
 from mgc.core.stopping import Stopped
@@ -66,21 +66,20 @@ def quiet_when_closed() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
+        closed = [descriptor for descriptor in (1, 2) if _is_closed(descriptor)]
         if not closed:
             raise  # another pipe
-        for stream in closed:
-            # Python flushes both streams again when it exits.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        for descriptor in closed:
+            # Python flushes both streams when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         raise SystemExit(SIGPIPE_EXIT) from None
 
 
-def _is_closed(stream: TextIO) -> bool:
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        return True
-    return False
+def _is_closed(descriptor: int) -> bool:
+    """Check whether the reader of a pipe is closed."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _line_for_user(error: Exception) -> str | None:
