@@ -194,8 +194,7 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
         return
     from mgc.core.parser_errors import Parser
 
-    parser = Parser(prog=f"mgc {name}", description=_description(function))
-    parser.positional = [p.name for p in positional]
+    parser = Parser(name, _description(function), [p.name for p in positional])
     for parameter in positional:
         kind, several = parameter.annotation, get_origin(parameter.annotation) is list
         optional = parameter.default is not parameter.empty

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection
 from typing import NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from mgc.errors import MgcError
 
@@ -32,8 +32,22 @@ class OneLineErrors:
         raise MgcError(explain(message, self.positional)) from ex
 
 
+class _Paragraphs(DefaultHelpFormatter):
+    """Help formatter that keeps the paragraphs of a description."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(
+            super(_Paragraphs, self)._fill_text(p, width, indent) for p in paragraphs
+        )
+
+
 class Parser(OneLineErrors, ArgumentParser):
     """Parser of one command."""
+
+    def __init__(self, name: str, description: str, positional: Collection[str]) -> None:
+        super().__init__(prog=f"mgc {name}", description=description, formatter_class=_Paragraphs)
+        self.positional = positional
 
 
 def explain(message: str, positional: Collection[str] = ()) -> str:
