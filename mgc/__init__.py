@@ -62,7 +62,7 @@ _MODULES = {
 # its import. Users can allow it with 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-#: Name on the package index, where mgc is another project.
+#: Name of the distribution. On the package index, mgc is another project.
 DISTRIBUTION = "mgc-lightning"
 
 __version__ = version(DISTRIBUTION)

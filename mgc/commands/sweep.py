@@ -14,10 +14,10 @@ def sweep(
     """Search hyperparameters: train with every setting of a sweep, and print the best.
 
     The file has W&B's format and also works with `wandb sweep` and `wandb agent`. This command
-    needs no network; it supports the methods grid and random, not bayes. Each run is a process of
-    its own, logged to W&B in one group with job type `sweep`. Runs are ranked by the sweep's metric
-    at their best epoch. To resume an interrupted sweep and retry failed runs, run the same command
-    again. Writes to OUT: runs.csv, best run first, and a folder per run.
+    needs no network; it supports the methods grid and random, not bayes. Each run is a
+    separate process, logged to W&B in one group with job type `sweep`. Runs are ranked by the
+    sweep's metric at their best epoch. To resume an interrupted sweep and retry failed runs, run
+    the same command again. Writes to OUT: runs.csv, best run first, and a folder per run.
 
     Words after `--` are options of `mgc fit` that override the configuration.
 

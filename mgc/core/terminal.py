@@ -40,7 +40,10 @@ def report_user_errors(hint: str = "") -> Iterator[None]:
         SystemExit: With code 2 after an error, 128 + signal after a signal.
     """
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except Stopped as stopped:
         if not stopped.reported:
             print(f"mgc: stopped by {stopped.name}. {hint}".rstrip(), file=sys.stderr)
@@ -61,10 +64,7 @@ def quiet_when_closed() -> Iterator[None]:
         SystemExit: With code 141.
     """
     try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
+        yield
     except BrokenPipeError:
         closed = [descriptor for descriptor in (1, 2) if _is_closed(descriptor)]
         if not closed:
@@ -77,6 +77,8 @@ def quiet_when_closed() -> Iterator[None]:
 
 def _is_closed(descriptor: int) -> bool:
     """Check whether the reader of a pipe is closed."""
+    if not hasattr(select, "poll"):  # Windows
+        return descriptor == 1
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
