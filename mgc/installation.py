@@ -2,7 +2,7 @@
 
 import json
 import sys
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from shlex import quote
 from urllib.parse import unquote
@@ -13,6 +13,15 @@ import mgc
 def pip_install(extra: str = "") -> str:
     """Return the command that installs mgc, such as ``pip install 'mgc-lightning[export]'``."""
     return f"pip install {quote(mgc.DISTRIBUTION + (f'[{extra}]' if extra else ''))}"
+
+
+def installed(name: str) -> Distribution | None:
+    """Return an installed package without importing it, or None, also if it has no metadata."""
+    try:
+        dist = distribution(name)
+    except PackageNotFoundError:
+        return None
+    return dist if "Version" in dist.metadata else None
 
 
 def location(dist: Distribution) -> str:

@@ -8,13 +8,13 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from traceback import walk_tb
 
 import mgc
 from mgc import locks
-from mgc.installation import find_clone, pip_install
+from mgc.installation import find_clone, installed, pip_install
 
 #: Packages whose compiled code requires matching versions of each other.
 BUILT_TOGETHER = ("torch", "torchvision", "torchaudio")
@@ -80,15 +80,6 @@ def required_packages(*roots: str) -> dict[str, Distribution | None]:
                 pending += needed - seen
                 seen |= needed
     return found
-
-
-def installed(name: str) -> Distribution | None:
-    """Return an installed package, or None; one without metadata counts as not installed."""
-    try:
-        dist = distribution(name)
-    except PackageNotFoundError:
-        return None
-    return dist if "Version" in dist.metadata else None
 
 
 def untested() -> Iterator[tuple[str, str, str]]:

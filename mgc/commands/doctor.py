@@ -11,20 +11,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution
 
 import mgc
 from mgc import locks, registry
 from mgc.core.stopping import REQUEUE
 from mgc.core.terminal import print_table
 from mgc.errors import MgcError
-from mgc.installation import find_clone, pip_install
+from mgc.installation import find_clone, installed, pip_install
 from mgc.libraries import (
     FailedImport,
     diagnose,
     duplicates,
     install_command,
-    installed,
     required_packages,
     untested,
 )
@@ -97,7 +96,7 @@ def doctor() -> None:
     if serving:
         print(f"Set-up: {locks.LOCKS['serve']}. For all commands: {pip_install()}\n")
         _check_serving(found)
-    compiled = [name for name in SERVING_LIBRARIES if locks.is_installed(name)]
+    compiled = [name for name in SERVING_LIBRARIES if installed(name)]
     _import_compiled(found, compiled if serving else COMPILED)
     libraries = _libraries(SERVING_LIBRARIES if serving else LIBRARIES)
     print_table([("LIBRARY", "VERSION", ""), *libraries])
@@ -155,7 +154,7 @@ def unmet(dist: Distribution) -> Iterator[tuple[str, str]]:
 
 
 def _check_serving(found: Findings) -> None:
-    names = [name for name, _ in locks.locked_versions("serve") if not locks.is_installed(name)]
+    names = [name for name, _ in locks.locked_versions("serve") if not installed(name)]
     if names:
         found.add(f"not installed: {', '.join(names)}. {locks.install_hint()}")
 
@@ -212,18 +211,14 @@ def _check_system(found: Findings) -> None:
 def _libraries(libraries: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Yield name, version and build details of each library."""
     for name in libraries:
-        try:
-            found = distribution(name).version
-        except PackageNotFoundError:
-            found = "-"
-        note = ""
+        dist, note = installed(name), ""
         library = sys.modules.get(name)
         if name == "torch" and library:
             note = f"built for CUDA {library.version.cuda}" if library.version.cuda else "CPU only"
         elif name == "soundfile" and library:
             readable = [form for form in FORMATS if form in library.available_formats()]
             note = f"libsndfile {library.__libsndfile_version__}, reads {' '.join(readable)}"
-        yield name, found, note
+        yield name, dist.version if dist else "-", note
 
 
 def _print_devices(found: Findings) -> None:

@@ -5,10 +5,9 @@ packages of a lock are installed.
 """
 
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from mgc.installation import pip_install
+from mgc.installation import installed, pip_install
 
 #: Lock files and the commands that they are enough for.
 LOCKS = {
@@ -33,18 +32,9 @@ def locked_versions(name: str) -> Iterator[tuple[str, str]]:
                 yield requirement.name, str(requirement.specifier).removeprefix("==")
 
 
-def is_installed(name: str) -> bool:
-    """Check whether a distribution, such as ``scikit-learn``, is installed without importing it."""
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
 def is_for_serving() -> bool:
     """Check whether this installation has neither PyTorch nor Lightning, as with ``serve``."""
-    return not is_installed("torch") and not is_installed("lightning")
+    return not installed("torch") and not installed("lightning")
 
 
 def install_hint() -> str:
