@@ -1,10 +1,10 @@
-# The two commands of the README: make demo, make test. Both install into .venv first.
+# Main targets: make demo, make test. Both install into .venv first.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := mgc/locks/full.txt
-# uv's wheel is kept here, so that a second install needs no network.
+# Cache of uv's wheel, so that a second installation needs no network.
 UV_WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mgc
 
 .PHONY: demo test install lock clean
@@ -22,9 +22,8 @@ test: install
 
 install: $(VENV)/installed
 
-# Installs the locked versions. uv tries its cache first and the network only if that is not enough.
-# Compiling takes half a minute and saves every command half of its start where Python writes no
-# bytecode (PYTHONDONTWRITEBYTECODE=1).
+# Install the locked versions. uv tries its cache first, then the network. Compiling takes half a
+# minute; with PYTHONDONTWRITEBYTECODE=1 it halves the start time of every command.
 $(VENV)/installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
 	awk '/^[a-z0-9]/ { uv = /^uv==/ } uv' $(LOCK) > $(VENV)/uv.txt
@@ -37,15 +36,15 @@ $(VENV)/installed: pyproject.toml $(LOCK)
 	$(BIN)/python -m compileall -q mgc
 	touch $@
 
-# Renews every version of the lock within pyproject.toml's bounds and prints those that moved.
+# Update all versions of the lock within the bounds of pyproject.toml and print the changes.
 lock: install
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file $(LOCK)
 	$(BIN)/uv pip compile --group serve --constraints $(LOCK) --universal --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file mgc/locks/serve.txt
-	@git diff --unified=0 $(LOCK) | sed -n -E 's/ *\\?$$//; s/^([-+])([a-z0-9].*)/\1 \2/p' | grep . || echo "No version moved."
+	@git diff --unified=0 $(LOCK) | sed -n -E 's/ *\\?$$//; s/^([-+])([a-z0-9].*)/\1 \2/p' | grep . || echo "No version changed."
 
-# The tests with the oldest and with the newest versions that pyproject.toml allows.
+# Run the tests with the oldest or newest versions that pyproject.toml allows.
 .PHONY: test-lowest test-newest
 test-lowest: RESOLUTION := lowest-direct
 test-newest: RESOLUTION := highest
@@ -61,13 +60,13 @@ clean:
 
 .PHONY: dist test-wheel
 
-# Builds the source distribution, and from it the wheel.
+# Build the source distribution, then the wheel from it.
 dist: install
 	rm -rf dist mgc_lightning.egg-info
 	$(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir dist
 
-# Installs the wheel and the locked versions in a new environment, and runs every command from an
-# empty folder.
+# Install the wheel and the locked versions in a new environment and run every command in an empty
+# folder.
 test-wheel: dist
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && python="$$folder/bin/python" \
 	  && $(BIN)/uv venv --quiet --clear --python $(BIN)/python "$$folder" \

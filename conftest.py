@@ -1,4 +1,4 @@
-"""What the tests of mgc and of the plugins share."""
+"""Fixtures for the tests of mgc and of the plugins."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -9,10 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def kill_forked_processes() -> Iterator[None]:
-    """Kill what a test forked and left, such as one that timed out.
-
-    Python waits for these processes before it exits.
-    """
+    """Kill forked processes that a test left behind; Python would wait for them at exit."""
     yield
     for child in multiprocessing.active_children():
         if isinstance(child, ForkProcess) and not child.daemon:

@@ -1,10 +1,10 @@
-"""Lists the packages: the configurations lie beside mgc and are installed inside it."""
+"""List the packages; configs/ is installed as mgc/configs."""
 
 from setuptools import find_namespace_packages, setup
 
 setup(
     packages=[
-        # The packages that mgc new-plugin writes are data.
+        # Templates of mgc new-plugin are package data.
         *find_namespace_packages(include=["mgc", "mgc.*"], exclude=["mgc.plugin_template*"]),
         "mgc.configs",
     ],

@@ -1,17 +1,16 @@
-"""Audio words: codebooks against scikit-learn, encoding and training against the limit.
+"""Measure the audio words of KCNN: fitting codebooks, encoding, training.
 
     python benchmarks/audio_words.py                     # a million vectors, one thread
     python benchmarks/audio_words.py --vectors 100000 --device cuda
 
-Codebooks: time, mean squared distance and largest memory of scikit-learn's KMeans and
-MiniBatchKMeans (with its defaults, and with many epochs of large batches, to see how near to KMeans
-it gets), of ours on all vectors and on 256 a centre (what ``kcnn`` does by default). Distances are
-measured on all vectors; ratios are to KMeans. The limit is the matrix products of distances alone.
-Encoding: tracks per second from audio to words, beside the Fourier transforms
-alone, which are the limit. Training: tracks per second of a step of the network from words, beside
-its matrix products alone.
+* Codebooks: time, mean squared distance and peak memory of scikit-learn's KMeans and
+  MiniBatchKMeans (defaults, and many epochs of large batches), and of mgc on all vectors and on 256
+  per centre (default of ``kcnn``). Distances are over all vectors, ratios relative to KMeans. The
+  lower bound is the time of the matrix products of distances.
+* Encoding: tracks per second from audio to words. The upper bound are the Fourier transforms alone.
+* Training: tracks per second of a training step on words. The upper bound are its matrix products.
 
-Times are CPU times of one thread (on a GPU, of the clock), so that other programs matter little.
+Reports CPU time of one thread, which other programs hardly affect, or wall time on a GPU.
 """
 
 import argparse
@@ -31,12 +30,12 @@ from mgc.models.kcnn import KCNN
 
 SECONDS = 30
 
-#: Where Linux tells the largest memory of this process.
+#: Peak memory of this process on Linux.
 STATUS = Path("/proc/self/status")
 
 
 def seconds(job: Callable[[], object], device: torch.device, rounds: int = 1) -> float:
-    """Shortest time of a job."""
+    """Return the shortest time of several runs."""
     times = []
     for _ in range(rounds):
         if device.type == "cuda":
@@ -50,16 +49,16 @@ def seconds(job: Callable[[], object], device: torch.device, rounds: int = 1) ->
     return min(times)
 
 
-def forget_peak(device: torch.device) -> None:
-    """Begin to measure the largest memory."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Start measuring peak memory."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif STATUS.exists():
         STATUS.with_name("clear_refs").write_text("5")
 
 
-def peak(device: torch.device) -> float:
-    """Largest memory since, data and libraries included, in GB; on a CPU on Linux alone."""
+def peak_memory(device: torch.device) -> float:
+    """Return peak memory in GB, including data and libraries; NaN on CPUs without Linux."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e9
     if not STATUS.exists():
@@ -69,9 +68,9 @@ def peak(device: torch.device) -> float:
 
 
 def codebooks(count: int, width: int, words: int, device: torch.device) -> None:
-    """Compare ways of clustering vectors."""
+    """Compare clustering algorithms."""
     generator = torch.Generator().manual_seed(0)
-    # Whitened vectors of music are no blobs: more groups than words, of different sizes.
+    # Like whitened vectors of music, these form no clear clusters: more groups than words.
     means = 0.7 * torch.randn(1000, width, generator=generator)
     group = (1000 * torch.rand(count, generator=generator) ** 2).long()
     vectors = means[group] + torch.randn(count, width, generator=generator)
@@ -93,17 +92,17 @@ def codebooks(count: int, width: int, words: int, device: torch.device) -> None:
             ),
             cpu,
         ),
-        "ours, all vectors": (lambda: fit_codebook(there, words).centres, device),
+        "mgc, all vectors": (lambda: fit_codebook(there, words).centres, device),
         "  tolerance 1e-3": (lambda: fit_codebook(there, words, tolerance=1e-3).centres, device),
-        "ours, 256 a word": (lambda: fit_codebook(some, words).centres, device),
+        "mgc, 256 per word": (lambda: fit_codebook(some, words).centres, device),
     }
-    print(f"Codebooks of {words} words, {count} vectors of {width} numbers:")
+    print(f"Codebooks of {words} words, {count} vectors of {width} dimensions:")
     base: tuple[float, float] | None = None
     for name, (job, where) in jobs.items():
         found: list[np.ndarray | torch.Tensor] = []
-        forget_peak(where)
+        reset_peak_memory(where)
         spent = seconds(lambda job=job, found=found: found.append(job()), where)  # type: ignore[misc]
-        memory = peak(where)
+        memory = peak_memory(where)
         centres = torch.as_tensor(found[0], dtype=torch.float32, device=device)
         parts = [
             (x - centres[nearest_centre(x, centres)]).square().sum(1) for x in there.split(65536)
@@ -123,12 +122,12 @@ def codebooks(count: int, width: int, words: int, device: torch.device) -> None:
 
     passes = counter.get_total_flops() / (2 * count * width * words)
     limit = passes * seconds(products, device, 3)
-    print(f"  limit: ours, all vectors, makes the matrix products of {passes:.1f} passes; they "
-          f"alone take {limit:.2f} s", flush=True)  # fmt: skip
+    print(f"  lower bound of mgc, all vectors: the matrix products of {passes:.1f} passes take "
+          f"{limit:.2f} s", flush=True)  # fmt: skip
 
 
 def encoding(device: torch.device, batch: int) -> AudioWords:
-    """Compare encoding with its Fourier transforms."""
+    """Compare encoding with its Fourier transforms alone."""
     audio = 0.1 * torch.randn(batch, SECONDS * 22050, device=device)
     words = AudioWords(SegmentVectors(), 256).to(device)
     words.fit({n: x.flatten(0, 1).cpu() for n, x in words.segments.join(audio).items()})
@@ -136,16 +135,16 @@ def encoding(device: torch.device, batch: int) -> AudioWords:
     with torch.inference_mode():
         words(audio)
         whole = seconds(lambda: words(audio), device, 3)
-        # One by one on a CPU, which is faster there, as encoding does it.
+        # Encoding processes tracks one by one on a CPU, where this is faster.
         parts = audio.split(1 if device.type == "cpu" else batch)
         limit = seconds(lambda: [spectrum(part) for part in parts], device, 3)
     print(f"Encoding tracks of {SECONDS} s: {batch / whole:.0f} tracks/s; Fourier transforms alone "
-          f"{batch / limit:.0f}, so {limit / whole:.0%} of the limit", flush=True)  # fmt: skip
+          f"{batch / limit:.0f} tracks/s ({limit / whole:.0%})", flush=True)  # fmt: skip
     return words
 
 
 def training(words: AudioWords, device: torch.device, batch: int) -> None:
-    """Compare a step of training with its matrix products."""
+    """Compare a training step with its matrix products alone."""
     tables = {n: (words.size, w) for n, w in words.segments.dimensions.items()}
     net = KCNN(10, tables).to(device)
     length = torch.randint(100, 161, (batch,), device=device)
@@ -172,13 +171,13 @@ def training(words: AudioWords, device: torch.device, batch: int) -> None:
     rate, most = batch / whole, batch / limit
     print(
         f"Training from words, batches of {batch}: {rate:.0f} tracks/s; matrix products alone "
-        f"{most:.0f}, so {limit / whole:.0%} of the limit",
+        f"{most:.0f} tracks/s ({limit / whole:.0%})",
         flush=True,
     )
 
 
 def main() -> None:
-    """Run all."""
+    """Run all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=100)

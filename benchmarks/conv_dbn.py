@@ -1,13 +1,12 @@
-"""Pretraining of the convolutional deep belief network against its convolutions alone.
+"""Compare pretraining steps of the convolutional deep belief network with their convolutions alone.
 
-A step of contrastive divergence needs four convolutions, forward or backward, of the first and the
-second pass through the hidden units, and one for the reconstruction; nothing can be faster than
-those (the limit). Prints beats per second of training steps of both layers, optimizer included, of
-the convolutions alone, and the ratio; for the first layers and the joint one. A share of at least
-0.3 of the limit is wanted on a CPU: sampling, activations and ranks cost as much as convolutions
-of 12 inputs do.
+    python benchmarks/conv_dbn.py [--device cuda] [--tracks 8] [--beats 600]
 
-Run: python benchmarks/conv_dbn.py [--device cuda] [--tracks 8] [--beats 600]
+A step of contrastive divergence needs four convolutions, forward and backward, for the two passes
+through the hidden units, and one for the reconstruction. Prints beats per second of training steps
+with the optimizer, of the convolutions alone (the upper bound), and the ratio, for the first layers
+and the joint layer. The target on a CPU is a ratio of 0.3, because sampling and activations cost as
+much as convolutions of 12 inputs.
 """
 
 import argparse
@@ -20,12 +19,13 @@ import torch.nn.functional as F
 from mgc.models.conv_dbn import ConvDBNNet
 from mgc.models.conv_rbm import ConvRBM
 
-LIMIT = 0.3
+#: Target for the speed relative to the convolutions alone.
+MIN_SHARE = 0.3
 ROUNDS = 5
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
-    """CPU time of the work (of one thread), or time on the device."""
+    """Return the CPU time of one thread, or the wall time on a GPU."""
     if device == "cpu":
         start = time.process_time()
         work()
@@ -38,7 +38,7 @@ def seconds(work: Callable[[], object], device: str) -> float:
 
 
 def convolutions(rbm: ConvRBM, visible: torch.Tensor) -> None:
-    """Two passes with gradients of the weights, and a reconstruction."""
+    """Run two passes with weight gradients, and a reconstruction."""
     hidden = F.conv1d(visible, rbm.weight, rbm.hidden_bias)
     with torch.no_grad():
         fantasy = F.conv_transpose1d(hidden, rbm.weight)
@@ -48,7 +48,7 @@ def convolutions(rbm: ConvRBM, visible: torch.Tensor) -> None:
 
 
 def main() -> None:
-    """Measure in turns, and print a table."""
+    """Measure both alternately and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tracks", type=int, default=8)
@@ -97,7 +97,7 @@ def main() -> None:
             work()
         taken = [[seconds(work, options.device) for work in (step, limit)] for _ in range(ROUNDS)]
         ours, alone = (min(times) for times in zip(*taken, strict=True))
-        verdict = "" if alone / ours >= LIMIT else f"  below the limit of {LIMIT}"
+        verdict = "" if alone / ours >= MIN_SHARE else f"  below {MIN_SHARE}"
         print(f"{name:>16} {beats / ours:10.0f} {beats / alone:19.0f} {alone / ours:6.2f}{verdict}")
 
 

@@ -1,24 +1,23 @@
-"""Does pretraining help? The same classifier from pretrained layers, matched noise and at random.
+"""Compare training of the convolutional DBN from pretrained, matched and random weights.
 
-Pretrains a convolutional deep belief network on all training tracks of a made-up Million Song
-Dataset, in the layout of the real one, then trains the classifier on labelled tracks: from the
-pretrained layers, from Gaussian weights of the same mean and variance (``matched``, the paper's
-comparison), and from random weights in the range of Glorot and Bengio (``random``, ``conv_dbn``
-without weights). Each seed has a split of its own. Prints the accuracy of validation tracks by
-epoch, as mean and standard deviation over seeds, and that of the test tracks of all seeds after the
-last epoch, with its 95 % interval (Wilson).
+    python benchmarks/conv_dbn_convergence.py [--tracks 1500] [--labelled 75] [--seeds 3]
 
-Genres of the made-up dataset are courses of timbre over eight beats, from any beat on, and of mean
-0: a linear classifier of windows stays at chance. The rates of pretraining are larger than the
-paper's, which are for a million tracks: with thousands, timbre is hardly learnt by them.
+Pretrains on all training tracks of a synthetic Million Song Dataset in the real layout. Then trains
+the classifier on labelled tracks from three starts: the pretrained layers, Gaussian weights with
+the same mean and variance (``matched``, the paper's comparison), and Glorot-uniform weights
+(``random``, ``conv_dbn`` without weights). Each seed uses a different split. Prints the validation
+accuracy per epoch (mean and standard deviation over seeds) and the test accuracy over all seeds
+after the last epoch with its 95 % interval.
+
+Genres of the synthetic data are patterns of timbre over eight beats with mean 0 that start at any
+beat, so linear classifiers of windows stay at chance. Learning rates of pretraining are higher than
+the paper's, which are for a million tracks.
 
 With --pretrain-epochs 3 2 --epochs 8 and three seeds, validation accuracy was 0.86 after one epoch
-and 1.00 after two from pretrained layers, 0.06 and 1.00 after one and seven at random, and at
-chance (0.05) for all eight from matched noise.
+and 1.00 after two from pretrained layers, 0.06 after one and 1.00 after seven from random weights,
+and at chance (0.05) in all eight epochs from matched weights.
 
-``--root`` takes another copy, such as one of real files; 69 of them say next to nothing.
-
-Run: python benchmarks/conv_dbn_convergence.py [--tracks 1500] [--labelled 75] [--seeds 3]
+``--root`` takes other data, such as real files; the 69 files of the real sample are too few.
 """
 
 import argparse
@@ -43,23 +42,23 @@ STARTS = ["pretrained", "matched", "random"]
 
 
 class History(Callback):
-    """Keeps the accuracy of held-out tracks, by epoch, and tells the course of pretraining."""
+    """Records the validation accuracy per epoch, or prints metrics of pretraining."""
 
     def __init__(self) -> None:
         self.accuracy: list[float] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the accuracy, or tell how pretraining goes."""
+        """Record or print."""
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
         if "val/track_accuracy" in metrics:
             self.accuracy.append(metrics["val/track_accuracy"])
         else:
-            told = (f"{k} {v:.4f}" for k, v in sorted(metrics.items()) if "step" not in k)
-            print(f"  epoch {trainer.current_epoch}: {', '.join(told)}", flush=True)
+            items = (f"{k} {v:.4f}" for k, v in sorted(metrics.items()) if "step" not in k)
+            print(f"  epoch {trainer.current_epoch}: {', '.join(items)}", flush=True)
 
 
 def fit(model, data, epochs: int, folder: str, history: History) -> Trainer:
-    """Train on one CPU, without a logger."""
+    """Train on one CPU without a logger."""
     trainer = Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -76,14 +75,14 @@ def fit(model, data, epochs: int, folder: str, history: History) -> Trainer:
 
 
 def main() -> None:
-    """Pretrain, train and print."""
+    """Pretrain, train and print accuracies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", help="a copy of the dataset; by default one is made up")
-    parser.add_argument("--store", help="its packed features; by default packed for this run")
+    parser.add_argument("--root", help="folder of the dataset; default: synthetic")
+    parser.add_argument("--store", help="packed features; default: pack them for this run")
     parser.add_argument("--task", choices=TASKS, default="genre")
     parser.add_argument("--tracks", type=int, default=1500)
-    parser.add_argument("--beats", type=int, default=150, help="fewest; most: twice as many")
-    parser.add_argument("--labelled", type=int, default=75, help="tracks of each class")
+    parser.add_argument("--beats", type=int, default=150, help="minimum; maximum is twice that")
+    parser.add_argument("--labelled", type=int, default=75, help="tracks per class")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--starts", choices=STARTS, nargs="+", default=STARTS)
     parser.add_argument("--rates", type=float, nargs="+", default=[0.05])
@@ -123,10 +122,10 @@ def main() -> None:
             model = ConvDBNPretrain(
                 first_epochs=first, lr_binary=binary, lr_gaussian=gaussian, momentum=0.5
             )
-            began = time.process_time()
+            start_time = time.process_time()
             print(f"pretraining, seed {seed}", flush=True)
             trainer = fit(model, data, first + joint, folder, History())
-            print(f"  {time.process_time() - began:.0f} s of CPU time", flush=True)
+            print(f"  {time.process_time() - start_time:.0f} s of CPU time", flush=True)
             paths[seed] = f"{folder}/pretrained-{seed}.ckpt"
             trainer.save_checkpoint(paths[seed])
         for rate in options.rates:
@@ -149,9 +148,9 @@ def main() -> None:
                     tracks = int((data.tracks["split"] == "test").sum())
                     right, tested = right + round(accuracy * tracks), tested + tracks
                 mean, spread = np.mean(runs, 0), np.std(runs, 0)
-                course = enumerate(zip(mean, spread, strict=True), 1)
-                told = "  ".join(f"{e}: {m:.3f}±{s:.3f}" for e, (m, s) in course)
-                print(f"lr {rate:g} {start:10}  {told}", flush=True)
+                epochs = enumerate(zip(mean, spread, strict=True), 1)
+                row = "  ".join(f"{e}: {m:.3f}±{s:.3f}" for e, (m, s) in epochs)
+                print(f"lr {rate:g} {start:10}  {row}", flush=True)
                 interval = wilson(right, tested)
                 print(f"    test {right / tested:.3f} ({interval.name}: {interval})")
 

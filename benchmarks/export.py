@@ -1,9 +1,9 @@
-"""Exported graphs against PyTorch: how far apart, and how fast, one thread each, in one run.
-
-Every kind of model is exported to ONNX from random weights, front end included, and run by ONNX
-Runtime on the clips that PyTorch gets. CPU time, so that a busy machine matters little.
+"""Compare outputs and speed of exported ONNX graphs with PyTorch, on one thread.
 
     python benchmarks/export.py [NAME …]
+
+Exports every kind of model with random weights, including its front end, and runs ONNX Runtime and
+PyTorch on the same clips. Reports CPU time, which other programs hardly affect.
 """
 
 import os
@@ -34,7 +34,7 @@ BATCH, REPEATS = 8, 3
 
 
 def kcnn() -> KCNNClassifier:
-    """A KCNN whose codebooks are fitted on noise."""
+    """Make a KCNN with codebooks fitted on noise."""
     model = KCNNClassifier(num_classes=10, codebook_size=64)
     noise = torch.randn(4, 22050 * 10) * torch.rand(4, 1)
     joined = model.words.segments.join(noise)
@@ -48,7 +48,7 @@ def kcnn() -> KCNNClassifier:
 residual_map_net = partial(ResidualMapClassifier, num_classes=10)
 resnet18 = partial(TimmFinetune, "resnet18", pretrained=False, num_classes=10)
 
-#: Model, its rate in Hz and the length of a clip in seconds; neither for beats.
+#: Model, sample rate in Hz and clip length in seconds; both are 0 for beats.
 CASES: dict[str, tuple[Callable[[], LightningModule], int, float]] = {
     "vgg_tagger, 29 s": (partial(VGGTagger, num_classes=50, sample_rate=12000), 12000, 29),
     "residual_map_net stft, 3 s": (partial(residual_map_net, "stft"), 22050, 3),
@@ -63,7 +63,7 @@ CASES: dict[str, tuple[Callable[[], LightningModule], int, float]] = {
 
 
 def cpu_ms(run: Callable[..., object], inputs: Sequence[object]) -> float:
-    """Shortest CPU time of some runs, in milliseconds per item."""
+    """Return the shortest CPU time of several runs in milliseconds per item."""
     run(*inputs)
     times = []
     for _ in range(REPEATS):
@@ -74,7 +74,7 @@ def cpu_ms(run: Callable[..., object], inputs: Sequence[object]) -> float:
 
 
 def main(names: list[str]) -> None:
-    """Export, compare and measure."""
+    """Export, compare and print a table."""
     torch.set_num_threads(1)
     print(
         f"{'model':30}{'difference':>11}{'length':>9}{'PyTorch':>10}{'ONNX':>10}{'ratio':>7}{'MB':>7}"

@@ -1,11 +1,10 @@
-"""Throughput of feature extraction, from files to table, against the network's forward pass alone.
-
-The forward pass on clips that are in the device's memory is the limit: reading, decoding and
-resampling can at best hide behind it. The peer is the usual script: librosa.load and the network,
-a file at a time.
+"""Measure the throughput of feature extraction from files to table.
 
     python benchmarks/extract.py --workers 2
     python benchmarks/extract.py --accelerator gpu --workers 16 --files 2000 --batch_size 32
+
+The upper bound is the forward pass on clips in device memory. The baseline is a typical script that
+calls librosa.load and the network for one file at a time.
 """
 
 import argparse
@@ -28,7 +27,7 @@ RATE, SECONDS = 12000, 29.0
 
 
 def write_music(folder: Path, files: int) -> None:
-    """30 s of coloured noise a file, 22 050 Hz, mono, 16 bit."""
+    """Write files with 30 s of coloured noise: 22 050 Hz, mono, 16 bit."""
     rng = np.random.default_rng(0)
     noise = np.cumsum(rng.normal(0, 0.02, 22050 * 30 + files))
     noise = (noise - np.convolve(noise, np.ones(50) / 50, "same")).clip(-1, 1)
@@ -38,7 +37,7 @@ def write_music(folder: Path, files: int) -> None:
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Time a piece of work."""
+    """Return the wall time of a call in seconds."""
     start = time.perf_counter()
     work()
     if device.type == "cuda":
@@ -47,7 +46,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--files", type=int, default=96)
     parser.add_argument("--batch_size", type=int, default=1)
@@ -111,7 +110,7 @@ def main() -> None:
                 "forward pass alone (limit)": forward,
                 "extract, resampling fast": lambda: extract(f"fast{repeat}", "fast"),  # noqa: B023
                 "extract, resampling best": lambda: extract(f"best{repeat}", "best"),  # noqa: B023
-                "librosa.load, a file at a time": script,
+                "librosa.load, one file at a time": script,
             }.items():
                 times.setdefault(kind, []).append(seconds(work, device))
     limit = min(times["forward pass alone (limit)"])

@@ -1,15 +1,12 @@
-"""How often do 95 % intervals hold the truth? Simulations behind docs/statistics.md.
+"""Measure the coverage of 95 % intervals by simulation, for docs/statistics.md. Prints Markdown.
 
-For accuracy: Wilson, Clopper-Pearson and Jeffreys intervals, percentile and BCa bootstrap over
-tracks, and Student's t over the scores of the folds. Coverage of the first five is exact, a sum
-over the binomial distribution, where tracks are independent; everything else is simulated. Then
-tracks of one artist that are right or wrong together, clips of one track, folds whose classifiers
-differ, repeated runs on the same tracks, the bootstrap of other measures, wrong verdicts of paired
-tests, and the time that a bootstrap takes.
+    python benchmarks/interval_coverage.py [--draws 20000] [--only independent measures]
 
-Prints Markdown.
-
-Run: python benchmarks/interval_coverage.py [--draws 20000] [--only independent measures]
+Compares Wilson, Clopper-Pearson and Jeffreys intervals, percentile and BCa bootstrap over tracks,
+and Student's t over folds. For independent tracks, the coverage of the first five is exact (a sum
+over the binomial distribution); all other results are simulated. Further parts: correlated tracks
+of an artist, clips of a track, folds with different classifiers, repeated runs on the same tracks,
+the bootstrap of other measures, wrong verdicts of paired tests, and the time of a bootstrap.
 """
 
 import argparse
@@ -33,20 +30,20 @@ Z = norm.ppf(0.975)
 NUMBERS = (10, 40, 100, 120, 299, 1000)
 SHARES = (0.5, 0.7, 0.9, 0.95, 0.99, 1.0)
 
-#: Lower and upper ends for each number of right tracks.
+#: Lower and upper ends, for each number of correct tracks.
 Ends = tuple[np.ndarray, np.ndarray]
 
 
 @cache
 def wilson_ends(n: int) -> Ends:
-    """What mgc prints."""
+    """Wilson interval, as printed by mgc."""
     low, high = zip(*(wilson(right, n) for right in range(n + 1)), strict=True)
     return np.array(low), np.array(high)
 
 
 @cache
 def clopper_pearson_ends(n: int) -> Ends:
-    """The exact interval, from the quantiles of beta distributions."""
+    """Exact interval, from quantiles of beta distributions."""
     right = np.arange(n + 1)
     low, high = beta.ppf(0.025, right, n - right + 1), beta.ppf(0.975, right + 1, n - right)
     return np.nan_to_num(low, nan=0.0), np.nan_to_num(high, nan=1.0)
@@ -54,7 +51,7 @@ def clopper_pearson_ends(n: int) -> Ends:
 
 @cache
 def jeffreys_ends(n: int) -> Ends:
-    """Equal tails of the posterior after Jeffreys's prior; 0 and 1 at the ends (Brown 2001)."""
+    """Equal-tailed Jeffreys interval, with 0 and 1 at the ends (Brown 2001)."""
     right = np.arange(n + 1)
     low, high = beta.ppf([[0.025], [0.975]], right + 0.5, n - right + 0.5)
     low[0], high[-1] = 0.0, 1.0
@@ -63,7 +60,7 @@ def jeffreys_ends(n: int) -> Ends:
 
 @cache
 def percentile_ends(n: int) -> Ends:
-    """Percentile bootstrap over tracks with infinitely many resamples, which are binomial."""
+    """Percentile bootstrap over tracks in the limit of infinitely many resamples."""
     shares = np.arange(n + 1) / n
     low, high = (binom.ppf(tail, n, shares) / n for tail in (0.025, 0.975))
     return low, high
@@ -71,7 +68,7 @@ def percentile_ends(n: int) -> Ends:
 
 @cache
 def bca_ends(n: int) -> Ends:
-    """BCa bootstrap over tracks with infinitely many resamples."""
+    """BCa bootstrap over tracks in the limit of infinitely many resamples."""
     right = np.arange(n + 1)
     share = right / n
     with np.errstate(all="ignore"):
@@ -95,26 +92,26 @@ METHODS: dict[str, Callable[[int], Ends]] = {
 
 
 def t_ends(scores: np.ndarray) -> Ends:
-    """Student's t over the scores of folds, of shape (draws, folds)."""
+    """Student's t interval of scores of shape (draws, folds)."""
     folds = scores.shape[1]
     half = t.ppf(0.975, folds - 1) * scores.std(axis=1, ddof=1) / np.sqrt(folds)
     return scores.mean(axis=1) - half, np.minimum(scores.mean(axis=1) + half, 1)
 
 
-def holds(ends: Ends, truth: float | np.ndarray) -> tuple[float, float]:
-    """Share of intervals with the truth, and their mean width."""
+def coverage(ends: Ends, truth: float | np.ndarray) -> tuple[float, float]:
+    """Return the share of intervals that contain the truth, and their mean width."""
     low, high = ends
     inside = (low <= truth + 1e-9) & (truth - 1e-9 <= high)
     return float(inside.mean()), float((high - low).mean())
 
 
 def cell(found: tuple[float, float]) -> str:
-    """Coverage and width."""
+    """Format coverage and width."""
     return f"{found[0]:.3f} ({found[1]:.3f})"
 
 
-def show(title: str, rows: list[dict[str, object]]) -> None:
-    """Print a table."""
+def print_table(title: str, rows: list[dict[str, object]]) -> None:
+    """Print a Markdown table."""
     frame = pd.DataFrame(rows)
     print(f"\n### {title}\n\n| {' | '.join(frame.columns)} |")
     print("|" + " --- |" * len(frame.columns))
@@ -123,12 +120,12 @@ def show(title: str, rows: list[dict[str, object]]) -> None:
 
 
 def fold_sizes(n: int, folds: int) -> np.ndarray:
-    """Sizes of balanced folds."""
+    """Return the sizes of balanced folds."""
     return np.full(folds, n // folds) + (np.arange(folds) < n % folds)
 
 
 def independent(draws: int) -> None:
-    """Coverage where tracks are independent."""
+    """Coverage for independent tracks."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = []
     for n in NUMBERS:
@@ -142,9 +139,9 @@ def independent(draws: int) -> None:
             for folds in (3, 10):
                 sizes = fold_sizes(n, folds)
                 scores = rng.binomial(sizes, share, (draws, folds)) / sizes
-                row[f"t over {folds} folds"] = cell(holds(t_ends(scores), share))
+                row[f"t over {folds} folds"] = cell(coverage(t_ends(scores), share))
             rows.append(row)
-    show("Independent tracks: coverage (mean width)", rows)
+    print_table("Independent tracks: coverage (mean width)", rows)
     grid = np.arange(0.5, 0.996, 0.005)
     rows = []
     for n in NUMBERS:
@@ -157,11 +154,11 @@ def independent(draws: int) -> None:
             ]
             row[name] = f"{np.mean(found):.3f} / {np.min(found):.3f}"
         rows.append(row)
-    show("Mean and smallest coverage for accuracies of 0.500, 0.505 … 0.995", rows)
+    print_table("Mean and smallest coverage for accuracies of 0.500, 0.505 … 0.995", rows)
 
 
 def artists(draws: int) -> None:
-    """Coverage where five tracks of each artist are right or wrong together."""
+    """Coverage for five correlated tracks per artist."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = []
     of_one = 5
@@ -177,20 +174,20 @@ def artists(draws: int) -> None:
                 }  # fmt: skip
                 for name in ("Wilson", "bootstrap, percentile"):
                     low, high = METHODS[name](n)
-                    row[f"{name}, tracks"] = cell(holds((low[total], high[total]), share))
-                mean = np.array([_resampled(rng, x) for x in right[:500] / of_one])
-                row["bootstrap over artists"] = cell(holds((mean[:, 0], mean[:, 1]), share))
+                    row[f"{name}, tracks"] = cell(coverage((low[total], high[total]), share))
+                mean = np.array([_bootstrap(rng, x) for x in right[:500] / of_one])
+                row["bootstrap over artists"] = cell(coverage((mean[:, 0], mean[:, 1]), share))
                 if groups % 10 == 0:
                     scores = right.reshape(draws, 10, -1).mean(axis=2) / of_one
-                    row["t over 10 folds by artist"] = cell(holds(t_ends(scores), share))
+                    row["t over 10 folds by artist"] = cell(coverage(t_ends(scores), share))
                 else:
                     row["t over 10 folds by artist"] = ""
                 rows.append(row)
-    show("Five tracks of each artist, correlated: coverage (mean width)", rows)
+    print_table("Five tracks of each artist, correlated: coverage (mean width)", rows)
 
 
 def clips(draws: int) -> None:
-    """Coverage of the accuracy of clips, ten of each track."""
+    """Coverage for the accuracy of clips, ten per track."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = []
     for n in (40, 120, 299):
@@ -198,16 +195,16 @@ def clips(draws: int) -> None:
             right = rng.binomial(10, _beta(rng, share, 0.5, (draws, n))).sum(axis=1)
             row: dict[str, object] = {"tracks": n, "accuracy of clips": share}
             low, high = wilson_ends(10 * n)
-            row["Wilson over clips"] = cell(holds((low[right], high[right]), share))
+            row["Wilson over clips"] = cell(coverage((low[right], high[right]), share))
             row["Wilson over tracks, by their shares"] = cell(
-                holds(_of_shares(right / 10, n), share)
+                coverage(_fractional_wilson(right / 10, n), share)
             )
             rows.append(row)
-    show("Ten clips of each track, correlation 0.5: coverage (mean width)", rows)
+    print_table("Ten clips of each track, correlation 0.5: coverage (mean width)", rows)
 
 
 def classifiers(draws: int) -> None:
-    """Coverage where each of ten folds has a classifier of its own."""
+    """Coverage for ten folds with different classifiers."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = []
     for deviation in (0.02, 0.05):
@@ -226,14 +223,14 @@ def classifiers(draws: int) -> None:
                 found = {name: (low[total], high[total]) for name, (low, high) in ends.items()}
                 found["t over folds"] = t_ends(right / sizes)
                 for name, between in found.items():
-                    row[f"{name}: these ten"] = cell(holds(between, of_these))
-                    row[f"{name}: any ten"] = f"{holds(between, share)[0]:.3f}"
+                    row[f"{name}: these ten"] = cell(coverage(between, of_these))
+                    row[f"{name}: any ten"] = f"{coverage(between, share)[0]:.3f}"
                 rows.append(row)
-    show("Ten folds with classifiers that differ: coverage (mean width)", rows)
+    print_table("Ten folds with classifiers that differ: coverage (mean width)", rows)
 
 
 def repeats(draws: int) -> None:
-    """Coverage where several runs test the same tracks, correlation 0.5."""
+    """Coverage for several runs on the same tracks, correlation 0.5."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = []
     for runs in (3, 10):
@@ -242,17 +239,19 @@ def repeats(draws: int) -> None:
                 right = rng.binomial(runs, _beta(rng, share, 0.5, (draws, n)))
                 total = right.sum(axis=1)
                 row: dict[str, object] = {"runs": runs, "tracks": n, "accuracy": share}
-                row["Wilson over tracks"] = cell(holds(_of_shares(total / runs, n), share))
-                mean = np.array([_resampled(rng, x) for x in right[:500] / runs])
-                row["bootstrap over tracks"] = cell(holds((mean[:, 0], mean[:, 1]), share))
+                row["Wilson over tracks"] = cell(
+                    coverage(_fractional_wilson(total / runs, n), share)
+                )
+                mean = np.array([_bootstrap(rng, x) for x in right[:500] / runs])
+                row["bootstrap over tracks"] = cell(coverage((mean[:, 0], mean[:, 1]), share))
                 low, high = wilson_ends(n * runs)
-                row["Wilson over all tests"] = cell(holds((low[total], high[total]), share))
+                row["Wilson over all tests"] = cell(coverage((low[total], high[total]), share))
                 rows.append(row)
-    show("Several runs on the same tracks: coverage (mean width)", rows)
+    print_table("Several runs on the same tracks: coverage (mean width)", rows)
 
 
 def measures(draws: int) -> None:
-    """Coverage of the bootstrap of other measures."""
+    """Coverage of the bootstrap for other measures."""
     rng = np.random.default_rng(0)
     intervals.MAX_RESAMPLES = 1000
     rows: list[dict[str, object]] = []
@@ -267,23 +266,23 @@ def measures(draws: int) -> None:
             for folds in (1, 10) if name == "auroc" else (1,):
                 target = truth
                 if name == "average_precision":
-                    target = score(_made(rng, task, 400_000, truth, 1), measure=name).value
+                    target = score(_make_results(rng, task, 400_000, truth, 1), measure=name).value
                 ends, missing = [], 0
                 for _ in range(draws // 50):
-                    found = score(_made(rng, task, n, truth, folds), measure=name).interval
+                    found = score(_make_results(rng, task, n, truth, folds), measure=name).interval
                     missing += bool(found.missing)
                     if not found.missing:
                         ends.append(tuple(found))
                 low, high = np.array(ends).T
                 row = {"measure": name, "truth": f"{target:.3f}", "tracks": n, "folds": folds}
-                row["coverage (mean width)"] = cell(holds((low, high), target))
+                row["coverage (mean width)"] = cell(coverage((low, high), target))
                 row["not available"] = f"{missing / (draws // 50):.3f}"
                 rows.append(row)
-    show("Percentile bootstrap over tracks, other measures", rows)
+    print_table("Percentile bootstrap over tracks, other measures", rows)
 
 
 def verdicts(draws: int) -> None:
-    """How often two equally good systems seem to differ."""
+    """Rate of significant differences between two equally good systems."""
     rng = np.random.default_rng(0)
     intervals.MAX_RESAMPLES = 2000
 
@@ -307,19 +306,19 @@ def verdicts(draws: int) -> None:
                 f"{np.mean(few):.3f}" if few else "-"
             )
             rows.append(row)
-    show("Verdicts on two systems that are equally good", rows)
+    print_table("Verdicts on two systems that are equally good", rows)
 
 
 def timing(draws: int) -> None:
-    """CPU time of a resample of the mean ROC-AUC, and of a whole interval."""
+    """CPU time of an interval of the mean ROC-AUC and of one resample."""
     rng = np.random.default_rng(0)
     intervals.MAX_RESAMPLES = 10_000
     rows: list[dict[str, object]] = []
     for n, tags in ((120, 10), (1000, 50), (28540, 50)):
-        results = _made(rng, "multilabel", n, 0.8, 1, tags)
-        began = time.process_time()
+        results = _make_results(rng, "multilabel", n, 0.8, 1, tags)
+        start = time.process_time()
         score(results)
-        whole = time.process_time() - began
+        whole = time.process_time() - start
         values = intervals.MAX_VALUES // (n * tags)
         number = int(np.clip(values, intervals.MIN_RESAMPLES, intervals.MAX_RESAMPLES))
         target = results.tracks[[f"target.{label}" for label in results.labels]].to_numpy(
@@ -328,18 +327,18 @@ def timing(draws: int) -> None:
         output = results.tracks[results.outputs].to_numpy(np.float32)
         row: dict[str, object] = {"tracks": n, "tags": tags, "resamples": number}
         row["interval, s"] = f"{whole:.2f}"
-        row["ours, ms a resample"] = f"{1e3 * whole / number:.3g}"
+        row["mgc, ms per resample"] = f"{1e3 * whole / number:.3g}"
         ways: dict[str, Callable[[np.ndarray], object]] = {
             "torchmetrics": partial(_torchmetrics, target, output, results),
             "scikit-learn": partial(_sklearn, target, output),
         }
         for name, way in ways.items():
-            began = time.process_time()
+            start = time.process_time()
             for _ in range(3):
                 way(rng.integers(n, size=n))
-            row[f"{name}, ms a resample"] = f"{1e3 * (time.process_time() - began) / 3:.3g}"
+            row[f"{name}, ms per resample"] = f"{1e3 * (time.process_time() - start) / 3:.3g}"
         rows.append(row)
-    show("CPU time", rows)
+    print_table("CPU time", rows)
 
 
 def _torchmetrics(
@@ -358,29 +357,29 @@ def _sklearn(target: np.ndarray, output: np.ndarray, rows: np.ndarray) -> None:
 def _beta(
     rng: np.random.Generator, mean: float, correlation: float, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Probabilities that make decisions with a common one correlate so much."""
+    """Draw probabilities so that decisions with the same probability have this correlation."""
     size = (1 - correlation) / correlation
     return rng.beta(mean * size, (1 - mean) * size, shape)
 
 
-def _of_shares(right: np.ndarray, n: int) -> Ends:
-    """Wilson's for numbers of tracks that are not whole."""
+def _fractional_wilson(right: np.ndarray, n: int) -> Ends:
+    """Wilson intervals for fractional numbers of correct tracks."""
     found = {number: wilson(number, n) for number in np.unique(right)}
     low, high = zip(*(found[number] for number in right), strict=True)
     return np.array(low), np.array(high)
 
 
-def _resampled(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
-    """Percentile bootstrap of a mean."""
+def _bootstrap(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
+    """Return the percentile bootstrap interval of a mean."""
     n = len(values)
     counts = rng.multinomial(n, np.full(n, 1 / n), 1000)
     return np.percentile(counts @ values / n, [2.5, 97.5])
 
 
-def _made(
+def _make_results(
     rng: np.random.Generator, task: str, n: int, truth: float, folds: int, tags: int = 1
 ) -> Results:
-    """Results whose score is known: ROC-AUC, F1 of ten classes, or r²."""
+    """Generate results with a known ROC-AUC, F1 of ten classes, or r²."""
     tracks = pd.DataFrame({"track": np.arange(n)})
     if folds > 1:
         tracks = tracks.assign(seed=0, fold=np.arange(n) % folds)
@@ -411,7 +410,7 @@ PARTS = (independent, artists, clips, classifiers, repeats, measures, verdicts, 
 
 
 def main() -> None:
-    """Run the parts."""
+    """Run the simulations."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--draws", type=int, default=20_000)
     parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in PARTS])

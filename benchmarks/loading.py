@@ -1,13 +1,13 @@
-"""Clips that the training loader reads, and what loading costs a training step.
+"""Measure the speed of the training loader, and training steps with and without loading.
 
     python benchmarks/loading.py [FOLDER]
 
-FOLDER is a data set in GTZAN's layout; without it, music is synthesised. Compares, in one run:
+FOLDER is a dataset in GTZAN's layout; by default, music is synthesised. Compares
 
-* clips of 3 s a second: mgc's loader (seeks to the clip, resamples just that), a loader that reads
-  whole files with soundfile, and one that reads clips with librosa, all in one process
-* a training step of the VGG tagger that loads its batch with one worker, against the same step on
-  a batch in memory (the limit)
+* clips of 3 s per second in one process: mgc (reads and resamples the clip only), soundfile
+  (whole files), librosa (clips only)
+* a training step of the VGG tagger that loads its batch with one worker, with the same step on a
+  batch in memory (the lower bound)
 """
 
 import sys
@@ -32,7 +32,7 @@ ROUNDS = 3
 
 
 def whole_files(paths: list[str], starts: np.ndarray) -> None:
-    """Read and resample whole files with soundfile and torchaudio, then cut the clip."""
+    """Read whole files with soundfile, resample them with torchaudio, then cut the clips."""
     for path, start in zip(paths, starts, strict=True):
         audio, rate = soundfile.read(path, dtype="float32")
         audio = resample(torch.from_numpy(audio), rate, SAMPLE_RATE)
@@ -47,7 +47,7 @@ def with_librosa(paths: list[str], starts: np.ndarray) -> None:
 
 
 def best(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of some rounds."""
+    """Return the shortest time of several rounds in seconds."""
     times = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
@@ -57,13 +57,13 @@ def best(run: Callable[[], object]) -> float:
 
 
 def forever(data: GTZAN) -> Iterator[dict[str, torch.Tensor]]:
-    """Training batches without end."""
+    """Yield training batches endlessly."""
     while True:
         yield from data.train_dataloader()
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print tables."""
     if len(sys.argv) > 1:
         root = sys.argv[1]
     else:
@@ -88,7 +88,8 @@ def main() -> None:
         ("soundfile, whole files", best(lambda: whole_files(paths, starts))),
         ("librosa.load, clips", best(lambda: with_librosa(paths, starts))),
     ]:
-        print(f"  {name:26}{len(paths) / seconds:8.0f} clips/s   mgc is {seconds / ours:5.1f} x")
+        ratio = seconds / ours
+        print(f"  {name:26}{len(paths) / seconds:8.0f} clips/s, mgc is {ratio:5.1f} x as fast")
 
     model = VGGTagger(num_classes=10, sample_rate=SAMPLE_RATE)
     optimizer = torch.optim.Adam(model.parameters())
@@ -103,7 +104,7 @@ def main() -> None:
     loader = forever(data)
     step(next(loader))
     steps, limit, loaded = 10, 0.0, 0.0
-    for _ in range(ROUNDS):  # in turns, as the machine's speed drifts
+    for _ in range(ROUNDS):  # alternate, since the speed of the machine drifts
         start = time.perf_counter()
         for _ in range(steps):
             step(memory)
@@ -115,9 +116,9 @@ def main() -> None:
     print(
         f"Training step of the VGG tagger, {settings['batch_size']} clips, one thread, one worker"
     )
-    print(f"  batch in memory (the limit){limit / steps / ROUNDS:8.3f} s")
+    print(f"  batch in memory            {limit / steps / ROUNDS:8.3f} s")
     print(
-        f"  with loading               {loaded / steps / ROUNDS:8.3f} s, {limit / loaded:.2f} of it"
+        f"  with loading               {loaded / steps / ROUNDS:8.3f} s, speed {limit / loaded:.0%}"
     )
 
 

@@ -1,13 +1,13 @@
-"""Music features of 30 s clips: the batched module against librosa, SciPy and NumPy.
-
-Both compute the same eight features of the same frames on one core, in one run and in turns; the
-best of the rounds counts. The peer computes one short-time Fourier transform a clip, vectorises
-over frames all that librosa and NumPy vectorise, and visits the frames in turn for the spectral
-peaks and their pairs. The limit is what the Fourier transforms take alone, of windows that are
-ready. Last comes the share of the features in a training step of ``net_MUSIC`` (20 clips of 3 s).
-Time is that of the processor, so that a busy machine matters little.
+"""Compare MusicMap with librosa, SciPy and NumPy on clips of 30 s.
 
     python benchmarks/music_map.py [--clips N] [--rounds N] [--audio FILE ...]
+
+Both compute the same eight features of the same frames on one core, in alternating rounds; the best
+round counts. The baseline computes one short-time Fourier transform per clip and is vectorised
+over frames as far as librosa and NumPy allow; for spectral peaks and their pairs it loops over
+frames. The lower bound is the time of the Fourier transforms alone. Also prints the share of the
+features in a training step of ``net_MUSIC`` (20 clips of 3 s). Reports CPU time, which other
+programs hardly affect.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Callable
 
-# Before anything loads its threads.
+# Before any library starts its threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -41,10 +41,10 @@ from mgc.models.residual_map_net import ResidualMapClassifier
 RATE, LENGTH, HOP = 22050, 1024, 512
 KEY_LENGTH = 6 * RATE
 
-#: How many times as fast as the peer the map should be.
-AIM = 20.0
+#: Target for the speed relative to the baseline.
+MIN_RATIO = 20.0
 
-#: Parts that are timed. Flatness and entropy share a logarithm.
+#: Timed parts. Flatness and entropy share a logarithm.
 PARTS = (
     "spectrum",
     "energy",
@@ -58,7 +58,7 @@ PARTS = (
 
 
 def synthesise(seed: int, seconds: float = 30.0) -> np.ndarray:
-    """Make music: chords of decaying harmonic tones, noise bursts on the beat, a noise floor."""
+    """Synthesise chords of decaying harmonic tones, noise bursts on the beat and a noise floor."""
     rng = np.random.default_rng(seed)
     audio = 0.002 * rng.standard_normal(int(seconds * RATE))
     beat = RATE // 2
@@ -77,12 +77,8 @@ def synthesise(seed: int, seconds: float = 30.0) -> np.ndarray:
 def run_peer(audio: np.ndarray, key_filters: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
     """Compute the map of one clip with librosa, SciPy and NumPy.
 
-    Args:
-        audio: Samples.
-        key_filters: Chroma filters of the key windows, which need not be made anew for each clip.
-
     Returns:
-        Seconds of each part, and the map of shape (8, frames).
+        CPU time of each part in seconds, and the map of shape (8, frames).
     """
     frames = {"frame_length": LENGTH, "hop_length": HOP, "center": False}
     profiles = np.array([np.roll(p, k) for p in (MAJOR_PROFILE, MINOR_PROFILE) for k in range(12)])
@@ -151,15 +147,7 @@ def run_peer(audio: np.ndarray, key_filters: np.ndarray) -> tuple[dict[str, floa
 
 
 def run_module(audio: torch.Tensor, module: MusicMap) -> dict[str, float]:
-    """Time each part of the map for a batch of clips.
-
-    Args:
-        audio: Clips of shape (batch, samples).
-        module: The module.
-
-    Returns:
-        Seconds of each part.
-    """
+    """Return the CPU time of each part for clips of shape (batch, samples), in seconds."""
     power = module.spectrum(audio)
     magnitude = power.sqrt()
     centres = torch.arange(power.shape[1]) * HOP + LENGTH / 2
@@ -179,13 +167,10 @@ def run_module(audio: torch.Tensor, module: MusicMap) -> dict[str, float]:
 def time_parts(
     parts: tuple[Callable[[], object], ...],
 ) -> tuple[dict[str, float], list[object]]:
-    """Run the parts in turn.
-
-    Args:
-        parts: What to run, in the order of ``PARTS``.
+    """Run the parts in the order of ``PARTS``.
 
     Returns:
-        Seconds of each, by name, and what they return.
+        CPU time of each part in seconds, and their results.
     """
     spent, results = {}, []
     for name, part in zip(PARTS, parts, strict=True):
@@ -196,7 +181,7 @@ def time_parts(
 
 
 def transforms_alone(batch: torch.Tensor, module: MusicMap, rounds: int) -> float:
-    """Seconds of the Fourier transforms of a batch."""
+    """Return the CPU time of the Fourier transforms of a batch in seconds."""
     frames = batch.unfold(-1, LENGTH, HOP) * module.spectrum.window
     windows = batch.unfold(-1, KEY_LENGTH, KEY_LENGTH // 2).contiguous()
     best = math.inf
@@ -209,7 +194,7 @@ def transforms_alone(batch: torch.Tensor, module: MusicMap, rounds: int) -> floa
 
 
 def share_of_training_step(batch: torch.Tensor, rounds: int) -> float:
-    """Share of a training step of the network that its front end takes."""
+    """Return the share of the front end in a training step of the network."""
     clips = batch.unfold(-1, 3 * RATE, 3 * RATE).reshape(-1, 3 * RATE)[:20]
     clips = clips.repeat(math.ceil(20 / len(clips)), 1)[:20]
     network = ResidualMapClassifier(maps="music", num_classes=10, sample_rate=RATE)
@@ -227,11 +212,11 @@ def share_of_training_step(batch: torch.Tensor, rounds: int) -> float:
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Measure and print tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", type=int, default=2, help="synthesised clips in the batch")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--audio", nargs="+", help="files to use instead of synthesised music")
+    parser.add_argument("--audio", nargs="+", help="audio files; default: synthesised music")
     args = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -247,7 +232,7 @@ def main() -> None:
     ours = dict.fromkeys(PARTS, math.inf)
     whole_peer = whole_ours = math.inf
     with torch.inference_mode():
-        module(batch)  # plans the transforms
+        module(batch)  # warm up
         for _ in range(args.rounds):
             runs = [run_peer(clip, key_filters) for clip in clips]
             start = time.process_time()
@@ -259,7 +244,7 @@ def main() -> None:
             spent = run_module(batch, module)
             ours = {name: min(ours[name], spent[name]) for name in PARTS}
 
-    print(f"{len(clips)} clips of {batch.shape[1] / RATE:.1f} s, one core, milliseconds a clip")
+    print(f"{len(clips)} clips of {batch.shape[1] / RATE:.1f} s, one core, milliseconds per clip")
     print(f"{'':20}{'librosa':>9}{'share':>7}{'mgc':>9}{'share':>7}{'ratio':>7}")
     for name in PARTS:
         print(
@@ -271,16 +256,16 @@ def main() -> None:
     print(
         f"{'whole map':20}{whole_peer * 1e3 / len(clips):9.2f}{'':7}"
         f"{whole_ours * 1e3 / len(clips):9.2f}{'':7}{ratio:7.1f}"
-        f"   aim {AIM:g}: {'reached' if ratio >= AIM else 'missed'}"
+        f"   target {MIN_RATIO:g}: {'reached' if ratio >= MIN_RATIO else 'missed'}"
     )
     limit = transforms_alone(batch, module, args.rounds)
     print(
         f"{'transforms alone':20}{'':16}{limit * 1e3 / len(clips):9.2f}{limit / whole_ours:7.0%}"
-        f"{whole_peer / limit:7.1f}   the most that any speed of the rest could give"
+        f"{whole_peer / limit:7.1f}   lower bound"
     )
     expected = np.stack([run[1] for run in runs])
     error = np.abs(result.numpy() - expected).mean((0, 2)) / np.abs(expected).mean((0, 2))
-    print("mean difference, relative to the mean of each feature:")
+    print("mean absolute difference relative to the mean absolute value:")
     for name, value in zip(MUSIC_FEATURES, error, strict=True):
         print(f"  {name:20}{value:9.1e}")
     share = share_of_training_step(batch, args.rounds)

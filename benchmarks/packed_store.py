@@ -1,19 +1,17 @@
-"""Random clips a second: from the packed store, against decoding files, against copying memory.
+"""Compare random access to clips in the packed store, in audio files and in memory.
 
-Run: python benchmarks/packed_store.py [FOLDER]
+    python benchmarks/packed_store.py [FOLDER]
 
-FOLDER is where the files go (1.5 GB), by default a temporary one. All is synthesised: 20 tracks of
-3 minutes, as MP3 of 44 100 Hz stereo and as WAV of 22 050 Hz mono. The limit is the same number of
-samples copied within memory, int16 to float32, one thread. Everything is in the page cache, and
-seconds are those of the process on its core, the best of three rounds, so that others on the
-machine matter little.
+Synthesises 20 tracks of 3 minutes in FOLDER (1.5 GB; default: a temporary folder), as MP3
+(44 100 Hz, stereo) and WAV (22 050 Hz, mono). The upper bound is copying the same number of samples
+in memory from int16 to float32 on one thread. All files are in the page cache. Reports the best of
+three rounds of CPU time, which other programs hardly affect.
 
-The second table shows the memory of a worker that has read all of a store of growing size: what is
-its own (anonymous), its share of the mapped pages (PSS: a page that eight workers map counts an
-eighth), and all it can see (RSS). Mapped pages are the system's cache: it takes them back when
-memory is needed.
+The second table shows the memory of a worker that has read a whole store: anonymous memory, its
+share of mapped pages (PSS; a page mapped by eight workers counts an eighth) and resident memory
+(RSS). The system can reclaim mapped pages.
 
-The third extrapolates the packing, measured here on one core, to full data sets.
+The third table extrapolates packing from one core to full datasets.
 """
 
 import multiprocessing
@@ -36,12 +34,12 @@ from mgc.data.store import PackedReader, PackedStore, pack, store_folder
 RATE = 22050
 TRACKS, SECONDS = 20, 180
 BATCH = 32
-#: Previews of 29 s: the Last.fm tagging split's tracks (Choi et al., ISMIR 2017), and a million.
+#: Numbers of previews of 29 s; first the tracks of the Last.fm split (Choi et al., ISMIR 2017).
 FULL_SETS = {"msd_tagging": 244_224, "a million tracks": 1_000_000}
 
 
 def make_files(root: Path) -> dict[str, list[str]]:
-    """Write the tracks as MP3 and as WAV."""
+    """Write the tracks as MP3 and WAV."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.1, (44100 * SECONDS, 2)).cumsum(axis=0)
     noise = 0.5 * noise / np.abs(noise).max()
@@ -58,7 +56,7 @@ def make_files(root: Path) -> dict[str, list[str]]:
 
 
 def clips_per_second(reader: TrackReader, seconds: float) -> float:
-    """Random clips in batches, as training reads them, in one process."""
+    """Measure reading random clips in batches, as in training, in one process."""
     tracks = np.arange(len(reader.lengths))
     clip = round(seconds * RATE)
     dataset = ClipDataset(
@@ -72,7 +70,7 @@ def clips_per_second(reader: TrackReader, seconds: float) -> float:
 
 
 def copies_per_second(seconds: float) -> float:
-    """Random clips of one array in memory, int16 to float32 in batches."""
+    """Measure copying random clips of an array in memory, int16 to float32, in batches."""
     source = np.zeros(RATE * TRACKS * SECONDS, np.int16)
     source += 1
     clip = round(seconds * RATE)
@@ -87,7 +85,7 @@ def copies_per_second(seconds: float) -> float:
 
 
 def rate(work: Callable[[int], object]) -> float:
-    """Calls a second of processor time."""
+    """Return calls per second of CPU time."""
     work(0)
     start, count = time.process_time(), 0
     while time.process_time() - start < 1:
@@ -97,7 +95,7 @@ def rate(work: Callable[[int], object]) -> float:
 
 
 def worker_memory(reader: PackedReader, pipe: multiprocessing.connection.Connection) -> None:
-    """Read every track of a store; report memory in MB: anonymous, share of pages and resident."""
+    """Read every track of a store and send anonymous, PSS and RSS memory in MB."""
     out = np.empty(RATE * SECONDS, np.float32)
     for track in range(len(reader.lengths)):
         reader.read(track, 0, out)
@@ -109,7 +107,7 @@ def worker_memory(reader: PackedReader, pipe: multiprocessing.connection.Connect
 
 
 def make_store(root: Path, tracks: int) -> PackedReader:
-    """A store of noise of so many tracks, without files."""
+    """Make a store of noise, without audio files."""
     folder = root / f"noise-{tracks}"
     folder.mkdir(exist_ok=True)
     samples = RATE * SECONDS
@@ -126,7 +124,7 @@ def make_store(root: Path, tracks: int) -> PackedReader:
 
 
 def main(root: Path) -> None:
-    """Measure and print."""
+    """Measure and print tables."""
     torch.set_num_threads(1)
     files = make_files(root)
     readers: dict[str, TrackReader] = {}
@@ -145,8 +143,8 @@ def main(root: Path) -> None:
         readers[f"decode {kind}"] = FileReader(paths, lengths, RATE)
         store = PackedStore(store_folder(folder, RATE), folder)
         readers["packed store"] = store.reader(paths, np.zeros(len(paths), np.int64), lengths)
-    print(f"\n{'clips a second':20}{'29 s':>10}{'':>8}{'3 s':>10}")
-    found = {name: np.zeros(2) for name in ("copy (the limit)", *sorted(readers, reverse=True))}
+    print(f"\n{'clips/s':20}{'29 s':>10}{'':>8}{'3 s':>10}")
+    found = {name: np.zeros(2) for name in ("copy (upper bound)", *sorted(readers, reverse=True))}
     for _ in range(3):
         for name, best in found.items():
             for column, seconds in enumerate((29, 3)):
@@ -155,7 +153,7 @@ def main(root: Path) -> None:
                 else:
                     speed = copies_per_second(seconds)
                 best[column] = max(best[column], speed)
-    limits = found["copy (the limit)"]
+    limits = found["copy (upper bound)"]
     for name, (long, short) in found.items():
         shares = [long / limits[0], short / limits[1]]
         print(f"{name:20}{long:10.1f}{shares[0]:8.2%}{short:10.1f}{shares[1]:8.2%}")
@@ -172,9 +170,9 @@ def main(root: Path) -> None:
         size = tracks * SECONDS * RATE * 2 / 1e6
         print(f"{size:7.0f} MB" + "".join(f"{value:10.0f}" for value in memory))
 
-    print("\npacking, per core; 29 s a track at 22 050 Hz")
+    print("\npacking per core; 29 s per track at 22 050 Hz")
     for kind, speed in speeds.items():
-        print(f"{kind}: {speed:.0f} s of audio a second")
+        print(f"{kind}: {speed:.0f} s of audio per second")
         for name, clips in FULL_SETS.items():
             hours = clips * 29 / speed / 3600
             size = clips * 29 * RATE * 2 / 1e9

@@ -1,22 +1,21 @@
-"""Training on one device and on two, and what limits eight.
+"""Measure training on one and several devices, and estimate the bottlenecks of eight.
 
-Run: python benchmarks/scaling.py [--model vgg_tagger] [--batch_size 16] [--batches 30]
+    python benchmarks/scaling.py [--model vgg_tagger] [--batch_size 16] [--batches 30]
 
-Without a GPU: one process with one thread, one with two, and two processes with one thread each
-(DDP, gloo). With GPUs: one and all of them (DDP, NCCL), and on one the settings that make it fast
-(bf16, channels last, torch.compile) one after the other. Every row is a fit by Lightning from a
-packed store of synthesised clips. It tells
+Without a GPU: one process with one and with two threads, and two processes with one thread each
+(DDP, gloo). With GPUs: one GPU with bf16, channels-last and torch.compile added one by one, and all
+GPUs (DDP, NCCL). Every row is a Lightning fit on a packed store of synthetic clips. Columns:
 
-* clips a second by the clock, and per second of the processor (which other programs do not take);
-* fed: clips a second from the loader, relative to a fit that has one batch for ever; what is
-  missing to 100 % the device waits for data;
-* peak memory of the device.
+* clips/s: clips per second of wall time; per CPU s: per second of CPU time, which other programs
+  hardly affect
+* fed: speed relative to training on the same batch again and again; below 100 %, the device waits
+  for data
+* GB: peak memory of the device
 
-Below stands the model of what limits N devices. One process per device reads, computes and
-exchanges gradients. With c clips a batch and device, a step takes the longest of: computing it;
-reading c clips, with the cores and the memory bus shared by all processes of a machine; and, hidden
-behind the backward pass except for the last bucket, exchanging 2 (N - 1) / N times the gradients'
-bytes (ring all-reduce, Patarasuk and Yuan 2009) over the link.
+The estimate assumes one process per device. The time of a step is the maximum of computing a batch,
+reading it (processes share cores and memory bus), and exchanging 2 (N - 1) / N times the bytes of
+the gradients between N devices (ring all-reduce, Patarasuk and Yuan 2009), which overlaps with the
+backward pass except for the last bucket.
 """
 
 import argparse
@@ -40,14 +39,14 @@ from mgc.data.gtzan import GENRES, GTZAN
 from mgc.training.kernels import FastKernels
 
 RATE, SECONDS = 12000, 10.0
-#: Batches before the clock starts.
+#: Batches before measuring starts.
 WARM_UP = 5
-#: Gradients a second between devices, in bytes: PCIe 4, NVLink 4 (H100, H200), 100 Gb Ethernet.
+#: Bandwidth between devices in bytes per second; NVLink 4 is that of H100 and H200.
 LINKS = {"PCIe 4 x16": 25e9, "NVLink 4": 350e9, "100 Gb/s network": 11e9}
 
 
 class Meter(Callback):
-    """Measures batches after the first few."""
+    """Measures clips per second after the warm-up."""
 
     def __init__(self) -> None:
         self.clips = 0
@@ -56,23 +55,23 @@ class Meter(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Start the clock after the first batches."""
+        """Start measuring after the warm-up."""
         if batch_idx == WARM_UP:
             self.start = now()
         if batch_idx >= WARM_UP:
             self.clips += len(batch["audio"])
 
     def result(self) -> dict[str, float]:
-        """Clips a second by the clock and of the processor."""
+        """Return clips per second of wall time and of CPU time."""
         clock, cpu = (b - a for a, b in zip(self.start, now(), strict=True))
         return {"clock": self.clips / clock, "cpu": self.clips / cpu}
 
 
 class OneBatch(GTZAN):
-    """Gives the first batch again and again."""
+    """Repeats the first batch."""
 
     def train_dataloader(self) -> Any:
-        """Read one batch."""
+        """Read one batch and repeat it."""
         loader = super().train_dataloader()
         batch = next(iter(loader))
 
@@ -87,14 +86,14 @@ class OneBatch(GTZAN):
 
 
 def now() -> tuple[float, float]:
-    """The clock and the processor's time, when the device has done its work."""
+    """Return wall time and CPU time after synchronising the device."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter(), time.process_time()
 
 
 def one_fit(settings: dict[str, Any]) -> None:
-    """Fit with some settings; the first process writes what it measured."""
+    """Run a fit; the first process writes the measurements."""
     torch.set_num_threads(settings["threads"])
     torch.set_float32_matmul_precision("high")
     kind = OneBatch if settings["same"] else GTZAN
@@ -125,13 +124,13 @@ def one_fit(settings: dict[str, Any]) -> None:
 
 
 class Report(Callback):
-    """Writes what a meter measured, before the processes end."""
+    """Writes the measurements before the processes end."""
 
     def __init__(self, meter: Meter, out: str) -> None:
         self.meter, self.out = meter, out
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write them."""
+        """Write a JSON file."""
         result = self.meter.result()
         result["parameters"] = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
         if torch.cuda.is_available():
@@ -141,7 +140,7 @@ class Report(Callback):
 
 
 def measure(settings: dict[str, Any], **changes: Any) -> dict[str, float]:
-    """Fit in a process of its own."""
+    """Run a fit in a subprocess."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "result.json")
         whole = settings | changes | {"out": str(out)}
@@ -155,7 +154,7 @@ def measure(settings: dict[str, Any], **changes: Any) -> dict[str, float]:
 
 
 def loader_rate(settings: dict[str, Any]) -> float:
-    """Clips a second of processor that one process reads from the packed store."""
+    """Return clips per second of CPU time that one process reads from the packed store."""
     data = GTZAN(settings["root"], sample_rate=RATE, clip_seconds=SECONDS, batch_size=32)
     data.clips_per_track = 100
     data.setup("fit")
@@ -168,7 +167,7 @@ def loader_rate(settings: dict[str, Any]) -> float:
 
 
 def make_data(root: Path) -> None:
-    """Write GTZAN's layout with ten tracks a genre, and pack it."""
+    """Write and pack a dataset in GTZAN's layout with ten tracks per genre."""
     rng = np.random.default_rng(0)
     for genre in GENRES:
         folder = root / "genres" / genre
@@ -180,11 +179,11 @@ def make_data(root: Path) -> None:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Measure and print tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="vgg_tagger")
     parser.add_argument("--batch_size", type=int, default=16, help="clips per device")
-    parser.add_argument("--batches", type=int, default=30, help="batches that are measured")
+    parser.add_argument("--batches", type=int, default=30, help="number of batches to measure")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -198,7 +197,7 @@ def main() -> None:
             "model": args.model,
             "batch_size": args.batch_size,
             "batches": args.batches,
-            # Enough for every device to get as many batches.
+            # Enough clips for the batches of all devices.
             "clips_per_track": -(-(WARM_UP + args.batches) * args.batch_size * max(2, gpus) // 80),
             "devices": 1,
             "threads": 1,
@@ -244,19 +243,19 @@ def main() -> None:
 
 
 def predict(parameters: float, clips: float, batch_size: int, reading: float) -> None:
-    """Print what a step of eight devices consists of."""
+    """Print estimates for a step on eight devices."""
     cores = len(os.sched_getaffinity(0))
     step, size = batch_size / clips, 4 * parameters
-    print(f"\nEight devices like the last row's, in one machine with {cores} cores or more:")
+    print(f"\nEight such devices (last row) in one machine with {cores} or more cores:")
     print(f"  computing a step of {batch_size} clips       {1000 * step:10.2f} ms")
     print(
-        f"  reading them, one process a device   {1000 * batch_size / reading:10.2f} ms "
+        f"  reading it, one process per device   {1000 * batch_size / reading:10.2f} ms "
         f"({reading:.0f} clips/s; 8 devices need {8 * clips:.0f}, {8 * clips / reading:.2f} cores)"
     )
     for link, bandwidth in LINKS.items():
         exchange = 2 * 7 / 8 * size / bandwidth
         print(
-            f"  exchanging {size / 1e6:.1f} MB by {link:18}{1000 * exchange:8.2f} ms, at worst "
+            f"  exchanging {size / 1e6:.1f} MB by {link:18}{1000 * exchange:8.2f} ms, at least "
             f"{step / (step + exchange):.1%} of linear"
         )
 

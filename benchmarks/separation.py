@@ -1,10 +1,10 @@
-"""Harmonic/percussive separation of 30 s clips: the batched module against librosa (SciPy).
+"""Compare harmonic/percussive separation with librosa (SciPy) on clips of 30 s.
 
     python benchmarks/separation.py [--clips N] [--rounds N] [--compile] [--audio FILE ...]
 
-On one core, in one run and in turns; the CPU time of the best round counts. Magnitudes are those of
-frames of 2048 samples every 512 at 22 050 Hz: 1025 bins, 1292 frames. The limit of the filters is
-the memory traffic that none can do without: each reads the spectrogram once and writes one.
+Uses one core and alternating rounds; the CPU time of the best round counts. Spectrograms have 1025
+bins and 1292 frames (2048 samples, hop 512, 22 050 Hz). The lower bound for a median filter is the
+memory traffic of reading and writing a spectrogram once.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 
-# Before anything loads its threads.
+# Before any library starts its threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -26,12 +26,12 @@ from mgc.features.separation import HarmonicPercussive, median_filter
 
 RATE, LENGTH = 22050, 31
 
-#: How many times as fast as librosa's the median filters should be.
-AIM = 30.0
+#: Target for the speed of the median filters relative to librosa.
+MIN_RATIO = 30.0
 
 
 def synthesise(seed: int, seconds: float = 30.0) -> np.ndarray:
-    """Make music: chords that change with the beat, noise bursts, a noise floor."""
+    """Synthesise chords that change with the beat, noise bursts and a noise floor."""
     rng = np.random.default_rng(seed)
     time_ = np.arange(int(seconds * RATE)) / RATE
     audio = 0.002 * rng.standard_normal(len(time_))
@@ -45,11 +45,11 @@ def synthesise(seed: int, seconds: float = 30.0) -> np.ndarray:
     return audio.astype(np.float32)
 
 
-def in_turns(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """CPU seconds of the best round of each contestant."""
+def measure(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the CPU time of the best round of each function, in seconds."""
     best: dict[str, float] = {}
     for _ in range(rounds + 1):  # the first warms up
-        for name, run in contestants.items():
+        for name, run in functions.items():
             start = time.process_time()
             run()
             spent = time.process_time() - start
@@ -62,8 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", type=int, default=8, help="clips in the batch")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--compile", action="store_true", help="torch.compile too, a minute or two")
-    parser.add_argument("--audio", nargs="+", help="files to use instead of synthesised music")
+    parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
+    parser.add_argument("--audio", nargs="+", help="audio files; default: synthesised music")
     args = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -96,17 +96,17 @@ def main() -> None:
         start = time.perf_counter()
         compiled = torch.compile(filters, dynamic=False)
         same = all(map(torch.equal, compiled(one), filters(one)))
-        print(f"compiled in {time.perf_counter() - start:.0f} s, same to the bit: {same}")
+        print(f"compiled in {time.perf_counter() - start:.0f} s, bit-identical: {same}")
         contestants["mgc's filters, compiled"] = lambda: compiled(one)
 
-    # SciPy's filters take a second; the others have more rounds.
+    # SciPy's filters take a second, so run fewer rounds.
     slow = {name for name in contestants if "librosa" in name}
-    best = in_turns({name: contestants[name] for name in slow}, max(1, args.rounds // 3))
-    best |= in_turns({n: c for n, c in contestants.items() if n not in slow}, args.rounds)
+    best = measure({name: contestants[name] for name in slow}, max(1, args.rounds // 3))
+    best |= measure({n: c for n, c in contestants.items() if n not in slow}, args.rounds)
 
     expected = librosa.decompose.hpss(spectra[0])
     found = module(one)
-    print(f"{one.shape[0]} bins, {one.shape[1]} frames; one core; milliseconds a clip")
+    print(f"{one.shape[0]} bins, {one.shape[1]} frames; one core; milliseconds per clip")
     for name in contestants:
         share = count if "batch" in name else 1
         peer = best[
@@ -117,7 +117,7 @@ def main() -> None:
         if "mgc" in name:
             traffic = best[f"traffic, batch of {count}" if share > 1 else "traffic of two filters"]
             row += f", {best[name] / traffic:.1f} x the traffic"
-            row += f", aim {AIM:g}: {'reached' if ratio >= AIM else 'missed'}"
+            row += f", target {MIN_RATIO:g}: {'reached' if ratio >= MIN_RATIO else 'missed'}"
         print(row)
     for name, ours, theirs in zip(("harmonic", "percussive"), found, expected, strict=True):
         error = np.abs(ours.numpy() - theirs).sum() / theirs.sum()

@@ -1,12 +1,12 @@
-"""Short-chunk CNN (a plugin) against the VGG tagger, on the same split and budget.
+"""Compare the short-chunk CNN (a plugin) with the VGG tagger on the same split and budget.
 
     pip install ./plugins/mgc-short-chunk-cnn
     mgc data synth data/synthetic --tracks-per-genre 40 --seconds 10
     python benchmarks/short_chunk_cnn.py data/synthetic
 
-Both see the same 3.69 s clips at 16 000 Hz in the same order for as many epochs; the epoch with the
-best validation accuracy is tested. Seeds differ in weights and dropout, the split stays. Networks
-are of a width that a CPU can train. CPU time is that of fit and test on one thread.
+Both train on the same clips (3.69 s, 16 000 Hz) in the same order for the same number of epochs.
+The epoch with the best validation accuracy is tested. Seeds change weights and dropout, not the
+split. Networks are small enough for a CPU. CPU time covers fit and test on one thread.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from mgc import registry
 from mgc.data.gtzan import GTZAN
 
-#: Settings of each model; a learning rate of 1e-3 for both.
+#: Settings of each model. Both use the default learning rate, 1e-3.
 MODELS = {
     "vgg_tagger": {"channels": 32},
     "short_chunk_cnn": {"channels": 16},
@@ -33,14 +33,8 @@ MODELS = {
 def run(name: str, root: str, seed: int, epochs: int) -> tuple[float, float, float, int]:
     """Train and test a model.
 
-    Args:
-        name: Short name of the model.
-        root: Folder with the music.
-        seed: Seed of the weights.
-        epochs: Number of epochs.
-
     Returns:
-        Accuracy of tracks and of clips on the test split, CPU time in seconds, number of weights.
+        Test accuracy of tracks and of clips, CPU time in seconds, number of parameters.
     """
     seed_everything(seed, verbose=False)
     data = GTZAN(root, sample_rate=16000, clip_seconds=59049 / 16000, batch_size=16)
@@ -68,7 +62,7 @@ def run(name: str, root: str, seed: int, epochs: int) -> tuple[float, float, flo
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root")
     parser.add_argument("--epochs", type=int, default=20)

@@ -1,13 +1,13 @@
-"""Speed of the transfer sweep against GridSearchCV, and against the solver's own time.
-
-Every combination of five layers of 32 features, 1000 tracks of ten classes, ten folds, 32 settings
-with and without standardisation. The peer, ``GridSearchCV`` with as many processes, is run on a
-sample of combinations (of the sweep's average width) just before or after ours, and scaled to all
-31; with ``--full`` both run all 31, which takes the peer most of an hour, and their scores are
-compared. The limit is the time that libsvm takes when all kernels are ready. With one process,
-processor time is measured, so that a busy machine does not matter; with several, time on the clock.
+"""Compare the speed of mgc transfer with GridSearchCV and with the solver alone.
 
     python benchmarks/transfer_sweep.py [--features FILE.parquet ...] [--jobs 2] [--full]
+
+Evaluates combinations of five layers with 32 features on 1000 tracks of ten classes: ten folds, 32
+settings, with and without standardisation. The baseline, ``GridSearchCV`` with the same number of
+processes, runs on a sample of combinations of average width and is scaled to all 31. With
+``--full`` both run all 31, which takes GridSearchCV most of an hour, and their scores are compared.
+The lower bound is the time of libsvm on precomputed kernels. Reports CPU time for one process and
+wall time for several.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from mgc.transfer.experiment import run_transfer
 from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.folds import make_plan
 
-SAMPLE = "24,135"  # 2.5 layers on average; all 31 combinations have 2.6
+SAMPLE = "24,135"  # 2.5 layers on average; all 31 combinations have 2.6 on average
 
 
-def generated(tracks: int = 1000, classes: int = 10) -> FeatureTable:
-    """Overlapping classes: about as hard to tell apart as genres."""
+def generate_table(tracks: int = 1000, classes: int = 10) -> FeatureTable:
+    """Generate features of overlapping classes, about as hard to classify as genres."""
     random = np.random.default_rng(0)
     labels = tuple("abcdefghij"[:classes])
     index = np.arange(tracks) * classes // tracks
@@ -49,7 +49,7 @@ def generated(tracks: int = 1000, classes: int = 10) -> FeatureTable:
 
 
 def timed(function, *args, jobs: int = 1, **kwargs) -> float:
-    """Seconds that a call takes; of this process alone where there is one, busy machine or not."""
+    """Return the time of a call in seconds: CPU time with one process, else wall time."""
     clock = time.process_time if jobs == 1 else time.perf_counter
     if function is not fit_and_decide:
         kwargs["jobs"] = jobs
@@ -59,14 +59,14 @@ def timed(function, *args, jobs: int = 1, **kwargs) -> float:
 
 
 def ours(table: FeatureTable, combinations: dict, nested: bool = False, jobs: int = 1) -> pd.Series:
-    """The sweep of this project: best score of each combination."""
+    """Return the best score of each combination, computed by mgc."""
     plan = make_plan(table.tracks, table.targets, table.labels, folds=10, nested=nested)
     result = run_transfer(table, combinations, plan, jobs=jobs, quiet=True)
     return result.summary.set_index("layers")["full_grid"]
 
 
 def grid_search(table: FeatureTable, names: tuple[str, ...], cv, rows=None, jobs: int = 1) -> float:
-    """The same settings and folds in scikit-learn: best score."""
+    """Return the best score of a combination, computed by scikit-learn with the same settings."""
     features = np.concatenate([table.layers[name] for name in names], axis=1, dtype=float)
     targets = table.targets
     if rows is not None:
@@ -91,7 +91,7 @@ def grid_search(table: FeatureTable, names: tuple[str, ...], cv, rows=None, jobs
 
 
 def full_sweep(table: FeatureTable, combinations: dict, jobs: int) -> None:
-    """Run all combinations in both, and print the times and the largest difference of scores."""
+    """Run all combinations with both and print times and the largest difference of scores."""
     clock = time.process_time if jobs == 1 else time.perf_counter
     sweep, peer, difference = 0.0, 0.0, 0.0
     for name, names in combinations.items():
@@ -102,18 +102,18 @@ def full_sweep(table: FeatureTable, combinations: dict, jobs: int) -> None:
         sweep, peer = sweep + middle - start, peer + clock() - middle
         difference = max(difference, abs(score - expected))
     print(
-        f"all {len(combinations)} combinations: ours {sweep:.0f} s, GridSearchCV {peer:.0f} s, "
-        f"{peer / sweep:.1f} times as long; largest difference of scores {difference:.4f}"
+        f"all {len(combinations)} combinations: mgc {sweep:.0f} s, GridSearchCV {peer:.0f} s "
+        f"({peer / sweep:.1f} x); largest difference of scores {difference:.4f}"
     )
 
 
 def fit_and_decide(cost: float, kernel, test_kernel, targets) -> None:
-    """One fit of libsvm on a ready kernel."""
+    """Fit libsvm on a precomputed kernel and predict."""
     SVC(C=cost, kernel="precomputed").fit(kernel, targets).predict(test_kernel)
 
 
 def solver_alone(table: FeatureTable, names: tuple[str, ...]) -> float:
-    """Seconds of libsvm's fits and decisions on kernels that are ready, one process."""
+    """Return the CPU time of libsvm on precomputed kernels in seconds, with one process."""
     features = np.concatenate([table.layers[name] for name in names], axis=1, dtype=float)
     targets, total = table.targets, 0.0
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
@@ -132,14 +132,14 @@ def solver_alone(table: FeatureTable, names: tuple[str, ...]) -> float:
 
 
 def main() -> None:
-    """Run and print the table."""
+    """Measure and print tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", nargs="*", default=[])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--full", action="store_true", help="run all 31 combinations")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    table = load_tables(options.features) if options.features else generated()
+    table = load_tables(options.features) if options.features else generate_table()
     jobs = options.jobs
     everything = {
         name: names
@@ -149,7 +149,7 @@ def main() -> None:
     sample = parse_combinations(SAMPLE, list(table.layers))
     train, _ = next(StratifiedKFold(10).split(table.targets, table.targets))
     inner = StratifiedKFold(9)
-    ours(table, {"1": ("block1",)}, jobs=jobs)  # starts the processes
+    ours(table, {"1": ("block1",)}, jobs=jobs)  # start the processes
     rows = []
     with threadpool_limits(1):
         for name, names in sample.items():
@@ -166,25 +166,26 @@ def main() -> None:
         rows,
         columns=[
             "layers",
-            "ours",
+            "mgc",
             "GridSearchCV",
-            "nested peer",
-            "ours, both",
+            "nested GridSearchCV",
+            "mgc, both",
             "one job",
             "solver",
         ],
     )
-    print(f"{len(table.tracks)} tracks, {jobs} processes; seconds a combination")
+    print(f"{len(table.tracks)} tracks, {jobs} processes; seconds per combination")
     print(frame.to_string(index=False, float_format="{:.1f}".format))
     mean = frame.drop(columns="layers").mean()
-    print(f"paper protocol: {mean['GridSearchCV'] / mean['ours']:.1f} times GridSearchCV's speed")
+    print(f"paper protocol: {mean['GridSearchCV'] / mean['mgc']:.1f} times as fast as GridSearchCV")
     print(
-        f"both protocols: {mean['nested peer'] / mean['ours, both']:.1f} times the speed of "
-        "GridSearchCV, alone and within each of ten training folds (one of them run, scaled)"
+        f"both protocols: {mean['nested GridSearchCV'] / mean['mgc, both']:.1f} times as fast as "
+        "GridSearchCV and nested GridSearchCV (one of ten outer folds run, scaled)"
     )
     print(
-        f"libsvm alone on ready kernels, one process: {mean['solver'] / mean['one job']:.0%} of "
-        "our time (above 100 %: solutions with no coefficient at its bound are not fitted again)"
+        f"libsvm on precomputed kernels, one process: {mean['solver'] / mean['one job']:.0%} of "
+        "the time of mgc (can exceed 100 %: solutions without coefficients at their bound are not "
+        "fitted again)"
     )
     print(f"GridSearchCV, scaled to 31 combinations: {31 * mean['GridSearchCV']:.0f} s")
     if options.full:

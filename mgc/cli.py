@@ -208,7 +208,7 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
     parser.add_function_arguments(function, skip={p.name for p in positional}, as_positional=False)
     flags = {p.name for p in parameters if p.annotation is bool}
     parsed = parser.parse_args(_normalise(argv, flags))
-    settings = parser.instantiate_classes(parsed).as_dict()
+    settings = parser.instantiate(parsed).as_dict()
     function(*(settings.pop(p.name) for p in positional), *passed_on, **settings)
 
 

@@ -1,4 +1,4 @@
-"""What tests share: real data where there is some, and synthetic music."""
+"""Fixtures for all tests: real data if available, synthetic music, isolation."""
 
 import io
 import logging
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Before torch is imported: several test processes share the cores.
+# Set before torch is imported, since test processes share the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -33,9 +33,7 @@ def real_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run every test in a folder of its own, out of reach of the user's W&B settings and of what
-    a command in the same process did to the log.
-    """
+    """Run each test in an empty folder, with default logging and without W&B folders."""
     logger = logging.getLogger("mgc")
     logger.handlers.clear()
     logger.setLevel(logging.NOTSET)
@@ -50,22 +48,22 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def wandb_decision(workdir: Path) -> Iterator[None]:
-    """Check that no command leaves its decision about W&B to the next one of this process."""
+    """Check that commands remove their W&B decision from the environment."""
     yield
     assert OFFLINE_REASON not in os.environ
 
 
 @pytest.fixture(autouse=True)
 def explicit_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse text that mgc reads or writes in the system's encoding, which is another on Windows.
+    """Fail if mgc reads or writes text without an encoding, since the default differs on Windows.
 
-    ``Path.open``, ``read_text`` and ``write_text`` call this function.
+    ``Path.open``, ``read_text`` and ``write_text`` call ``io.text_encoding``.
     """
     text_encoding = io.text_encoding
 
     def explicit(encoding: str | None, stacklevel: int = 2) -> str:
         caller = sys._getframe(2).f_globals.get("__name__", "")
-        assert encoding or not caller.startswith("mgc."), f"{caller} gives no encoding"
+        assert encoding or not caller.startswith("mgc."), f"{caller} passes no encoding"
         return text_encoding(encoding, stacklevel + 1)
 
     monkeypatch.setattr(io, "text_encoding", explicit)
@@ -73,9 +71,9 @@ def explicit_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set in GTZAN's layout that a small network learns in seconds.
+    """Dataset in GTZAN's layout that a small network learns in seconds.
 
-    Ten tracks of 2 s a genre at 8000 Hz; each genre is a tone of its own in noise.
+    Ten tracks of 2 s per genre at 8000 Hz; each genre has a different tone in noise.
     """
     root = tmp_path_factory.mktemp("tones")
     rng = np.random.default_rng(0)
@@ -92,7 +90,7 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function that makes a package look installed."""
+    """Return a function that writes a package with metadata onto the import path."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def install(

@@ -1,4 +1,4 @@
-"""A graph as mgc export writes it, made without PyTorch."""
+"""ONNX graph like those of mgc export, made without PyTorch."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 
 def save_graph(path: Path, about: object) -> Path:
-    """A graph that gives the first two samples of a clip."""
+    """Save a graph that outputs the first two samples of a clip."""
     ends = [
         helper.make_tensor(name, TensorProto.INT64, [1], [value])
         for name, value in (("start", 0), ("end", 2), ("axis", 1))

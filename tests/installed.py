@@ -1,4 +1,4 @@
-"""Runs mgc with some of the installed packages only."""
+"""Runs mgc with a subset of the installed packages."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import mgc
 
 
 class Environment:
-    """A folder that has links to mgc and some of the installed packages, and nothing else."""
+    """Folder with links to mgc and some of the installed packages."""
 
     def __init__(self, folder: Path, packages: Iterable[str]) -> None:
         self.folder = folder
@@ -24,7 +24,7 @@ class Environment:
                     (folder / part).symlink_to(str(found.locate_file(part)))
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of mgc. Python's own packages are all that it finds besides (-S)."""
+        """Run a command of mgc with these packages and the standard library (-S)."""
         return subprocess.run(
             [sys.executable, "-S", "-m", "mgc", *args],
             env=os.environ | {"PYTHONPATH": str(self.folder)},

@@ -1,4 +1,4 @@
-"""Callbacks that get in the way of a fit, for tests to name on the command line."""
+"""Callbacks that interrupt or break a fit."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Kill(Callback):
-    """Sends a signal to its own process and its workers, once, at a batch of an epoch."""
+    """Sends a signal to this process and its workers at a given epoch and batch."""
 
     def __init__(
         self,
@@ -50,14 +50,14 @@ class Kill(Callback):
     def _kill(self, trainer: Trainer, batch: int, hook: str) -> None:
         here = (trainer.current_epoch, batch, hook, trainer.global_rank)
         if here == (self.epoch, self.batch, self.hook, self.rank):
-            # As a terminal does, to all processes of the group.
+            # Like a terminal, signal all processes of the group.
             for child in multiprocessing.active_children():
                 os.kill(child.pid or 0, self.signum)
             os.kill(os.getpid(), self.signum)
 
 
 class KillWorker(Callback):
-    """Kills a process that reads clips."""
+    """Kills a data loading worker."""
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -68,7 +68,7 @@ class KillWorker(Callback):
 
 
 class Spoil(Callback):
-    """Makes weights NaN before or after a batch of the second epoch."""
+    """Sets weights to NaN before or after a batch of the second epoch."""
 
     def __init__(self, batch: int, before: bool = True) -> None:
         self.batch, self.before = batch, before

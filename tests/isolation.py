@@ -1,10 +1,10 @@
-"""Keeps the user's W&B settings and logins out of the tests."""
+"""Isolates tests from the user's W&B settings and logins."""
 
 import os
 import tempfile
 from pathlib import Path
 
-#: Stands in for the folder with the user's settings; removed when the tests end.
+#: Replaces the user's settings folder.
 _SETTINGS = tempfile.TemporaryDirectory()
 
 

@@ -1,7 +1,6 @@
-"""How each registered model and data set is made small enough for the checks of mgc.testing.
+"""Settings that make registered models and datasets small for the checks of mgc.testing.
 
-New ones are checked as soon as they are registered; those that need settings to be small, learn
-fast or be made at all get a line here.
+Every registered model and dataset is checked. Add an entry if it needs other settings.
 """
 
 from collections.abc import Callable
@@ -19,13 +18,13 @@ from mgc.testing.models import check_features, check_two_processes
 
 
 def beats(items: int) -> dict[str, torch.Tensor]:
-    """Chroma and timbre of tracks of different lengths."""
+    """Generate chroma and timbre of tracks of different lengths."""
     generator = torch.Generator().manual_seed(0)
     chroma, timbre = torch.randn(2, items, 40, 12, generator=generator)
     return {"chroma": chroma, "timbre": timbre, "length": torch.arange(items) % 20 + 21}
 
 
-#: What differs from the defaults of ModelCase; ``checks`` where not all of them apply.
+#: Arguments of ModelCase, and ``checks`` if not all apply.
 MODELS: dict[str, dict[str, Any]] = {
     "beat_logistic": {
         "settings": {"window_beats": 8, "lr": 0.1},
@@ -41,7 +40,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "conv_dbn_pretrain": {
         "settings": {"maps": 4, "width": 4, "joint_width": 2, "pooling": 2},
         "inputs": beats,
-        "checks": [check_two_processes],  # without labels there are no scores
+        "checks": [check_two_processes],  # no scores without labels
     },
     "kcnn": {
         "settings": {
@@ -53,13 +52,13 @@ MODELS: dict[str, dict[str, Any]] = {
         },
         "fit_first": True,  # the codebooks
     },
-    "mfcc": {"checks": [check_features]},  # there is nothing to train
+    "mfcc": {"checks": [check_features]},  # not trained
     "naive_bayes": {
         "settings": {"window_beats": 8},
         "tasks": ("multiclass",),
         "inputs": beats,
         "fit_first": True,
-        # Its loss serves to add up statistics, and does not fall.
+        # Its loss does not decrease: training only sums statistics.
         "checks": [check for check in MODEL_CHECKS if check.__name__ != "check_learns"],
     },
     "residual_map_net": {"settings": {"filters": 8, "lr": 0.01}},
@@ -84,7 +83,7 @@ def write_msd(root: Path) -> None:
 
 
 def write_gtzan(root: Path) -> None:
-    """Four tracks a genre, one of them of a pair of identical ones."""
+    """Write four tracks per genre, including one of a pair of duplicates."""
     for number, genre in enumerate(GTZAN_GENRES):
         for track in (0, 1, 98, 99):
             path = root / "genres" / genre / f"{genre}.{track:05}.wav"
@@ -93,8 +92,8 @@ def write_gtzan(root: Path) -> None:
 
 MSD = {"writer": write_msd}
 
-#: Writer of a tiny copy, and what differs from the defaults of DataCase. The writer of the others
-#: is ``layouts.write_<name>``.
+#: Arguments of DataCase, and the function that writes a tiny copy (default:
+#: ``layouts.write_<name>``).
 DATA: dict[str, dict[str, Any]] = {
     "emomusic": {"settings": {"first_seconds": 1.2}},
     "folder": {"settings": {"labels": ["jazz", "rock"]}, "splits": ("stratified", "fold")},
@@ -107,11 +106,11 @@ DATA: dict[str, dict[str, Any]] = {
     "msd_unlabelled": MSD
     | {
         "settings": {"genre_tracks": 10, "artists": 10, "artist_tracks": 10, "key_tracks": 10},
-        "ungrouped": ("artist",),  # which its artist task cannot keep
+        "ungrouped": ("artist",),  # impossible for the artist task
     },
 }
 
 
 def writer(name: str) -> Callable[[Path], None]:
-    """Writer of a tiny copy of a data set."""
+    """Return the function that writes a tiny copy of a dataset."""
     return DATA.get(name, {}).get("writer") or getattr(layouts, f"write_{name}")

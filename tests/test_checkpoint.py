@@ -18,7 +18,7 @@ from mgc.reports.model_card import model_card
 
 @pytest.fixture
 def trained(tones: Path, tmp_path: Path) -> Path:
-    """A checkpoint made without the command line."""
+    """Return a checkpoint made without the command line."""
     model = VGGTagger(num_classes=10, sample_rate=8000, channels=4)
     data = GTZAN(str(tones), sample_rate=8000, clip_seconds=1.5)
     trainer = Trainer(
@@ -33,12 +33,12 @@ def trained(tones: Path, tmp_path: Path) -> Path:
 
 
 def changed(source: Path, path: Path, **contents: object) -> Path:
-    """A copy of a checkpoint with other contents."""
+    """Save a copy of a checkpoint with changed contents."""
     torch.save(checkpoint.read(source) | contents, path)
     return path
 
 
-def test_description(trained: Path) -> None:
+def test_checkpoints_contain_a_description(trained: Path) -> None:
     about = checkpoint.description(trained)
     assert about["class_path"] == "mgc.models.vgg.VGGTagger"
     assert about["labels"][:2] == ["blues", "classical"]
@@ -55,7 +55,7 @@ def test_load_needs_only_the_file(trained: Path) -> None:
     assert model.hparams["channels"] == 4
 
 
-def test_checkpoint_of_a_data_module_that_has_moved(trained: Path, tmp_path: Path) -> None:
+def test_checkpoints_with_an_old_data_path(trained: Path, tmp_path: Path) -> None:
     about = checkpoint.description(trained) | {"data": "mgc.data.msd_tagging.MSDTagging"}
     old = changed(trained, tmp_path / "old.ckpt", **{checkpoint.KEY: about})
     assert isinstance(checkpoint.load(old), VGGTagger)
@@ -81,7 +81,7 @@ class Evil:
         return (Path.touch, (Path("executed"),))
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, workdir: Path) -> None:
+def test_code_in_checkpoints_is_not_executed(tmp_path: Path, workdir: Path) -> None:
     path = tmp_path / "evil.ckpt"
     torch.save({"state_dict": {}, "extra": Evil()}, path)
     with pytest.raises(MgcError, match="could run code"):
@@ -89,7 +89,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, workdir: Path) -> None:
     assert not (workdir / "executed").exists()
 
 
-def test_checkpoint_cannot_import_an_unregistered_module(trained: Path, tmp_path: Path) -> None:
+def test_checkpoints_can_only_name_registered_classes(trained: Path, tmp_path: Path) -> None:
     content = torch.load(trained, weights_only=True)
     content["mgc"]["class_path"] = "antigravity.Net"
     path = tmp_path / "other.ckpt"
@@ -103,7 +103,7 @@ def test_checkpoint_cannot_import_an_unregistered_module(trained: Path, tmp_path
 @pytest.mark.parametrize(
     "text", ["", "hello", "a,b\n1,2\n", "{}", "I am no checkpoint.\n", "\x80\x02", "(lp0\n."]
 )
-def test_files_of_another_format(text: str, tmp_path: Path) -> None:
+def test_other_files(text: str, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(MgcError, match=r"notes\.txt: no"):
@@ -125,7 +125,7 @@ def test_invalid_descriptions(about: object, message: str, trained: Path, tmp_pa
             read(path)
 
 
-def test_weights_that_do_not_fit(trained: Path, tmp_path: Path) -> None:
+def test_mismatched_weights(trained: Path, tmp_path: Path) -> None:
     weights = checkpoint.read(trained)["state_dict"]
     names = list(weights)
     short = changed(trained, tmp_path / "short.ckpt", state_dict={names[0]: weights[names[0]]})
@@ -139,7 +139,7 @@ def test_weights_that_do_not_fit(trained: Path, tmp_path: Path) -> None:
         checkpoint.load(changed(trained, tmp_path / "wide.ckpt", state_dict=head))
 
 
-def test_a_device_that_is_not_there(trained: Path) -> None:
+def test_unavailable_device(trained: Path) -> None:
     with pytest.raises(MgcError, match="Cannot use device cuda:99"):
         checkpoint.load(trained, "cuda:99")
 
@@ -163,7 +163,7 @@ def save(model: LightningModule, data: GTZAN, path: Path) -> Path:
     return path
 
 
-def test_a_model_that_saves_no_hyperparameters(
+def test_models_without_saved_hyperparameters(
     tones: Path, tmp_path: Path, tiny_net: type[LightningModule]
 ) -> None:
     data = GTZAN(str(tones), sample_rate=8000, clip_seconds=1.5)
@@ -188,7 +188,7 @@ def test_a_model_that_saves_no_hyperparameters(
     "value",
     [Path("x"), {"net": {"class_path": "torch.nn.Linear"}}, [torch.nn.ReLU()], np.float64(1)],
 )
-def test_arguments_that_are_no_plain_values_are_not_remembered(value: object) -> None:
+def test_only_plain_arguments_are_remembered(value: object) -> None:
     model = VGGTagger(num_classes=2, channels=2)
     remember_init_args(model, {"channels": 2, "other": value})
     assert describe(model, None)["init_args"] is None

@@ -1,7 +1,6 @@
-"""Every configuration trains for a step, found by its name, on generated data in the layout of the
-real set.
+"""Run each shipped configuration for one step on generated data.
 
-Those named after an audio data set are run with it, in ``data/test_audio_data_sets.py``.
+Those named after an audio dataset run in ``data/test_audio_data_sets.py``.
 """
 
 from pathlib import Path
@@ -12,6 +11,7 @@ from generate_msd import generate_msd
 from layouts import write_ismir2004
 from test_audio_data_sets import CASES
 
+from mgc import checkpoint
 from mgc.cli import main
 from mgc.data.msd import MSDKey
 
@@ -19,7 +19,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 RUN_ELSEWHERE = {f"vgg_{name}.yaml" for name in CASES}
 
-#: Source of each data set, and options that make its selection small.
+#: Fixture of each dataset, and options that select few tracks.
 DATA = {
     "gtzan": ("tones", "--data.split stratified"),
     "ismir2004": ("ismir2004", ""),
@@ -33,7 +33,7 @@ DATA = {
     ),
 }
 
-#: Options that make large networks small.
+#: Options that make networks small.
 MODELS = {
     "vgg_tagger": "--model.channels 4",
     "kcnn": "--model.codebook_size 8 --model.units 8 --model.segment_frames 2",
@@ -41,6 +41,20 @@ MODELS = {
     "timm_finetune": "--model.backbone test_resnet --model.pretrained false",
     "conv_dbn": "--model.maps 4",
     "conv_dbn_pretrain": "--model.maps 4",
+}
+
+#: Options that run one batch of two clips.
+TINY = (
+    "--data.batch_size 2 --data.num_workers 0 --trainer.max_epochs 1 --trainer.logger false "
+    "--trainer.limit_train_batches 1 --trainer.limit_val_batches 1 --trainer.accelerator cpu"
+)
+
+#: Metric that chooses the best checkpoint, if not ``val/track_accuracy``.
+MONITORS = {
+    "residual_map_music_gtzan": "val/track_accuracy_vote",
+    "residual_map_stft_gtzan": "val/track_accuracy_vote",
+    "vgg_tagging": "val/track_auroc",
+    "conv_dbn_pretrain": None,
 }
 
 
@@ -63,10 +77,17 @@ def run_here():
     return [path for path in sorted(CONFIGS.glob("*.yaml")) if path.name not in RUN_ELSEWHERE]
 
 
-def test_all_configurations_are_tested():
+def test_every_configuration_is_run():
     here = {path.name for path in run_here()}
     assert here | RUN_ELSEWHERE == {path.name for path in CONFIGS.glob("*.yaml")}
     assert here
+
+
+def monitors(workdir):
+    """Return the metrics that choose checkpoints of the only run."""
+    (last,) = workdir.rglob("last.ckpt")
+    callbacks = checkpoint.read(last)["callbacks"]
+    return {s["monitor"] for name, s in callbacks.items() if name.startswith("ModelCheckpoint")}
 
 
 @pytest.mark.parametrize("config", run_here(), ids=lambda path: path.stem)
@@ -75,11 +96,17 @@ def test_configuration_trains(config, request, workdir):
     fixture, selection = DATA[settings["data"]["class_path"]]
     words = f"fit --config {config.stem} --data.root {request.getfixturevalue(fixture)} {selection}"
     words += f" {MODELS.get(settings['model']['class_path'], '')}"
-    words += " --data.batch_size 2 --data.num_workers 0 --trainer.max_epochs 1"
-    words += " --trainer.limit_train_batches 1 --trainer.limit_val_batches 1"
-    words += " --trainer.logger false --trainer.accelerator cpu"
-    main(words.split())
-    # Data without labels has no metric to monitor.
-    unlabelled = settings["data"]["class_path"] == "msd_unlabelled"
-    assert unlabelled or list(workdir.rglob("best.ckpt"))
-    assert list(workdir.rglob("last.ckpt"))
+    main(words.split() + TINY.split())
+    monitor = MONITORS.get(config.stem, "val/track_accuracy")
+    assert monitors(workdir) == {monitor}
+    assert len(list(workdir.rglob("best.ckpt"))) == bool(monitor)
+
+
+def test_monitor_follows_the_task(tones, workdir):
+    paths = sorted(path.relative_to(tones) for path in tones.rglob("*.wav"))
+    rows = [f"{path},{path.parent.name}|{path.stem[-1]}" for path in paths]
+    table = workdir / "tracks.csv"
+    table.write_text("\n".join(["path,label", *rows]))
+    words = f"fit --config vgg_folder --data.root {tones} --data.table {table}"
+    main(f"{words} --data.task multilabel --model.channels 4 {TINY}".split())
+    assert monitors(workdir) == {"val/track_auroc"}

@@ -1,4 +1,4 @@
-"""Shipped configurations are found by name; files of the user have priority."""
+"""Test finding configurations by name; files of the user take precedence."""
 
 import sys
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def test_all_configurations_are_shipped() -> None:
 @pytest.mark.parametrize(
     "name", ["vgg_gtzan", "vgg_gtzan.yaml", "configs/vgg_gtzan.yaml", "./configs/vgg_gtzan"]
 )
-def test_path_in_a_clone_is_a_name(name: str) -> None:
+def test_names_can_be_paths_in_a_clone(name: str) -> None:
     assert read_configuration(name) == (CONFIGS / "vgg_gtzan.yaml").read_text()
 
 
@@ -32,18 +32,18 @@ def test_names_of_sweeps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vgg_gtzan", "configs/vgg_gtzan.yaml"])
-def test_file_has_priority(name: str, workdir: Path) -> None:
+def test_files_take_precedence(name: str, workdir: Path) -> None:
     (workdir / name).parent.mkdir(exist_ok=True)
     (workdir / name).write_text("model: mfcc\n")
     assert read_configuration(name) == "model: mfcc\n"
 
 
-def test_folder_of_the_same_name_is_ignored(workdir: Path) -> None:
+def test_folders_of_the_same_name_are_ignored(workdir: Path) -> None:
     (workdir / "vgg_gtzan").mkdir()
     assert find_configuration("vgg_gtzan").samefile(CONFIGS / "vgg_gtzan.yaml")
 
 
-def test_unused_copy_is_reported(workdir: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unused_copies_are_reported(workdir: Path, caplog: pytest.LogCaptureFixture) -> None:
     (workdir / "vgg_gtzan.yaml").write_text("model: mfcc\n")
     assert read_configuration("vgg_gtzan.yaml") == "model: mfcc\n"
     assert not caplog.messages
@@ -78,7 +78,7 @@ def test_unknown_names(
     assert not list(workdir.iterdir())
 
 
-def test_plugin_ships_configurations_in_its_package(
+def test_configurations_in_the_package_of_a_plugin(
     install: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("codes_one", "", codes="codes_one.net:Net")
@@ -93,20 +93,20 @@ def test_plugin_ships_configurations_in_its_package(
     assert ["codes_gtzan", "Codes on GTZAN. (codes_one 1.0)"] in lines
 
 
-def test_editable_plugin_ships_configurations_beside_its_package(
+def test_configurations_beside_a_plugin_in_development(
     install: Callable[..., None], tmp_path: Path
 ) -> None:
     install("codes_two", "", codes="codes_two:Net")
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "codes_gtzan.yaml").write_text("model: codes\n")
-    # In site-packages, a folder beside the package belongs to another package.
+    # Without pyproject.toml, as in site-packages, the folder belongs to another package.
     with pytest.raises(MgcError, match="codes_gtzan: no such file"):
         find_configuration("codes_gtzan")
     (tmp_path / "pyproject.toml").touch()
     assert find_configuration("codes_gtzan") == tmp_path / "configs" / "codes_gtzan.yaml"
 
 
-def test_name_shipped_by_two_packages(install: Callable[..., None], tmp_path: Path) -> None:
+def test_names_shipped_by_two_packages(install: Callable[..., None], tmp_path: Path) -> None:
     install("twin_three", "", twin="twin_three:Net")
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "configs").mkdir()
@@ -116,7 +116,7 @@ def test_name_shipped_by_two_packages(install: Callable[..., None], tmp_path: Pa
     assert find_configuration("vgg_folder").samefile(CONFIGS / "vgg_folder.yaml")
 
 
-def test_binary_file(workdir: Path) -> None:
+def test_binary_files(workdir: Path) -> None:
     (workdir / "best.ckpt").write_bytes(b"PK\xff\xfe")
     with pytest.raises(MgcError, match=r"best\.ckpt: not a text file"):
         read_configuration("best.ckpt")

@@ -1,4 +1,4 @@
-"""Everything that mgc registers keeps the contract, as mgc.testing checks it for plugins."""
+"""Run the checks of mgc.testing on every model and dataset of mgc."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +14,12 @@ from mgc.testing import DATA_CHECKS, MODEL_CHECKS, DataCase, ModelCase
 def cases(kind, settings, checks):
     for name, claims in registry.find(kind).items():
         if claims[0].dist.name != mgc.DISTRIBUTION:
-            continue  # a package of somebody else, with tests of its own
+            continue  # belongs to a plugin, which has its own tests
         for check in settings.get(name, {}).get("checks", checks):
             yield pytest.param(name, check, id=f"{name}-{check.__name__.removeprefix('check_')}")
 
 
-@pytest.mark.parametrize(("name", "check"), cases("model", registered.MODELS, MODEL_CHECKS))
+@pytest.mark.parametrize(("name", "check"), [*cases("model", registered.MODELS, MODEL_CHECKS)])
 def test_model(name: str, check: Callable[[ModelCase], None]) -> None:
     settings = {k: v for k, v in registered.MODELS.get(name, {}).items() if k != "checks"}
     check(ModelCase(registry.load("model", name), **settings))
@@ -27,7 +27,7 @@ def test_model(name: str, check: Callable[[ModelCase], None]) -> None:
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory) -> Callable[[str], Path]:
-    """A function that gives the tiny copy of a data set; sets of one writer share it."""
+    """Return a function that writes the tiny copy of a dataset once per writer."""
     written: dict[Callable, Path] = {}
 
     def copy(name: str) -> Path:
@@ -40,7 +40,7 @@ def copies(tmp_path_factory) -> Callable[[str], Path]:
     return copy
 
 
-@pytest.mark.parametrize(("name", "check"), cases("data", registered.DATA, DATA_CHECKS))
+@pytest.mark.parametrize(("name", "check"), [*cases("data", registered.DATA, DATA_CHECKS)])
 def test_data(name: str, check: Callable[[DataCase], None], copies) -> None:
     settings = {
         k: v for k, v in registered.DATA.get(name, {}).items() if k not in ("checks", "writer")

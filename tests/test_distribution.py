@@ -1,4 +1,4 @@
-"""What is built for installing without a clone: the source distribution, and the wheel from it."""
+"""Test the source distribution and the wheel built from it."""
 
 import re
 import shutil
@@ -16,10 +16,10 @@ import mgc
 
 ROOT = Path(__file__).parents[1]
 
-#: What lies in the folder of a clone and is not copied to be built, besides hidden folders.
-ASIDE = {"data", "runs", "build", "dist"}
+#: Folders of a clone that are not copied for building, besides hidden ones.
+IGNORED_FOLDERS = {"data", "runs", "build", "dist"}
 
-#: What earlier commands may have left in a clone.
+#: Files that earlier commands may have left in a clone.
 LEFTOVERS = (
     "mgc/__pycache__/cli.cpython-311.pyc",
     "mgc/plugin_template/model/__pycache__/example_net.cpython-311.pyc",
@@ -31,7 +31,7 @@ LEFTOVERS = (
 
 
 def build(kind: str, source: Path, out: Path) -> Path:
-    """Build a distribution without the network, as ``make dist`` does."""
+    """Build a distribution offline, as ``make dist`` does."""
     code = f"from setuptools import build_meta; print(build_meta.build_{kind}({str(out)!r}))"
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
@@ -41,13 +41,13 @@ def build(kind: str, source: Path, out: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Source distribution of a clone, unpacked."""
+    """Return the unpacked source distribution of a clone."""
     folder = tmp_path_factory.mktemp("sdist")
     clone = folder / "clone"
 
     def ignore(place: str, names: list[str]) -> set[str]:
         hidden = {name for name in names if name.startswith(".")}
-        return hidden | ASIDE if Path(place) == ROOT else {"__pycache__"}
+        return hidden | IGNORED_FOLDERS if Path(place) == ROOT else {"__pycache__"}
 
     shutil.copytree(ROOT, clone, ignore=ignore)
     for name in LEFTOVERS:
@@ -61,9 +61,9 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wheel that was built from the source distribution, unpacked."""
+    """Return the unpacked wheel built from the source distribution."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = Path(shutil.copytree(sdist, folder / "source"))  # building leaves files there
+    source = Path(shutil.copytree(sdist, folder / "source"))  # building writes to it
     with zipfile.ZipFile(build("wheel", source, folder)) as archive:
         archive.extractall(folder / "site")
     return folder / "site"
@@ -80,7 +80,7 @@ def files(folder: Path) -> set[str]:
     return {path.as_posix() for path in found if "__pycache__" not in path.parts}
 
 
-def test_the_wheel_holds_the_package_and_the_configurations(wheel: Path) -> None:
+def test_files_of_the_wheel(wheel: Path) -> None:
     expected = {f"mgc/{name}" for name in files(ROOT / "mgc")}
     expected |= {f"mgc/configs/{name}" for name in files(ROOT / "configs")}
     assert {
@@ -92,7 +92,7 @@ def test_the_wheel_holds_the_package_and_the_configurations(wheel: Path) -> None
     assert {name for name in files(wheel) if ".dist-info/" not in name} == expected
 
 
-def test_the_source_distribution_holds_the_plugins_and_no_tests_of_ours(sdist: Path) -> None:
+def test_files_of_the_source_distribution(sdist: Path) -> None:
     assert {path.name for path in sdist.iterdir()} == {
         *("configs", "docs", "mgc", "plugins", "scripts", "mgc_lightning.egg-info"),
         *("LICENSE", "MANIFEST.in", "PKG-INFO", "README.md"),
@@ -103,7 +103,7 @@ def test_the_source_distribution_holds_the_plugins_and_no_tests_of_ours(sdist: P
     }
 
 
-def test_nothing_of_the_machine_that_built_them(sdist: Path, wheel: Path) -> None:
+def test_no_machine_paths_or_leftovers(sdist: Path, wheel: Path) -> None:
     for folder in (sdist, wheel):
         paths = [path for path in folder.rglob("*") if path.is_file()]
         assert len(paths) > 200
@@ -115,24 +115,24 @@ def test_nothing_of_the_machine_that_built_them(sdist: Path, wheel: Path) -> Non
 
 
 def test_metadata(about: PathDistribution) -> None:
-    said = about.metadata
-    assert (said["Name"], said["Version"]) == (mgc.DISTRIBUTION, mgc.__version__)
-    assert (said["License-Expression"], said["License-File"]) == ("MIT", "LICENSE")
-    assert said["Requires-Python"] == ">=3.11"
-    assert "Typing :: Typed" in said.get_all("Classifier")
+    metadata = about.metadata
+    assert (metadata["Name"], metadata["Version"]) == (mgc.DISTRIBUTION, mgc.__version__)
+    assert (metadata["License-Expression"], metadata["License-File"]) == ("MIT", "LICENSE")
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert "Typing :: Typed" in metadata.get_all("Classifier")
     needed = [Requirement(line) for line in about.requires or []]
     assert {"torch", "torchaudio", "lightning", "wandb"} <= {
         requirement.name for requirement in needed if requirement.marker is None
     }
     for requirement in needed:
-        # No address, and no other project's name.
+        # No URLs, and not the name of another project.
         assert requirement.url is None
         assert requirement.name != "mgc"
     (command,) = about.entry_points.select(group="console_scripts")
     assert (command.name, command.value) == ("mgc", "mgc.cli:main")
 
 
-def test_the_readme_installs_this_distribution(about: PathDistribution) -> None:
+def test_readme_installs_this_distribution(about: PathDistribution) -> None:
     extras = about.metadata.get_all("Provides-Extra")
     installed = re.findall(
         r"pip install '?([a-z][a-z-]+)(?:\[(\w+)\])?'?", about.metadata["Description"]
@@ -143,7 +143,7 @@ def test_the_readme_installs_this_distribution(about: PathDistribution) -> None:
         assert not extra or extra in extras
 
 
-def test_configurations_are_found_where_there_is_no_clone(wheel: Path, workdir: Path) -> None:
+def test_configurations_are_found_without_a_clone(wheel: Path, workdir: Path) -> None:
     def run(*words: str) -> str:
         code = f"import sys; sys.path.insert(0, {str(wheel)!r}); "
         code += "import mgc.cli; mgc.cli.main(sys.argv[1:]); print(mgc.__file__)"

@@ -1,4 +1,4 @@
-"""Imports between the folders of mgc point down, without circles."""
+"""Test that imports between parts of mgc point down, without cycles."""
 
 import ast
 import re
@@ -26,7 +26,7 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-#: All modules but the package itself, which loads its public names lazily.
+#: All modules except mgc itself, which loads public names lazily.
 SOURCES = {
     module_name(path): path
     for path in sorted(ROOT.rglob("*.py"))
@@ -35,7 +35,7 @@ SOURCES = {
 
 
 def imports(text: str) -> set[str]:
-    """List the modules of mgc that a source imports, also within functions or for types only."""
+    """Return all imported modules of mgc, including imports in functions and for types."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -59,7 +59,7 @@ def test_imports_point_down(module: str) -> None:
     assert not upward(module, SOURCES[module].read_text())
 
 
-def test_upward_imports_are_found_anywhere() -> None:
+def test_upward_imports_in_functions_are_found() -> None:
     text = "def load():\n    from mgc.models.base import MusicModel\n"
     assert upward("mgc.evaluation.callback", text) == ["mgc.models.base"]
     text = (
@@ -69,7 +69,7 @@ def test_upward_imports_are_found_anywhere() -> None:
     assert not upward("mgc.models.base", text)
 
 
-def test_imports_have_no_circle() -> None:
+def test_imports_have_no_cycles() -> None:
     graph = {module: imports(path.read_text()) for module, path in SOURCES.items()}
     assert len(list(TopologicalSorter(graph).static_order())) == len(SOURCES)
 
@@ -79,13 +79,13 @@ def test_only_main_imports_the_command_line() -> None:
     assert importing == {"mgc.__main__"}
 
 
-def test_no_command_is_imported() -> None:
+def test_commands_are_not_imported() -> None:
     targets = {command.target.partition(":")[0] for command in COMMANDS.values()}
     importing = {m for m, path in SOURCES.items() if targets & imports(path.read_text())}
     assert not importing
 
 
-def test_commands_name_functions() -> None:
+def test_targets_of_commands_are_functions() -> None:
     for name, command in COMMANDS.items():
         module, _, function = command.target.partition(":")
         assert callable(getattr(import_module(module), function)), name

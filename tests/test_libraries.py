@@ -1,4 +1,4 @@
-"""Libraries that are missing, damaged or incompatible."""
+"""Test reports of missing, broken and incompatible libraries."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from mgc.libraries import (
 
 TRIO = '"torch==2.15.0" "torchvision==0.29.2" "torchaudio==2.11.1"'
 
-#: Code that raises what each library raises if it was built for other versions.
+#: Code of libraries that fail like ones built for another version.
 FAKES = {
     "torch": "raise ImportError('libcurand.so.10: cannot open shared object file')",
     "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')",
@@ -34,13 +34,13 @@ FAKES = {
 
 
 def write_package(folder: Path, name: str, code: str) -> None:
-    """Write a package that shadows the installed one if the folder is on PYTHONPATH."""
+    """Write a package that hides the installed one if the folder is on PYTHONPATH."""
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text(code, encoding="utf-8")
 
 
 def run(folder: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run mgc in a new process, with a folder of packages that shadow the installed ones."""
+    """Run mgc in a subprocess with the packages of a folder."""
     environment = os.environ | {"PYTHONPATH": str(folder), "WANDB_MODE": "disabled", **variables}
     command = [sys.executable, "-m", "mgc", *words]
     return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=300)
@@ -48,13 +48,13 @@ def run(folder: Path, *words: str, **variables: str) -> "subprocess.CompletedPro
 
 @pytest.fixture
 def outside_clone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make install_command return pip commands, even after make install."""
+    """Expect pip commands, also in the environment of make install."""
     monkeypatch.setattr(libraries, "find_clone", lambda: None)
 
 
 @pytest.fixture
 def versions(monkeypatch: pytest.MonkeyPatch, outside_clone: None) -> Callable[..., None]:
-    """Function that sets installed versions (None: not installed); tested versions are fixed."""
+    """Return a function that changes installed versions (None: not installed)."""
     tested = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.1", "timm": "1.0.31"}
     tested |= {"soundfile": "0.14.0", "numpy": "2.4.6"}
     monkeypatch.setattr(locks, "locked_versions", lambda name: tested.items())
@@ -74,7 +74,7 @@ def versions(monkeypatch: pytest.MonkeyPatch, outside_clone: None) -> Callable[.
 
 
 class Fake(Distribution):
-    """An installed package with another version."""
+    """Installed package with another version."""
 
     def __init__(self, name: str, version: str | None) -> None:
         self.text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
@@ -88,14 +88,14 @@ class Fake(Distribution):
 
 
 def importing(module: str, code: str) -> Exception:
-    """Return the error that a module's code raises."""
+    """Return the error raised by the code of a module."""
     with pytest.raises(Exception) as caught:  # noqa: PT011
         exec(compile(code, f"{module}/__init__.py", "exec"), {"__name__": module, "__file__": "x"})
     return caught.value
 
 
 @pytest.mark.parametrize("library", FAKES)
-def test_broken_library_is_reported_in_one_line(library: str, tmp_path: Path) -> None:
+def test_a_broken_library_is_reported_in_one_line(library: str, tmp_path: Path) -> None:
     write_package(tmp_path, library, FAKES[library])
     done = run(tmp_path, "fit", "--model=vgg_tagger", "--data=gtzan", f"--data.root={tmp_path}")
     assert done.returncode == 2
@@ -105,8 +105,8 @@ def test_broken_library_is_reported_in_one_line(library: str, tmp_path: Path) ->
     assert " install" in line.partition("Fix it with: ")[2]
 
 
-def test_missing_library_is_reported_in_one_line(tmp_path: Path) -> None:
-    # The package has metadata but no files.
+def test_a_missing_library_is_reported_in_one_line(tmp_path: Path) -> None:
+    # The metadata is installed, but the files are missing.
     hide = "import sys; sys.modules['soundfile'] = None"
     (tmp_path / "sitecustomize.py").write_text(hide, encoding="utf-8")
     done = run(tmp_path, "data", "synth", str(tmp_path / "songs"))
@@ -116,14 +116,14 @@ def test_missing_library_is_reported_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" in run(tmp_path, "data", "synth", "songs", MGC_TRACEBACK="1").stderr
 
 
-def test_list_works_with_a_broken_library(tmp_path: Path) -> None:
+def test_commands_without_the_library_work(tmp_path: Path) -> None:
     write_package(tmp_path, "torch", FAKES["torch"])
     done = run(tmp_path, "list")
     assert done.returncode == 0
     assert "vgg_tagger" in done.stdout
 
 
-def test_error_has_both_versions_and_the_fix(versions: Callable[..., None]) -> None:
+def test_the_message_names_both_versions_and_the_fix(versions: Callable[..., None]) -> None:
     versions(torch="2.12.1")
     failed = diagnose(importing("torchaudio", FAKES["torchaudio"]))
     assert failed is not None
@@ -133,7 +133,7 @@ def test_error_has_both_versions_and_the_fix(versions: Callable[..., None]) -> N
     )
 
 
-def test_cause_of_an_error_is_found(versions: Callable[..., None]) -> None:
+def test_causes_of_errors_are_diagnosed(versions: Callable[..., None]) -> None:
     cause = importing("torchvision", FAKES["torchvision"])
     error = importing("a_plugin", "raise ValueError('no such model')")
     error.__cause__ = cause
@@ -142,7 +142,7 @@ def test_cause_of_an_error_is_found(versions: Callable[..., None]) -> None:
     assert failed.library == "torchvision"
 
 
-def test_long_message_is_cut_after_a_sentence(versions: Callable[..., None]) -> None:
+def test_long_messages_are_cut_after_a_sentence(versions: Callable[..., None]) -> None:
     first = "Detected that PyTorch and TorchAudio were compiled with different CUDA versions. "
     second = "PyTorch has CUDA version 13.2 whereas TorchAudio has CUDA version 13.0. "
     message = first + second + "Please install the TorchAudio version that matches your PyTorch."
@@ -151,7 +151,7 @@ def test_long_message_is_cut_after_a_sentence(versions: Callable[..., None]) -> 
     assert failed.reason.endswith("whereas TorchAudio has CUDA version 13.0.")
 
 
-def test_name_that_a_library_lacks(versions: Callable[..., None]) -> None:
+def test_a_missing_name_in_a_library(versions: Callable[..., None]) -> None:
     failed = diagnose(importing("mgc.features", "from torch import no_such_thing"))
     assert failed is not None
     assert failed.library == "torch"
@@ -161,24 +161,24 @@ def test_name_that_a_library_lacks(versions: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("module", "code"),
     [
-        ("mgc.evaluation.projection", "import umap_that_nobody_has"),  # has its own hint
+        ("mgc.evaluation.projection", "import umap_that_nobody_has"),  # reported elsewhere
         ("a_plugin", "from torch import no_such_thing"),
         ("a_plugin", "raise RuntimeError('out of luck')"),
         ("mgc.cli", "{}['a']"),
     ],
 )
-def test_errors_of_other_origin(module: str, code: str) -> None:
+def test_other_errors_are_not_diagnosed(module: str, code: str) -> None:
     assert diagnose(importing(module, code)) is None
 
 
-def test_missing_library_with_another_import_name(versions: Callable[..., None]) -> None:
+def test_a_missing_library_with_another_import_name(versions: Callable[..., None]) -> None:
     versions(**{"scikit-learn": None})
     error = importing("mgc.evaluation.fusion", "import sklearn_gone")
     assert str(diagnose(error)).startswith("scikit-learn is not installed. Fix it with: pip")
 
 
 def test_reinstallation_is_forced(versions: Callable[..., None]) -> None:
-    versions(torch="2.15.0+cpu")  # pip takes it for 2.15.0
+    versions(torch="2.15.0+cpu")  # equals 2.15.0 for pip
     assert install_command("torchvision") == f"pip install --force-reinstall {TRIO}"
     versions(torch="2.14.1")
     assert install_command("torchvision") == f"pip install {TRIO}"
@@ -187,7 +187,7 @@ def test_reinstallation_is_forced(versions: Callable[..., None]) -> None:
     assert install_command("soundfile") == f'{single} "soundfile==0.14.0"'
 
 
-def test_clone_installs_with_make(versions: Callable[..., None], monkeypatch, tmp_path) -> None:
+def test_clones_are_fixed_with_make(versions: Callable[..., None], monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(libraries, "find_clone", lambda: tmp_path / "my music")
     versions(torch="2.14.1")
     assert install_command("torch") == f"make -B -C '{tmp_path}/my music' install"
@@ -205,12 +205,12 @@ def test_untested_versions(versions: Callable[..., None]) -> None:
 
 def test_requirements_of_requirements() -> None:
     required = required_packages()
-    # From timm, from soundfile, and from the extra that mgc asks jsonargparse for.
+    # Required by timm, soundfile and jsonargparse[signatures].
     assert {"torchvision", "cffi", "typeshed-client"} <= set(required)
     assert not {"umap-learn", "pytest"} & set(required)
 
 
-def test_package_with_two_metadata_folders(tmp_path: Path, monkeypatch) -> None:
+def test_packages_installed_twice(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     for folder, name in {
         "torch-2.14.1": "torch",

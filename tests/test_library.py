@@ -1,4 +1,4 @@
-"""The library as notebooks use it."""
+"""Test the library as used in notebooks."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 @pytest.fixture(scope="module")
 def ckpt(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoint of a small tagger with random weights."""
+    """Return a checkpoint of a small tagger with random weights."""
     torch.manual_seed(0)
     model = VGGTagger(num_classes=10, sample_rate=8000, channels=4)
     data = GTZAN(str(tones), sample_rate=8000, clip_seconds=1.0)
@@ -39,7 +39,7 @@ def songs(tones: Path) -> list[str]:
 
 
 def results(right: int, **source: str) -> mgc.Results:
-    """Results of 20 tracks, of which some are classified correctly."""
+    """Make results of 20 tracks with the given number of correct ones."""
     truth = np.array(["a", "b"] * 10)
     first = np.where((truth == "a") == (np.arange(20) < right), 0.9, 0.1)
     tracks = pd.DataFrame({"track": [f"t{i:02}" for i in range(20)], "label": truth})
@@ -49,7 +49,7 @@ def results(right: int, **source: str) -> mgc.Results:
     return mgc.Results(clips, tracks, "multiclass", ("a", "b"), dict(source))
 
 
-def test_importing_is_fast_and_lists_the_names() -> None:
+def test_import_is_fast_and_lists_names() -> None:
     code = (
         "import sys, mgc\n"
         "assert not {'torch', 'numpy', 'pandas', 'lightning'} & set(sys.modules)\n"
@@ -61,7 +61,7 @@ def test_importing_is_fast_and_lists_the_names() -> None:
     assert {"load", "Classifier", "extract", "transfer", "cross_validate"} <= set(names)
 
 
-def test_every_name_can_be_used_and_others_are_errors() -> None:
+def test_public_names_are_callable() -> None:
     for name in mgc.__all__:
         assert callable(getattr(mgc, name)), name
     with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
@@ -77,7 +77,7 @@ def test_transfer_is_a_function_and_a_package() -> None:
 
 
 def test_the_notebook_session_of_the_readme(ckpt: Path, tones: Path) -> None:
-    """The session runs as it is printed, in a folder with these files."""
+    """Run the session of the README in a folder with its files."""
     mpl.use("agg")
     section = README.read_text().partition("## In a notebook")[2].partition("\n## ")[0]
     [code] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
@@ -96,14 +96,12 @@ def test_the_notebook_session_of_the_readme(ckpt: Path, tones: Path) -> None:
     assert list(clips.index) == [0.0, 1.0]
     np.testing.assert_allclose(clips.mean(), probabilities.loc["music/blues.wav"], rtol=1e-5)
     assert Path("blues.png").stat().st_size > 1000
-    assert scores.summary["nested"].max() > 0.5  # tones are told apart even by random weights
+    assert scores.summary["nested"].max() > 0.5  # random weights suffice to classify tones
     assert "nested" in scores._repr_html_()
     assert len(session["features"].tracks) == 100
 
 
-def test_songs_that_cannot_be_read_are_skipped(
-    ckpt: Path, songs: list[str], tmp_path: Path
-) -> None:
+def test_unreadable_songs_are_skipped(ckpt: Path, songs: list[str], tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp3"
     broken.write_bytes(b"no music")
     classifier = mgc.Classifier(ckpt)
@@ -123,7 +121,7 @@ def test_extract_takes_objects_or_paths(ckpt: Path, songs: list[str], tones: Pat
     assert list(by_path.tracks["track"]) == list(by_model.tracks["track"])
     for name, values in by_path.layers.items():
         np.testing.assert_array_equal(values, by_model.layers[name])
-    assert not any(Path.cwd().iterdir())  # nothing is left on disk
+    assert not any(Path.cwd().iterdir())  # leaves no files
 
     data = GTZAN(str(tones), sample_rate=8000, clip_seconds=1.0, batch_size=16)
     of_data = mgc.extract(data, mgc.load(ckpt), per_clip=True)
@@ -139,8 +137,7 @@ def test_extract_takes_objects_or_paths(ckpt: Path, songs: list[str], tones: Pat
     assert "mfcc" in by_name._repr_html_()
 
 
-def test_other_weights_are_other_features(ckpt: Path, songs: list[str]) -> None:
-    """A table that is there is not taken for that of a model with other weights."""
+def test_an_existing_table_is_not_reused_for_other_weights(ckpt: Path, songs: list[str]) -> None:
     model = mgc.load(ckpt)
     before = mgc.extract(songs, model, "features.parquet", layers="1")
     with torch.no_grad():

@@ -10,7 +10,7 @@ from mgc.locks import LOCKS, lock_path, locked_versions
 
 
 def hashes(name: str) -> dict[str, set[str]]:
-    """Return the hashes by line, such as ``numpy==2.4.6 ; python_full_version < '3.12'``."""
+    """Return the hashes of each requirement, such as ``numpy==2.4.6 ; python_version < '3.12'``."""
     blocks = re.findall(r"^(\w.*?) \\\n((?: .*\n)+)", lock_path(name).read_text(), re.MULTILINE)
     return {line: set(re.findall(r"sha256:\w{64}", block)) for line, block in blocks}
 
@@ -26,19 +26,19 @@ def test_every_package_is_locked_with_hashes(name: str) -> None:
     assert all(hashes(name).values())
 
 
-def test_both_locks_have_the_same_versions() -> None:
+def test_locks_have_the_same_versions() -> None:
     full = hashes("full")
     assert {line: full.get(line) for line in hashes("serve")} == hashes("serve")
 
 
-def test_locked_versions_are_those_of_this_python_and_system() -> None:
+def test_locked_versions_for_this_platform() -> None:
     found = dict(locked_versions("full"))
     assert {"torch", "numpy", "ruff"} <= set(found)
     assert re.fullmatch(r"[\d.]+", found["numpy"])
     assert "torch" not in dict(locked_versions("serve"))
 
 
-def test_versions_of_several_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_for_several_platforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = """
 one==1.1 ; python_full_version < '3' \\
     --hash=sha256:0123
@@ -64,7 +64,7 @@ def test_path_of_a_lock(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Known: full, serve" in capsys.readouterr().err
 
 
-def test_lock_path_needs_no_other_package(tmp_path: Path) -> None:
+def test_locks_are_found_without_dependencies(tmp_path: Path) -> None:
     bare = Environment(tmp_path, [])
     assert bare.run("--version").stdout == f"mgc {mgc.__version__}\n"
     assert "mgc COMMAND" in bare.run("--help").stdout
@@ -80,7 +80,7 @@ def test_lock_path_needs_no_other_package(tmp_path: Path) -> None:
         ("data synth x", "joblib"),
     ],
 )
-def test_command_with_missing_packages_names_the_locks(
+def test_missing_packages_are_reported_with_a_fix(
     tmp_path: Path, command: str, module: str
 ) -> None:
     done = Environment(tmp_path, packages()).run(*command.split())
@@ -91,14 +91,14 @@ def test_command_with_missing_packages_names_the_locks(
     assert "mgc locks serve" in done.stderr
 
 
-def test_doctor_accepts_an_installation_for_serving(tmp_path: Path) -> None:
+def test_doctor_accepts_an_installation_without_pytorch(tmp_path: Path) -> None:
     done = Environment(tmp_path, packages()).run("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "without PyTorch" in done.stdout
     assert done.stdout.endswith("All is well.\n")
 
 
-def test_doctor_lists_missing_packages_for_serving(tmp_path: Path) -> None:
+def test_doctor_lists_missing_packages(tmp_path: Path) -> None:
     done = Environment(tmp_path, packages("soundfile", "tqdm")).run("doctor")
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
@@ -106,8 +106,8 @@ def test_doctor_lists_missing_packages_for_serving(tmp_path: Path) -> None:
     assert "mgc locks serve" in line
 
 
-def test_onnx_runtime_sends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ONNX Runtime would store an identifier in the cache folder."""
+def test_onnx_runtime_sends_no_usage_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With telemetry, it would write an identifier to the cache folder."""
     for name in ("CI", "ORT_DISABLE_TELEMETRY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "XDG_CACHE_HOME"):

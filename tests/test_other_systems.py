@@ -1,4 +1,4 @@
-"""Systems without POSIX: its modules and signals taken away, and how text and paths are written."""
+"""Test mgc without POSIX modules and signals, other text encodings and Windows paths."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ from mgc.commands import doctor
 from mgc.data import audio
 from mgc.data.folder import Folder
 
-#: Leaves of Python what Windows has of it. Lightning and torch decide by the name of the system
-#: what they use, so what they use on Linux is left.
+#: Removes what Python lacks on Windows. Lightning and torch check the name of the system, so names
+#: that they use on Linux remain.
 WITHOUT_POSIX = """
 import multiprocessing, os, signal, sys
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
@@ -36,7 +36,7 @@ if "fit" in sys.argv:
 main(sys.argv[1:])
 """
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="takes POSIX away")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="removes POSIX names")
 
 
 def run(*words: str, code: str = WITHOUT_POSIX) -> "subprocess.CompletedProcess[str]":
@@ -58,7 +58,7 @@ def test_commands_start_without_posix(words: list[str]) -> None:
     assert "classify" in done.stdout or "vgg_tagger" in done.stdout
 
 
-def test_a_fit_without_posix(tones: Path, workdir: Path) -> None:
+def test_fit_without_posix(tones: Path, workdir: Path) -> None:
     words = ["--model=vgg_tagger", "--data=gtzan", f"--data.root={tones}", "--trainer.max_epochs=1"]
     words += ["--data.sample_rate=8000", "--data.clip_seconds=1", "--trainer.logger=false"]
     words += [
@@ -73,9 +73,9 @@ def test_a_fit_without_posix(tones: Path, workdir: Path) -> None:
 
 def test_a_folder_that_cannot_be_locked(workdir: Path) -> None:
     use = """
-from mgc.experiments.processes import locked
+from mgc.experiments.processes import lock_folder
 from pathlib import Path
-with report_user_errors([]), locked(Path("experiment")):
+with report_user_errors([]), lock_folder(Path("experiment")):
     print("locked")
 """
     Path("experiment").mkdir()
@@ -85,7 +85,7 @@ with report_user_errors([]), locked(Path("experiment")):
     assert done.stderr.splitlines()[-1].startswith("mgc: error: experiment: cannot be locked (")
 
 
-def test_forking_where_there_is_none(
+def test_forking_is_refused_without_fork(
     tones: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mgc.cli import main
@@ -99,7 +99,7 @@ def test_forking_where_there_is_none(
     assert "process forking is not supported" in capsys.readouterr().err
 
 
-def test_the_doctor_names_what_a_system_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_missing_system_features(monkeypatch: pytest.MonkeyPatch) -> None:
     found = doctor.Findings()
     doctor._check_system(found)
     assert not found.notes
@@ -109,13 +109,13 @@ def test_the_doctor_names_what_a_system_lacks(monkeypatch: pytest.MonkeyPatch) -
     assert ["SIGUSR1" in found.notes[0], "ddp_fork" in found.notes[1]] == [True, True]
 
 
-def test_names_that_the_terminal_cannot_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_the_terminal_cannot_print(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     code = "import mgc.cli; mgc.cli.overview = lambda: 'mélodie.wav'; mgc.cli.main([])"
     assert run(code=code).stdout == "m\\xe9lodie.wav\n"
 
 
-def test_tracks_have_the_same_names_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_track_names_are_the_same_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     data = Folder(root="music", labels=["jazz"])
     monkeypatch.setattr(data, "root", PureWindowsPath("C:\\music"))
     monkeypatch.setattr(audio, "find_files", lambda folder: [folder / "album" / "1.wav"])

@@ -1,4 +1,4 @@
-"""The plugins can be installed, are found, and build on public names only."""
+"""Test that plugins can be installed and import public names only."""
 
 import ast
 import os
@@ -14,8 +14,8 @@ PLUGINS = Path(__file__).parents[1] / "plugins"
 PACKAGES = sorted(path.parent for path in PLUGINS.glob("*/pyproject.toml"))
 
 
-def test_they_install_and_are_found(tmp_path: Path) -> None:
-    # Building leaves files beside the sources, which are not ours to change.
+def test_plugins_are_installed_and_found(tmp_path: Path) -> None:
+    # Build copies, because building writes to the source folder.
     words = "-m uv pip install -q --no-cache --offline --no-deps --no-build-isolation --target"
     copies = tmp_path / "copies"
     leftovers = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
@@ -52,14 +52,14 @@ def test_they_install_and_are_found(tmp_path: Path) -> None:
 
 
 def public_names() -> list[str]:
-    """What the README of the plugins promises."""
+    """Return the public names listed in the README of the plugins."""
     text = (PLUGINS / "README.md").read_text()
     promised = text.partition("Public are:")[2].partition("Of these,")[0]
     return re.findall(r"`(mgc(?:\.\w+)+)", promised)
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
-def test_they_import_public_names_only(package: Path) -> None:
+def test_plugins_import_public_names_only(package: Path) -> None:
     public = public_names()
     assert "mgc.models.base" in public
     for path in [p for p in package.rglob("*.py") if "build" not in p.parts]:

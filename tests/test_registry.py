@@ -17,7 +17,7 @@ from mgc.registry import (
 )
 
 
-def test_find_imports_nothing(install: Callable[..., None]) -> None:
+def test_plugins_are_found_without_import(install: Callable[..., None]) -> None:
     install("lazy_one", "raise SystemExit", lazy="lazy_one:Net")
     assert "lazy" in find("model")
     assert "lazy_one" not in sys.modules
@@ -26,7 +26,7 @@ def test_find_imports_nothing(install: Callable[..., None]) -> None:
 def test_short_names_of_classes(install: Callable[..., None]) -> None:
     assert name_of("mgc.models.vgg.VGGTagger") == "vgg_tagger"
     assert name_of("elsewhere.models.VGGTagger") == "elsewhere.models.VGGTagger"
-    # Registered by the package's path, defined in one of its modules.
+    # Registered with the path of the package, but defined in one of its modules.
     assert name_of("mgc.data.msd.modules.MSDGenre") == name_of("mgc.data.msd.MSDGenre")
     assert name_of("mgc.data.msd.MSDGenre") == "msd_genre"
     install("good_one", "", good="good_one:Net")
@@ -35,7 +35,7 @@ def test_short_names_of_classes(install: Callable[..., None]) -> None:
     assert claim.name == "good"
 
 
-def test_class_paths_of_earlier_versions() -> None:
+def test_old_import_paths() -> None:
     from mgc.data.msd import MSDTagging
     from mgc.data.msd.beats import beat_align, normalise_timbre
 
@@ -55,20 +55,20 @@ def test_class_path(install: Callable[..., None]) -> None:
     assert class_path("model", "good") == "good_one.Net"
 
 
-def test_broken_import_names_the_package(install: Callable[..., None]) -> None:
+def test_a_broken_import_affects_only_its_package(install: Callable[..., None]) -> None:
     install("bad_one", "import nowhere_at_all", bad="bad_one:Net")
     with pytest.raises(RegistryError, match=r"bad_one 1\.0 could not be imported.*nowhere_at_all"):
         class_path("model", "bad")
     assert class_path("model", "vgg_tagger") == "mgc.models.vgg.VGGTagger"
 
 
-def test_name_registered_twice_names_both_packages(install: Callable[..., None]) -> None:
+def test_name_clashes_name_both_packages(install: Callable[..., None]) -> None:
     install("twin_one", "", vgg_tagger="twin_one:Net")
     with pytest.raises(RegistryError, match=r"mgc .*twin_one 1\.0|twin_one 1\.0.*mgc"):
         class_path("model", "vgg_tagger")
 
 
-def test_suggestion() -> None:
+def test_unknown_names_get_a_suggestion() -> None:
     with pytest.raises(RegistryError, match="Did you mean 'vgg_tagger'"):
         class_path("model", "vgg_taggr")
 
@@ -87,15 +87,16 @@ def test_suggestion() -> None:
         ("def Net(): ...", "is not a LightningModule"),
     ],
 )
-def test_component_of_the_wrong_kind(install: Callable[..., None], code: str, message: str) -> None:
+def test_classes_must_be_lightning_modules(
+    install: Callable[..., None], code: str, message: str
+) -> None:
     package = f"old_{abs(hash(code))}"
     install(package, code, old=f"{package}:Net")
     with pytest.raises(RegistryError, match=message):
         class_path("model", "old")
 
 
-def test_lightning_data_module_is_refused(install: Callable[..., None]) -> None:
-    """Commands need labels, tracks and splits, which LightningDataModule lacks."""
+def test_data_must_be_a_music_data_module(install: Callable[..., None]) -> None:
     code = "import lightning.pytorch as pl\nclass Data(pl.LightningDataModule): ..."
     install("bare_data", code, kind="data", bare="bare_data:Data")
     with pytest.raises(RegistryError, match=r"bare_data 1\.0 is not a MusicDataModule \(mgc\.data"):
@@ -145,13 +146,13 @@ def test_prereleases_are_compatible(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fits("")
 
 
-def test_package_that_exits_on_import(install: Callable[..., None]) -> None:
+def test_a_package_that_calls_exit(install: Callable[..., None]) -> None:
     install("quits_one", "import sys\nsys.exit(3)", quits="quits_one:Net")
     with pytest.raises(RegistryError, match=r"quits_one 1\.0 could not be imported.*SystemExit: 3"):
         class_path("model", "quits")
 
 
-def test_packages_imports_nothing(install: Callable[..., None]) -> None:
+def test_requirements_are_read_without_import(install: Callable[..., None]) -> None:
     install("lazy_two", "raise SystemExit", requires="mgc>=0.1", lazy="lazy_two:Net")
     assert mgc_versions(packages()["lazy_two 1.0"]) == ">=0.1"
     assert mgc_versions(packages()[f"{mgc.DISTRIBUTION} {mgc.__version__}"]) == ""

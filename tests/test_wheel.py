@@ -1,7 +1,7 @@
-"""Every command of an installed wheel, in an empty folder: ``make test-wheel`` runs these.
+"""Test every command of an installed wheel in an empty folder, on synthetic music.
 
-``MGC_COMMAND`` names the ``mgc`` executable of an environment with the wheel and the locked
-versions. The commands run at tiny size, on synthetic music.
+``make test-wheel`` runs these tests. ``MGC_COMMAND`` is the ``mgc`` executable of an environment
+with the wheel and the locked versions.
 """
 
 import json
@@ -19,13 +19,13 @@ from mgc.cli import COMMANDS, TRAINING
 EXECUTABLE = os.environ.get("MGC_COMMAND", "")
 
 pytestmark = [
-    pytest.mark.skipif(not EXECUTABLE, reason="MGC_COMMAND names no mgc executable"),
-    pytest.mark.timeout(3600),  # a test runs many commands, each of which imports PyTorch
+    pytest.mark.skipif(not EXECUTABLE, reason="MGC_COMMAND is not set"),
+    pytest.mark.timeout(3600),  # tests run many commands that import PyTorch
 ]
 
 PLUGIN = Path(__file__).parents[1] / "plugins" / "mgc-segment-codes"
 
-#: Makes a fit of the shipped configurations tiny.
+#: Options that make fits small.
 TRAINER = """
     --data.num_workers=0 --data.batch_size=8 --trainer.max_epochs=1
     --trainer.limit_train_batches=2 --trainer.accelerator=cpu --trainer.enable_progress_bar=false
@@ -41,7 +41,7 @@ Run = Callable[..., str]
 
 
 def execute(*words: str, cwd: Path, path: Path | None = None) -> str:
-    """Run a program in a folder, out of reach of the clone and of the user's settings."""
+    """Run a program in a folder without access to the clone and the user's settings."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MGC_"))}
     environment |= {"HOME": str(cwd), "PYTHONWARNINGS": "ignore"}
     if path:
@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mgc(folder: Path) -> Run:
-    """A function that runs a command in the folder and returns what it prints."""
+    """Return a function that runs a command in the folder and returns its output."""
 
     def mgc(command: str, path: Path | None = None) -> str:
         return execute(EXECUTABLE, *command.split(), cwd=folder, path=path)
@@ -70,13 +70,13 @@ def mgc(folder: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def music(mgc: Run) -> None:
-    """Ten tracks of 3 s a genre, in the folder ``music``."""
+    """Synthesise ten tracks of 3 s per genre in the folder ``music``."""
     mgc("data synth music --tracks-per-genre 10 --seconds 3 --sample-rate 8000")
 
 
 @pytest.fixture(scope="module")
 def trained(mgc: Run, music: None) -> None:
-    """A run of the shipped quickstart."""
+    """Train with the shipped quickstart configuration."""
     mgc(f"fit --config quickstart {FIT} --model.channels=4 --trainer.logger.version=one")
 
 
@@ -97,7 +97,7 @@ def transferred(mgc: Run, features: str) -> str:
     return "transfer"
 
 
-def test_it_is_the_wheel(folder: Path) -> None:
+def test_the_wheel_is_imported(folder: Path) -> None:
     python = Path(EXECUTABLE).with_name("python")
     place = execute(str(python), "-c", "import mgc; print(mgc.__file__)", cwd=folder)
     assert Path(place).is_relative_to(python.parents[1])
@@ -109,7 +109,7 @@ def test_help(command: str, mgc: Run) -> None:
     assert "usage: mgc" in mgc(f"{command} --help")
 
 
-def test_doctor_finds_nothing_wrong(mgc: Run) -> None:
+def test_doctor_reports_no_problems(mgc: Run) -> None:
     assert mgc("doctor").endswith("All is well.\n")
 
 
@@ -125,7 +125,7 @@ def test_data(mgc: Run, music: None) -> None:
     assert "0 broken" in mgc("data pack gtzan --root music --sample_rate 8000 --workers 1")
 
 
-def test_the_run_repeats_anywhere(mgc: Run, trained: None, folder: Path) -> None:
+def test_config_of_a_run_repeats_it(mgc: Run, trained: None, folder: Path) -> None:
     text = (folder / RUN / "config.yaml").read_text()
     assert str(Path(EXECUTABLE).parents[1]) not in text
     assert yaml.safe_load(text)["model"]["init_args"]["channels"] == 4
@@ -140,7 +140,7 @@ def test_evaluation(mgc: Run, tested: str, folder: Path) -> None:
     assert {"test", "validate", "predict"} <= {path.name for path in (folder / RUN).iterdir()}
 
 
-def test_use_of_a_checkpoint(mgc: Run, trained: None, folder: Path) -> None:
+def test_export_and_classify(mgc: Run, trained: None, folder: Path) -> None:
     mgc(f"export --ckpt {CKPT} --out model.onnx")
     probabilities = [
         json.loads(mgc(f"classify {SONG} --ckpt {path} --format json"))["outputs"]
@@ -180,7 +180,7 @@ def test_cross_validation_by_name(mgc: Run, music: None, folder: Path) -> None:
     command += f" -- {FIT} --model.channels=4"
     mgc(command)
     assert (folder / "runs/crossval/quickstart/test/tracks.parquet").is_file()
-    # The path that the name stands for in a clone is the same experiment.
+    # The path in a clone means the same experiment.
     command = command.replace("quickstart", "configs/quickstart.yaml")
     assert "1 of 1 folds are finished already." in mgc(command)
 
@@ -190,7 +190,7 @@ def test_sweep_by_name(mgc: Run, music: None, folder: Path) -> None:
     assert (folder / "runs/sweep/vgg_gtzan/runs.csv").is_file()
 
 
-def test_a_new_package(mgc: Run, music: None, folder: Path) -> None:
+def test_new_plugin(mgc: Run, music: None, folder: Path) -> None:
     mgc("new-plugin my-net")
     install("my-net", folder)
     assert "my_net:MyNet" in mgc("list", folder / "site")
@@ -201,9 +201,7 @@ def test_a_new_package(mgc: Run, music: None, folder: Path) -> None:
     assert (folder / "runs/mgc/mine/checkpoints/best.ckpt").is_file()
 
 
-def test_papers_are_reproduced_by_the_shipped_configurations(
-    mgc: Run, music: None, folder: Path
-) -> None:
+def test_reproduce_papers(mgc: Run, music: None, folder: Path) -> None:
     network = "--model.backbone=test_resnet --model.pretrained=false --model.image_size=32"
     network += " --model.n_fft=256 --model.harmonic_length=9 --model.percussive_length=9"
     mgc(f"reproduce gwardys2014 --root music -- {SIZE} {network}")
@@ -223,7 +221,7 @@ def test_papers_are_reproduced_by_the_shipped_configurations(
 
 
 def install(source: str, folder: Path) -> None:
-    """Install a package of the folder into ``site``, with the installer of the environment."""
+    """Install a package of the folder into ``site`` with the environment's uv."""
     words = "pip install --quiet --offline --no-deps --no-build-isolation --target site"
     uv, python = (str(Path(EXECUTABLE).with_name(name)) for name in ("uv", "python"))
     execute(uv, *words.split(), "--python", python, f"./{source}", cwd=folder)

@@ -1,7 +1,7 @@
-"""Read back what wandb wrote offline.
+"""Reads offline runs of wandb.
 
-A run is a file of records in LevelDB's log format: blocks of 32 KiB, in them chunks of a checksum,
-a length, a type (whole, first, middle, last) and a part of a protocol buffer.
+A run is a file of records in LevelDB's log format: blocks of 32 KiB with chunks of a checksum, a
+length, a type (full, first, middle, last) and part of a protocol buffer.
 """
 
 import json
@@ -36,13 +36,13 @@ def records(folder: Path) -> Iterator[Record]:
 
 
 def read_run(folder: Path, seconds: float = 60) -> dict[str, Any]:
-    """Configuration, history, summary and tags of a run that has ended.
+    """Read configuration, history, summary and tags of a finished run.
 
-    wandb writes from a process of its own, which may be behind on a busy machine.
+    Waits for wandb's background process to finish writing.
     """
     limit = time.monotonic() + seconds
     while not any(r.WhichOneof("record_type") == "exit" for r in records(folder)):
-        assert time.monotonic() < limit, f"the run in {folder} did not end"
+        assert time.monotonic() < limit, f"run in {folder} did not finish"
         time.sleep(0.1)
     run: dict[str, Any] = {"config": {}, "history": [], "summary": {}}
     for record in records(folder):
@@ -61,7 +61,7 @@ def read_run(folder: Path, seconds: float = 60) -> dict[str, Any]:
                     item.value_json
                 )
         elif kind == "history":
-            # Tables and pictures are nested; their first key is the name they were logged by.
+            # Tables and pictures are nested under the name they were logged with.
             items = record.history.item
             run["history"].append(
                 {i.key or i.nested_key[0]: json.loads(i.value_json) for i in items}

@@ -54,4 +54,6 @@ def crossval(
         numbers = [int(word) for word in seeds.split(",")] if seeds else list(range(repeats))
     except ValueError:
         numbers = []
-    cross_validate(config, out, overrides, folds, numbers, test_folds, jobs)
+    summary = cross_validate(config, out, overrides, folds, numbers, test_folds, jobs)
+    print(summary.text)
+    print(f"Written to {summary.folder}")

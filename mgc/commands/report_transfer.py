@@ -35,7 +35,7 @@ def report_transfer(
     """
     from mgc.errors import MgcError
     from mgc.papers import choi2017
-    from mgc.transfer.experiment import Transfer
+    from mgc.transfer.outcome import Transfer
     from mgc.transfer.report import make_report
 
     names = [Path(folder).name for folder in results]

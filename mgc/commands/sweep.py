@@ -39,14 +39,14 @@ def sweep(
     """
     from mgc.core.writing import replacing
     from mgc.errors import MgcError
-    from mgc.experiments.sweep import SweepPlan, run_sweep, table_of
+    from mgc.experiments.sweep import SweepPlan, run_sweep, tabulate_runs
 
     if count is not None and count < 1:
         raise MgcError(f"--count {count}: must be at least 1.")
     folder = Path(out or Path("runs", "sweep", Path(file).stem))
     plan = SweepPlan.prepare(folder, file, overrides, count, seed)
     run_sweep(plan, jobs)
-    table = table_of(plan)
+    table = tabulate_runs(plan)
     with replacing(folder / "runs.csv") as partial:
         table.to_csv(partial, index=False)
     shown = table.drop(columns="checkpoint")

@@ -103,6 +103,7 @@ class _Terminal(logging.Handler):
         from tqdm import tqdm
 
         tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
 
 
 def show_log() -> None:

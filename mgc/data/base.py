@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from mgc.core.checks import check_choice, check_minimum
 from mgc.core.forking import release_threads_before_forks
 from mgc.core.launching import on_rank_zero
 from mgc.data import audio
@@ -52,11 +53,8 @@ STAGES = {
 class PackResult:
     """Result of packing a data set.
 
-    Attributes:
-        folder: Folder of the store.
-        finished: Whether the store is complete. If not, parts of other machines are missing.
-        summary: One-line description of a complete store.
-        broken: Reason for each unreadable file, by path relative to the data set's folder.
+    If it is not ``finished``, parts of other machines are missing. ``broken`` has the reason for
+    each unreadable file, by path relative to the data set's folder.
     """
 
     folder: Path
@@ -124,14 +122,9 @@ class MusicDataModule(LightningDataModule):
         max_broken: float = 0.01,
     ) -> None:
         super().__init__()
-        if split not in self.splits:
-            raise MgcError(f"split={split!r}: choose one of {', '.join(self.splits)}.")
-        if batch_size < 1:
-            raise MgcError(f"batch_size={batch_size}: must be at least 1.")
-        if num_workers < 0:
-            raise MgcError(f"num_workers={num_workers}: must be at least 0.")
-        if seed < 0:
-            raise MgcError(f"seed={seed}: must be at least 0.")
+        check_choice(self.splits, split=split)
+        check_minimum(1, batch_size=batch_size)
+        check_minimum(0, num_workers=num_workers, seed=seed)
         if not 0 <= max_broken <= 1:
             raise MgcError(f"max_broken={max_broken}: must be from 0 to 1.")
         self.root = Path(root)
@@ -158,17 +151,11 @@ class MusicDataModule(LightningDataModule):
             one split), ``path`` (absolute), and the targets: ``label`` (class name), or one column
             ``target.<label>`` per label. Data sets with predefined folds add ``fold``; those with
             excerpts of files add ``begin`` and ``end`` in seconds.
-
-        Raises:
-            MgcError: If an annotation file is missing or invalid.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement read_catalogue().")
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Return ``train``, ``val`` or ``test`` per track; an empty string excludes the track.
-
-        Override it to define other splits.
-        """
+        """Return ``train``, ``val`` or ``test`` per track; an empty string excludes the track."""
         if self.split == "fold" and "fold" in catalogue:
             return split_by_fold(catalogue["fold"].to_numpy(), self.fold)
         ungrouped = self.split == "fold_ungrouped"
@@ -183,16 +170,13 @@ class MusicDataModule(LightningDataModule):
         return split_by_fold(folds, self.fold if by_fold else 0)
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Return the reason for each unreadable track, by identifier.
-
-        It may add columns to the catalogue in place.
-        """
+        """Return the reason for each unreadable track; may add columns to the catalogue."""
         raise NotImplementedError(f"{type(self).__name__} must implement check().")
 
     def make_dataset(self, split: str, random: bool) -> Dataset[Batch]:
-        """Create the dataset of one split, with random clips for training if ``random``.
+        """Create the dataset of one split, with random clips if ``random``.
 
-        It must map a list of (epoch, index) to a batch, in ``__getitems__``.
+        Its ``__getitems__`` must map a list of (epoch, index) to a batch.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset().")
 
@@ -201,19 +185,13 @@ class MusicDataModule(LightningDataModule):
         return set()
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
-        """Check a copy for missing, broken, silent, duplicate and unexpected files.
-
-        Raises:
-            MgcError: If the folder holds no copy of the data set.
-        """
+        """Check a copy for missing, broken, silent, duplicate and unexpected files."""
         raise NotImplementedError(f"{type(self).__name__} must implement verify().")
 
     def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> PackResult:
         """Decode the data set once, into a store that training reads at memory speed.
 
-        Args:
-            workers: Number of decoding processes; 0 decodes in this process.
-            shard: Index of this machine, from 0, and the number of machines.
+        ``shard`` is the index of this machine, from 0, and the number of machines.
         """
         raise MgcError(f"{type(self).__name__} cannot be packed.")
 
@@ -282,6 +260,11 @@ class MusicDataModule(LightningDataModule):
                     )
         return batch
 
+    def _find_file(self, *names: str) -> Path | None:
+        """Return the first of these files in ``root`` that exists."""
+        paths = (self.root / name for name in names)
+        return next((path for path in paths if path.is_file()), None)
+
     def _check_root(self) -> None:
         if not self.root.is_dir():
             raise MgcError(f"{self.root}: no such folder. Set data.root to the data set's folder.")
@@ -344,7 +327,6 @@ class MusicDataModule(LightningDataModule):
 
 
 def _has_batch_norm(model: nn.Module) -> bool:
-    """Return whether a model has batch normalisation."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
@@ -400,12 +382,9 @@ class AudioDataModule(MusicDataModule):
             raise MgcError(f"sample_rate={sample_rate}: must be from 1000 to 384000 Hz.")
         if clip_seconds <= 0 or (hop_seconds is not None and hop_seconds <= 0):
             raise MgcError("clip_seconds and hop_seconds must be greater than 0.")
-        if clips_per_track is not None and clips_per_track < 1:
-            raise MgcError(f"clips_per_track={clips_per_track}: must be at least 1.")
-        if channel is not None and channel < 0:
-            raise MgcError(f"channel={channel}: must be at least 0.")
-        if short not in get_args(Short):
-            raise MgcError(f"short={short!r}: choose one of {', '.join(get_args(Short))}.")
+        check_minimum(1, clips_per_track=clips_per_track)
+        check_minimum(0, channel=channel)
+        check_choice(get_args(Short), short=short)
         self.sample_rate = sample_rate
         self.clip_samples = round(clip_seconds * sample_rate)
         self.hop_samples = round((hop_seconds or clip_seconds) * sample_rate)
@@ -418,11 +397,7 @@ class AudioDataModule(MusicDataModule):
         self._store: PackedStore | None = None
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Find unreadable tracks, and add ``length`` and ``offset`` to the catalogue.
-
-        Both are in samples at ``sample_rate``; ``offset`` is where a track starts in its file.
-        Lengths come from the packed store if there is one, else from the files.
-        """
+        """Find unreadable tracks, and add ``length`` and ``offset`` (in its file) in samples."""
         paths = catalogue["path"].unique()
         self._store = find_store(self.root, self.sample_rate, self.channel)
         if self._store:
@@ -511,7 +486,6 @@ class AudioDataModule(MusicDataModule):
         )
 
     def _measure_lengths(self, paths: np.ndarray) -> list[int | audio.AudioError]:
-        """Return the length of each file in samples at ``sample_rate``, or its error."""
         found: list[int | audio.AudioError] = []
         for path, info in zip(paths, audio.probe_all(paths), strict=True):
             if isinstance(info, audio.AudioError):

@@ -4,7 +4,6 @@ import hashlib
 import logging
 import lzma
 import shutil
-import stat
 import tarfile
 import tempfile
 import time
@@ -13,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -48,12 +47,8 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 class Source:
     """A downloadable file of a data set.
 
-    Attributes:
-        url: Address.
-        size: Size in bytes.
-        checksum: Checksum as ``md5:…`` or ``sha256:…``.
-        folder: Folder in the archive that holds the data set; the whole archive by default. Other
-            files are skipped.
+    ``size`` is in bytes, ``checksum`` is ``md5:…`` or ``sha256:…``. Only the files in ``folder`` of
+    an archive are unpacked; all by default.
     """
 
     url: str
@@ -63,15 +58,14 @@ class Source:
 
     @property
     def name(self) -> str:
-        """File name, from the address."""
+        """File name in the address."""
         return PurePosixPath(unquote(urlsplit(self.url).path)).name
 
 
 def fetch(source: Source, root: Path) -> None:
-    """Download a file and, if it is an archive, unpack it.
+    """Download a file, or resume its download, and unpack it if it is an archive.
 
-    Calling it again resumes an interrupted download. Files appear in the folder once they are
-    complete. An archive is removed after unpacking.
+    Files appear in the folder once they are complete. An archive is removed after unpacking.
 
     Raises:
         MgcError: If the file cannot be downloaded, has a wrong checksum or does not fit on the
@@ -92,11 +86,7 @@ def fetch(source: Source, root: Path) -> None:
 
 
 def download(source: Source, path: Path) -> None:
-    """Download a file.
-
-    Args:
-        source: File to download.
-        path: Output file. Incomplete downloads are kept beside it.
+    """Download a file to a path. Incomplete downloads are kept beside it.
 
     Raises:
         MgcError: If the file cannot be downloaded or has a wrong checksum.
@@ -137,24 +127,19 @@ def download(source: Source, path: Path) -> None:
 
 
 def unpack(archive: Path, root: Path, folder: str = "") -> None:
-    """Unpack an archive into a folder, never outside of it.
-
-    Only regular files are written, with default permissions.
-
-    Args:
-        archive: ZIP or TAR file.
-        root: Output folder.
-        folder: Folder in the archive to unpack; the whole archive by default.
+    """Unpack the regular files in a folder of a ZIP or TAR archive into ``root``.
 
     Raises:
-        MgcError: If the archive is damaged, or holds links, devices or paths outside of the folder.
+        MgcError: If the archive is damaged, or holds paths outside of the folder.
         OSError: If a file cannot be written.
     """
-    unpacked = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=root))
+    unpacked = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=root)).resolve()
     try:
         prefix = f"{folder}/" if folder else ""
         for name, content in _read_archive(archive):
-            target = unpacked / _safe_path(name, archive)
+            target = (unpacked / name).resolve()
+            if not target.is_relative_to(unpacked):
+                raise MgcError(f"{archive}: {name} would be written outside of the folder.")
             if not name.startswith(prefix):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -222,31 +207,18 @@ def _transfer(
 
 
 def _read_archive(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield the name and content of every file in an archive."""
+    """Yield the name and content of every regular file in an archive."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
-                kind = stat.S_IFMT(info.external_attr >> 16)
-                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise MgcError(f"{archive}: {info.filename} is not a regular file.")
                 if not info.is_dir():
                     with packed.open(info) as inside:
                         yield info.filename, inside
         return
     with tarfile.open(archive, "r|*") as tar:
         for member in tar:
-            if not (member.isfile() or member.isdir()):
-                raise MgcError(f"{archive}: {member.name} is not a regular file.")
-            content = tar.extractfile(member)
-            if content is not None:  # a file, not a folder
-                yield member.name.removeprefix("./"), content
-
-
-def _safe_path(name: str, archive: Path) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name.split("/")[0]:
-        raise MgcError(f"{archive}: {name} would be written outside of the folder.")
-    return path
+            if member.isfile():
+                yield member.name.removeprefix("./"), cast(IO[bytes], tar.extractfile(member))
 
 
 def _has_checksum(source: Source, path: Path) -> bool:

@@ -1,6 +1,5 @@
 """EmoMusic (1000 songs for emotional analysis of music)."""
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -101,8 +100,7 @@ class EmoMusic(AudioDataModule):
         return splits
 
     def _read_table(self, name: str, columns: list[str]) -> pd.DataFrame:
-        paths: list[Path] = [self.root / "annotations" / name, self.root / name]
-        path = next((path for path in paths if path.is_file()), None)
+        path = self._find_file(f"annotations/{name}", name)
         if path is None:
             raise MgcError(
                 f"{self.root}: no {name}. Set data.root to the folder with clips_45seconds/ and "

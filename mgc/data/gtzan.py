@@ -12,17 +12,9 @@ from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 
 GENRES = (
-    "blues",
-    "classical",
-    "country",
-    "disco",
-    "hiphop",
-    "jazz",
-    "metal",
-    "pop",
-    "reggae",
+    "blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae",
     "rock",
-)
+)  # fmt: skip
 TRACKS_PER_GENRE = 100
 
 #: Marks a folder of synthetic music from ``mgc data synth``, which has the same layout.
@@ -54,8 +46,8 @@ class GTZAN(AudioDataModule):
 
     Tzanetakis and Cook, "Musical genre classification of audio signals", IEEE Transactions on
     Speech and Audio Processing 10(5), 2002. The collection has no licence and no working official
-    download; copies differ. The folder holds ``genres/`` or ``genres_original/`` (or is that
-    folder), with a folder per genre of files ``blues.00000.wav`` or ``blues.00000.au``.
+    download; copies differ. ``root``, or ``genres/`` or ``genres_original/`` in it, holds a folder
+    per genre with files named ``blues.00000.wav`` or ``blues.00000.au``.
 
     Args:
         split: ``stratified`` (80/10/10 %) and ``fold`` (one of ten) keep the 14 pairs of identical

@@ -65,8 +65,12 @@ class ISMIR2004(AudioDataModule):
 
     def read_catalogue(self) -> pd.DataFrame:
         """Read all available lists, and add the columns ``list`` and ``artist``."""
-        paths = {name: self._list_path(name) for name in LISTS}
-        parts = [self._read_list(name, path) for name, path in paths.items() if path]
+        parts = []
+        for name in LISTS:
+            folder = f"metadata/{name}"
+            path = self._find_file(f"{folder}/tracklist.csv", f"{folder}/tracklistwav.csv")
+            if path:
+                parts.append(self._read_list(name, path))
         if not parts:
             raise MgcError(
                 f"{self.root}: no metadata/training/tracklist.csv. Set data.root to the folder "
@@ -95,11 +99,6 @@ class ISMIR2004(AudioDataModule):
         )
         splits[used] = split_by_fold(folds, self.fold if self.split == "fold" else 0)
         return splits
-
-    def _list_path(self, name: str) -> Path | None:
-        folder = self.root / "metadata" / name
-        paths = [folder / "tracklist.csv", folder / "tracklistwav.csv"]
-        return next((path for path in paths if path.is_file()), None)
 
     def _read_list(self, name: str, path: Path) -> pd.DataFrame:
         try:

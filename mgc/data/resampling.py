@@ -25,11 +25,9 @@ class Resampler:
 
     Implements band-limited interpolation (Smith and Gossett, 1984) as torchaudio does: each target
     sample of a period has its own filter, and a period is multiplied by the matrix of these
-    filters. ``source`` and ``target`` must be coprime. It needs no torch, so exported models run
-    without it.
-
-    Attributes:
-        width: Samples on each side that an output sample depends on.
+    filters. ``source`` and ``target`` must be coprime. An output sample depends on ``width``
+    samples on each side. Exported models use it without torch. benchmarks/loading.py compares it
+    with torchaudio's and librosa's resampling.
     """
 
     def __init__(self, source: int, target: int, resampling: Resampling) -> None:

@@ -13,13 +13,9 @@ TRAIN, VAL, TEST = "train", "val", "test"
 def assign_folds(
     groups: np.ndarray, folds: int, seed: int, classes: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return a random fold for each track, keeping groups together.
+    """Return a random fold for each track, keeping groups together and balancing classes.
 
-    Args:
-        groups: Group of each track, of shape (tracks,): duplicates of a track, or its artist.
-        folds: Number of folds, at least 3.
-        seed: Seed of the shuffle.
-        classes: Class of each track, of shape (tracks,), to balance over the folds.
+    Groups (duplicates of a track, or an artist's tracks) and classes have shape (tracks,).
 
     Raises:
         MgcError: If there are fewer than 3 folds, or fewer groups than folds.

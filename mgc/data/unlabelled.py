@@ -49,11 +49,7 @@ class AudioFiles(AudioDataModule):
         return np.full(len(catalogue), TEST)
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Open every file.
-
-        Raises:
-            MgcError: If no file is readable.
-        """
+        """Open every file; at least one must be readable."""
         broken = super().check(catalogue)
         if len(broken) == len(catalogue):
             raise MgcError(

@@ -10,17 +10,9 @@ from mgc.errors import MgcError
 
 #: Classes, in the order of the catalogue's classID.
 SOUNDS = (
-    "air_conditioner",
-    "car_horn",
-    "children_playing",
-    "dog_bark",
-    "drilling",
-    "engine_idling",
-    "gun_shot",
-    "jackhammer",
-    "siren",
-    "street_music",
-)
+    "air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling",
+    "gun_shot", "jackhammer", "siren", "street_music",
+)  # fmt: skip
 
 #: Columns of the catalogue; some copies lack the header line.
 COLUMNS = ("slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class")

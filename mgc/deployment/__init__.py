@@ -1,1 +1,1 @@
-"""Trained models as graphs that run without mgc, without Lightning and without PyTorch."""
+"""Classification of songs, and export of models to run without PyTorch."""

@@ -1,4 +1,4 @@
-"""Classification of songs from a checkpoint or an exported graph alone."""
+"""Classifies songs with a checkpoint or an exported graph."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-#: Probabilities of clips of shape (batch, samples).
+#: Function from clips of shape (batch, samples) to probabilities of shape (batch, classes).
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
 def _load(path: str, device: str) -> tuple[Scorer, dict[str, Any]]:
-    """Load a model, and what its file says of it; an exported one without PyTorch."""
+    """Load a model and its description; an ONNX file without importing PyTorch."""
     if Path(path).suffix == ".pt2":
         raise MgcError(
-            f"{path}: PyTorch could run code of its own when it reads such an archive, so it is "
-            "not read. Give a checkpoint, or a file of mgc export --format onnx."
+            f"{path}: loading a .pt2 archive could run arbitrary code. Use a checkpoint, or a file "
+            "from mgc export --format onnx."
         )
     if Path(path).suffix == ".onnx":
         from mgc.deployment.onnx_model import OnnxModel
@@ -57,7 +57,7 @@ def _batches(
     short: str,
     resampling: Resampling,
 ) -> Iterator[np.ndarray]:
-    """Read a file a batch of clips at a time, however long it is."""
+    """Yield the clips of a file in batches of shape (batch, samples)."""
     info = audio.probe(path)
     audio.check_rates(path, info.sample_rate, rate)
     length = audio.resampled_length(info.frames, info.sample_rate, rate)
@@ -79,9 +79,9 @@ class Classifier:
         >>> classifier.plot("first.mp3")
 
     Attributes:
-        about: What the model's file says of it (see :func:`mgc.checkpoint.describe`).
-        hop_seconds: Distance between the starts of two clips in seconds.
-        errors: Error message of each song that the last :meth:`predict` skipped.
+        about: Description of the model (see :func:`mgc.checkpoint.describe`).
+        hop_seconds: Distance between the starts of clips.
+        errors: Error message by song, for songs that the last :meth:`predict` skipped.
     """
 
     def __init__(
@@ -95,9 +95,8 @@ class Classifier:
 
         Args:
             ckpt: Checkpoint written by ``mgc fit``, or ONNX file written by ``mgc export``.
-            device: Where the model runs.
-            hop_seconds: Distance between the starts of two clips in seconds; by default that of
-                ``mgc test``, which the checkpoint holds.
+            device: torch device, such as ``cpu`` or ``cuda``.
+            hop_seconds: Distance between the starts of clips; by default as in ``mgc test``.
             batch_size: Clips per batch.
 
         Raises:
@@ -107,7 +106,7 @@ class Classifier:
         self.score, self.about = _load(ckpt, device)
         about = self.about
         if not about["clip_seconds"]:
-            raise MgcError(f"{ckpt}: a model that does not take audio cannot classify files.")
+            raise MgcError(f"{ckpt}: the model does not take audio, so it cannot classify files.")
         self.rate = about["sample_rate"]
         self.clip = round(about["clip_seconds"] * self.rate)
         if hop_seconds is None:
@@ -121,20 +120,17 @@ class Classifier:
 
     @property
     def labels(self) -> list[str]:
-        """Names of the classes, tags or quantities; empty where the model has none."""
+        """Names of the classes, tags or quantities."""
         return list(self.about["labels"])
 
     def predict(self, songs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> "pd.DataFrame":
-        """Classify songs.
+        """Classify one or several audio files.
 
-        Songs that cannot be read are skipped with a warning; see :attr:`errors`.
-
-        Args:
-            songs: One audio file or several.
+        Files that cannot be read are skipped with a warning; see :attr:`errors`.
 
         Returns:
-            A row per song, indexed by its path, and a column per label: means over the song's
-            clips of the probabilities (of the predictions for regression).
+            One row per song, indexed by its path, and one column per label: mean probability over
+            the song's clips (mean prediction for regression).
         """
         import pandas as pd
 
@@ -153,13 +149,10 @@ class Classifier:
         return pd.DataFrame(values, index, self._columns(values))
 
     def predict_over_time(self, song: str | PathLike[str]) -> "pd.DataFrame":
-        """Classify every clip of a song.
-
-        Args:
-            song: Audio file.
+        """Classify every clip of an audio file.
 
         Returns:
-            A row per clip, indexed by its start in seconds, and a column per label.
+            One row per clip, indexed by its start in seconds, and one column per label.
 
         Raises:
             AudioError: If the file cannot be read, or is too short for the model.
@@ -170,22 +163,19 @@ class Classifier:
         return pd.DataFrame(values, pd.Index(starts, name="start"), self._columns(values))
 
     def plot(self, song: str | PathLike[str], top: int = 5, ax: "Axes | None" = None) -> "Axes":
-        """Plot the outputs over the time of a song.
+        """Plot the probabilities of the ``top`` labels over the time of a song.
 
         Args:
             song: Audio file.
-            top: How many labels to plot, those with the highest means.
-            ax: Axes to draw on; new ones by default.
-
-        Returns:
-            The axes, with a step at the start of each clip.
+            top: Number of labels to plot, by highest mean.
+            ax: Axes to draw on; by default new ones.
 
         Raises:
             AudioError: If the file cannot be read, or is too short for the model.
         """
         table = self.predict_over_time(song)
         best = table.mean().nlargest(top).index
-        # The last clip has a width too.
+        # Draw the step of the last clip too.
         table.loc[table.index[-1] + self.hop_seconds] = table.iloc[-1]
         kind = "prediction" if self.about["task"] == "regression" else "probability"
         axes: Axes = table[best].plot(
@@ -197,10 +187,7 @@ class Classifier:
         return self.labels or [str(number) for number in range(values.shape[1])]
 
     def classify(self, file: str) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the outputs for every clip of a song.
-
-        Args:
-            file: Audio file.
+        """Compute the outputs for every clip of an audio file.
 
         Returns:
             Outputs of shape (clips, classes), and the start of each clip in seconds.
@@ -209,7 +196,7 @@ class Classifier:
             AudioError: If the file cannot be read, or is too short for the model.
         """
         about, rate = self.about, self.rate
-        # What checkpoints of earlier versions do not say was always so.
+        # Defaults for checkpoints of earlier versions.
         channel, short = about.get("channel"), about.get("short", "repeat")
         resampling = about.get("resampling", "fast")
         shortest = about.get("shortest") or 0

@@ -1,7 +1,7 @@
-"""Fourier transforms of ONNX graphs, as matrix products.
+"""Fourier transforms for ONNX graphs, as matrix products.
 
-ONNX has an operator for the Fourier transform, which few runtimes have and which is slow in those
-that have it. All of them are good at matrix products, and two small ones are a transform.
+Few runtimes implement ONNX's own operator, and those are slow at it. All are fast at matrix
+products.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,20 +14,12 @@ from onnxscript import opset18 as op
 from onnxscript.function_libs.torch_lib.ops.core import aten_stft
 from onnxscript.function_libs.torch_lib.ops.fft import aten__fft_r2c
 
-#: Matrices may have this many rows and columns together. Sizes that have no such factors, such as
-#: large primes, are left to ONNX's own operator.
-MAX_FACTORS = 4096
+#: Largest sum of the two factors of a size. Other sizes, such as large primes, use ONNX's operator.
+MAX_FACTOR_SUM = 4096
 
 
-def factors(size: int) -> tuple[int, int]:
-    """Split the size of a transform into two factors, as equal as possible.
-
-    Args:
-        size: Number of samples.
-
-    Returns:
-        The smaller and the larger factor.
-    """
+def factorize(size: int) -> tuple[int, int]:
+    """Return the two factors of a size that are closest to each other, the smaller first."""
     small = next(n for n in range(int(size**0.5), 0, -1) if size % n == 0)
     return small, size // small
 
@@ -39,15 +31,15 @@ def real_dft(frames: Any, size: int, rank: int) -> tuple[Any, Any]:
     k + a·l, transforms of size a over s, a rotation by k·t / size, and transforms of size b over t.
 
     Args:
-        frames: Value of the graph, of shape (..., size).
+        frames: Graph value of shape (..., size).
         size: Number of samples.
         rank: Number of dimensions of ``frames``.
 
     Returns:
-        Real and imaginary parts, of shape (..., size // 2 + 1).
+        Real and imaginary parts of shape (..., size // 2 + 1).
     """
     bins = size // 2 + 1
-    a, b = factors(size)
+    a, b = factorize(size)
     if a == 1 or size <= 64:
         cos, sin = _wave(np.outer(np.arange(size), np.arange(bins)), size)
         return op.MatMul(frames, _constant(cos)), op.MatMul(frames, _constant(-sin))
@@ -62,7 +54,7 @@ def real_dft(frames: Any, size: int, rank: int) -> tuple[Any, Any]:
         op.Add(op.Mul(real, cos), op.Mul(imag, sin)),
         op.Sub(op.Mul(imag, cos), op.Mul(real, sin)),
     )
-    # The other frequencies of real frames mirror these.
+    # The remaining frequencies of real frames are complex conjugates of these.
     half = b // 2 + 1
     cos, sin = _wave(np.outer(np.arange(b), np.arange(half)), b)
     both = op.Concat(
@@ -78,7 +70,7 @@ def real_dft(frames: Any, size: int, rank: int) -> tuple[Any, Any]:
 
 
 def rfft(self: Any, dim: Sequence[int], normalization: int, onesided: bool) -> Any:
-    """Translate ``aten::_fft_r2c``; its complex numbers are a last dimension of 2 in ONNX."""
+    """Translate ``aten::_fft_r2c``; in ONNX, complex numbers have a last dimension of 2."""
     size = self.shape[-1]
     last = len(dim) == 1 and dim[0] in (-1, len(self.shape) - 1)
     if normalization or not onesided or not last or not _feasible(size):
@@ -97,7 +89,7 @@ def stft(
     return_complex: bool | None = None,
     align_to_window: bool | None = None,
 ) -> Any:
-    """Translate ``aten::stft`` of a batch; its complex numbers are a last dimension of 2."""
+    """Translate ``aten::stft`` of a batch; complex numbers have a last dimension of 2."""
     whole = window is not None and window.shape[0] == n_fft and win_length in (None, n_fft)
     usual = whole and not normalized and onesided is not False and not align_to_window
     if not usual or len(self.shape) != 2 or not hop_length or not _feasible(n_fft):
@@ -108,13 +100,13 @@ def stft(
     count = op.Add(op.Div(op.Sub(samples, _shape(n_fft)), _shape(hop_length)), _shape(1))
     zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
     first = op.Mul(op.Range(zero, op.Squeeze(count), one), _shape(hop_length))
-    place = op.Add(op.Unsqueeze(first, _shape(-1)), _constant(np.arange(n_fft)))
-    frames = op.Mul(op.Gather(self, place, axis=1), window)
+    index = op.Add(op.Unsqueeze(first, _shape(-1)), _constant(np.arange(n_fft)))
+    frames = op.Mul(op.Gather(self, index, axis=1), window)
     real, imag = (op.Transpose(part, perm=[0, 2, 1]) for part in real_dft(frames, n_fft, 3))
     return _as_complex(real, imag)
 
 
-#: Translations for ``torch.onnx.export``.
+#: Translation table for ``torch.onnx.export``.
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten._fft_r2c.default: rfft,
     torch.ops.aten.stft.default: stft,
@@ -122,12 +114,12 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 
 
 def _feasible(size: Any) -> bool:
-    return isinstance(size, int) and sum(factors(size)) <= MAX_FACTORS
+    return isinstance(size, int) and sum(factorize(size)) <= MAX_FACTOR_SUM
 
 
-def _wave(place: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine of whole numbers of turns over ``size``, without rounding of large angles."""
-    angle = 2 * np.pi * (place % size) / size
+def _wave(turns: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return cosine and sine of ``2 π turns / size`` for integers, exact for large ones."""
+    angle = 2 * np.pi * (turns % size) / size
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Trained models as graphs: what goes in, what comes out, and how far they are from the model."""
+"""Exports trained models as graphs and verifies them against the model."""
 
 import copy
 import json
@@ -31,24 +31,23 @@ Format = Literal["onnx", "torch_export"]
 Outputs = Literal["probabilities", "features"]
 Precision = Literal["float32", "float16"]
 
-#: Inputs of a graph by what batches the model takes.
+#: Input names of a graph by the kind of batch.
 INPUTS = {"audio": ("audio",), "beats": ("chroma", "timbre", "length")}
 
-#: Name of the description in an archive of ``torch.export``.
-DESCRIPTION = "mgc.json"
+#: File name of the description in a ``torch.export`` archive.
+DESCRIPTION_FILE = "mgc.json"
 
-#: Beats of the track that a model of beats is exported with; any number goes in later.
-BEATS = 200
+#: Number of beats in the example inputs of an export.
+EXAMPLE_BEATS = 200
 
-#: What a graph may differ from the model by, unless told otherwise: rounding, in another order; and
-#: that of the weights.
-TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "float16": 1e-2}
+#: Default tolerance: rounding errors, and with ``float16`` those of the weights.
+DEFAULT_TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "float16": 1e-2}
 
 Arrays = Sequence[np.ndarray]
 
 
 class Probabilities(nn.Module):
-    """A model with the softmax, sigmoid or nothing that its task asks for."""
+    """A model followed by the output function of its task: softmax, sigmoid or identity."""
 
     def __init__(self, model: nn.Module, task: Task) -> None:
         """Initialize from a trained model."""
@@ -57,31 +56,31 @@ class Probabilities(nn.Module):
         self.task: Task = task
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Score clips or tracks: probabilities of shape (batch, classes)."""
+        """Compute probabilities of shape (batch, classes)."""
         return (probabilities(self.model(*inputs).float(), self.task),)
 
 
 class Features(nn.Module):
-    """The layers of a model."""
+    """A model whose outputs are its feature layers."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Initialize from a model that offers features."""
+        """Initialize from a model with a ``features`` method."""
         super().__init__()
         self.model = model
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Compute all layers, each of shape (batch, width)."""
+        """Compute all layers of shape (batch, width)."""
         return tuple(x.float() for x in self.model.features(*inputs).values())  # type: ignore[operator]
 
 
 class HalfWeights(nn.Module):
-    """A module whose weights are kept in half precision, and used in single precision.
+    """A module that stores its parameters in float16 and computes in float32.
 
-    Its file takes half the space. Front ends and what they have been fitted to are no weights.
+    Buffers, such as those of front ends, are stored as they are.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        """Initialize from a module, which stays as it is."""
+        """Initialize from a copy of a module."""
         super().__init__()
         self.module = copy.deepcopy(module)
         for parameter in self.module.parameters():
@@ -89,19 +88,19 @@ class HalfWeights(nn.Module):
             parameter.data = parameter.data.half()
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Compute what the module does."""
+        """Call the module."""
         weights = {name: weight.float() for name, weight in self.module.named_parameters()}
         return functional_call(self.module, weights, inputs)
 
 
 @dataclass
 class Exported:
-    """What an export came to.
+    """Result of an export.
 
     Attributes:
-        about: The description in the file.
-        difference: Largest difference between the graph and the model.
-        checked: Shapes that were compared.
+        about: Description in the file.
+        difference: Largest difference between graph and model.
+        checked: Input shapes of the comparison.
     """
 
     about: dict[str, Any]
@@ -118,75 +117,71 @@ def export_graph(
     precision: Precision = "float32",
     tolerance: float | None = None,
 ) -> Exported:
-    """Write a model as a graph, and check that it computes what the model does.
+    """Export a model as a graph and verify its outputs.
 
-    Any number of clips goes in, and clips of any length where the model allows. The graph is read
-    back and compared with the model on several lengths and numbers of clips.
+    The graph accepts batches of any size, and clips of any length if the model does. It is read
+    back and compared with the model for several batch sizes and lengths.
 
     Args:
-        model: The model.
-        about: What it is (see :func:`mgc.checkpoint.describe`).
-        path: File to write, whole or not at all.
-        format: ``onnx``, which runs in ONNX Runtime and others, or ``torch_export``, an archive for
-            PyTorch (``torch.export.load``).
-        outputs: ``probabilities``, or ``features`` for a graph with an output for each layer.
-        precision: ``float16`` keeps weights in half precision; it computes in single precision.
-        tolerance: Largest difference of a probability that is accepted, for other outputs as a
-            share of the largest value of the output; by default 1e-4, or 1e-2 for ``float16``.
-
-    Returns:
-        What it came to.
+        model: Model to export. It is moved to the CPU.
+        about: Description of the model (see :func:`mgc.checkpoint.describe`).
+        path: Output file, written atomically.
+        format: ``onnx``, or ``torch_export`` for an archive that ``torch.export.load`` reads.
+        outputs: ``probabilities``, or ``features`` for one output per layer.
+        precision: Data type of the stored weights. Both compute in float32.
+        tolerance: Largest accepted difference: absolute for values up to 1, else relative to the
+            largest value. By default 1e-4, or 1e-2 for ``float16``.
 
     Raises:
-        MgcError: If the model cannot be exported, or the graph differs by more than the tolerance.
+        MgcError: If the model cannot be exported, or the difference exceeds the tolerance.
     """
-    tolerance = TOLERANCE[precision] if tolerance is None else tolerance
+    tolerance = DEFAULT_TOLERANCE[precision] if tolerance is None else tolerance
     kind = getattr(model, "kind", "audio")
     if kind not in INPUTS:
-        raise MgcError(f"{type(model).__name__} takes {kind}, which mgc export does not know.")
+        raise MgcError(f"{type(model).__name__} takes {kind}, which mgc export does not support.")
     if kind == "audio" and not about["clip_seconds"]:
-        raise MgcError(f"{type(model).__name__}: does not say how long its clips are.")
+        raise MgcError(f"{type(model).__name__} has no clip_seconds.")
     whole = Probabilities(model, about["task"]) if outputs == "probabilities" else Features(model)
     whole = whole.cpu().eval()
     module = HalfWeights(whole).eval() if precision == "float16" else whole
     rate = about["sample_rate"]
-    size = round(about["clip_seconds"] * rate) if kind == "audio" else BEATS
+    size = round(about["clip_seconds"] * rate) if kind == "audio" else EXAMPLE_BEATS
     given = example_inputs(kind, 2, size, rate)
     with torch.inference_mode():
         names = list(model.features(*map(torch.from_numpy, given))) if outputs == "features" else []  # type: ignore[operator]
     failure: Exception | None = None
     for variable in (True, False):
-        told = describe_graph(model, about, None if variable else size, names or [outputs])
+        description = describe_graph(model, about, None if variable else size, names or [outputs])
         try:
             program = _trace(module, given, variable)
-            write = _translate(program, format, INPUTS[kind], told["outputs"])
+            write = _translate(program, format, INPUTS[kind], description["outputs"])
             with replacing(path) as partial:
-                write(partial, told)
+                write(partial, description)
                 run = _read(partial, format)
-                found = compare(run, whole, kind, size, rate, variable)
+                found = measure_difference(run, whole, kind, size, rate, variable)
                 if found[0] > tolerance:
                     raise MgcError(
-                        f"{path}: not written, as the graph differs from the model by "
-                        f"{found[0]:.1e}, more than {tolerance:g} (--tolerance)."
+                        f"{path}: not written. The graph differs from the model by {found[0]:.1e}, "
+                        f"more than the --tolerance of {tolerance:g}."
                     )
                 if variable and kind == "audio":
-                    told["shortest"] = shortest_clip(run, whole, size, rate, tolerance)
-                    write(partial, told)
+                    description["shortest"] = find_shortest_clip(run, whole, size, rate, tolerance)
+                    write(partial, description)
         except OSError:
             raise
         except MgcError as error:
             failure = error
-        except Exception as error:  # of torch, ONNX and ONNX Runtime, of many classes
+        except Exception as error:  # torch and ONNX Runtime raise many classes
             log.debug("Export failed", exc_info=True)
             failure = error
         else:
-            return Exported(told, *found)
+            return Exported(description, *found)
     if isinstance(failure, MgcError):
         raise failure
     if format == "onnx" and any(p.dtype == torch.float64 for p in model.parameters()):
         raise MgcError(
-            f"{type(model).__name__} cannot be exported to onnx: it computes in float64, for which "
-            "PyTorch or ONNX Runtime lacks operations. Use --format torch_export."
+            f"{type(model).__name__} cannot be exported to onnx: PyTorch or ONNX Runtime lacks "
+            "float64 operations. Use --format torch_export."
         ) from failure
     raise MgcError(
         f"{type(model).__name__} cannot be exported to {format}: {_reason(failure)}"
@@ -196,24 +191,18 @@ def export_graph(
 def describe_graph(
     model: LightningModule, about: dict[str, Any], samples: int | None, outputs: list[str]
 ) -> dict[str, Any]:
-    """Describe a graph.
-
-    Args:
-        model: The model that it is of.
-        about: What the model is (see :func:`mgc.checkpoint.describe`).
-        samples: Length that inputs must have, or None for any.
-        outputs: Names of the outputs.
+    """Add the properties of a graph to the description of its model.
 
     Returns:
-        The same with ``model`` (its short name, or None), ``outputs``, ``samples`` and, where clips
-        may have any length, ``shortest``, the least number of samples.
+        ``about`` with ``model``, the short name or None; ``outputs``, their names; ``samples``, the
+        fixed input length or None; ``shortest``, the minimum length, which is filled in later.
     """
     claim = registry.entry_point_of(about["class_path"])
     name = claim.name if claim else None
     return about | {"model": name, "outputs": outputs, "samples": samples, "shortest": None}
 
 
-def compare(
+def measure_difference(
     run: Callable[..., Arrays],
     module: nn.Module,
     kind: str,
@@ -221,22 +210,22 @@ def compare(
     rate: int,
     variable: bool = True,
 ) -> tuple[float, list[tuple[int, ...]]]:
-    """Find the largest difference between a graph and a model.
+    """Compare the outputs of a graph and a model on example inputs.
 
     Args:
-        run: Runs the graph.
-        module: The model.
-        kind: What they take: ``audio`` or ``beats``.
+        run: Function that runs the graph.
+        module: Reference model.
+        kind: Kind of input: ``audio`` or ``beats``.
         size: Length of a clip in samples, or of a track in beats.
-        rate: Rate of the audio in Hz.
-        variable: Whether to try other lengths.
+        rate: Sample rate in Hz.
+        variable: Whether to try other lengths too. Lengths that the model rejects are skipped.
 
     Returns:
-        The difference, of values above 1 as a share of the largest; and the shapes of what was
-        compared. Lengths that the model itself refuses are left out.
+        Largest difference (relative to the largest value if that exceeds 1), and the input shapes
+        of the comparison.
 
     Raises:
-        MgcError: If the outputs are of another shape or not finite.
+        MgcError: If the outputs differ in shape or are not finite.
     """
     largest, shapes = 0.0, []
     lengths = [size, size + size // 3, 2 * size + 1, size - size // 4] if variable else [size]
@@ -252,39 +241,31 @@ def compare(
         found = run(*inputs)
         for one, other in zip(found, expected, strict=True):
             if one.shape != other.shape or not np.isfinite(one).all():
-                raise MgcError(f"The graph gives {one.shape}, not finite values {other.shape}.")
+                raise MgcError(
+                    f"The graph returned shape {one.shape}, not finite values of {other.shape}."
+                )
             scale = max(1.0, float(np.abs(other).max()))
             largest = max(largest, float(np.abs(one - other).max()) / scale)
         shapes.append(inputs[0].shape)
     return largest, shapes
 
 
-def shortest_clip(
+def find_shortest_clip(
     run: Callable[..., Arrays], module: nn.Module, size: int, rate: int, tolerance: float
 ) -> int:
-    """Find a length from which on a graph and a model agree, of a few that are tried.
+    """Find the shortest of several lengths for which graph and model agree, in samples.
 
-    A graph is recorded from clips of the usual length. What a model does only with much shorter
-    ones, such as padding up to a first window, is not in it.
-
-    Args:
-        run: Runs the graph.
-        module: The model.
-        size: Length of a clip in samples.
-        rate: Rate of the audio in Hz.
-        tolerance: Largest difference.
-
-    Returns:
-        Length in samples, at most three quarters of a clip.
+    The graph is traced with clips of ``size`` samples, so it lacks operations that the model only
+    applies to shorter clips, such as padding. Returns at most three quarters of ``size``.
     """
     longest = size - size // 4
     for length in (rate // part for part in (20, 4, 2, 1)):
         if length >= longest:
             break
         try:
-            difference, _ = compare(run, module, "audio", length, rate, variable=False)
-        except Exception:  # of torch, ONNX Runtime and ours: one of both takes none so short
-            log.debug("No clips of %d samples", length, exc_info=True)
+            difference, _ = measure_difference(run, module, "audio", length, rate, variable=False)
+        except Exception:  # the graph or the model rejects such short clips
+            log.debug("Clips of %d samples failed", length, exc_info=True)
             continue
         if difference <= tolerance:
             return length
@@ -292,16 +273,9 @@ def shortest_clip(
 
 
 def example_inputs(kind: str, batch: int, size: int, rate: int) -> Arrays:
-    """Make music-like inputs: chords that change, over noise; a half-silent and a loud clip.
+    """Generate inputs of ``size`` samples or beats.
 
-    Args:
-        kind: ``audio`` or ``beats``.
-        batch: Number of clips or tracks.
-        size: Length in samples or beats.
-        rate: Rate of the audio in Hz.
-
-    Returns:
-        The inputs of a graph, in order.
+    Audio contains changing chords over noise; one clip is half silent, one loud.
     """
     rng = np.random.default_rng(size + batch)
     if kind == "beats":
@@ -321,7 +295,7 @@ def example_inputs(kind: str, batch: int, size: int, rate: int) -> Arrays:
 
 
 def _trace(module: nn.Module, inputs: Arrays, variable: bool) -> ExportedProgram:
-    """Record what a module computes, for any batch and, if asked for, any length."""
+    """Trace a module with a dynamic batch size and, if ``variable``, a dynamic length."""
     sizes = [
         {0: Dim.DYNAMIC} | ({1: Dim.DYNAMIC} if variable and x.ndim > 1 else {}) for x in inputs
     ]
@@ -334,12 +308,12 @@ def _trace(module: nn.Module, inputs: Arrays, variable: bool) -> ExportedProgram
 def _translate(
     program: ExportedProgram, format: Format, inputs: Sequence[str], outputs: Sequence[str]
 ) -> Callable[[Path, dict[str, Any]], None]:
-    """Put a program into a format; gives what writes it with a description of it."""
+    """Convert a program; returns a function that writes it with a description to a path."""
     if format == "torch_export":
 
         def archive(path: Path, about: dict[str, Any]) -> None:
             with path.open("wb") as file, _quiet():
-                torch.export.save(program, file, extra_files={DESCRIPTION: json.dumps(about)})
+                torch.export.save(program, file, extra_files={DESCRIPTION_FILE: json.dumps(about)})
 
         return archive
     from mgc.deployment.dft import TRANSLATIONS
@@ -354,7 +328,7 @@ def _translate(
             verbose=False,
         )
     if converted is None:
-        raise MgcError("PyTorch gave no graph.")
+        raise MgcError("torch.onnx.export returned no graph.")
     _free_names(converted.model.graph)
 
     def write(path: Path, about: dict[str, Any]) -> None:
@@ -366,7 +340,7 @@ def _translate(
 
 
 def _free_names(graph: Any) -> None:
-    """Rename inner values that are called like an input or output, such as a layer ``mean``."""
+    """Rename inner values that share a name with an input or output, such as ``mean``."""
     ends = [*graph.inputs, *graph.outputs]
     taken = {value.name for value in ends}
     for node in graph:
@@ -376,14 +350,14 @@ def _free_names(graph: Any) -> None:
 
 
 def _read(path: Path, format: Format) -> Callable[..., Arrays]:
-    """Read a graph back, as something that takes and gives arrays."""
+    """Read a graph as a function of arrays."""
     if format == "onnx":
         try:
             return OnnxModel(path)
-        except MgcError as error:  # it names a temporary file
-            raise RuntimeError("ONNX Runtime does not load the graph") from error
+        except MgcError as error:  # its message names a temporary file
+            raise RuntimeError("ONNX Runtime cannot load the graph") from error
     with path.open("rb") as file, _quiet():
-        # Guards of the trace ask for more than the graph needs.
+        # The guards of the trace are stricter than the graph.
         module = torch.export.load(file).module(check_guards=False)
 
     def run(*inputs: np.ndarray) -> Arrays:
@@ -395,7 +369,7 @@ def _read(path: Path, format: Format) -> Callable[..., Arrays]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what torch says of its own inner workings from the user."""
+    """Hide logs and warnings of torch about the export."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
     levels = [logger.level for logger in loggers]
     try:
@@ -410,7 +384,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: BaseException | None) -> str:
-    """What is behind an error, in a line."""
+    """Return the first line of an error's root cause."""
     while error is not None and error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Exported models in ONNX Runtime, without PyTorch."""
+"""Runs exported models in ONNX Runtime, without PyTorch."""
 
 import json
 from os import PathLike
@@ -10,18 +10,18 @@ import numpy as np
 from mgc.core.description import check_description
 from mgc.errors import MgcError
 
-#: Where a file keeps its description, among the metadata of the graph.
+#: Metadata key of the description in an ONNX file.
 KEY = "mgc"
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class OnnxModel:
-    """A graph that ``mgc export`` wrote.
+    """An ONNX graph written by ``mgc export``.
 
     Attributes:
         path: The file.
-        about: What the model is (see :func:`mgc.deployment.graph.describe_graph`).
+        about: Description of the graph (see :func:`mgc.deployment.graph.describe_graph`).
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class OnnxModel:
 
         Args:
             path: File written by ``mgc export --format onnx``.
-            device: Where it runs: ``cpu`` or ``cuda``.
-            threads: Cores that it uses; by default all.
+            device: ``cpu`` or ``cuda``.
+            threads: Number of threads; by default one per core.
 
         Raises:
-            MgcError: If ONNX Runtime is not installed, lacks the device, or the file is missing,
-                broken or not written by ``mgc export``.
+            MgcError: If ONNX Runtime is not installed or lacks the device, or if the file does not
+                exist, is broken or was not written by ``mgc export``.
         """
         try:
             import onnxruntime
@@ -48,51 +48,52 @@ class OnnxModel:
             raise MgcError(f"{path}: no such file.")
         provider = PROVIDERS.get(device)
         if provider not in onnxruntime.get_available_providers():
-            raise MgcError(f"The device {device} cannot be used: this ONNX Runtime is without it.")
+            raise MgcError(f"This ONNX Runtime does not support the device {device}.")
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors; they are raised as well
+        options.log_severity_level = 3  # errors only
         if threads:
             options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=[provider])
-        except Exception as error:  # its errors have no common class
-            raise MgcError(f"{path}: no ONNX graph, or only a part of one.") from error
+        except Exception as error:  # its errors have no common base class
+            raise MgcError(f"{path}: not a complete ONNX file.") from error
         self.path = path
-        told = self._session.get_modelmeta().custom_metadata_map.get(KEY)
-        if told is None:
-            raise MgcError(f"{path}: does not say what it is; mgc export did not write it.")
+        description = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        if description is None:
+            raise MgcError(f"{path}: no description. It was not written by mgc export.")
         try:
-            self.about: dict[str, Any] = check_description(path, json.loads(told))
+            self.about: dict[str, Any] = check_description(path, json.loads(description))
         except ValueError as error:
-            raise MgcError(f"{path}: what it says of itself cannot be understood.") from error
+            raise MgcError(f"{path}: invalid description.") from error
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Run the graph.
 
         Args:
-            *inputs: Clips of shape (batch, samples), float32; or for a model that takes beats its
-                chroma, timbre and lengths.
+            *inputs: Clips of shape (batch, samples), float32; or chroma, timbre and lengths of beat
+                features.
 
         Returns:
-            The outputs, each of shape (batch, width).
+            Outputs of shape (batch, width).
         """
         given = {slot.name: x for slot, x in zip(self._session.get_inputs(), inputs, strict=True)}
         return self._session.run(None, given)
 
     def classify(self, clips: np.ndarray) -> np.ndarray:
-        """Score clips.
+        """Compute probabilities, or predictions for regression.
 
         Args:
-            clips: Of shape (batch, samples), float32.
+            clips: Clips of shape (batch, samples), float32.
 
         Returns:
-            Probabilities of shape (batch, classes); for regression the ratings.
+            Array of shape (batch, classes).
 
         Raises:
-            MgcError: If the graph computes something else, or takes clips of another length only.
+            MgcError: If the graph computes features, or has a fixed clip length and this is
+                another one.
         """
         if self.about.get("outputs") != ["probabilities"]:
-            raise MgcError(f"{self.path}: holds features, which do not tell classes.")
+            raise MgcError(f"{self.path}: computes features, not probabilities.")
         length = self.about.get("samples")
         if length and clips.shape[1] != length:
             raise MgcError(

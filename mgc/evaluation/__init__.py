@@ -1,1 +1,1 @@
-"""What is done with the outputs of models: metrics, result files, transfer, reports."""
+"""Evaluation of models: metrics, result files, intervals, paired tests, late fusion."""

@@ -9,23 +9,15 @@ from mgc.errors import MgcError
 from mgc.evaluation.intervals import fold_names
 from mgc.evaluation.results import Results
 
-#: Starts of the same clip may differ by this many seconds, as sample rates round them.
+#: Largest difference in seconds between the starts of the same clip at different sample rates.
 START_TOLERANCE = 0.01
 
-
-#: Columns that tell rows apart.
+#: Columns that identify a row of ``tracks``.
 TRACK_KEY = ["seed", "fold", "track"]
 
 
 def align(results: Results) -> Results:
-    """Put rows in the order of fold and track, so that alike results have alike rows.
-
-    Args:
-        results: Any results.
-
-    Returns:
-        The same rows in order.
-    """
+    """Sort rows by seed, fold, track and clip."""
     key = [column for column in TRACK_KEY if column in results.tracks]
     tracks = results.tracks.sort_values(key, ignore_index=True)
     clips = results.clips.sort_values([*key, "clip"], ignore_index=True)
@@ -33,14 +25,10 @@ def align(results: Results) -> Results:
 
 
 def check_alike(runs: dict[str, Results], clips: bool) -> None:
-    """Check that results are of the same tracks, of the same folds, with the same labels.
+    """Check that aligned results have the same task, labels, tracks, folds and targets.
 
-    Args:
-        runs: Aligned results by name.
-        clips: Whether the clips must be the same too.
-
-    Raises:
-        MgcError: Naming the first difference.
+    With ``clips``, also compare number and starts of the clips. The MgcError names the first
+    difference.
     """
     (first, one), *others = runs.items()
     for name, two in others:
@@ -68,7 +56,7 @@ def _check_tracks(
     folds = [fold_names(tracks).groupby(tracks["track"]).agg(sorted) for _, tracks in (one, two)]
     for track, fold, other in zip(folds[0].index, *folds, strict=True):
         if fold != other:
-            where, elsewhere = ("; ".join(words) or "no fold" for words in (fold, other))
+            where, elsewhere = ("; ".join(names) or "no fold" for names in (fold, other))
             raise MgcError(
                 f"{both}track {track!r} is in {where} of {one[0]} and {elsewhere} of {two[0]}."
             )

@@ -1,4 +1,4 @@
-"""Measure validation and test on exact sets of clips and on whole tracks, for any model."""
+"""Callback that computes metrics of clips and tracks and writes result files, for any model."""
 
 import logging
 from typing import Any
@@ -20,32 +20,31 @@ log = logging.getLogger(__name__)
 class TrackEvaluation(Callback):
     """Logs ``val/…`` and ``test/…`` metrics and writes result files.
 
-    Works for any LightningModule: steps may return ``{"logits": …}``; for one that does not, the
-    model itself is called with the batch's audio. A model with a method ``split_loss(logits,
-    target)`` also gets its loss over the whole split, ``val/loss``. Metrics of clips
-    (``val/accuracy``) and of tracks (``val/track_accuracy``, by mean probability;
-    ``val/track_accuracy_vote``, by majority) are computed once over the whole split, each clip
-    counted once on any number of devices.
+    Works with any LightningModule. If a step does not return ``{"logits": …}``, the callback calls
+    the model with the batch's audio. If the model has a method ``split_loss(logits, target)``, its
+    loss over the whole split is logged as ``val/loss``.
 
-    After a validation outside a fit, a test or a prediction, ``results`` holds the tables that were
-    written.
+    Metrics of clips (``val/accuracy``) and of tracks (``val/track_accuracy``, by mean probability;
+    ``val/track_accuracy_vote``, by majority) are computed over the whole split. Each clip counts
+    once on any number of devices.
+
+    ``results`` are the tables written by the last test, prediction or validation outside a fit.
     """
 
     def __init__(self) -> None:
-        """Initialize without results."""
         self.scores = ClipScores()
         self.results: Results | None = None
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last epoch."""
+        """Reset the scores."""
         self._start(pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget earlier tests."""
+        """Reset the scores."""
         self._start(pl_module)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget earlier predictions."""
+        """Reset the scores."""
         self._start(pl_module)
 
     def on_validation_batch_end(
@@ -57,7 +56,7 @@ class TrackEvaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the scores of a batch."""
+        """Add the scores of a batch."""
         self._add(pl_module, outputs, batch)
 
     def on_test_batch_end(
@@ -69,7 +68,7 @@ class TrackEvaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the scores of a batch."""
+        """Add the scores of a batch."""
         self._add(pl_module, outputs, batch)
 
     def on_predict_batch_end(
@@ -81,11 +80,11 @@ class TrackEvaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the scores of a batch."""
+        """Add the scores of a batch."""
         self._add(pl_module, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the metrics of the validation split; outside a fit, write its results."""
+        """Log the metrics of the validation split and, outside a fit, write its results."""
         if self._measurable(trainer):
             clips = self.scores.compute()
             self._log(trainer, pl_module, clips, "val")
@@ -120,7 +119,7 @@ class TrackEvaluation(Callback):
         self.scores.update(logits, batch)
 
     def _measurable(self, trainer: Trainer) -> bool:
-        # Other data modules are welcome; they only get what their model logs.
+        # With other data modules, only the model's own metrics are logged.
         return self.scores.update_called and hasattr(_data(trainer), "tracks")
 
     def _log(
@@ -142,7 +141,7 @@ class TrackEvaluation(Callback):
             metrics["track_accuracy_vote"] = (vote == target).float().mean().item()
         bar = {"loss", "track_accuracy", "track_auroc", "track_r2"}
         for name, value in metrics.items():
-            # The same value on every device, so averaging it changes nothing.
+            # All devices log the same value, so averaging does not change it.
             pl_module.log(f"{stage}/{name}", value, prog_bar=name in bar, sync_dist=True)
 
     def _write(

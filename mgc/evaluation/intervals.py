@@ -1,12 +1,12 @@
-"""Scores of results and their confidence intervals: the only module that computes one.
+"""Scores of results and their confidence intervals. No other module computes intervals.
 
-* Accuracy: the Wilson score interval (Wilson 1927) over tracks, from SciPy. ``docs/statistics.md``
-  has the simulation of its coverage (``benchmarks/interval_coverage.py``).
-* All other measures, and differences of two systems: the percentile bootstrap over tracks (Efron
-  1979), by :func:`scipy.stats.bootstrap`.
+* Accuracy: Wilson score interval over tracks (Wilson 1927), from SciPy. ``docs/statistics.md``
+  shows its simulated coverage (``benchmarks/interval_coverage.py``).
+* Other measures, and differences between two systems: percentile bootstrap over tracks (Efron
+  1979), from :func:`scipy.stats.bootstrap`.
 
-A track counts once, however often it was tested. Scores of the folds of a cross-validation have a
-spread (:func:`fold_scores`), which is no confidence interval: folds share their training tracks.
+Each track counts once, even if several runs tested it. The spread of the folds' scores
+(:func:`fold_scores`) is not a confidence interval, because folds share their training tracks.
 """
 
 import warnings
@@ -21,32 +21,28 @@ from scipy.stats import DegenerateDataWarning, binomtest, bootstrap
 
 from mgc.evaluation.results import Results
 
-#: The measure of a task that is reported first.
+#: Main measure of each task.
 MEASURE = {"multiclass": "accuracy", "multilabel": "auroc", "regression": "r2"}
 
 LEVEL = 0.95
 MAX_RESAMPLES = 10_000
 MIN_RESAMPLES = 200
-#: Values that all resamples of a bootstrap may visit; larger tests are resampled less often.
+#: Values that all resamples of a bootstrap may visit. Larger test sets get fewer resamples.
 MAX_VALUES = 100_000_000
-#: Values of a batch of resamples, which fit into a core's cache.
+#: Values per batch of resamples. They fit into a core's cache.
 BATCH_VALUES = 100_000
 
-#: Scores of resamples, of shape (resamples,), by how often each of them holds each row, of shape
-#: (rows, resamples).
+#: Maps how often each row occurs in each resample, of shape (rows, resamples), to the scores of
+#: the resamples, of shape (resamples,).
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % confidence interval; iterates over its two ends.
+    """A 95 % confidence interval. Iterating over it yields its two ends.
 
-    Attributes:
-        low: Lower end; NaN where the interval is not available.
-        high: Upper end.
-        method: ``Wilson``, ``bootstrap`` or ``paired bootstrap``.
-        tracks: Number of tracks that it is computed from.
-        missing: Why it is not available; empty if it is.
+    ``method`` is ``Wilson``, ``bootstrap`` or ``paired bootstrap``; ``tracks`` is the number of
+    tracks. If the interval is not available, its ends are NaN and ``missing`` is the reason.
     """
 
     low: float
@@ -57,15 +53,11 @@ class Interval:
 
     @property
     def name(self) -> str:
-        """What it is: ``95 % Wilson interval over 120 tracks``."""
+        """Method and number of tracks, as in ``95 % Wilson interval over 120 tracks``."""
         return name_intervals([self])
 
     def columns(self, prefix: str = "") -> dict[str, float | str]:
-        """Cells of a CSV file: ``low``, ``high``, ``interval`` (in words), ``method``, ``tracks``.
-
-        Args:
-            prefix: Beginning of the names of the columns.
-        """
+        """Return the interval as cells of a CSV row, with ``prefix`` before each column name."""
         cells: dict[str, float | str] = {
             "low": self.low,
             "high": self.high,
@@ -76,7 +68,7 @@ class Interval:
         return {prefix + name: cell for name, cell in cells.items()}
 
     def scaled(self, factor: float) -> "Interval":
-        """Multiply both ends, to print percent."""
+        """Multiply both ends, for example by 100 to print percent."""
         return Interval(
             self.low * factor, self.high * factor, self.method, self.tracks, self.missing
         )
@@ -85,7 +77,7 @@ class Interval:
         return iter((self.low, self.high))
 
     def __format__(self, spec: str) -> str:
-        """Write the ends in a format for floats, by default ``0.874 to 0.966``."""
+        """Format both ends as floats, as in ``0.874 to 0.966``."""
         if self.missing or isnan(self.low):
             return f"not available: {self.missing}".rstrip(": ")
         return f"{self.low:{spec or '.3f'}} to {self.high:{spec or '.3f'}}"
@@ -94,40 +86,28 @@ class Interval:
         return format(self)
 
 
-#: The interval of a score whose tracks are not at hand.
-UNKNOWN = Interval(float("nan"), float("nan"), "", 0, "not computed")
+#: Interval of a score whose tracks are unknown.
+NOT_COMPUTED = Interval(float("nan"), float("nan"), "", 0, "not computed")
 
 
 class Score(NamedTuple):
-    """A score and its interval.
-
-    Attributes:
-        value: The score; NaN where it is not defined.
-        interval: Its interval.
-    """
+    """A score, NaN if undefined, and its interval."""
 
     value: float
-    interval: Interval = UNKNOWN
+    interval: Interval = NOT_COMPUTED
 
     @property
     def sentence(self) -> str:
-        """The score with its interval, and what that is."""
+        """The score with its interval and the interval's name."""
         return f"{self.value:.3f} ({self.interval.name}: {self.interval})"
 
     def __str__(self) -> str:
-        """The score with the ends of its interval, for tables that name the interval."""
+        """Return the score and the ends of its interval."""
         return f"{self.value:.3f}" + (f" ({self.interval})" if self.interval.method else "")
 
 
 def name_intervals(intervals: Iterable[Interval]) -> str:
-    """Name the intervals of a table, for its head or a line below it.
-
-    Args:
-        intervals: Intervals of any methods and numbers of tracks.
-
-    Returns:
-        Such as ``95 % Wilson interval over 120 tracks``, or ``… over 20 to 40 tracks``.
-    """
+    """Describe the intervals of a table, as in ``95 % Wilson interval over 20 to 40 tracks``."""
     tracks: dict[str, set[int]] = {}
     for interval in intervals:
         if interval.method:
@@ -139,12 +119,7 @@ def name_intervals(intervals: Iterable[Interval]) -> str:
 
 
 def read_intervals(table: pd.DataFrame, prefix: str = "") -> list[Interval]:
-    """Read the intervals of a table with the columns of :meth:`Interval.columns`.
-
-    Args:
-        table: A row per interval.
-        prefix: Beginning of the names of the columns.
-    """
+    """Read the columns that :meth:`Interval.columns` wrote, one interval per row."""
     names = [prefix + name for name in ("low", "high", "method", "tracks")]
     return [Interval(*row) for row in table[names].itertuples(index=False, name=None)]
 
@@ -157,14 +132,7 @@ def _range(numbers: set[int]) -> str:
 
 
 def fold_names(tracks: pd.DataFrame) -> pd.Series:
-    """Name the fit that each row comes from.
-
-    Args:
-        tracks: Rows of results.
-
-    Returns:
-        ``seed 0, fold 3`` in cross-validation, which has a seed; nothing in a single run.
-    """
+    """Return the fold of each row, as in ``seed 0, fold 3``; an empty string in a single run."""
     if "seed" not in tracks:
         return pd.Series("", index=tracks.index)
     seed, fold = (tracks[column].astype(int).astype(str) for column in ("seed", "fold"))
@@ -172,14 +140,9 @@ def fold_names(tracks: pd.DataFrame) -> pd.Series:
 
 
 def correct(results: Results, decision: str = "decision") -> pd.Series:
-    """Share of right decisions on each track; 0 or 1 unless it was tested several times.
+    """Return the share of correct decisions for each track, a fraction if it was tested repeatedly.
 
-    Args:
-        results: Results of a multiclass task.
-        decision: Which decision: ``decision`` or ``vote``.
-
-    Returns:
-        Shares by track.
+    ``decision`` is the column to score: ``decision`` or ``vote``.
     """
     tracks = results.tracks[results.tracks["label"].notna()]
     return (tracks["label"] == tracks[decision]).groupby(tracks["track"]).mean()
@@ -188,16 +151,7 @@ def correct(results: Results, decision: str = "decision") -> pd.Series:
 def fold_scores(
     results: Results, decision: str = "decision", measure: str | None = None
 ) -> pd.Series:
-    """Score of each fold.
-
-    Args:
-        results: Results of any task.
-        decision: For multiclass, which decision.
-        measure: See :func:`score`.
-
-    Returns:
-        Scores by name of the fold.
-    """
+    """Return the score of each fold, indexed by :func:`fold_names` (see :func:`score`)."""
     groups = results.tracks.groupby(fold_names(results.tracks), sort=False)
     scores = {}
     for name, rows in groups:
@@ -207,15 +161,9 @@ def fold_scores(
 
 
 def spread_columns(scores: pd.Series, prefix: str = "") -> dict[str, float]:
-    """Cells of a CSV file that say how the scores of folds vary.
+    """Return mean, standard deviation (NaN for one fold) and range of the folds' scores.
 
-    Args:
-        scores: Scores of the folds.
-        prefix: Beginning of the names of the columns.
-
-    Returns:
-        ``mean_of_folds``, ``folds_deviation`` (standard deviation; NaN for one fold),
-        ``folds_min``, ``folds_max`` and ``folds``.
+    The keys are columns of CSV files, with ``prefix`` before each name.
     """
     cells = {
         "mean_of_folds": float(scores.mean()),
@@ -228,14 +176,9 @@ def spread_columns(scores: pd.Series, prefix: str = "") -> dict[str, float]:
 
 
 def describe_spread(scores: pd.Series, parts: str = "folds") -> str:
-    """Write how the scores of folds vary.
+    """Format the spread of the folds' scores, with a leading semicolon; empty for one fold.
 
-    Args:
-        scores: Scores of the folds.
-        parts: What they are scores of: ``folds``, or ``runs`` on one split.
-
-    Returns:
-        The end of a sentence, with a semicolon in front; empty for a single fold.
+    ``parts`` is ``folds``, or ``runs`` for repeated runs on one split.
     """
     if len(scores) < 2:
         return ""
@@ -246,21 +189,17 @@ def describe_spread(scores: pd.Series, parts: str = "folds") -> str:
 
 
 def score(results: Results, decision: str = "decision", measure: str | None = None) -> Score:
-    """Score all tracks, with a 95 % interval.
+    """Score all tracks, with a 95 % interval over tracks.
 
-    Rankings (``auroc`` and ``average_precision``) are measured within each fold, since the outputs
-    of different fits do not share a scale, and averaged over the folds. All other measures are of
-    all tracks at once.
+    ``auroc`` and ``average_precision`` are computed within each fold and averaged, because the
+    outputs of different models do not share a scale. Other measures use all tracks at once.
 
     Args:
         results: Results of any task.
-        decision: For multiclass, which decision: ``decision`` or ``vote``.
+        decision: Column to score for multiclass: ``decision`` or ``vote``.
         measure: ``accuracy`` or ``f1`` (macro, multiclass); ``auroc`` or ``average_precision``
             (means over the tags, multilabel); ``r2`` or ``rmse`` (means over the quantities,
-            regression). By default the first of the task.
-
-    Returns:
-        The score with its interval over tracks.
+            regression). Default: main measure of the task.
     """
     measure = measure or MEASURE[results.task]
     if measure == "accuracy":
@@ -272,39 +211,23 @@ def score(results: Results, decision: str = "decision", measure: str | None = No
 
 
 def overall(results: Results, decision: str = "decision") -> float:
-    """The value of :func:`score` alone."""
+    """Return the value of :func:`score`, without computing the interval."""
     if results.task == "multiclass":
         return float(correct(results, decision).mean())
     statistic, tracks, _ = _over_tracks(results, decision, MEASURE[results.task])
     return float(statistic(np.ones((tracks, 1)))[0]) if tracks else float("nan")
 
 
-def interval(results: Results, decision: str = "decision") -> Interval:
-    """The interval of :func:`score` alone."""
-    return score(results, decision).interval
-
-
 def describe_score(results: Results) -> str:
-    """Write the first measure of the task in a line.
+    """Format the main measure in a line.
 
-    Args:
-        results: Results of any task.
-
-    Returns:
-        Such as ``track accuracy 0.675 (95 % Wilson interval over 40 tracks: 0.520 to 0.799)``.
+    Example: ``track accuracy 0.675 (95 % Wilson interval over 40 tracks: 0.520 to 0.799)``.
     """
     return f"track {MEASURE[results.task]} {score(results).sentence}"
 
 
 def measures(results: Results) -> dict[str, Score]:
-    """Score all tracks by every measure of the task.
-
-    Args:
-        results: Results of any task.
-
-    Returns:
-        Scores by measure, the one that is reported first in front.
-    """
+    """Score all tracks by every measure of the task, the main measure first."""
     names = {
         "multiclass": ("accuracy", "f1"),
         "multilabel": ("auroc", "average_precision"),
@@ -314,15 +237,10 @@ def measures(results: Results) -> dict[str, Score]:
 
 
 def gain(results: Results, other: Results, decision: str = "decision") -> Score:
-    """Measure what one system has over another on the same tracks.
+    """Return how much higher ``results`` score than ``other`` on the same rows.
 
-    Args:
-        results: Results of the one.
-        other: Results of the other, with the same rows.
-        decision: For multiclass, which decision of the other; of the one it is ``decision``.
-
-    Returns:
-        Difference of the scores, with its 95 % paired bootstrap interval over tracks.
+    The interval is a 95 % paired bootstrap over tracks. ``decision`` is the column of ``other`` to
+    score for multiclass.
     """
     if results.task == "multiclass":
         return mean_difference(correct(results) - correct(other, decision))
@@ -336,14 +254,7 @@ def gain(results: Results, other: Results, decision: str = "decision") -> Score:
 
 
 def mean_difference(differences: Sequence[float] | np.ndarray | pd.Series) -> Score:
-    """Mean of paired differences.
-
-    Args:
-        differences: What one system scores above another on each track.
-
-    Returns:
-        The mean, with its 95 % paired bootstrap interval over tracks.
-    """
+    """Return the mean of differences, one per track, with a 95 % paired bootstrap interval."""
     values = np.asarray(differences, dtype=np.float64)
     mean = float(values.mean()) if len(values) else float("nan")
     found = _bootstrap(
@@ -353,18 +264,13 @@ def mean_difference(differences: Sequence[float] | np.ndarray | pd.Series) -> Sc
 
 
 def wilson(right: float, tracks: int) -> Interval:
-    """Find the 95 % Wilson score interval of a share of tracks.
+    """Compute the 95 % Wilson score interval of a proportion of tracks.
+
+    ``right``, the number of correctly classified tracks, may be fractional if several runs tested a
+    track. Its fraction is rounded down for the lower and up for the upper end.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", Journal
     of the American Statistical Association 22, 1927.
-
-    Args:
-        right: Number of tracks that were decided on rightly. A track that several runs tested
-            counts by its share of right decisions; fractions are rounded outwards.
-        tracks: Number of tracks.
-
-    Returns:
-        The interval; not available without tracks.
     """
     nan = float("nan")
     if not tracks or isnan(right):
@@ -378,13 +284,9 @@ def wilson(right: float, tracks: int) -> Interval:
 
 
 def _bootstrap(statistic: Statistic, tracks: int, cells: int, method: str) -> Interval:
-    """Find the percentile bootstrap interval of a statistic of counts of tracks.
+    """Compute a percentile bootstrap interval.
 
-    Args:
-        statistic: Scores of resamples.
-        tracks: Number of tracks.
-        cells: Number of values that the statistic visits for a resample.
-        method: Name of the method.
+    ``cells`` is the number of values that the statistic visits per resample.
     """
     nan = float("nan")
     if tracks < 2:
@@ -397,7 +299,7 @@ def _bootstrap(statistic: Statistic, tracks: int, cells: int, method: str) -> In
         return statistic(counts.reshape(tracks, -1).astype(np.float64))
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateDataWarning)  # reported below
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # see Interval.missing
         found = bootstrap(
             (np.arange(tracks),),
             counted,
@@ -418,11 +320,7 @@ def _bootstrap(statistic: Statistic, tracks: int, cells: int, method: str) -> In
 
 
 def _over_tracks(results: Results, decision: str, measure: str) -> tuple[Statistic, int, int]:
-    """Score by how often each track counts.
-
-    Returns:
-        The statistic, the number of tracks, and the number of values that it visits.
-    """
+    """Return a statistic of track counts, the number of tracks, and the values that it visits."""
     rows = results.tracks
     names, track = np.unique(rows["track"].to_numpy(), return_inverse=True)
     ranking = measure in ("auroc", "average_precision")
@@ -439,7 +337,7 @@ def _over_tracks(results: Results, decision: str, measure: str) -> tuple[Statist
 
 
 def _statistic(rows: pd.DataFrame, results: Results, decision: str, measure: str) -> Statistic:
-    """A measure of the rows of one fit, by how often each row counts."""
+    """Return a measure of rows from one fold as a statistic of row counts."""
     labels = list(results.labels)
     if results.task == "multiclass":
         truth, decided = (
@@ -457,14 +355,14 @@ def _statistic(rows: pd.DataFrame, results: Results, decision: str, measure: str
 
 
 def _mean_of_known(values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """Mean over the first axis without NaN; NaN where all are."""
+    """Average over the first axis, ignoring NaN."""
     stack = np.asarray(values)
     known = ~np.isnan(stack)
     return _divide(np.where(known, stack, 0).sum(axis=0), known.sum(axis=0))
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """A ratio; NaN for 0 / 0."""
+    """Divide; 0 / 0 is NaN."""
     return np.divide(
         numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0
     )
@@ -476,19 +374,16 @@ def _accuracy(truth: np.ndarray, decided: np.ndarray) -> Statistic:
 
 
 def _f1(truth: np.ndarray, decided: np.ndarray) -> Statistic:
-    """Mean F1 of the classes that are present or decided on."""
+    """Return macro F1 over the classes that occur as label or decision."""
     both, either = (truth * decided).T, (truth + decided).T
     return lambda counts: _mean_of_known(_divide(2 * both @ counts, either @ counts))
 
 
 class _Ranking:
-    """Rows with and without a tag, and where those with it stand among both.
+    """Ranks of rows with a tag among the rows with (``present``) and without it (``absent``).
 
-    Attributes:
-        present: Rows with the tag, by ascending output.
-        absent: Rows without.
-        first: For each row with the tag, the number of rows of each kind with a smaller output.
-        last: The same, with a smaller or equal output.
+    Both are sorted by output. For each row with the tag, ``first`` counts the present and the
+    absent rows with a smaller output, ``last`` those with a smaller or equal output.
     """
 
     def __init__(self, target: np.ndarray, output: np.ndarray) -> None:
@@ -500,7 +395,7 @@ class _Ranking:
         self.last = [np.searchsorted(kind, own, "right") for kind in kinds]
 
     def cumulate(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows with and without the tag among the first few, from none to all of them."""
+        """Return cumulative counts of the present and the absent rows, starting with 0."""
         with_tag = np.zeros((len(self.present) + 1, counts.shape[1]))
         without = np.zeros((len(self.absent) + 1, counts.shape[1]))
         np.cumsum(counts[self.present], axis=0, out=with_tag[1:])
@@ -509,7 +404,7 @@ class _Ranking:
 
 
 def _auroc(target: np.ndarray, output: np.ndarray) -> Statistic:
-    """Area under the ROC curve: the share of pairs in the right order."""
+    """Return the area under the ROC curve: the share of pairs in the right order."""
     ranking = _Ranking(target, output)
 
     def auroc(counts: np.ndarray) -> np.ndarray:
@@ -522,14 +417,14 @@ def _auroc(target: np.ndarray, output: np.ndarray) -> Statistic:
 
 
 def _average_precision(target: np.ndarray, output: np.ndarray) -> Statistic:
-    """Mean precision at the rows with the tag, as scikit-learn's; NaN if all rows have the tag."""
+    """Return average precision as in scikit-learn; NaN if all rows have the tag."""
     ranking = _Ranking(target, output)
 
     def average_precision(counts: np.ndarray) -> np.ndarray:
         with_tag, without = ranking.cumulate(counts)
         found = with_tag[-1] - with_tag[ranking.first[0]]
         wrong = without[-1] - without[ranking.first[1]]
-        # A row that is not in the resample counts 0 times, whatever its precision.
+        # Rows that are not in the resample have count 0, so their precision has no effect.
         precision = found / np.maximum(found + wrong, 1)
         total = np.einsum("ij,ij->j", counts[ranking.present], precision)
         return _divide(total, np.where(without[-1] > 0, with_tag[-1], 0))
@@ -538,7 +433,7 @@ def _average_precision(target: np.ndarray, output: np.ndarray) -> Statistic:
 
 
 def _r2(target: np.ndarray, output: np.ndarray) -> Statistic:
-    """Coefficient of determination; NaN for constant targets."""
+    """Return the coefficient of determination; NaN for constant targets."""
     known = ~(np.isnan(target) | np.isnan(output))
     centred = np.where(known, target - (target[known].mean() if known.any() else 0), 0)
     error = np.where(known, target - output, 0) ** 2
@@ -553,7 +448,7 @@ def _r2(target: np.ndarray, output: np.ndarray) -> Statistic:
 
 
 def _rmse(target: np.ndarray, output: np.ndarray) -> Statistic:
-    """Root of the mean squared error over rows and quantities."""
+    """Return the root mean squared error over rows and quantities."""
     error = (target - output) ** 2
     known = ~np.isnan(error)
     squares, values = np.where(known, error, 0).sum(axis=1), known.sum(axis=1).astype(float)

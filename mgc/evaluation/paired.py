@@ -1,33 +1,28 @@
 """Paired tests of two systems on the same tracks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import floor, log2
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, permutation_test
 
+from mgc.evaluation.results import Results
+
 #: Significance level of a claim.
 ALPHA = 0.05
 
-#: Fewest discordant tracks that can show a difference: with n of them p is at least 2 ** (1 - n).
+#: Smallest number of discordant tracks that can be significant: n of them have p >= 2 ** (1 - n).
 MIN_DISCORDANT = 2 + floor(-log2(ALPHA))
 
 RESAMPLES = 9999
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """Exact McNemar test of two systems on the same tracks.
+class McNemar(NamedTuple):
+    """Result of an exact McNemar test.
 
-    Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 12(2), 1947; exact: a two-sided binomial test.
-
-    Attributes:
-        only_first: Tracks that only the first system gets right.
-        only_second: Tracks that only the second gets right.
-        p: Probability of a split at least as uneven if both were equally good.
+    ``only_first`` and ``only_second`` count the tracks that only one of the systems gets right.
     """
 
     only_first: int
@@ -35,15 +30,23 @@ class McNemar:
     p: float
 
 
+def correct_once(results: Results, decision: str = "decision") -> pd.Series:
+    """Return whether each track is decided correctly, by the first seed if there are several.
+
+    So the same track does not count twice in a test. Align results first
+    (:func:`mgc.evaluation.alignment.align`).
+    """
+    tracks = results.tracks
+    if "seed" in tracks:
+        tracks = tracks[tracks["seed"] == tracks["seed"].iloc[0]]
+    return tracks["label"] == tracks[decision]
+
+
 def mcnemar(one: pd.Series, two: pd.Series) -> McNemar:
-    """Test whether one of two systems is right more often.
+    """Compare two systems, given whether each is right on each track (exact, two-sided).
 
-    Args:
-        one: Whether the first system is right, per track.
-        two: The same for the second.
-
-    Returns:
-        The test; p is 1 where they never differ.
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12(2), 1947.
     """
     first, second = int((one & ~two).sum()), int((two & ~one).sum())
     p = binomtest(first, first + second).pvalue if first + second else 1.0
@@ -51,27 +54,17 @@ def mcnemar(one: pd.Series, two: pd.Series) -> McNemar:
 
 
 def discordant(differences: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
-    """Keep the differences that are not 0.
-
-    Args:
-        differences: What one system scores above another on each track.
-    """
-    values = np.asarray(differences, dtype=np.float64).round(9)  # 1/3 - 1/3 may leave a rest
+    """Return the differences that are not 0, up to rounding errors."""
+    values = np.asarray(differences, dtype=np.float64).round(9)
     return values[values != 0]
 
 
 def sign_flip_test(differences: Sequence[float] | np.ndarray | pd.Series) -> float:
-    """Test whether paired differences have the mean 0.
+    """Return the two-sided p-value of paired differences, one per track, having mean 0.
 
-    If neither system is better, each difference is as likely with the opposite sign. The test is
-    exact up to 13 discordant tracks, and draws 9999 combinations of signs for more. For right and
-    wrong decisions it is McNemar's test.
-
-    Args:
-        differences: What one system scores above another on each track.
-
-    Returns:
-        Two-sided p.
+    Under the null hypothesis, the sign of each difference is random. The test is exact up to 13
+    discordant tracks, and draws 9999 combinations of signs for more. For differences of 1, 0 and -1
+    it equals McNemar's test.
     """
     values = discordant(differences)
     if not len(values):
@@ -91,17 +84,10 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray | pd.Series) -> flo
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust the p of several tests, so that the chance of any false alarm stays that of one.
+    """Adjust p-values to control the chance of any false positive.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 6(2), 1979.
-
-    Args:
-        p: One for each test.
-
-    Returns:
-        Adjusted p, in the same order: the k-th smallest of n times n - k + 1, at most 1, and not
-        less than the one before.
     """
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values)

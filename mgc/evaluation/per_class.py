@@ -1,4 +1,4 @@
-"""How good decisions are class by class."""
+"""Scores of each class, tag or quantity."""
 
 from os import PathLike
 
@@ -10,14 +10,7 @@ from mgc.evaluation.results import Results
 
 
 def confusion_matrix(results: Results) -> pd.DataFrame:
-    """Count decisions by true class.
-
-    Args:
-        results: Results of a multiclass task.
-
-    Returns:
-        Tracks by true class (rows) and decision (columns), in the order of the labels.
-    """
+    """Count tracks by true class (rows) and decision (columns), in the order of the labels."""
     labels = list(results.labels)
     tracks = results.tracks
     counts = metrics.confusion_matrix(tracks["label"], tracks["decision"], labels=labels)
@@ -25,15 +18,11 @@ def confusion_matrix(results: Results) -> pd.DataFrame:
 
 
 def per_class(results: Results) -> pd.DataFrame:
-    """Measure every class, tag or quantity.
+    """Score each label, in a row.
 
-    Args:
-        results: Results of any task.
-
-    Returns:
-        A row per label: ``precision``, ``recall``, ``f1`` and ``tracks`` (multiclass); ``auroc``,
-        ``average_precision`` and ``tracks`` with the tag (multilabel); ``r2`` and ``rmse``
-        (regression).
+    Columns are ``precision``, ``recall``, ``f1`` and ``tracks`` (multiclass); ``auroc``,
+    ``average_precision`` and ``tracks`` with the tag (multilabel); ``r2`` and ``rmse``
+    (regression).
     """
     tracks, labels = results.tracks, list(results.labels)
     if results.task == "multiclass":
@@ -64,14 +53,9 @@ def per_class(results: Results) -> pd.DataFrame:
 
 
 def worst_mistakes(results: Results, count: int) -> pd.DataFrame:
-    """Find the tracks whose true class got the smallest probability.
+    """Return the misclassified tracks with the smallest probability of the true class.
 
-    Args:
-        results: Results of a multiclass task.
-        count: How many tracks to find.
-
-    Returns:
-        ``track``, ``label``, ``decision`` and ``probability`` of the true class, worst first.
+    Columns are ``track``, ``label``, ``decision`` and ``probability`` (of the true class).
     """
     tracks = results.tracks
     wrong = tracks[tracks["label"] != tracks["decision"]]
@@ -83,13 +67,7 @@ def worst_mistakes(results: Results, count: int) -> pd.DataFrame:
 
 
 def plot_confusion(counts: pd.DataFrame, title: str, path: str | PathLike[str]) -> None:
-    """Draw a confusion matrix.
-
-    Args:
-        counts: Tracks by true class and decision.
-        title: Heading of the picture.
-        path: PNG file to write.
-    """
+    """Plot a confusion matrix and save it as a PNG file."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.5 + 0.5 * len(counts), 2 + 0.5 * len(counts)), layout="constrained")

@@ -1,8 +1,7 @@
-"""Result files: what a model said of every clip and track.
+"""Result files: a model's outputs for every clip and track.
 
-``mgc validate``, ``test``, ``predict`` and ``crossval`` write them, ``mgc fuse`` and the reports
-read them and nothing else, so results of any model can be compared. A folder holds two Parquet
-files that pandas reads:
+``mgc validate``, ``test``, ``predict``, ``crossval`` and ``fuse`` write them; ``mgc fuse``,
+``compare`` and the reports read them. A folder contains two Parquet files:
 
 * ``clips.parquet``: ``track``, ``split``, ``fold``, ``clip``, ``start`` (seconds), targets, outputs
 * ``tracks.parquet``: ``track``, ``split``, ``fold``, targets, outputs (means over the clips),
@@ -33,14 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Results:
-    """What a model said of every clip and track.
+    """A model's outputs for every clip and track, as tables with a row each.
 
-    Attributes:
-        clips: A row per clip.
-        tracks: A row per track.
-        task: What the targets are.
-        labels: Names of the classes, tags or quantities, in target order.
-        source: Where the results come from (model, checkpoint, data set, version of mgc).
+    ``labels`` are the names of the classes, tags or quantities in target order; ``source`` names
+    model, checkpoint, dataset and version of mgc.
     """
 
     clips: pd.DataFrame
@@ -51,7 +46,7 @@ class Results:
 
     @property
     def outputs(self) -> list[str]:
-        """Names of the columns with the outputs, in target order."""
+        """Names of the output columns, in target order."""
         kind = "prediction" if self.task == "regression" else "probability"
         return [f"{kind}.{label}" for label in self.labels]
 
@@ -63,87 +58,77 @@ class Results:
         )
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write both files.
-
-        Args:
-            folder: Folder to write to; it is made.
-        """
+        """Write both files; create the folder if needed."""
         meta = {"task": self.task, "labels": self.labels, "source": self.source}
         write_parquet(self.clips, Path(folder, "clips.parquet"), meta)
         write_parquet(self.tracks, Path(folder, "tracks.parquet"), meta)
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> "Results":
-        """Read both files.
-
-        Args:
-            folder: Folder that ``mgc test`` or ``mgc predict`` wrote.
-
-        Raises:
-            MgcError: If a file is missing or cannot be read.
-        """
+        """Read both files; raise an MgcError if one is missing or unreadable."""
         clips, _ = read_parquet(Path(folder, "clips.parquet"))
         tracks, meta = read_parquet(Path(folder, "tracks.parquet"))
         for rows in (clips, tracks):
             count_from_zero(rows, meta["source"].get("folds"))
         return cls(clips, tracks, meta["task"], tuple(meta["labels"]), meta["source"])
 
+    @classmethod
+    def from_tracks(
+        cls, tracks: pd.DataFrame, task: Task, labels: tuple[str, ...], source: dict[str, Any]
+    ) -> "Results":
+        """Create results of whole tracks: each has a single clip, and votes as it decides."""
+        if "decision" in tracks:
+            tracks = tracks.assign(vote=tracks["decision"])
+        clips = tracks.drop(columns="vote", errors="ignore")
+        clips.insert(1, "clip", 0)
+        clips.insert(2, "start", 0.0)
+        return cls(clips, tracks, task, labels, source)
+
 
 def count_from_zero(rows: pd.DataFrame, folds: object) -> None:
-    """Renumber the folds of older results of ``mgc transfer``, which counted its own from 1.
+    """Renumber folds in place where an old version of ``mgc transfer`` counted them from 1.
 
-    Args:
-        rows: Rows of results; ``fold`` is changed in place.
-        folds: How the folds were made, as the results have it. Only those that ``mgc transfer``
-            made were counted from 1, and each of them was tested.
+    ``folds`` describes how the folds were made: only those made by ``mgc transfer`` itself started
+    at 1.
     """
     made = isinstance(folds, str) and re.match(r"\d+ (stratified )?folds, ", folds)
     if made and "fold" in rows and rows["fold"].min() == 1:
         rows["fold"] -= 1
 
 
-def transferred(folder: str | PathLike[str]) -> Results:
-    """Read the decisions of a transfer experiment, those of the ``nested`` protocol.
+def load_nested_results(folder: str | PathLike[str]) -> Results:
+    """Read the decisions of the ``nested`` protocol from the output of ``mgc transfer``.
 
-    Args:
-        folder: Folder that ``mgc transfer`` wrote, of one combination of layers; or a folder of
-            such folders, one for each fold.
-
-    Returns:
-        Results whose only clip of a track is the track.
-
-    Raises:
-        MgcError: If there are none, it is not about classes, or there are several combinations of
-            layers.
+    ``folder`` may also contain one such folder per fold. See :func:`nested_results` for errors.
     """
-    paths = sorted(transfers(folder))
-    tables = [read_parquet(path) for path in paths]
+    tables = [read_parquet(path) for path in sorted(find_predictions(folder))]
     for table, meta in tables:
         count_from_zero(table, meta.get("folds"))
     rows = pd.concat([table for table, _ in tables], ignore_index=True)
-    meta = tables[0][1]
+    return nested_results(rows, tables[0][1], str(folder))
+
+
+def nested_results(predictions: pd.DataFrame, meta: dict[str, Any], name: str) -> Results:
+    """Turn the predictions of a transfer experiment into results.
+
+    Raises:
+        MgcError: If the task is not multiclass, or there is not exactly one combination of layers.
+            The message starts with ``name``.
+    """
     if meta["task"] != "multiclass":
-        raise MgcError(f"{folder}: a report of classes cannot show its {meta['task']} task.")
-    combinations = [] if rows.empty else rows["layers"].unique().tolist()
+        raise MgcError(f"{name}: expected a multiclass task, not {meta['task']}.")
+    combinations = [] if predictions.empty else predictions["layers"].unique().tolist()
     if len(combinations) != 1:
         raise MgcError(
-            f"{folder}: holds predictions of {', '.join(combinations) or 'nothing'}. One "
-            "combination of layers is needed: run mgc transfer with --layers NAME."
+            f"{name}: expected predictions of one combination of layers, found "
+            f"{', '.join(combinations) or 'none'}. Run mgc transfer with --layers NAME."
         )
-    tracks = rows.drop(columns=["target", "layers"]).assign(vote=rows["decision"])
-    clips = tracks.drop(columns="vote").assign(clip=0, start=0.0)
-    return Results(clips, tracks, meta["task"], tuple(meta["labels"]), meta["source"])
+    tracks = predictions.drop(columns=["target", "layers"])
+    return Results.from_tracks(tracks, meta["task"], tuple(meta["labels"]), meta["source"])
 
 
-def transfers(folder: str | PathLike[str]) -> list[Path]:
-    """Find what ``mgc transfer`` wrote in a folder, or in the folders within it.
-
-    Args:
-        folder: Any folder.
-
-    Returns:
-        Tables of predictions; none if there are no such results.
-    """
+def find_predictions(folder: str | PathLike[str]) -> list[Path]:
+    """List the prediction files of ``mgc transfer`` in a folder or its direct subfolders."""
     name = "predictions.parquet"
     path = Path(folder, name)
     return [path] if path.is_file() else list(Path(folder).glob(f"*/{name}"))
@@ -157,21 +142,17 @@ def make_results(
     sample_rate: int = 0,
     source: dict[str, Any] | None = None,
 ) -> Results:
-    """Make tables from the outputs of a network.
+    """Create result tables from the outputs of a network.
 
     Args:
-        clips: ``logits``, ``target``, ``track``, ``clip`` and ``start``, a row per clip (see
-            :meth:`mgc.evaluation.scores.ClipScores.compute`).
-        tracks: The data module's ``tracks``, which ``track`` is an index into.
-        task: What the targets are.
+        clips: Output of :meth:`mgc.evaluation.scores.ClipScores.compute`.
+        tracks: The data module's ``tracks``, indexed by ``clips["track"]``.
+        task: Task of the targets.
         labels: Names of the classes, tags or quantities.
-        sample_rate: Rate in Hz that ``start`` is counted at.
-        source: Where the results come from.
-
-    Returns:
-        The tables.
+        sample_rate: Sample rate of ``clips["start"]`` in Hz.
+        source: Model, checkpoint, dataset and so on.
     """
-    # Reading results does not need it, and starts sooner.
+    # Imported here, because reading results does not need torch.
     import torch
 
     from mgc.evaluation.scores import majority_vote, mean_by_track, probabilities
@@ -197,7 +178,7 @@ def make_results(
 def _describe(
     index: np.ndarray, target: "Tensor", tracks: pd.DataFrame, task: Task, labels: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Names, splits and targets of rows."""
+    """Return names, splits and targets of the tracks with these indices."""
     known = [name for name in ("track", "split", "fold") if name in tracks]
     rows = tracks[known].iloc[index].reset_index(drop=True)
     if task == "multiclass":

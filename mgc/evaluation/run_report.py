@@ -1,4 +1,4 @@
-"""What a test leaves behind besides its results: tables, pictures, audio of the worst mistakes."""
+"""Callback that writes a report of each test: tables, plots, audio of the worst mistakes."""
 
 from pathlib import Path
 from typing import Any
@@ -17,27 +17,24 @@ from mgc.runs.folder import run_folder
 
 
 class TestReport(Callback):
-    """Writes tables and pictures of a test into the run's folder, and logs them to W&B.
+    """Writes tables and plots of a test to the run's folder, and logs them to W&B.
 
-    ``per_class.csv`` for every task; for multiclass ``confusion_matrix.csv``, a picture of it and
-    ``worst_mistakes.csv``, in W&B with the audio.
+    The files are ``per_class.csv`` and, for multiclass, ``confusion_matrix.csv``,
+    ``confusion_matrix.png`` and ``worst_mistakes.csv``. W&B also gets the audio of the mistakes.
+
+    Args:
+        mistakes: Number of worst mistakes to report.
+        seconds: Seconds of audio to log, from the middle of each track.
     """
 
-    #: pytest must not take this for a test.
-    __test__ = False
+    __test__ = False  # not a pytest class
 
     def __init__(self, mistakes: int = 10, seconds: float = 10.0) -> None:
-        """Initialize a new report.
-
-        Args:
-            mistakes: How many of the worst mistakes to show.
-            seconds: How much of their audio to log, from the middle of the track.
-        """
         self.mistakes = mistakes
         self.seconds = seconds
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the report (on the first process only)."""
+        """Write the report on rank 0."""
         evaluation = next((c for c in trainer.callbacks if isinstance(c, TrackEvaluation)), None)  # type: ignore[attr-defined]
         results = evaluation.results if evaluation else None
         if results is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
@@ -81,7 +78,7 @@ class TestReport(Callback):
         logger.experiment.log(logged)
 
     def _audio(self, data: Any, track: str) -> Any:
-        """The middle of a track, or nothing if it cannot be read any more."""
+        """Return the middle of a track as W&B audio, or None if it is unreadable."""
         import wandb
 
         index = int(np.flatnonzero(data.tracks["track"] == track)[0])

@@ -1,4 +1,4 @@
-"""From scores of clips to decisions on tracks, and how good they are."""
+"""Collect outputs of clips, aggregate them by track, and compute metrics."""
 
 from collections.abc import Sequence
 
@@ -20,9 +20,9 @@ from mgc.task import Task
 
 
 class ClipScores(Metric):
-    """Keeps the outputs for every clip of a split, on all devices.
+    """Collects the outputs for every clip of a split from all devices, each clip once.
 
-    Several devices share a split evenly, so some clips are scored twice; here each counts once.
+    (Distributed samplers repeat clips so that all devices get the same number.)
     """
 
     full_state_update = False
@@ -33,19 +33,12 @@ class ClipScores(Metric):
     start: list[Tensor]
 
     def __init__(self) -> None:
-        """Initialize without clips."""
         super().__init__()
         for state in ("logits", "target", "track", "clip", "start"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, batch: Batch) -> None:
-        """Add a batch.
-
-        Args:
-            logits: Outputs of the network, of shape (batch, classes).
-            batch: What the data module gave: ``target``, ``track`` (-1 for a clip that could not
-                be read), and for parts of tracks ``clip`` and ``start``.
-        """
+        """Add logits of shape (batch, classes), except those of unreadable clips (track -1)."""
         track = batch["track"]
         known = track >= 0
         zeros = torch.zeros_like(track)
@@ -56,12 +49,7 @@ class ClipScores(Metric):
         self.start.append(batch.get("start", zeros)[known])
 
     def compute(self) -> dict[str, Tensor]:
-        """Put the clips of all devices in order.
-
-        Returns:
-            ``logits``, ``target``, ``track``, ``clip`` and ``start``, a row per clip, ordered by
-            track and clip, on the CPU.
-        """
+        """Return the states with a row per clip, sorted by track and clip, on the CPU."""
         states = ("logits", "target", "track", "clip", "start")
         whole = {name: dim_zero_cat(getattr(self, name)).cpu() for name in states}
         key = whole["track"] * (int(whole["clip"].max()) + 1) + whole["clip"]
@@ -72,26 +60,14 @@ class ClipScores(Metric):
 
 
 def probabilities(logits: Tensor, task: Task) -> Tensor:
-    """Turn outputs of a network into probabilities.
-
-    Args:
-        logits: Outputs of shape (clips, classes).
-        task: What the targets are.
-
-    Returns:
-        Probabilities of shape (clips, classes); for regression the outputs themselves.
-    """
+    """Convert logits of shape (clips, classes) to probabilities; regression keeps the outputs."""
     if task == "multiclass":
         return logits.softmax(dim=-1)
     return logits.sigmoid() if task == "multilabel" else logits
 
 
 def mean_by_track(values: Tensor, track: Tensor) -> tuple[Tensor, Tensor]:
-    """Average the clips of each track.
-
-    Args:
-        values: Values of shape (clips, classes).
-        track: Track of each clip, of shape (clips,).
+    """Average values of shape (clips, classes) over the clips of each track.
 
     Returns:
         The tracks in ascending order, of shape (tracks,), and their means, of shape
@@ -104,36 +80,31 @@ def mean_by_track(values: Tensor, track: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def majority_vote(clip_probabilities: Tensor, track: Tensor) -> Tensor:
-    """Decide on tracks by the most frequent class of their clips.
+    """Return the most frequent class among the clips of each track, in ascending order of tracks.
 
-    Args:
-        clip_probabilities: Probabilities of shape (clips, classes).
-        track: Track of each clip, of shape (clips,).
-
-    Returns:
-        Class of each track in ascending order of tracks. Of equally frequent classes the one with
-        the larger mean probability wins.
+    Ties are broken by mean probability. Probabilities have shape (clips, classes).
     """
     votes = F.one_hot(clip_probabilities.argmax(dim=1), clip_probabilities.shape[1])
     _, share = mean_by_track(votes.double(), track)
     _, mean = mean_by_track(clip_probabilities.double(), track)
-    # Shares of n clips differ by at least 1 / n; the means break ties and nothing more.
+    # Shares of n clips differ by at least 1 / n, so the scaled means only break ties.
     smallest = 1 / max(1, len(track))
     return (share + mean * smallest / 2).argmax(dim=1)
 
 
 def measure(outputs: Tensor, target: Tensor, task: Task, labels: Sequence[str]) -> dict[str, float]:
-    """Measure predictions.
+    """Compute the metrics of a task.
 
     Args:
-        outputs: Probabilities, or for regression predictions, of shape (rows, classes).
+        outputs: Probabilities or predictions of shape (rows, classes).
         target: Class indices of shape (rows,), or values of shape (rows, classes).
-        task: What the targets are.
+        task: Task of the targets.
         labels: Names of the classes, tags or quantities.
 
     Returns:
         ``accuracy`` and macro ``f1`` (multiclass); ``auroc`` and ``average_precision``, means over
-        the tags that occur (multilabel); ``r2``, ``rmse`` and ``r2_<label>`` (regression).
+        tags that some but not all rows have (multilabel); ``r2``, ``rmse`` and ``r2_<label>``
+        (regression).
     """
     if task == "multiclass":
         classes = len(labels)
@@ -144,7 +115,7 @@ def measure(outputs: Tensor, target: Tensor, task: Task, labels: Sequence[str]) 
     if task == "multilabel":
         positive = target.long()
         count = positive.sum(dim=0)
-        # A tag that every track has, or none, has no ranking to measure.
+        # AUROC is undefined for a tag that all or no rows have.
         ranked = (count > 0) & (count < len(positive))
         if not ranked.any():
             return {"auroc": float("nan"), "average_precision": float("nan")}

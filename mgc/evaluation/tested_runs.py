@@ -1,44 +1,47 @@
-"""Runs that were tested, read from their folders."""
+"""Load the test and validation results of runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Protocol
 
 from mgc.errors import MgcError
-from mgc.evaluation.results import Results, transferred, transfers
+from mgc.evaluation.results import Results, find_predictions, load_nested_results
 
 
 @dataclass
 class Run:
-    """A model that was tested.
-
-    Attributes:
-        name: Its name.
-        test: What it said of the test tracks.
-        validation: What it said of the validation tracks, where that is known.
-    """
+    """A tested model with its results on the test tracks and, if known, the validation tracks."""
 
     name: str
     test: Results
     validation: Results | None = None
 
 
-#: A run: itself, its results on test tracks, or its folder.
-RunLike = Run | Results | str | PathLike[str]
+class Experiment(Protocol):
+    """An experiment with results, as ``mgc.cross_validate`` and ``mgc.transfer`` return it."""
+
+    @property
+    def results(self) -> Results:
+        """Results on the test tracks."""
+
+    @property
+    def validation(self) -> Results | None:
+        """Results on the validation tracks, if known."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Output folder, or None if nothing was written."""
+
+
+RunLike = Run | Results | Experiment | str | PathLike[str]
 
 
 def as_runs(runs: Sequence[RunLike] | Mapping[str, RunLike]) -> list[Run]:
-    """Read the results of runs that are given as objects or folders.
+    """Convert objects and folders (see :func:`load_runs`) to runs with unique names.
 
-    Args:
-        runs: Runs, results or folders (see :func:`load_runs`), in a sequence or by name.
-
-    Returns:
-        The runs, with names that differ.
-
-    Raises:
-        MgcError: If there are no results.
+    Keys of a mapping are the names.
     """
     given = list(runs.values()) if isinstance(runs, Mapping) else list(runs)
     names = list(runs) if isinstance(runs, Mapping) else unique_names(map(name_run, given))
@@ -46,28 +49,32 @@ def as_runs(runs: Sequence[RunLike] | Mapping[str, RunLike]) -> list[Run]:
 
 
 def as_run(run: RunLike, name: str) -> Run:
-    """Read the results of one run (see :func:`as_runs`)."""
+    """Convert an object or a folder to a run with this name."""
     if isinstance(run, Run):
         return replace(run, name=name)
     if isinstance(run, Results):
         return split_run(run, name)
-    return load_run(run, name)
+    if isinstance(run, str | PathLike):
+        return load_run(run, name)
+    return Run(name, run.results, run.validation)
 
 
 def name_run(run: RunLike) -> str:
-    """Name a run by its folder or its model."""
+    """Return the name of a run's folder, or of its model if it has no folder."""
     if isinstance(run, Run):
         return run.name
     if isinstance(run, Results):
         source = run.source
         return str(source.get("fusion") or str(source.get("model") or "run").rpartition(".")[2])
+    if not isinstance(run, str | PathLike):
+        return name_run(run.results if run.folder is None else run.folder)
     path = Path(run).absolute()
-    # `runs/mgc/abc/test` is the test of `abc`.
+    # For `runs/mgc/abc/test`, the name is `abc`.
     return path.parent.name if path.name in ("test", "predict") else path.name
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """Number names, if two of them are equal."""
+    """Append a number to each name, unless all names are different."""
     names = list(names)
     if len(set(names)) == len(names):
         return names
@@ -75,19 +82,16 @@ def unique_names(names: Iterable[str]) -> list[str]:
 
 
 def load_runs(folders: Sequence[str | PathLike[str]], names: Sequence[str] = ()) -> list[Run]:
-    """Read the results of runs.
+    """Load the results of several runs.
 
     Args:
-        folders: Folders of runs or cross-validations, with results in ``test`` (and ``validate``)
-            or in ``predict``; folders of results, with ``tracks.parquet``; or folders that
-            ``mgc transfer`` wrote (see :func:`mgc.evaluation.results.transferred`).
-        names: Names of the runs; by default those of the folders.
-
-    Returns:
-        The runs, with names that differ.
+        folders: Each is the folder of a run or a cross-validation, with results in ``test`` (and
+            ``validate``) or ``predict``; a folder with ``tracks.parquet``; or the output of
+            ``mgc transfer``.
+        names: Names of the runs. Default: names of the folders.
 
     Raises:
-        MgcError: If there are no results, or names are missing or the same.
+        MgcError: If a folder has no results, or names are missing or repeated.
     """
     if not names:
         names = unique_names(map(name_run, folders))
@@ -97,24 +101,16 @@ def load_runs(folders: Sequence[str | PathLike[str]], names: Sequence[str] = ())
 
 
 def load_run(folder: str | PathLike[str], name: str) -> Run:
-    """Read the results of a run.
-
-    Args:
-        folder: See :func:`load_runs`.
-        name: Name of the run.
-
-    Raises:
-        MgcError: If there are no results of test tracks.
-    """
+    """Load the results of one run (see :func:`load_runs`)."""
     path = Path(folder)
     places = [path, path / "test", path / "predict"]
     found = next((place for place in places if (place / "tracks.parquet").is_file()), None)
-    if found is None and transfers(path):
-        return Run(name, transferred(path))
+    if found is None and find_predictions(path):
+        return Run(name, load_nested_results(path))
     if found is None:
         raise MgcError(
-            f"{folder}: no results (tracks.parquet) there, nor in its folders test or predict. "
-            "Give a folder that mgc test, predict, crossval or transfer wrote."
+            f"{folder}: found no results (tracks.parquet) in it or its folders test and predict. "
+            "Give the output folder of mgc test, predict, crossval or transfer."
         )
     run = split_run(Results.load(found), name, str(found))
     beside = found.parent / "validate"
@@ -124,32 +120,18 @@ def load_run(folder: str | PathLike[str], name: str) -> Run:
 
 
 def split_run(results: Results, name: str, where: str = "") -> Run:
-    """Divide results into those of test and validation tracks.
+    """Split results into test and validation tracks.
 
-    Args:
-        results: Results of any tracks.
-        name: Name of the run.
-        where: Where the results come from, for the error message; by default the name.
-
-    Raises:
-        MgcError: If none of the tracks is a test track.
+    Raises an MgcError that names ``where``, or the run, if there are no test tracks.
     """
-    test = select_split(results, "test") if "split" in results.tracks else results
+    test = _select_split(results, "test") if "split" in results.tracks else results
     if test is None:
-        raise MgcError(f"{where or name}: holds no test tracks. Run mgc test.")
-    return Run(name, test, select_split(results, "val"))
+        raise MgcError(f"{where or name}: contains no test tracks. Run mgc test.")
+    return Run(name, test, _select_split(results, "val"))
 
 
-def select_split(results: Results, split: str) -> Results | None:
-    """Keep one split.
-
-    Args:
-        results: Any results.
-        split: ``train``, ``val`` or ``test``.
-
-    Returns:
-        Results of its tracks; nothing if there are none.
-    """
+def _select_split(results: Results, split: str) -> Results | None:
+    """Return the results of a split's tracks, or None if there are none."""
     if "split" not in results.tracks:
         return None
     clips, tracks = (

@@ -1,1 +1,1 @@
-"""Experiments of several fits: cross-validation, sweeps, and the processes they start."""
+"""Experiments that train several models: cross-validation and sweeps."""

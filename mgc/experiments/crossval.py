@@ -1,7 +1,8 @@
-"""Cross-validation: a fit and a test per fold, and what they say together."""
+"""Cross-validation: trains and tests a model on every fold and combines the results."""
 
 import hashlib
 import json
+import logging
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,18 +27,20 @@ from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.experiments.child_run import LAST_EPOCH
 from mgc.experiments.fold_run import STAGES, Fold
-from mgc.experiments.overrides import logs_to_wandb, option_name
 from mgc.experiments.plan_file import load_or_create_plan
 from mgc.experiments.processes import LOG, read_error, run_jobs, start_module
 from mgc.runs.record import read_record
 from mgc.runs.tracking import add_offline_runs, log_results, set_wandb_mode, wandb_session
+from mgc.training.options import logs_to_wandb, refuse_options
 
-#: Options that a fold sets itself, and those that it sets where there are several.
+log = logging.getLogger(__name__)
+
+#: Options that every fold sets, and those set only with several folds.
 FORBIDDEN_OVERRIDES = ("data.seed", "seed_everything", "ckpt_path", "config")
 FOLD_OPTIONS = ("data.fold", "data.folds")
 
-#: Columns of the summary that are told to W&B besides the score itself.
-SHOWN = (
+#: Columns of the scores that are logged to W&B besides the value itself.
+LOGGED_COLUMNS = (
     "low", "high", "method", "tracks",
     "mean_of_folds", "folds_deviation", "folds_min", "folds_max", "folds",
 )  # fmt: skip
@@ -48,9 +51,9 @@ class Experiment:
     """A cross-validation.
 
     Attributes:
-        folder: Where everything goes.
-        config: Configuration as for ``mgc fit``, a file or the name of a shipped one.
-        folds: All folds, of all seeds.
+        folder: Output folder.
+        config: Configuration file, or name of a shipped one.
+        folds: All folds of all seeds.
     """
 
     folder: Path
@@ -61,35 +64,26 @@ class Experiment:
     def prepare(
         cls, folder: Path, config: str, overrides: list[str], folds: int, seeds: Sequence[int]
     ) -> "Experiment":
-        """Plan a cross-validation, or find the one that the folder holds.
+        """Plan a cross-validation, or load its plan from the output folder.
 
-        Args:
-            folder: Where everything goes; it is made.
-            config: Configuration as for ``mgc fit``, a file or the name of a shipped one.
-            overrides: Options of ``mgc fit`` that change the configuration.
-            folds: Number of folds of each seed; 1 is the split that the configuration names.
-            seeds: Seeds of the splits and of training.
+        See :func:`cross_validate` for the arguments.
 
         Raises:
-            MgcError: If a setting is wrong, or the folder holds a cross-validation of others.
+            MgcError: If a setting is wrong, or the folder holds a cross-validation with other
+                settings.
         """
         if folds < 3 and folds != 1:
             raise MgcError(
-                f"--folds {folds}: at least 3 are needed, for training, validation and test; or 1, "
-                "the split that the configuration names."
+                f"--folds {folds}: needs at least 3 folds, for training, validation and test; or "
+                "1, for the split of the configuration."
             )
         reserved = FORBIDDEN_OVERRIDES + (FOLD_OPTIONS if folds > 1 else ())
-        for word in overrides:
-            name = option_name(word)
-            if name in reserved:
-                raise MgcError(f"--{name}: mgc crossval sets it itself. Leave it out.")
+        refuse_options(overrides, reserved, "crossval")
         text = read_configuration(config)
-        settings: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
+        plan: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
         patterns = (f"seed*/fold*/{name}" for name in (LAST_EPOCH, *STAGES))
-        begun = any(next(folder.glob(pattern), None) for pattern in patterns)
-        settings = load_or_create_plan(
-            folder / "crossval.json", settings, "cross-validation", begun
-        )
+        has_results = any(next(folder.glob(pattern), None) for pattern in patterns)
+        plan = load_or_create_plan(folder / "crossval.json", plan, "cross-validation", has_results)
         return cls(
             folder,
             config,
@@ -101,7 +95,7 @@ class Experiment:
                     seed,
                     fold,
                     folds,
-                    settings["group"],
+                    plan["group"],
                 )
                 for seed in seeds
                 for fold in range(folds)
@@ -111,15 +105,15 @@ class Experiment:
 
 @dataclass
 class Summary:
-    """What all folds say together.
+    """Results of a cross-validation.
 
     Attributes:
-        results: Test results of all folds; ``validate`` those on the validation folds.
+        results: Test results of all folds.
         validation: Results on the validation folds.
         folds: Score of each fold.
-        scores: Scores with their 95 % intervals, and their spread over the folds.
-        text: All of it in words.
-        folder: Folder that holds the results.
+        scores: Scores with 95 % intervals over tracks, and their spread over folds.
+        text: Scores as text, with the confusion matrix.
+        folder: Output folder.
     """
 
     results: Results
@@ -145,129 +139,100 @@ def cross_validate(
     test_folds: int | None = None,
     jobs: int | None = None,
 ) -> Summary:
-    """Train and test a model on every fold, in processes of their own, and write the results.
+    """Train and test a model on every fold and write the results.
 
-    Rerunning it resumes an interrupted cross-validation.
+    Each fold runs in its own process. Rerunning resumes an interrupted cross-validation. Progress
+    is logged to the logger ``mgc``.
 
     Args:
         config: YAML file, or name of a shipped configuration, as for ``mgc fit``.
-        out: Folder for the results; by default ``runs/crossval/<name of the configuration>``.
-        overrides: Options of ``mgc fit`` that change the configuration, as words
-            (``["--model.lr=0.01"]``) or by name (``{"model.lr": 0.01}``).
-        folds: Number of folds of each seed; 1 is the split that the configuration names.
+        out: Output folder; by default ``runs/crossval/<name of the configuration>``.
+        overrides: Options of ``mgc fit`` that change the configuration, as a list
+            (``["--model.lr=0.01"]``) or a mapping (``{"model.lr": 0.01}``).
+        folds: Number of folds per seed. With 1, the configuration sets the split.
         seeds: Seeds of the splits and of training.
-        test_folds: How many of the folds to train and test, from the first; by default all.
-        jobs: Folds at a time; by default one per GPU, and one where there is none.
-
-    Returns:
-        Results of all folds, and their scores.
+        test_folds: Number of folds to train and test, from the first; by default all.
+        jobs: Folds to run at the same time; by default one per GPU, without a GPU one.
 
     Raises:
-        MgcError: If settings are wrong, the folder holds another cross-validation, or a fold fails.
+        MgcError: If a setting is wrong, a fold fails, or the folder holds a cross-validation with
+            other settings.
     """
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise MgcError("Give --repeats of 1 or more, or different --seeds such as 0,1,2.")
     count = folds if test_folds is None else test_folds
     if not 1 <= count <= folds:
-        raise MgcError(f"--test_folds {count}: give 1 to {folds}, the number of folds.")
+        raise MgcError(f"--test_folds {count}: must be between 1 and {folds}, the number of folds.")
     if isinstance(overrides, Mapping):
-        overrides = [f"--{name}={_word(value)}" for name, value in overrides.items()]
+        overrides = [
+            f"--{name}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+            for name, value in overrides.items()
+        ]
     config = fspath(config)
     folder = Path(out or Path("runs", "crossval", Path(config).stem))
     experiment = Experiment.prepare(folder, config, list(overrides), folds, seeds)
     chosen = tuple(fold for fold in experiment.folds if fold.fold < count)
     experiment = replace(experiment, folds=chosen)
     run_folds(experiment, jobs)
-    summary = replace(collect(experiment), folder=folder)
-    print(summary.text)
-    print(f"Written to {folder}")
+    summary = combine_folds(experiment)
     log_summary(experiment, summary)
     return summary
 
 
-def _word(value: Any) -> str:
-    """Value of an option of the command line."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
+@wandb_session()
 def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
-    """Run all folds that are not finished, each in a process of its own.
-
-    Args:
-        experiment: The cross-validation.
-        jobs: Folds at a time; by default one per GPU, and one where there is none.
+    """Run the unfinished folds, ``jobs`` at the same time, each in its own process.
 
     Raises:
-        MgcError: If a fold fails, or another process is at it.
+        MgcError: If a fold fails, or another process uses the folder.
     """
-    done = sum(fold.finished for fold in experiment.folds)
-    if done:
-        print(f"{done} of {len(experiment.folds)} folds are finished already.")
+    finished = sum(fold.finished for fold in experiment.folds)
+    if finished:
+        log.info("%d of %d folds are finished already.", finished, len(experiment.folds))
     failed: list[Fold] = []
 
-    def ended(fold: Fold) -> bool:
+    def log_exit(fold: Fold) -> bool:
         if fold.finished:
             results = Results.load(Path(fold.folder, "test"))
-            name = MEASURE[results.task]
-            print(f"{fold.name}: {name} {overall(results):.3f}", flush=True)
+            log.info("%s: %s %.3f", fold.name, MEASURE[results.task], overall(results))
         else:
             failed.append(fold)
         return fold.finished
 
     words = ("--config", experiment.config, *experiment.folds[0].overrides)
-    if done < len(experiment.folds) and logs_to_wandb(words):
-        # Once for all folds, which inherit the environment.
+    if finished < len(experiment.folds) and logs_to_wandb(words):
+        # Decide once: the processes of the folds inherit the environment.
         set_wandb_mode()
-    run_jobs(experiment.folds, experiment.folder, jobs, start, ended)
+    run_jobs(experiment.folds, experiment.folder, jobs, start_fold, log_exit)
     if failed:
         raise MgcError(
             f"{failed[0].name} failed: {read_error(failed[0])} (log: {failed[0].folder}/{LOG}). "
-            "Mend it and give the same command again: finished folds are kept."
+            "Fix it and run the same command again: finished folds are kept."
         )
 
 
-def start(
+def start_fold(
     fold: Fold, environment: dict[str, str], lock: tuple[int, ...]
 ) -> "subprocess.Popen[bytes]":
-    """Start the process of a fold.
-
-    Args:
-        fold: The fold.
-        environment: Environment variables of the process.
-        lock: File descriptors that the process keeps open while it lives.
-
-    Returns:
-        The process.
-    """
+    """Start the process of a fold, see :func:`mgc.experiments.processes.start_module`."""
     fold.write()
     return start_module("mgc.experiments.fold_run", fold.folder, environment, lock)
 
 
-def collect(experiment: Experiment) -> Summary:
-    """Put the results of all folds together and write them.
-
-    Args:
-        experiment: A cross-validation whose folds are all finished.
-
-    Returns:
-        Results and scores.
-
-    Raises:
-        MgcError: If the results of a fold cannot be read.
-    """
+def combine_folds(experiment: Experiment) -> Summary:
+    """Combine the results of all folds, which must be finished, and write them."""
     test, validation = (
         join_folds(
             [(fold, Results.load(Path(fold.folder, stage))) for fold in experiment.folds], stage
         )
         for stage in ("test", "validate")
     )
-    fingerprint = split_fingerprint(test.tracks)
-    for results in (test, validation):
-        results.source["fingerprint"] = fingerprint
-    summary = summarise(test, validation)
     folder = experiment.folder
-    for stage, results in zip(("test", "validate"), (test, validation), strict=True):
+    fingerprint = split_fingerprint(test.tracks)
+    for stage, results in (("test", test), ("validate", validation)):
+        results.source["fingerprint"] = fingerprint
         results.save(folder / stage)
+    summary = replace(compute_summary(test, validation), folder=folder)
     with all_or_nothing(folder) as out:
         summary.folds.to_csv(out / "folds.csv", index=False)
         summary.scores.to_csv(out / "summary.csv", index=False)
@@ -280,16 +245,12 @@ def collect(experiment: Experiment) -> Summary:
 
 
 def log_summary(experiment: Experiment, summary: Summary) -> None:
-    """Log a cross-validation as one more run of its W&B group, if its folds went to W&B.
+    """Log the summary as a run in the W&B group of the folds, if the folds were logged to W&B.
 
-    Its overall scores have the names of those of a single test, so that both stand in one column.
-
-    Args:
-        experiment: A cross-validation that :func:`collect` has put together.
-        summary: What it came to.
+    Its scores have the metric names of a single test, so that W&B compares both in one column.
 
     Raises:
-        MgcError: If W&B does not take the run.
+        MgcError: If W&B rejects the run.
     """
     last = experiment.folds[-1]
     records = [read_record(Path(fold.folder)) for fold in experiment.folds]
@@ -297,33 +258,33 @@ def log_summary(experiment: Experiment, summary: Summary) -> None:
     if "wandb" not in record:
         return
     add_offline_runs(records, last.group)
-    where = record["wandb"]
+    wandb = record["wandb"]
     about = record["fit"] | {"fold": None, "seed": None}
     about["fingerprint"] |= {"split": summary.results.source["fingerprint"], "sizes": None}
-    told = {}
+    values = {}
     for row in summary.scores.to_dict("records"):
-        told[f"test/track_{row['score']}"] = row["value"]
-        told |= {f"crossval/{row['score']}/{key}": row[key] for key in SHOWN}
+        values[f"test/track_{row['score']}"] = row["value"]
+        values |= {f"crossval/{row['score']}/{key}": row[key] for key in LOGGED_COLUMNS}
     tables = {
         "crossval/scores": summary.scores,
         "crossval/folds": summary.folds,
         "crossval/per_class": per_class(summary.results).reset_index(),
     }
-    pictures = []
+    images = []
     if summary.results.task == "multiclass":
         counts = confusion_matrix(summary.results).rename_axis("true class").reset_index()
         tables["crossval/confusion_matrix"] = counts
-        pictures = [experiment.folder / "confusion_matrix.png"]
+        images = [experiment.folder / "confusion_matrix.png"]
     log_results(
         f"{last.group} summary",
         "crossval",
-        where["project"],
+        wandb["project"],
         tables,
-        pictures,
-        told,
+        images,
+        values,
         {"about": about, "folds": last.folds, "config_file": last.config},
-        where["save_dir"],
-        entity=where["entity"],
+        wandb["save_dir"],
+        entity=wandb["entity"],
         group=last.group,
         id=f"{last.group}-summary",
         resume="allow",
@@ -331,33 +292,29 @@ def log_summary(experiment: Experiment, summary: Summary) -> None:
     )
 
 
-def join_folds(parts: Sequence[tuple[Fold, Results]], stage: str) -> Results:
-    """Put the results of folds into one table each.
+def join_folds(folds: Sequence[tuple[Fold, Results]], stage: str) -> Results:
+    """Concatenate the results of folds.
 
-    Args:
-        parts: Folds and their results.
-        stage: Lightning's stage that they come from.
-
-    Returns:
-        All rows, with ``seed`` and ``fold``, the number of the test fold.
+    Adds the columns ``seed`` and ``fold``, the number of the test fold. ``stage`` is Lightning's
+    stage that wrote the results.
     """
     clips: list[pd.DataFrame] = []
     tracks: list[pd.DataFrame] = []
-    for fold, results in parts:
-        for rows, whole in ((results.clips, clips), (results.tracks, tracks)):
+    for fold, results in folds:
+        for rows, tables in ((results.clips, clips), (results.tracks, tracks)):
             rows = rows.drop(columns=[c for c in ("seed", "fold") if c in rows])
             rows.insert(1, "seed", fold.seed)
             rows.insert(2, "fold", fold.fold)
-            whole.append(rows)
-    first, last = parts[0][1], parts[-1][0]
+            tables.append(rows)
+    first, last = folds[0][1], folds[-1][0]
     source = {name: first.source[name] for name in ("model", "data", "split")}
     source |= {
         "stage": stage,
         "config": last.config,
         "folds": last.folds,
-        "seeds": list(dict.fromkeys(fold.seed for fold, _ in parts)),
+        "seeds": list(dict.fromkeys(fold.seed for fold, _ in folds)),
         "group": last.group,
-        "checkpoints": {fold.name: results.source["checkpoint"] for fold, results in parts},
+        "checkpoints": {fold.name: results.source["checkpoint"] for fold, results in folds},
     }
     return Results(
         pd.concat(clips, ignore_index=True),
@@ -369,31 +326,20 @@ def join_folds(parts: Sequence[tuple[Fold, Results]], stage: str) -> Results:
 
 
 def split_fingerprint(tracks: pd.DataFrame) -> str:
-    """Condense which track is tested in which fold; equal for equal splits.
+    """Hash which track is tested in which fold: 16 hexadecimal digits of a SHA-256.
 
-    The validation fold follows from the test fold, so this is the whole split.
+    The validation fold follows from the test fold, so equal fingerprints mean equal splits.
 
     Args:
-        tracks: ``track``, ``seed`` and ``fold`` of tests.
-
-    Returns:
-        16 hexadecimal digits of a SHA-256.
+        tracks: Test results with columns ``track``, ``seed`` and ``fold``.
     """
     columns = ["seed", "fold", "track"]
     lines = tracks[columns].astype(str).agg("\t".join, axis=1).sort_values()
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def summarise(results: Results, validation: Results) -> Summary:
-    """Measure a cross-validation.
-
-    Args:
-        results: Test results of all folds.
-        validation: Results on the validation folds.
-
-    Returns:
-        Scores of the folds, and of all of them with intervals.
-    """
+def compute_summary(results: Results, validation: Results) -> Summary:
+    """Compute scores, intervals and the spread over folds from test results of all folds."""
     name = MEASURE[results.task]
     decisions = {name: "decision"}
     if results.task == "multiclass":
@@ -401,21 +347,21 @@ def summarise(results: Results, validation: Results) -> Summary:
     by_fold = {label: fold_scores(results, column) for label, column in decisions.items()}
     folds = pd.DataFrame(by_fold).rename_axis("fold").reset_index()
     scores = {label: score(results, column) for label, column in decisions.items()}
-    parts = "folds" if results.source["folds"] > 1 else "runs"
+    unit = "folds" if results.source["folds"] > 1 else "runs"
     lines = [
-        f"{label}: {found.sentence}" + describe_spread(by_fold[label], parts)
-        for label, found in scores.items()
+        f"{label}: {estimate.sentence}" + describe_spread(by_fold[label], unit)
+        for label, estimate in scores.items()
     ]
     rows = [
         {
             "score": label,
-            "value": found.value,
-            **found.interval.columns(),
+            "value": estimate.value,
+            **estimate.interval.columns(),
             **spread_columns(by_fold[label]),
         }
-        for label, found in scores.items()
+        for label, estimate in scores.items()
     ]
     if results.task == "multiclass":
-        lines += ["", f"Tracks by true class (rows) and decision, all {parts}:"]
+        lines += ["", f"Tracks by true class (rows) and decision, all {unit}:"]
         lines.append(confusion_matrix(results).to_string())
     return Summary(results, validation, folds, pd.DataFrame(rows), "\n".join(lines))

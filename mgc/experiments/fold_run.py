@@ -1,7 +1,7 @@
-"""One fold of a cross-validation, in a process of its own: fit, validation, test.
+"""Trains and tests one fold of a cross-validation.
 
-``python -m mgc.experiments.fold_run FOLDER`` reads what to do from ``fold.json`` in the folder and
-writes the results of the best checkpoint there, ``validate`` and ``test``.
+``python -m mgc.experiments.fold_run FOLDER`` reads the fold from ``fold.json`` in the folder and
+writes the results of the best checkpoint to ``validate`` and ``test``.
 """
 
 import json
@@ -20,7 +20,7 @@ from mgc.evaluation.results import Results
 from mgc.experiments.child_run import LAST_EPOCH, ChildCLI, fit, run_child
 from mgc.runs.folder import CONFIG, RECORD, run_folder
 
-#: Lightning's stages that leave results, in this order.
+#: Lightning's stages that write results, in order.
 STAGES = ("validate", "test")
 
 
@@ -29,12 +29,12 @@ class Fold:
     """A fold of a cross-validation.
 
     Attributes:
-        folder: Where its results and its last checkpoint go.
-        config: Configuration as for ``mgc fit``, a file or the name of a shipped one.
+        folder: Folder for its results and last checkpoint.
+        config: Configuration file, or name of a shipped one.
         overrides: Options of ``mgc fit`` that change the configuration.
         seed: Seed of the split and of training.
-        fold: Number of the test fold.
-        folds: Number of folds; 1 is the split that the configuration names.
+        fold: Number of the test fold, from 0.
+        folds: Number of folds. With 1, the configuration sets the split.
         group: W&B group.
     """
 
@@ -48,47 +48,43 @@ class Fold:
 
     @property
     def name(self) -> str:
-        """Name of the fold."""
+        """Name in messages."""
         return f"seed {self.seed}, fold {self.fold}"
 
     @property
     def options(self) -> list[str]:
-        """Options of ``mgc fit`` that the fold sets itself."""
-        own = [f"--data.seed={self.seed}", f"--seed_everything={self.seed}"]
+        """Options of ``mgc fit`` that distinguish this fold from others."""
+        options = [f"--data.seed={self.seed}", f"--seed_everything={self.seed}"]
         if self.folds > 1:
-            own += [f"--data.fold={self.fold}", f"--data.folds={self.folds}"]
-        return own
+            options += [f"--data.fold={self.fold}", f"--data.folds={self.folds}"]
+        return options
 
     @property
     def finished(self) -> bool:
-        """Whether its results are there."""
+        """Whether the results are complete."""
         return all(Path(self.folder, stage, "tracks.parquet").is_file() for stage in STAGES)
 
     def write(self) -> None:
-        """Write ``fold.json``, for :func:`main`."""
+        """Write ``fold.json``."""
         with replacing(Path(self.folder, "fold.json")) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: str) -> "Fold":
-        """Read what :meth:`write` wrote."""
+        """Read ``fold.json``."""
         settings = json.loads(Path(folder, "fold.json").read_text(encoding="utf-8"))
         return cls(**settings | {"overrides": tuple(settings["overrides"])})
 
 
 class CheckFolds(Callback):
-    """Stops before training where a data set comes with another number of folds."""
+    """Raises an error if the data set comes with another number of folds than requested."""
 
     def __init__(self, folds: int) -> None:
-        """Initialize.
-
-        Args:
-            folds: Number of folds that were asked for.
-        """
+        """Initialize with the requested number of folds."""
         self.folds = folds
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Count the folds of the catalogue."""
+        """Compare the number of folds."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if data.split == "fold" and "fold" in data.tracks:
             given = data.tracks["fold"].nunique()
@@ -97,60 +93,55 @@ class CheckFolds(Callback):
 
 
 class FoldCLI(ChildCLI):
-    """A fit whose split and W&B run are those of a fold."""
+    """Command-line interface that trains on a fold, then evaluates the best checkpoint."""
 
     def __init__(self, fold: Fold, **kwargs: Any) -> None:
-        """Initialize.
-
-        Args:
-            fold: The fold.
-            **kwargs: Arguments of :class:`mgc.training.cli.MgcCLI`.
-        """
+        """Initialize with a fold and the arguments of :class:`mgc.training.cli.MgcCLI`."""
         self.fold = fold
         run = {
             "group": fold.group,
             "name": f"{fold.group} {fold.name}",
-            # The same run of W&B goes on where an unfinished fold does.
+            # A resumed fit continues its W&B run.
             "id": f"{fold.group}-{fold.seed}-{fold.fold}",
             "job_type": "fold",
         }
         super().__init__(fold.folder, run, **kwargs)
 
     def before_instantiate_classes(self) -> None:
-        """Set the kind of split, whatever the configuration says of it.
+        """Set ``data.split``.
 
         Raises:
-            MgcError: If a single split is asked for, and the configuration's is one of folds.
+            MgcError: If the configuration's split has several folds but one was requested.
         """
         config = self.config[self.subcommand]
         split = str(config.data.init_args.get("split"))
         if self.fold.folds == 1 and split.startswith("fold"):
             raise MgcError(
-                f"--folds 1 is the split of the configuration, which is {split}, one of several "
-                "folds. Set another (-- --data.split=stratified, or one that the data set comes "
-                "with), or ask for 3 or more --folds, of which --test_folds 1 tests one."
+                f"--folds 1 uses the split of the configuration, but {split} has several folds. "
+                "Set a single split, such as -- --data.split=stratified, or train one of several "
+                "folds: --folds 10 --test_folds 1."
             )
         if self.fold.folds > 1 and not split.startswith("fold"):
             config.data.init_args["split"] = "fold"
         super().before_instantiate_classes()
 
     def before_fit(self) -> None:
-        """Add what every fold needs, after the callbacks of the configuration."""
+        """Add the callbacks of a fold after those of the configuration."""
         self.trainer.callbacks.append(CheckFolds(self.fold.folds))  # type: ignore[attr-defined]
         super().before_fit()
 
     def after_fit(self) -> None:
-        """Measure the best checkpoint on the validation and the test fold.
+        """Evaluate the best checkpoint on the validation and test folds.
 
         Raises:
-            MgcError: If the model gives nothing to measure.
+            MgcError: If the model's steps return no logits.
         """
         trainer, folder = self.trainer, Path(self.fold.folder)
         best = getattr(trainer.checkpoint_callback, "best_model_path", "") or str(
             folder / LAST_EPOCH
         )
         for stage in STAGES:
-            # Read back from the run, as the processes of several devices may be gone by now.
+            # Read the results from disk: the processes of other devices may have exited.
             written = run_folder(trainer) / stage
             if trainer.is_global_zero:
                 shutil.rmtree(written, ignore_errors=True)
@@ -164,7 +155,7 @@ class FoldCLI(ChildCLI):
             if written != folder / stage:
                 Results.load(written).save(folder / stage)
         if trainer.is_global_zero and run_folder(trainer) != folder:
-            # What compares cross-validations needs them, and the run may be moved.
+            # mgc compare reads these from the fold's folder.
             for name in (CONFIG, RECORD):
                 shutil.copyfile(run_folder(trainer) / name, folder / name)
         if trainer.is_global_zero and Path(best) != folder / LAST_EPOCH:
@@ -172,10 +163,7 @@ class FoldCLI(ChildCLI):
 
 
 def run_fold(fold: Fold) -> None:
-    """Train, choose the checkpoint by the validation fold, measure it on both folds.
-
-    Args:
-        fold: The fold. If its folder holds a checkpoint, training goes on from there.
+    """Train on a fold, resuming if possible, and evaluate the best checkpoint.
 
     Raises:
         MgcError: If a setting is wrong, or the data set comes with another number of folds.
@@ -185,14 +173,7 @@ def run_fold(fold: Fold) -> None:
 
 
 def main(folder: str) -> None:
-    """Run the fold that a folder describes.
-
-    Args:
-        folder: Folder with ``fold.json``.
-
-    Raises:
-        SystemExit: As :func:`mgc.cli.main` tells.
-    """
+    """Run the fold in a folder."""
     run_child(lambda: run_fold(Fold.read(folder)))
 
 

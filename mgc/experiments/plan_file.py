@@ -1,4 +1,4 @@
-"""What an experiment of several fits is of, kept in its folder for the next time it is called."""
+"""Saves an experiment's settings in its output folder so that a rerun can resume it."""
 
 import json
 import re
@@ -9,52 +9,55 @@ from uuid import uuid4
 
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
-from mgc.experiments.processes import locked
+from mgc.experiments.processes import lock_folder
 
-#: Longest value that an error shows.
-SHOWN = 300
+#: Longest setting that an error message shows.
+MAX_MESSAGE_CHARS = 300
 
 
 def load_or_create_plan(
-    path: Path, settings: dict[str, Any], kind: str, begun: bool
+    path: Path, settings: dict[str, Any], kind: str, has_results: bool
 ) -> dict[str, Any]:
-    """Write down what an experiment is of, or find out that its folder holds the same one.
+    """Load the experiment's plan, or create it.
 
-    A plan that nothing has come of is replaced, so that a mistake in a first attempt can be mended.
+    A plan without results may be overwritten; with results, different settings raise an error.
 
     Args:
-        path: JSON file in the folder of the experiment, which is made.
-        settings: What tells this experiment from others.
-        kind: What to call it.
-        begun: Whether there are checkpoints or results of a fit.
+        path: JSON file in the experiment's output folder. Created if missing.
+        settings: Settings that identify the experiment.
+        kind: Name of the experiment type, used in error messages.
+        has_results: Whether any fit has written a checkpoint or results.
 
     Returns:
-        The settings, and ``group``, the name of its W&B group.
+        The settings, and ``group``, the name of the W&B group.
 
     Raises:
-        MgcError: If the folder holds another experiment.
+        MgcError: If the folder holds an experiment with different settings.
     """
     if not path.is_file():
         return _write(path, settings)
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    other = [name for name, value in settings.items() if known.get(name) != value]
-    if not other:
-        return known
-    if begun:
-        name = other[0]
+    saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    changed = [name for name, value in settings.items() if saved.get(name) != value]
+    if not changed:
+        return saved
+    if has_results:
+        name = changed[0]
         raise MgcError(
             f"{path.parent} holds a {kind} with another value of {name}"
-            f"{_both(known.get(name), settings[name])}: choose another --out, or remove it."
+            f"{_describe_change(saved.get(name), settings[name])}. Choose another --out, or remove "
+            "the folder."
         )
-    # A fit of the other one may be in its first epoch.
-    with locked(path.parent):
+    # The first epoch of a fit may still be running.
+    with lock_folder(path.parent):
         return _write(path, settings)
 
 
-def _both(before: Any, now: Any) -> str:
-    """Show two values, if they are short enough to tell something."""
-    one, other = (shlex.join(x) if isinstance(x, list) else str(x) for x in (before, now))
-    return "" if max(len(one), len(other)) > SHOWN else f" ({one or 'none'}; now {other or 'none'})"
+def _describe_change(before: Any, now: Any) -> str:
+    """Describe a changed setting, unless it is too long to show."""
+    old, new = (shlex.join(x) if isinstance(x, list) else str(x) for x in (before, now))
+    if max(len(old), len(new)) > MAX_MESSAGE_CHARS:
+        return ""
+    return f" ({old or 'none'}; now {new or 'none'})"
 
 
 def _write(path: Path, settings: dict[str, Any]) -> dict[str, Any]:

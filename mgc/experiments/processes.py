@@ -1,9 +1,9 @@
-"""Experiments of several fits: a process each, some at a time, ended together.
+"""Runs the jobs of an experiment in child processes, several in parallel.
 
-A process per fit leaves nothing behind for the next one (memory, random state, the W&B run), and
-sees one device only.
+A process per job frees memory, random state and the W&B run, and can be limited to one GPU.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -17,71 +17,73 @@ import filelock
 
 from mgc.errors import MgcError
 
-#: What the process of a fit says, in its folder.
+log = logging.getLogger(__name__)
+
+#: Output of a job's process, in the job's folder.
 LOG = "log.txt"
 
 
 class Job(Protocol):
-    """A fit of an experiment."""
+    """A training run of an experiment."""
 
     @property
     def folder(self) -> str:
-        """Where its results go."""
+        """Output folder."""
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """Name in messages."""
 
     @property
     def finished(self) -> bool:
-        """Whether its results are there."""
+        """Whether the results are complete."""
 
 
-P = TypeVar("P", bound=Job)
+J = TypeVar("J", bound=Job)
 
 
 def run_jobs(
-    parts: Sequence[P],
+    jobs: Sequence[J],
     folder: Path,
-    jobs: int | None,
-    start: Callable[[P, dict[str, str], tuple[int, ...]], "subprocess.Popen[bytes]"],
-    ended: Callable[[P], bool],
+    max_parallel: int | None,
+    start: Callable[[J, dict[str, str], tuple[int, ...]], "subprocess.Popen[bytes]"],
+    on_exit: Callable[[J], bool],
 ) -> None:
-    """Run all parts of an experiment that are not finished.
+    """Run all unfinished jobs of an experiment.
 
     Args:
-        parts: The parts.
-        folder: Folder of the experiment; no other process may be at it.
-        jobs: Parts at a time; by default one per GPU, and one where there is none.
-        start: Starts the process of a part, from its environment variables and the file descriptors
-            of :func:`locked`, which the process keeps open while it lives.
-        ended: Called when a process has ended; tells whether to start others.
+        jobs: All jobs of the experiment.
+        folder: Folder of the experiment, locked while jobs run.
+        max_parallel: Jobs to run at the same time; by default one per GPU, without a GPU one.
+        start: Starts the process of a job. Takes the job, environment variables, and the file
+            descriptors of :func:`lock_folder`, which the process must inherit.
+        on_exit: Called when the process of a job exits. Returns whether to start more jobs.
 
     Raises:
-        MgcError: If another process is at it.
+        MgcError: If another process uses the folder.
     """
     devices = visible_devices()
-    jobs = max(1, len(devices)) if jobs is None else jobs
-    if jobs < 1:
-        raise MgcError(f"--jobs {jobs}: at least 1 is needed.")
-    pending = [part for part in parts if not part.finished]
-    free = [_environment(devices, jobs, job) for job in range(jobs)]
-    running: dict[subprocess.Popen[bytes], tuple[P, dict[str, str]]] = {}
-    go_on = True
-    with locked(folder) as lock:
+    max_parallel = max(1, len(devices)) if max_parallel is None else max_parallel
+    if max_parallel < 1:
+        raise MgcError(f"--jobs {max_parallel}: must be at least 1.")
+    pending = [job for job in jobs if not job.finished]
+    free = [_environment(devices, max_parallel, slot) for slot in range(max_parallel)]
+    running: dict[subprocess.Popen[bytes], tuple[J, dict[str, str]]] = {}
+    start_more = True
+    with lock_folder(folder) as lock:
         try:
-            while running or (pending and go_on):
-                while pending and free and go_on:
-                    part, environment = pending.pop(0), free.pop(0)
-                    running[start(part, environment, lock)] = (part, environment)
-                    print(f"{part.name}: started, log in {part.folder}/{LOG}", flush=True)
+            while running or (pending and start_more):
+                while pending and free and start_more:
+                    job, environment = pending.pop(0), free.pop(0)
+                    running[start(job, environment, lock)] = (job, environment)
+                    log.info("%s: started, log in %s/%s", job.name, job.folder, LOG)
                 time.sleep(0.1)
                 for process in [p for p in running if p.poll() is not None]:
-                    part, environment = running.pop(process)
+                    job, environment = running.pop(process)
                     free.append(environment)
-                    go_on = ended(part) and go_on
+                    start_more = on_exit(job) and start_more
         finally:
-            # Told to stop, this process must not leave its parts running.
+            # After an error or a signal, leave no job running.
             for process in running:
                 process.terminate()
             for process in running:
@@ -91,22 +93,23 @@ def run_jobs(
 def start_module(
     module: str, folder: str, environment: dict[str, str], lock: tuple[int, ...]
 ) -> "subprocess.Popen[bytes]":
-    """Start a Python module on a folder.
+    """Start ``python -P -m MODULE FOLDER`` and write its output to a log file in the folder.
+
+    With ``-P``, files in the working folder cannot shadow the standard library or a package. Its
+    modules are importable in training (see :func:`mgc.training.cli.main`).
 
     Args:
-        module: Name of the module.
-        folder: Its only argument; what it prints goes to a log there.
+        module: Module to run.
+        folder: Folder of the job.
         environment: Environment variables of the process.
-        lock: File descriptors that the process keeps open while it lives.
-
-    Returns:
-        The process.
+        lock: File descriptors that the process inherits.
     """
-    with Path(folder, LOG).open("ab") as log:
-        return subprocess.Popen(  # noqa: S603 # this interpreter, with a path of ours
-            [sys.executable, "-m", module, folder],
-            env=environment,
-            stdout=log,
+    with Path(folder, LOG).open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 # this interpreter and a path of ours
+            [sys.executable, "-P", "-m", module, folder],
+            # For the processes that Lightning starts in turn.
+            env=environment | {"PYTHONSAFEPATH": "1"},
+            stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             pass_fds=lock,
@@ -114,7 +117,7 @@ def start_module(
 
 
 def visible_devices() -> list[str]:
-    """Name the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """Return the GPUs of this process as ``CUDA_VISIBLE_DEVICES`` names them."""
     import torch
 
     count = torch.cuda.device_count()
@@ -122,58 +125,48 @@ def visible_devices() -> list[str]:
     return names.split(",")[:count] if names else [str(number) for number in range(count)]
 
 
-def read_error(part: Job) -> str:
-    """Find the error that a part ended with.
-
-    Args:
-        part: A part that has failed.
-
-    Returns:
-        The error, or the last line of its log.
-    """
-    log = Path(part.folder, LOG).read_text(errors="replace", encoding="utf-8")
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+def read_error(job: Job) -> str:
+    """Return the last error message in a job's log, or its last line."""
+    text = Path(job.folder, LOG).read_text(errors="replace", encoding="utf-8")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("mgc: error:")]
-    return (errors or lines or ["no word"])[-1].removeprefix("mgc: error:").strip()
+    return (errors or lines or ["no output"])[-1].removeprefix("mgc: error:").strip()
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[tuple[int, ...]]:
-    """Keep a folder to this process and the parts that it starts, which may outlive it.
+def lock_folder(folder: Path) -> Iterator[tuple[int, ...]]:
+    """Hold an exclusive lock on a folder, shared with child processes.
 
-    The system releases the lock when the last process that has the file open ends. Windows does not
-    pass the file on: there the lock ends with this process.
-
-    Args:
-        folder: Folder of an experiment.
+    The lock ends with the last process that holds the file descriptor, except on Windows, where
+    child processes do not inherit it.
 
     Yields:
-        File descriptors that the parts keep open; none on Windows.
+        File descriptors for child processes to inherit; none on Windows.
 
     Raises:
-        MgcError: If another process is at it, or the folder's file system has no locks.
+        MgcError: If another process holds the lock, or the file system does not support locks.
     """
     with (folder / ".lock").open("wb") as file:
         try:
-            free = filelock.lock_descriptor(file.fileno(), blocking=False)
+            acquired = filelock.lock_descriptor(file.fileno(), blocking=False)
         except OSError as error:
             raise MgcError(
-                f"{folder}: cannot be locked ({error.strerror}). Choose an --out on a disk that "
-                "supports file locks."
+                f"{folder}: cannot be locked ({error.strerror}). Choose an --out on a file system "
+                "with file locks."
             ) from error
-        if not free:
+        if not acquired:
             raise MgcError(
-                f"{folder}: another process is at it. Wait for it, or choose another --out."
+                f"{folder} is in use by another mgc process. Wait for it, or choose another --out."
             )
         yield (file.fileno(),) if os.name == "posix" else ()
 
 
-def _environment(devices: list[str], jobs: int, job: int) -> dict[str, str]:
-    """Environment of the parts that run in one of the places."""
+def _environment(devices: list[str], max_parallel: int, slot: int) -> dict[str, str]:
+    """Return the environment variables for jobs in a parallel slot."""
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}  # the log's encoding
-    if jobs > 1 and devices:
-        environment["CUDA_VISIBLE_DEVICES"] = devices[job % len(devices)]
-    if jobs > 1:
+    if max_parallel > 1:
+        if devices:
+            environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // jobs)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // max_parallel)))
     return environment

@@ -1,7 +1,7 @@
-"""One run of a sweep, in a process of its own.
+"""Trains one run of a sweep.
 
-``python -m mgc.experiments.sweep_run FOLDER`` reads what to do from the folder and
-writes there what it came to.
+``python -m mgc.experiments.sweep_run FOLDER`` reads the run from ``sweep_run.json`` in the folder
+and writes the metrics of the best epoch to ``result.json``.
 """
 
 import json
@@ -19,27 +19,22 @@ from mgc.runs.record import read_record
 
 
 class SweepCLI(ChildCLI):
-    """A fit whose W&B run is one of a sweep."""
+    """Command-line interface that trains a run of a sweep and writes its result."""
 
     def __init__(self, run: SweepRun, **kwargs: Any) -> None:
-        """Initialize.
-
-        Args:
-            run: The run.
-            **kwargs: Arguments of :class:`mgc.training.cli.MgcCLI`.
-        """
+        """Initialize with a run and the arguments of :class:`mgc.training.cli.MgcCLI`."""
         self.run = run
         wandb = {
             "group": run.group,
             "name": f"{run.group} {run.name}",
-            # The same run of W&B goes on where an unfinished one does.
+            # A resumed fit continues its W&B run.
             "id": f"{run.group}-{run.number}",
             "job_type": "sweep",
         }
         super().__init__(run.folder, wandb, **kwargs)
 
     def after_fit(self) -> None:
-        """Write what the run came to.
+        """Write the result.
 
         Raises:
             MgcError: If the metric of the sweep was not logged.
@@ -51,10 +46,12 @@ class SweepCLI(ChildCLI):
         record = read_record(folder)
         best = record.get("best")
         if not best:
-            raise MgcError("No best epoch: the configuration keeps no checkpoint by a metric.")
+            raise MgcError("No best epoch: the configuration's checkpoints monitor no metric.")
         metrics = best["metrics"]
         if self.run.metric not in metrics:
-            raise MgcError(f"{self.run.metric} was not logged, only {', '.join(sorted(metrics))}.")
+            raise MgcError(
+                f"Metric {self.run.metric!r} was not logged. Logged: {', '.join(sorted(metrics))}."
+            )
         checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
         result = {
             "value": metrics[self.run.metric],
@@ -69,28 +66,14 @@ class SweepCLI(ChildCLI):
         Path(self.run.folder, LAST_EPOCH).unlink(missing_ok=True)
 
 
-def run_one(run: SweepRun) -> None:
-    """Train with the settings of a run.
-
-    Args:
-        run: The run. If its folder holds a checkpoint, training goes on from there.
-
-    Raises:
-        MgcError: If a setting is wrong.
-    """
-    fit(run.folder, run.words, partial(SweepCLI, run))
-
-
 def main(folder: str) -> None:
-    """Run what a folder describes.
+    """Train the run in a folder, resuming if possible."""
 
-    Args:
-        folder: Folder of the run.
+    def train() -> None:
+        run = SweepRun.read(folder)
+        fit(run.folder, run.words, partial(SweepCLI, run))
 
-    Raises:
-        SystemExit: As :func:`mgc.cli.main` tells.
-    """
-    run_child(lambda: run_one(SweepRun.read(folder)))
+    run_child(train)
 
 
 if __name__ == "__main__":

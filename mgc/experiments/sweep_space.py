@@ -1,4 +1,4 @@
-"""Sweeps in W&B's own format, read without W&B: which settings each run has.
+"""Sweeps in W&B's format: parsing, and the settings of each run.
 
 Source of the format: https://docs.wandb.ai/models/sweeps/sweep-config-keys
 """
@@ -6,7 +6,7 @@ Source of the format: https://docs.wandb.ai/models/sweeps/sweep-config-keys
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,16 @@ import numpy as np
 import yaml
 
 from mgc.errors import MgcError
+from mgc.training.options import option_name
 
-#: Values of the swept parameters of one run, by name.
+#: Values of the swept parameters of a run, by name.
 Settings = dict[str, Any]
 
-#: What a sweep may say; the last ones mean something to W&B only.
+#: Keys of a sweep, and those that only W&B uses.
 KEYS = ("method", "metric", "parameters", "command", "run_cap")
-ONLY_WANDB = ("program", "name", "description", "project", "entity")
+WANDB_KEYS = ("program", "name", "description", "project", "entity")
 
-#: Keys of each distribution besides ``distribution`` itself, and which of them have a default.
+#: Keys of each distribution besides ``distribution``. Those with the value None are required.
 DISTRIBUTIONS: dict[str, dict[str, float | None]] = {
     "uniform": {"min": None, "max": None},
     "q_uniform": {"min": None, "max": None, "q": 1.0},
@@ -35,6 +36,7 @@ DISTRIBUTIONS: dict[str, dict[str, float | None]] = {
     "log_normal": {"mu": 0.0, "sigma": 1.0},
 }
 
+#: Placeholder for the settings in a sweep's command.
 ARGUMENTS = "${args}"
 
 
@@ -44,11 +46,11 @@ class Sweep:
 
     Attributes:
         method: ``grid`` or ``random``.
-        metric: Name of the metric that runs are compared by.
-        maximize: Whether more of it is better.
-        parameters: What is said of each parameter, by name.
-        command: Words of the command, with ``${args}`` where the settings go.
-        run_cap: Largest number of runs, if there is one.
+        metric: Metric to compare runs by.
+        maximize: Whether larger values of the metric are better.
+        parameters: W&B's definition of each parameter, by name.
+        command: Words of the command after ``mgc fit``, including ``${args}``.
+        run_cap: Largest number of runs.
     """
 
     method: str
@@ -60,107 +62,95 @@ class Sweep:
 
     @classmethod
     def parse(cls, text: str, path: str) -> "Sweep":
-        """Read a sweep.
-
-        Args:
-            text: YAML in W&B's format.
-            path: What to call it in errors.
+        """Parse YAML in W&B's format; error messages begin with ``path``.
 
         Raises:
-            MgcError: If it is no sweep, or says something that only W&B can do.
+            MgcError: If the sweep is invalid, or needs W&B's server.
         """
         try:
-            said = yaml.safe_load(text)
+            config = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise MgcError(f"{path}: not valid YAML: {error}") from error
-        if not isinstance(said, dict) or not isinstance(said.get("parameters"), dict):
-            raise MgcError(f"{path}: no sweep. It needs method, metric, parameters and command.")
-        unknown = sorted(said.keys() - {*KEYS, *ONLY_WANDB})
+        if not isinstance(config, dict) or not isinstance(config.get("parameters"), dict):
+            raise MgcError(f"{path}: a sweep needs method, metric, parameters and command.")
+        unknown = sorted(config.keys() - {*KEYS, *WANDB_KEYS})
         if unknown:
             raise MgcError(
-                f"{path}: {', '.join(unknown)} is not supported without W&B's server. Leave it "
-                "out, or use wandb sweep."
+                f"{path}: {', '.join(unknown)} is not supported without W&B's server. Remove it, "
+                "or use wandb sweep."
             )
-        method = said.get("method")
+        method = config.get("method")
         if method not in ("grid", "random"):
             raise MgcError(
-                f"{path}: method {method!r} is not supported without W&B's server, only grid and "
-                "random are. Use wandb sweep for the others."
+                f"{path}: method {method!r} is not supported without W&B's server. Use grid or "
+                "random, or wandb sweep."
             )
-        metric = said.get("metric") or {}
+        metric = config.get("metric") or {}
         if not metric.get("name") or metric.get("goal", "minimize") not in ("minimize", "maximize"):
             raise MgcError(f"{path}: metric needs a name and a goal, minimize or maximize.")
-        for name, parameter in said["parameters"].items():
+        names: dict[str, str] = {}
+        for name, parameter in config["parameters"].items():
             check_parameter(f"{path}: parameter {name}", parameter, method)
+            other = names.setdefault(option_name(name), name)
+            if other != name:
+                raise MgcError(f"{path}: {other} and {name} are the same parameter. Remove one.")
         return cls(
             method,
             metric["name"],
             metric.get("goal") == "maximize",
-            said["parameters"],
-            tuple(read_command(said.get("command"), path)),
-            said.get("run_cap"),
+            config["parameters"],
+            tuple(_parse_command(config.get("command"), path)),
+            config.get("run_cap"),
         )
 
     @property
     def varied(self) -> list[str]:
         """Names of the parameters that may differ between runs."""
-        said = self.parameters.items()
-        return [name for name, parameter in said if distribution(parameter) != "constant"]
+        return [name for name, p in self.parameters.items() if infer_distribution(p) != "constant"]
 
-    def settings(self, count: int | None, seed: int) -> list[Settings]:
-        """Settings of the runs.
+    def choose_settings(self, count: int | None, seed: int) -> list[Settings]:
+        """Return the settings of all runs.
 
         Args:
-            count: Number of runs; a grid has no more than it has points.
-            seed: Seed of random settings. Those of run n depend on it and n alone, so that a
-                sweep can be made longer.
+            count: Largest number of runs. A grid has at most one run per point.
+            seed: Seed of random settings. Settings of run n depend only on n and the seed, so a
+                sweep can be extended.
 
         Raises:
-            MgcError: If the number of random runs is not known.
+            MgcError: If neither ``count`` nor ``run_cap`` limits a random sweep.
         """
         limits = [limit for limit in (count, self.run_cap) if limit is not None]
         if self.method == "grid":
-            return list(itertools.islice(self._grid(), min(limits, default=None)))
+            values = [_points(parameter) for parameter in self.parameters.values()]
+            points = itertools.islice(itertools.product(*values), min(limits, default=None))
+            return [dict(zip(self.parameters, point, strict=True)) for point in points]
         if not limits:
-            raise MgcError("A random sweep has no end: give --count, or run_cap in its file.")
-        return [self._draw(number, seed) for number in range(min(limits))]
+            raise MgcError("A random sweep needs a number of runs: give --count or set run_cap.")
+        return [dict(self._draw(number, seed)) for number in range(min(limits))]
 
-    def words(self, settings: Settings) -> list[str]:
-        """Words of the command of a run, as W&B's agent makes them.
-
-        Args:
-            settings: Its settings.
-        """
+    def build_options(self, settings: Settings) -> list[str]:
+        """Return the options of ``mgc fit`` for a run, in the order that W&B's agent uses."""
         options = [f"--{name}={value}" for name, value in settings.items()]
-        places = ([word] if word != ARGUMENTS else options for word in self.command)
-        return [word for words in places for word in words]
+        parts = ([word] if word != ARGUMENTS else options for word in self.command)
+        return [word for part in parts for word in part]
 
-    def _grid(self) -> Iterator[Settings]:
-        values = [_points(parameter) for parameter in self.parameters.values()]
-        for point in itertools.product(*values):
-            yield dict(zip(self.parameters, point, strict=True))
-
-    def _draw(self, number: int, seed: int) -> Settings:
+    def _draw(self, number: int, seed: int) -> Iterator[tuple[str, Any]]:
         rng = np.random.default_rng([seed, number])
-        return {name: draw(parameter, rng) for name, parameter in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            yield name, draw(parameter, rng)
 
 
 def check_parameter(where: str, parameter: Any, method: str) -> None:
-    """Check what a sweep says of a parameter.
-
-    Args:
-        where: Beginning of the error message.
-        parameter: What it says.
-        method: ``grid`` or ``random``.
+    """Check the definition of a parameter for ``grid`` or ``random`` search.
 
     Raises:
-        MgcError: If it makes no sense, or is not supported.
+        MgcError: If it is invalid or not supported. The message begins with ``where``.
     """
     if not isinstance(parameter, dict):
         raise MgcError(f"{where}: give value, values, or min and max.")
     if "parameters" in parameter:
-        raise MgcError(f"{where}: nested parameters: write one with dots in its name instead.")
-    kind = distribution(parameter)
+        raise MgcError(f"{where}: nested parameters are not supported. Use dots in its name.")
+    kind = infer_distribution(parameter)
     if kind == "constant":
         return _check_keys(where, kind, parameter, {"value"}, {"value"})
     if kind in ("categorical", "categorical_w_probabilities"):
@@ -171,21 +161,21 @@ def check_parameter(where: str, parameter: Any, method: str) -> None:
         if shares is not None and (
             len(shares) != len(values) or not math.isclose(sum(shares), 1, abs_tol=1e-6)
         ):
-            raise MgcError(f"{where}: give one probability for each value, with the sum 1.")
+            raise MgcError(f"{where}: give one probability per value; they must sum to 1.")
         return None
     if kind not in DISTRIBUTIONS:
         raise MgcError(
-            f"{where}: distribution {kind!r} is not supported without W&B's server, only constant, "
-            f"categorical, {', '.join(DISTRIBUTIONS)} are."
+            f"{where}: distribution {kind!r} is not supported without W&B's server. Use constant, "
+            f"categorical, {', '.join(DISTRIBUTIONS)}."
         )
     keys = DISTRIBUTIONS[kind]
-    needed = {key for key, default in keys.items() if default is None}
-    _check_keys(where, kind, parameter, needed, set(keys))
+    required = {key for key, default in keys.items() if default is None}
+    _check_keys(where, kind, parameter, required, set(keys))
     for key in keys.keys() & parameter.keys():
         value = parameter[key]
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            # YAML reads 1e-3 as text: it wants 1.0e-3.
-            raise MgcError(f"{where}: {key}: {value!r} is no number. Write 0.001, not 1e-3.")
+            # YAML 1.1 reads 1e-3 as text, 1.0e-3 as a number.
+            raise MgcError(f"{where}: {key}: {value!r} is not a number. Write 0.001, not 1e-3.")
     if "min" in keys and parameter["min"] > parameter["max"]:
         raise MgcError(f"{where}: min is larger than max.")
     if kind.endswith("_values") and parameter["min"] <= 0:
@@ -195,12 +185,8 @@ def check_parameter(where: str, parameter: Any, method: str) -> None:
     return None
 
 
-def distribution(parameter: dict[str, Any]) -> str:
-    """Name the distribution of a parameter, which W&B infers where it is not given.
-
-    Args:
-        parameter: What a sweep says of it.
-    """
+def infer_distribution(parameter: dict[str, Any]) -> str:
+    """Return the distribution of a parameter, inferred as W&B does if it is not given."""
     if "distribution" in parameter:
         return str(parameter["distribution"])
     if "value" in parameter:
@@ -214,15 +200,10 @@ def distribution(parameter: dict[str, Any]) -> str:
 def draw(parameter: dict[str, Any], rng: np.random.Generator) -> Any:
     """Draw a value of a parameter.
 
-    Args:
-        parameter: What a sweep says of it.
-        rng: Source of randomness.
-
-    Returns:
-        A plain value. ``log_uniform`` takes its ends as exponents of e, ``log_uniform_values`` as
-        values; those with ``q_`` are rounded to multiples of ``q``.
+    ``log_uniform`` takes ``min`` and ``max`` as exponents of e, ``log_uniform_values`` as values.
+    Distributions that begin with ``q_`` are rounded to multiples of ``q``.
     """
-    kind = distribution(parameter)
+    kind = infer_distribution(parameter)
     if kind == "constant":
         return parameter["value"]
     if kind in ("categorical", "categorical_w_probabilities"):
@@ -244,24 +225,13 @@ def draw(parameter: dict[str, Any], rng: np.random.Generator) -> Any:
         value = rng.normal(given["mu"], given["sigma"])
         value = math.exp(value) if shape == "log_normal" else value
     if "q" in given:
-        # To fifteen digits, so that 3 · 0.1 is 0.3.
+        # Round to fifteen digits, so that 3 · 0.1 is 0.3.
         value = float(f"{round(value / given['q']) * given['q']:.15g}")
     return float(value)
 
 
-def read_command(command: Any, path: str) -> list[str]:
-    """Read the command of a sweep.
-
-    Args:
-        command: Words of the command, as W&B takes them.
-        path: What to call the sweep in errors.
-
-    Returns:
-        The words after ``mgc fit``.
-
-    Raises:
-        MgcError: If it is not a fit of mgc with ``${args}``.
-    """
+def _parse_command(command: Any, path: str) -> list[str]:
+    """Return the words after ``mgc fit`` in a sweep's command."""
     words = [str(word) for word in command] if isinstance(command, list) else []
     words = [word for word in words if word not in ("${env}", "/usr/bin/env")]
     if words[:2] != ["mgc", "fit"] or words.count(ARGUMENTS) != 1:
@@ -275,18 +245,8 @@ def read_command(command: Any, path: str) -> list[str]:
     return words
 
 
-def config_names(command: Sequence[str]) -> list[str]:
-    """Find the configurations that a command names, files or shipped ones.
-
-    Args:
-        command: Words after ``mgc fit``.
-    """
-    split = [part for word in command for part in word.split("=", 1)]
-    return [b for a, b in itertools.pairwise(split) if a in ("--config", "-c")]
-
-
 def _points(parameter: dict[str, Any]) -> list[Any]:
-    kind = distribution(parameter)
+    kind = infer_distribution(parameter)
     if kind == "constant":
         return [parameter["value"]]
     if kind == "int_uniform":
@@ -295,10 +255,10 @@ def _points(parameter: dict[str, Any]) -> list[Any]:
 
 
 def _check_keys(
-    where: str, kind: str, parameter: dict[str, Any], needed: set[str], known: set[str]
+    where: str, kind: str, parameter: dict[str, Any], required: set[str], known: set[str]
 ) -> None:
     given = parameter.keys() - {"distribution"}
-    if needed - given:
-        raise MgcError(f"{where}: {kind} needs {', '.join(sorted(needed - given))}.")
+    if required - given:
+        raise MgcError(f"{where}: {kind} needs {', '.join(sorted(required - given))}.")
     if given - known:
-        raise MgcError(f"{where}: {', '.join(sorted(given - known))} is not known for {kind}.")
+        raise MgcError(f"{where}: {', '.join(sorted(given - known))} is not a key of {kind}.")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from mgc.core.checks import check_minimum
 from mgc.core.stopping import signals
 from mgc.data.clips import Batch, random_numbers
 from mgc.errors import MgcError
@@ -28,18 +29,12 @@ class SegmentVectors(Float32Module):
     """Consecutive frames, concatenated and whitened by principal component analysis (PCA).
 
     A track is cut into non-overlapping segments of ``segment_frames`` frames. For each feature, the
-    values of a segment are transformed into ``components`` numbers that are uncorrelated and have
-    variance 1 over the training segments. :meth:`fit` computes the transformations, which are saved
-    with the weights.
+    values of a segment are transformed into at most ``components`` numbers that are uncorrelated
+    and have variance 1 over the training segments. :meth:`fit` computes the transformations, which
+    are saved with the weights. ``widths`` and ``dimensions`` are the numbers of values per segment
+    before and after whitening, by feature; ``segment_length`` and ``hop_length`` are in samples.
 
     Source: Zhang et al. 2015, section 4.2.
-
-    Attributes:
-        features: Names of the features.
-        widths: Values per segment before whitening, by feature.
-        dimensions: Values per segment after whitening, by feature.
-        segment_length: Samples in a segment.
-        hop_length: Samples from one segment to the next.
     """
 
     fitted: Tensor
@@ -51,21 +46,8 @@ class SegmentVectors(Float32Module):
         segment_frames: int = SEGMENT_FRAMES,
         components: int = COMPONENTS,
     ) -> None:
-        """Initialize without fitted transformations.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            features: Frame features: ``MEL``, ``SFM``, ``SCF``.
-            segment_frames: Frames in a segment.
-            components: Maximum number of values per segment and feature after whitening.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
-        for name, value in (("segment_frames", segment_frames), ("components", components)):
-            if value < 1:
-                raise MgcError(f"{name}={value}: must be at least 1.")
+        check_minimum(1, segment_frames=segment_frames, components=components)
         self.bands = FrameBands(sample_rate, features)
         self.features = self.bands.features
         self.segment_frames = segment_frames
@@ -80,17 +62,11 @@ class SegmentVectors(Float32Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     def num_segments(self, length: Tensor) -> Tensor:
-        """Return the number of complete segments of clips with these numbers of samples.
-
-        It is at least 1, since shorter clips are padded with silence.
-        """
+        """Return the number of complete segments; at least 1, since short clips are padded."""
         return ((length - self.segment_length) // self.hop_length + 1).clamp(min=1)
 
     def join(self, audio: Tensor) -> dict[str, Tensor]:
-        """Return the values of all segments before whitening.
-
-        They are float32 of shape (batch, segments, width), by feature.
-        """
+        """Return the values before whitening, of shape (batch, segments, width), by feature."""
         audio = F.pad(audio, (0, max(0, self.segment_length - audio.shape[-1])))
         joined = {}
         for name, values in self.bands(audio).items():
@@ -100,9 +76,7 @@ class SegmentVectors(Float32Module):
         return joined
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Return the vectors of all segments, by feature.
-
-        They are float32 of shape (batch, segments, dimensions).
+        """Return the whitened vectors, of shape (batch, segments, dimensions), by feature.
 
         Raises:
             MgcError: If the transformations are not fitted.
@@ -142,18 +116,11 @@ class SegmentVectors(Float32Module):
 
 
 class AudioWords(Float32Module):
-    """Codebooks that assign a word to each segment of a track, for each feature.
-
-    Attributes:
-        segments: Computes the segment vectors.
-        size: Words of each codebook.
-    """
+    """Codebooks that assign one of ``size`` words to each segment of a track, for each feature."""
 
     def __init__(self, segments: SegmentVectors, size: int) -> None:
-        """Initialize empty codebooks of ``size`` words; :meth:`fit` also fits ``segments``."""
         super().__init__()
-        if size < 2:
-            raise MgcError(f"codebook_size={size}: must be at least 2.")
+        check_minimum(2, codebook_size=size)
         self.segments = segments
         self.size = size
         for name, width in segments.dimensions.items():
@@ -165,27 +132,14 @@ class AudioWords(Float32Module):
         return self.get_buffer(f"centres_{feature}")
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Return the words of clips, counted from 0, of shape (batch, segments), by feature.
-
-        Raises:
-            MgcError: If the codebooks are not fitted.
-        """
+        """Return the words of clips, counted from 0, of shape (batch, segments), by feature."""
         vectors = self.segments(audio)
         with torch.autocast(audio.device.type, enabled=False):
             return {name: nearest_centre(x, self.centres(name)) for name, x in vectors.items()}
 
     @torch.no_grad()
     def fit(self, samples: Mapping[str, Tensor], seed: int = 0) -> dict[str, float]:
-        """Fit the whitening and the codebooks.
-
-        Memory: the samples, whose size does not depend on the number of tracks (see
-        :class:`SegmentSample`), and the whitened vectors of one feature at a time: 4 MB for 256
-        words, 256 vectors per word and 16 numbers per vector.
-
-        Args:
-            samples: Values of training segments before whitening, of shape (segments, width), by
-                feature (see :func:`sample_training_segments`).
-            seed: Seed of k-means.
+        """Fit the whitening and the codebooks to :func:`sample_training_segments`.
 
         Returns:
             Mean squared distance of a vector to its word, by feature.
@@ -205,19 +159,17 @@ class AudioWords(Float32Module):
 
 
 class SegmentSample:
-    """A random sample of bounded size from a stream of segments.
+    """A random sample of at most ``size`` segments from a stream of segments.
 
     Each segment has a random number that depends only on the seed, the track and the position. The
     sample holds the segments with the smallest numbers, so it does not depend on the order, the
     batches or the number of devices.
 
-    Memory: at most 1.25 × ``size`` × width floats, and briefly a little more than twice that while
-    segments are dropped. For three features (656 numbers per segment) and 256 words with 256
-    vectors each, that is 0.22 GB, briefly 0.5 GB, for any number of tracks.
+    Memory for three features (656 numbers per segment) and 256 words with 256 vectors each: 0.22
+    GB, briefly 0.5 GB, for any number of tracks.
     """
 
     def __init__(self, size: int, seed: int = 0) -> None:
-        """Initialize an empty sample of at most ``size`` segments."""
         self.size = size
         self.seed = seed
         self._pieces: list[tuple[np.ndarray, dict[str, Tensor]]] = []
@@ -226,13 +178,10 @@ class SegmentSample:
     def add(
         self, values: Mapping[str, Tensor], track: np.ndarray, start: np.ndarray, valid: np.ndarray
     ) -> None:
-        """Add the segments of some clips.
+        """Add the values of :meth:`SegmentVectors.join` where ``valid``.
 
-        Args:
-            values: Values before whitening, of shape (batch, segments, width), by feature.
-            track: Track of each segment, of shape (batch, segments).
-            start: First sample of each segment in its track, of shape (batch, segments).
-            valid: Whether the segment counts, of shape (batch, segments).
+        ``track``, ``start`` (first sample of a segment in its track) and ``valid`` have shape
+        (batch, segments).
         """
         keys = random_numbers(self.seed, track.ravel(), start.ravel())
         kept = np.flatnonzero(valid.ravel() & (keys < self._limit))
@@ -269,19 +218,12 @@ def sample_training_segments(
 ) -> dict[str, Tensor]:
     """Draw a random sample of the segments of the training tracks, in one pass.
 
-    Call it in a model's ``on_fit_start``. Each device reads its share of the first epoch. The
-    sample is drawn from all shares and is the same for any number of devices. The trainer's
-    ``limit_train_batches`` applies.
-
-    Args:
-        module: Model whose trainer has a data module.
-        segments: Computes the values.
-        size: Maximum number of segments.
-        seed: Seed of the sample.
-        words: Size of the codebooks, the minimum number of segments.
+    Call it in a model's ``on_fit_start``. Each device reads its share of the first epoch, up to the
+    trainer's ``limit_train_batches``. The sample is the same for any number of devices.
 
     Returns:
-        Values before whitening, of shape (segments, width), by feature, on the CPU.
+        Values before whitening, of shape (segments, width), by feature, on the CPU. There are at
+        most ``size`` segments, and at least ``words``.
 
     Raises:
         MgcError: If the trainer has no data module or the training tracks have too few segments.

@@ -13,15 +13,9 @@ within = length_mask  # until 0.2
 
 
 def repeat_short(features: Tensor, length: Tensor, beats: int) -> tuple[Tensor, Tensor]:
-    """Repeat short tracks from their start until they have a minimum number of beats.
+    """Repeat short tracks from their start until they have at least ``beats`` beats.
 
-    Args:
-        features: Features of shape (batch, beats, dimensions).
-        length: Length of each track in beats, of shape (batch,).
-        beats: Minimum number of beats.
-
-    Returns:
-        Features and lengths of at least ``beats`` beats.
+    Features have shape (batch, beats, dimensions), lengths in beats (batch,).
     """
     beat = torch.arange(max(beats, features.shape[1]), device=features.device)
     index = (beat % length.clamp(min=1)[:, None])[:, :, None]

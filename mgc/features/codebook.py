@@ -38,24 +38,14 @@ MAX_MOMENTUM = 0.7
 
 @dataclass
 class Codebook:
-    """Result of k-means.
-
-    Attributes:
-        centres: Of shape (centres, width).
-        inertia: Mean squared distance of a vector to its nearest centre.
-    """
+    """Centres of shape (centres, width); inertia is the mean squared distance to the nearest."""
 
     centres: Tensor
     inertia: float
 
 
 def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Return the index of the nearest centre of each vector; the first one in a tie.
-
-    Args:
-        vectors: Of shape (..., width).
-        centres: Of shape (centres, width).
-    """
+    """Return the nearest centre of each vector of shape (..., width); the first one in a tie."""
     flat = vectors.reshape(-1, vectors.shape[-1])
     # The nearest centre has the largest v·c - |c|²/2.
     scores = torch.addmm(-centres.square().sum(-1) / 2, flat, centres.T)
@@ -78,28 +68,15 @@ def fit_codebook(
     """Cluster vectors by k-means: most steps on samples, the last ones on all vectors.
 
     The initial centres are chosen by k-means++ from 32 vectors per centre. Lloyd's algorithm then
-    clusters a sample of 64 vectors per centre, and one of 256. In each sample, clusters are split
-    and merged as long as that lowers the inertia. Lloyd's algorithm on all vectors thus starts
-    close to convergence, and ends in a better optimum than from k-means++ alone. Steps have
-    momentum; a step that raises the inertia is undone. A centre without vectors moves to the vector
-    that is farthest from its own centre.
-
-    Memory besides the vectors: 24 bytes per vector, a sample of 256 vectors per centre, and
-    distances of a few thousand vectors.
+    clusters a sample of 64 vectors per centre, and one of 256, where clusters are split and merged
+    as long as that lowers the inertia. Lloyd's algorithm on all vectors thus starts close to
+    convergence. Steps have momentum; a step that raises the inertia is undone. A centre without
+    vectors moves to the vector that is farthest from its own centre. The result is deterministic
+    for a device, vectors of shape (vectors, width) and a seed.
 
     Source: splitting and merging as in Kaukoranta, Fränti and Nevalainen, "Iterative
     split-and-merge algorithm for vector quantization codebook generation", Optical Engineering 37
     (10), 1998. benchmarks/audio_words.py compares it with other implementations.
-
-    Args:
-        vectors: Of shape (vectors, width), float32.
-        size: Number of centres.
-        seed: Seed of the samples and the initial centres.
-        iterations: Maximum number of steps on all vectors.
-        tolerance: Stop when a step lowers the inertia by less than this share.
-
-    Returns:
-        The codebook, deterministic for a device, vectors and seed.
 
     Raises:
         MgcError: If there are fewer vectors than centres.
@@ -124,15 +101,7 @@ def fit_codebook(
 
 @dataclass
 class _Clusters:
-    """Assignment of vectors to their nearest centres.
-
-    Attributes:
-        labels: Nearest centre of each vector.
-        counts: Number of vectors of each centre.
-        means: Their means in double precision, of shape (centres, width). A centre without vectors
-            has the vector that is farthest from its own centre.
-        inertia: Mean squared distance to the nearest centre.
-    """
+    """Nearest centre of each vector, and number and mean of the vectors of each centre."""
 
     labels: Tensor
     counts: Tensor
@@ -181,9 +150,8 @@ class _Vectors:
     def halves(self, clusters: _Clusters, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Split each cluster in two by 2-means.
 
-        Returns:
-            Means of the halves in double precision, of shape (centres, 2, width), and the decrease
-            of the sum of squared distances by each split.
+        Return the means of the halves in double precision, of shape (centres, 2, width), and the
+        decrease of the sum of squared distances by each split.
         """
         size, width = clusters.means.shape
         across = torch.randn(size, width, generator=generator).to(self.values.device)
@@ -232,12 +200,9 @@ def _lloyd(vectors: _Vectors, centres: Tensor, steps: int, tolerance: float) -> 
 def _split_and_merge(
     vectors: _Vectors, centres: Tensor, generator: torch.Generator
 ) -> Tensor | None:
-    """Merge pairs of clusters and split others where the gain exceeds the loss.
+    """Merge pairs of clusters and split others where the gain exceeds the loss, else return None.
 
     Gain and loss are computed with fixed labels, so the inertia falls by at least their difference.
-
-    Returns:
-        New centres, or None if nothing can be gained.
     """
     clusters = vectors.cluster(centres)
     means, counts = clusters.means, clusters.counts.double()
@@ -273,7 +238,6 @@ def _first_centres(vectors: Tensor, size: int, generator: torch.Generator) -> Te
     """Draw initial centres by k-means++ (Arthur and Vassilvitskii, SODA 2007).
 
     Greedy as in scikit-learn: of a few candidates, the one that lowers the inertia most is taken.
-    ``vectors`` are in random order.
     """
     squares = vectors.square().sum(-1)
     chosen = torch.zeros(size, dtype=torch.long, device=vectors.device)

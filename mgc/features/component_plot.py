@@ -17,18 +17,10 @@ def draw_components(
     scale: str,
     top_db: float,
 ) -> Figure:
-    """Plot spectrograms below each other with a common colour bar.
+    """Plot spectrograms in dB, of shape (bins, frames), below each other with a common colour bar.
 
-    Args:
-        decibels: Spectrograms of shape (bins, frames) by name, in dB.
-        title: Title of the figure.
-        sample_rate: Sample rate in Hz.
-        hop_length: Hop length in samples.
-        start: Time of the first frame in seconds.
-        f_min: Lower limit of the frequency axis in Hz.
-        f_max: Upper limit of the frequency axis in Hz.
-        scale: Scale of the frequency axis, ``linear`` or ``log``.
-        top_db: Range of the colours below 0 dB.
+    The time axis starts at ``start`` seconds. ``scale`` of the frequency axis is ``linear`` or
+    ``log``. Colours range from ``-top_db`` to 0 dB.
     """
     bins, frames = next(iter(decibels.values())).shape
     # Each value is a cell centred on the time of its frame and the frequency of its bin.

@@ -5,11 +5,12 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torchaudio.functional import melscale_fbanks
 
+from mgc.core.checks import check_choice
 from mgc.errors import MgcError
 from mgc.features.frames import FRAME_SECONDS, FrameSpectrum, clean_audio
-from mgc.features.precision import Float32Module, float32_default
+from mgc.features.precision import Float32Module
+from mgc.features.spectrogram import mel_filters
 
 #: Frame features by name: mel-spectrogram, spectral flatness, spectral crest factor.
 FRAME_FEATURES = ("MEL", "SFM", "SCF")
@@ -52,10 +53,7 @@ def quarter_octave_bands(sample_rate: float, frame_length: int) -> list[tuple[in
 
 
 def spectral_flatness(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
-    """Return the geometric over the arithmetic mean of positive powers in bands.
-
-    Values are from 0 (one bin) to 1 (all bins equal), of shape (..., bands).
-    """
+    """Return the geometric over the arithmetic mean of positive powers in bands, 0 to 1."""
     # Compute the logarithm once, since bands overlap.
     log = power.log()
     return torch.stack(
@@ -64,11 +62,7 @@ def spectral_flatness(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor
 
 
 def spectral_crest(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
-    """Return the peak amplitude over the root-mean-square amplitude in bands.
-
-    Values are from 1 (all bins equal) to the square root of the number of bins (one bin), of shape
-    (..., bands).
-    """
+    """Return the peak over the root-mean-square amplitude in bands, 1 to the root of the bins."""
     inside = [power[..., a : b + 1] for a, b in bands]
     return torch.stack([(x.amax(-1) / x.mean(-1)).sqrt() for x in inside], -1)
 
@@ -86,30 +80,14 @@ class FrameBands(Float32Module):
     Source: Zhang et al., "A deep neural network for modeling music", ICMR 2015, section 4.2:
     frames of 1024 samples with 50 % overlap. The paper does not mention the logarithm of the
     mel-spectrogram; without it, k-means would depend on loud frames only.
-
-    Attributes:
-        features: Names of the features.
-        widths: Bands of each feature.
-        frame_length: Frame length in samples.
-        hop_length: Hop length in samples.
     """
 
     mel_basis: Tensor
 
     def __init__(self, sample_rate: int = 22050, features: Sequence[str] = FRAME_FEATURES) -> None:
-        """Initialize new frame features.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            features: Frame features: ``MEL``, ``SFM``, ``SCF``.
-
-        Raises:
-            MgcError: If a feature is unknown or the sample rate is too low.
-        """
         super().__init__()
         for name in features:
-            if name not in FRAME_FEATURES:
-                raise MgcError(f"features={name!r}: choose from {', '.join(FRAME_FEATURES)}.")
+            check_choice(FRAME_FEATURES, features=name)
         self.features = tuple(features)
         self.spectrum = FrameSpectrum(sample_rate, FRAME_SECONDS, overlap=0.5)
         self.frame_length = self.spectrum.frame_length
@@ -121,19 +99,13 @@ class FrameBands(Float32Module):
                 "Raise data.sample_rate."
             )
         self.widths = {n: MEL_BANDS if n == "MEL" else len(self.bands) for n in self.features}
-        with float32_default():
-            basis = melscale_fbanks(
-                self.spectrum.num_bins, 0.0, sample_rate / 2, MEL_BANDS, sample_rate,
-                "slaney", "slaney",
-            )  # fmt: skip
+        basis = mel_filters(sample_rate, self.frame_length, MEL_BANDS)
         self.register_buffer("mel_basis", basis, persistent=False)
         # A sine of amplitude 1 has the magnitude of half the sum of the window.
         self.scale = float(4 / self.spectrum.window.sum() ** 2)
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Return the features of all complete frames, by name.
-
-        They are float32 of shape (batch, frames, bands).
+        """Return the features of all complete frames, of shape (batch, frames, bands), by name.
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.

@@ -19,12 +19,8 @@ def clean_audio(audio: Tensor, frame_length: int) -> Tensor:
     NaN becomes 0, infinity becomes ±1, and samples beyond ±1e6 are clamped, so that no feature
     overflows.
 
-    Args:
-        audio: Clips of shape (batch, samples).
-        frame_length: Minimum length of a clip in samples.
-
     Raises:
-        MgcError: If the shape is not (batch, samples) or the clips are too short.
+        MgcError: If the shape is not (batch, samples) or the clips are shorter than a frame.
     """
     if audio.ndim != 2:
         raise MgcError(
@@ -39,6 +35,26 @@ def clean_audio(audio: Tensor, frame_length: int) -> Tensor:
     return audio.clamp(-MAX_SAMPLE, MAX_SAMPLE)
 
 
+def frame_sizes(
+    sample_rate: int, seconds: float, overlap: float, name: str = "frame_seconds"
+) -> tuple[int, int]:
+    """Return the length of frames, an even number, and the hop between them, in samples.
+
+    Raises:
+        MgcError: If a setting is out of range. ``name`` is the name of ``seconds`` in the message.
+    """
+    if sample_rate <= 0:
+        raise MgcError(f"sample_rate={sample_rate}: must be above 0 Hz.")
+    if not 0 <= overlap < 1:
+        raise MgcError(f"overlap={overlap}: must be from 0 to below 1.")
+    length = 2 * round(sample_rate * seconds / 2)
+    if length < 4:
+        raise MgcError(
+            f"{name}={seconds}: {length} samples at {sample_rate} Hz are too few. Increase it."
+        )
+    return length, max(1, round(length * (1 - overlap)))
+
+
 def power_spectrum(windowed: Tensor) -> Tensor:
     """Return the squared magnitudes of the discrete Fourier transform, without scaling."""
     # Four times as fast on a CPU as the magnitude of a complex tensor.
@@ -50,12 +66,7 @@ class FrameSpectrum(Float32Module):
     """Power spectrum of overlapping Hamming windows.
 
     The first frame starts at the first sample, and only complete frames count: a clip of 3 s at
-    22 050 Hz has 128 frames (Senac et al. 2017, section 2.3).
-
-    Attributes:
-        frame_length: Frame length in samples, an even number.
-        hop_length: Hop length in samples.
-        num_bins: Number of frequency bins, from 0 Hz to half the sample rate.
+    22 050 Hz has 128 frames (Senac et al. 2017, section 2.3). ``overlap`` is a share of the frame.
     """
 
     window: Tensor
@@ -66,35 +77,11 @@ class FrameSpectrum(Float32Module):
         frame_seconds: float = FRAME_SECONDS,
         overlap: float = 0.5,
     ) -> None:
-        """Initialize a new spectrum.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            frame_seconds: Frame length in seconds.
-            overlap: Overlap as a share of the frame, from 0 to below 1.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
-        if sample_rate <= 0:
-            raise MgcError(f"sample_rate={sample_rate}: must be above 0 Hz.")
-        if not 0 <= overlap < 1:
-            raise MgcError(f"overlap={overlap}: must be from 0 to below 1.")
-        self.frame_length = 2 * round(sample_rate * frame_seconds / 2)
-        if self.frame_length < 4:
-            raise MgcError(
-                f"frame_seconds={frame_seconds}: a frame of {self.frame_length} samples at "
-                f"{sample_rate} Hz is too short. Use longer frames."
-            )
-        self.hop_length = max(1, round(self.frame_length * (1 - overlap)))
+        self.frame_length, self.hop_length = frame_sizes(sample_rate, frame_seconds, overlap)
         self.num_bins = self.frame_length // 2 + 1
         window = torch.hamming_window(self.frame_length, periodic=False, dtype=torch.float32)
         self.register_buffer("window", window, persistent=False)
-
-    def num_frames(self, samples: int) -> int:
-        """Return the number of complete frames in a clip of a number of samples."""
-        return max(0, 1 + (samples - self.frame_length) // self.hop_length)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Return squared magnitudes of shape (batch, frames, bins) for finite float32 clips."""
@@ -116,15 +103,12 @@ class STFTMap(Float32Module):
         frame_seconds: float = FRAME_SECONDS,
         overlap: float = 0.5,
     ) -> None:
-        """Initialize a new map; the arguments are those of :class:`FrameSpectrum`."""
         super().__init__()
         self.spectrum = FrameSpectrum(sample_rate, frame_seconds, overlap)
         self.height = self.spectrum.num_bins
 
     def forward(self, audio: Tensor) -> Tensor:
         """Return magnitudes of shape (batch, bins, frames), in the precision of the clips.
-
-        Computed in float32, even under autocast.
 
         Raises:
             MgcError: If the shape is wrong or the clips are shorter than a frame.

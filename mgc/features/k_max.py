@@ -8,19 +8,12 @@ from torch import Tensor
 def k_max_pool(values: Tensor, k: int, length: Tensor | None = None) -> Tensor:
     """Keep the k largest values of each channel in their original order.
 
-    In a tie, the earlier values are kept, on every device. If there are fewer than k values, zeros
-    are appended. Gradients pass to the kept values.
+    Values have shape (batch, channels, time), the result (batch, channels, k). ``length`` is the
+    number of valid values of each item, of shape (batch,); all by default. In a tie, the earlier
+    values are kept, on every device. If there are fewer than k values, zeros are appended.
 
     Source: Zhang et al., "A deep neural network for modeling music", ICMR 2015, section 3.3, after
     Kalchbrenner, Grefenstette and Blunsom, ACL 2014.
-
-    Args:
-        values: Of shape (batch, channels, time).
-        k: Number of values to keep.
-        length: Number of valid values of each item, of shape (batch,); all by default.
-
-    Returns:
-        Values of shape (batch, channels, k).
     """
     time = values.shape[2]
     # An exported graph supports any length.

@@ -3,10 +3,10 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchaudio.functional import create_dct, melscale_fbanks
+from torchaudio.functional import create_dct
 
 from mgc.features.precision import Float32Module, float32_default
-from mgc.features.spectrogram import AMIN
+from mgc.features.spectrogram import AMIN, mel_filters, power_spectrogram
 
 
 class MFCCStatistics(Float32Module):
@@ -36,26 +36,14 @@ class MFCCStatistics(Float32Module):
         n_mels: int = 128,
         top_db: float = 80.0,
     ) -> None:
-        """Initialize a new extractor.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            n_mfcc: Number of coefficients, including the 0th.
-            n_fft: Frame length in samples.
-            hop_length: Hop length in samples.
-            n_mels: Number of mel bands between 0 Hz and half of the sample rate.
-            top_db: Dynamic range below the clip's maximum in decibels.
-        """
         super().__init__()
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.top_db = top_db
         with float32_default():
             window = torch.hann_window(n_fft)
-            basis = melscale_fbanks(
-                n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney"
-            )
             dct = create_dct(n_mfcc, n_mels, norm="ortho")
+        basis = mel_filters(sample_rate, n_fft, n_mels)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel_basis", basis.T.contiguous(), persistent=False)
         self.register_buffer("dct", dct.T.contiguous(), persistent=False)
@@ -65,16 +53,8 @@ class MFCCStatistics(Float32Module):
         # Mirroring needs more than half a frame.
         missing = self.n_fft // 2 + 1 - audio.shape[-1]
         with torch.autocast(audio.device.type, enabled=False):
-            spectrum = torch.stft(
-                F.pad(audio.float(), (0, max(0, missing))),
-                self.n_fft,
-                self.hop_length,
-                window=self.window,
-                center=True,
-                pad_mode="reflect",
-                return_complex=True,
-            )
-            power = spectrum.real.square() + spectrum.imag.square()
+            audio = F.pad(audio.float(), (0, max(0, missing)))
+            power = power_spectrogram(audio, self.window, self.hop_length, pad_mode="reflect")
             decibels = 10 * torch.log10((self.mel_basis @ power).clamp(min=AMIN))
             floor = decibels.amax(dim=(1, 2), keepdim=True) - self.top_db
             return self.dct @ decibels.maximum(floor)

@@ -14,15 +14,9 @@ from mgc.features.tonality import Chroma, KeyClarity, TonalCentroid, harmonic_ch
 
 #: Rows of the map.
 MUSIC_FEATURES = (
-    "energy",
-    "zero_crossing_rate",
-    "brightness",
-    "flatness",
-    "entropy",
-    "roughness",
-    "key_clarity",
-    "harmonic_change",
-)
+    "energy", "zero_crossing_rate", "brightness", "flatness", "entropy", "roughness",
+    "key_clarity", "harmonic_change",
+)  # fmt: skip
 
 # Mean square below which a frame is silent, -100 dB of full scale: a tenth of that of the lowest of
 # 16 bits.
@@ -41,18 +35,14 @@ def frame_sums(values: Tensor, frame_length: int, hop_length: int) -> Tensor:
 
 
 def frame_energy(audio: Tensor, frame_length: int, hop_length: int) -> Tensor:
-    """Compute the short-term energy, the mean of the squared samples of each frame.
-
-    The result has shape (batch, frames); a square wave of full scale has energy 1.
-    """
+    """Return the mean of the squared samples of each frame, of shape (batch, frames)."""
     return frame_sums(audio.square(), frame_length, hop_length) / frame_length
 
 
 def zero_crossing_rate(audio: Tensor, frame_length: int, hop_length: int) -> Tensor:
-    """Compute the number of sign changes inside each frame per sample of the frame.
+    """Return the sign changes inside each frame per sample, in [0, 1), of shape (batch, frames).
 
-    Samples within 1e-10 of zero count as positive. The result has shape (batch, frames) and values
-    in [0, 1); multiplied by the sample rate, it is the number of sign changes per second.
+    Samples within 1e-10 of zero count as positive.
     """
     negative = audio < -1e-10
     changes = nn.functional.pad(negative[:, 1:] != negative[:, :-1], (1, 0)).to(audio.dtype)
@@ -63,10 +53,7 @@ def zero_crossing_rate(audio: Tensor, frame_length: int, hop_length: int) -> Ten
 
 
 def brightness(power: Tensor, first_bin: int) -> Tensor:
-    """Return the share of the spectral energy from a bin upwards, from 0 to 1.
-
-    MIRtoolbox's ``mirbrightness`` adds magnitudes instead of energies.
-    """
+    """Return the share of the energy from a bin upwards, not of the magnitude as in MIRtoolbox."""
     total = power.sum(-1).clamp(min=torch.finfo(power.dtype).tiny)
     return power[..., first_bin:].sum(-1) / total
 
@@ -108,11 +95,6 @@ class MusicMap(Float32Module):
 
     Source: Senac et al. 2017, section 2.2. The paper's brightness cutoff of 15 kHz lies above half
     its sample rate; the default is MIRtoolbox's 1500 Hz.
-
-    Attributes:
-        height: Number of rows.
-        mean: Subtracted from each row, of shape (8, 1); 0 until the statistics are fitted.
-        scale: Divides each row, of shape (8, 1); 1 until the statistics are fitted.
     """
 
     mean: Tensor
@@ -127,18 +109,6 @@ class MusicMap(Float32Module):
         cutoff_hz: float = 1500.0,
         key_window_seconds: float = 6.0,
     ) -> None:
-        """Initialize a new map.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            frame_seconds: Frame length in seconds.
-            overlap: Overlap of frames and of key windows, as a share of their length.
-            cutoff_hz: Cutoff frequency of the brightness in Hz.
-            key_window_seconds: Length of the windows of the key clarity in seconds.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
         if not 0 <= cutoff_hz < sample_rate / 2:
             raise MgcError(
@@ -161,11 +131,7 @@ class MusicMap(Float32Module):
         return bool((self.scale != 1).any())
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Return the eight features without standardization, of shape (batch, frames), by name.
-
-        Raises:
-            MgcError: If the shape is wrong or the clips are shorter than a frame.
-        """
+        """Return the eight features without standardization, of shape (batch, frames), by name."""
         length, hop = self.spectrum.frame_length, self.spectrum.hop_length
         with torch.autocast(audio.device.type, enabled=False):
             audio = clean_audio(audio, length)

@@ -28,8 +28,6 @@ class Float32Module(nn.Module):
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Apply a function that moves or casts tensors, without the cast."""
-
         def keep_dtype(tensor: Tensor) -> Tensor:
             applied = fn(tensor)
             return applied if applied.dtype == tensor.dtype else tensor.to(applied.device)

@@ -5,6 +5,7 @@ from bisect import bisect_left
 import torch
 from torch import Tensor, nn
 
+from mgc.core.checks import check_choice
 from mgc.errors import MgcError
 
 # Sethares, "Local consonance and the relationship between timbre and scale", 1993, with the digits
@@ -34,13 +35,9 @@ def dissonance(low: Tensor, high: Tensor) -> Tensor:
     """Compute the dissonance of two pure tones of amplitude 1, the Plomp-Levelt curve.
 
     It is 0 at unison, largest (0.18) about a quarter of the critical bandwidth apart, at
-    ``0.918 * (0.0207 * low + 18.96)`` Hz, and falls to 0 for wide intervals.
+    ``0.918 * (0.0207 * low + 18.96)`` Hz, and falls to 0 for wide intervals. Frequencies are in Hz.
 
     Source: Sethares 1993.
-
-    Args:
-        low: Lower frequencies in Hz.
-        high: Higher frequencies in Hz, of a shape that broadcasts with ``low``.
     """
     return _curve((S1 * high + S2) / (S1 * low + S2))
 
@@ -53,18 +50,12 @@ def _curve(ratio: Tensor) -> Tensor:
 
 
 def sum_over_pairs(amplitudes: Tensor, frequencies: Tensor) -> Tensor:
-    """Sum the dissonance of all pairs of partials, weighted by both amplitudes.
+    """Sum the dissonance of all pairs of partials, weighted by both amplitudes, to shape (frames,).
 
-    Pairs are formed by halves: all partials of the lower half with all of the upper half, then the
-    same inside each half. This computes no pair twice and needs no gathering, in half the time of a
-    table of all pairs.
-
-    Args:
-        amplitudes: Of shape (partials, frames), 0 for no partial.
-        frequencies: In Hz, of the same shape, ascending.
-
-    Returns:
-        Sums of shape (frames,).
+    ``amplitudes`` (0 for no partial) and ascending ``frequencies`` in Hz have shape (partials,
+    frames). Pairs are formed by halves: all partials of the lower half with all of the upper half,
+    then the same inside each half. This computes no pair twice and needs no gathering, in half the
+    time of a table of all pairs.
     """
     group, frames = amplitudes.shape
     bandwidth = S1 * frequencies + S2
@@ -89,18 +80,11 @@ def sum_over_pairs(amplitudes: Tensor, frequencies: Tensor) -> Tensor:
 
 @torch.no_grad()
 def find_peaks(magnitude: Tensor, prominence: Tensor) -> Tensor:
-    """Find the prominent local maxima of spectra.
+    """Return a mask of the prominent local maxima of spectra of shape (bins, frames).
 
     A peak is higher than the previous bin and at least as high as the next. On both sides, the
-    spectrum falls by at least ``prominence`` before it rises above the peak or ends. The first and
-    last bin are never peaks.
-
-    Args:
-        magnitude: Spectra of shape (bins, frames).
-        prominence: Minimum prominence in each frame, of shape (frames,).
-
-    Returns:
-        Mask of the peaks, of shape (bins, frames).
+    spectrum falls by at least ``prominence``, of shape (frames,), before it rises above the peak or
+    ends. The first and last bin are never peaks.
     """
     inner = magnitude[1:-1]
     local = (inner > magnitude[:-2]) & (inner >= magnitude[2:])
@@ -121,12 +105,8 @@ def _follow(low: Tensor, high: Tensor, level: Tensor) -> Tensor:
     """Clamp a level, initially infinite, to the bounds of one row after another.
 
     Successive clamps are equal to one clamp, so pairs of rows are solved first, and the rows
-    between follow from them: a scan of logarithmic depth.
-
-    Args:
-        low: Lower bounds of shape (rows, frames).
-        high: Upper bounds, of the same shape.
-        level: Output, of the same shape: the level after each row.
+    between follow from them: a scan of logarithmic depth. The level after each row is written to
+    ``level``. All have shape (rows, frames).
     """
     if len(low) > 1:
         last_low, last_high = low[1::2], high[1::2]
@@ -193,22 +173,10 @@ class Roughness(nn.Module):
         contrast: float = 0.01,
         reduction: str = "mean",
     ) -> None:
-        """Initialize a new roughness.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            n_fft: Length of the transform in samples.
-            contrast: Minimum prominence of a peak, as a share of the clip's largest magnitude.
-            reduction: ``mean`` or ``sum`` over the pairs.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
         if not 0 < contrast < 1:
             raise MgcError(f"contrast={contrast}: must be between 0 and 1.")
-        if reduction not in ("mean", "sum"):
-            raise MgcError(f"reduction={reduction!r}: choose mean or sum.")
+        check_choice(("mean", "sum"), reduction=reduction)
         self.bin_hz = sample_rate / n_fft
         self.contrast = contrast
         self.reduction = reduction

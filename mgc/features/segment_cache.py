@@ -13,31 +13,23 @@ BUDGET = 256 * 2**20
 
 
 class SegmentCache:
-    """Cache of values computed from tracks, whose audio is the same in every epoch.
+    """Cache of at most ``budget`` bytes of values computed from tracks, by the tracks' audio.
 
-    The key is the audio itself, so randomly cropped or changed audio is never confused. Each track
-    is computed alone: cached values do not depend on the batch, and a resumed run has the same
-    values as an uninterrupted one.
+    Each track is computed alone: cached values do not depend on the batch, and a resumed run has
+    the same values as an uninterrupted one.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
-        """Initialize an empty cache of at most ``budget`` bytes."""
         self.left = budget
         self._kept: dict[bytes, dict[str, Tensor]] = {}
 
     def __call__(
         self, compute: Callable[[Tensor], dict[str, Tensor]], audio: Tensor, length: Tensor | None
     ) -> dict[str, Tensor]:
-        """Return the values of a batch, from the cache if possible.
+        """Return values of shape (batch, segments, ...), by feature, padded with zeros.
 
-        Args:
-            compute: Maps audio of shape (1, samples) to values of shape (1, segments, ...), by
-                feature. Must be the same function in all calls.
-            audio: Tracks of shape (batch, samples).
-            length: Samples of each track without padding, of shape (batch,); all by default.
-
-        Returns:
-            Values of shape (batch, segments, ...), by feature, padded with zeros.
+        ``compute``, the same function in all calls, maps audio of shape (1, samples) to values of
+        shape (1, segments, ...). ``length`` is the number of samples of each track without padding.
         """
         ends = [audio.shape[1]] * len(audio) if length is None else length.tolist()
         tracks = [self._find(compute, row[:end]) for row, end in zip(audio, ends, strict=True)]

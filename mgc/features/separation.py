@@ -12,9 +12,11 @@ class HarmonicPercussive(nn.Module):
     """Split magnitude spectrograms into a harmonic and a percussive component.
 
     Steady tones are lines along time, drum hits lines along frequency. A median filter along time
-    keeps the former, one along frequency the latter. Masks computed from both distribute each value
-    of the spectrogram. With margins of 1 and soft masks, the components add up to the spectrogram.
-    Larger margins leave a residual that belongs clearly to neither.
+    keeps the former, one along frequency the latter; lengths are odd numbers of frames and bins.
+    Masks computed from both distribute each value of the spectrogram. ``power`` is their exponent;
+    infinity gives hard masks of 0 and 1. A margin is the minimum ratio of a component's estimate to
+    the other. With margins of 1 and soft masks, the components add up to the spectrogram. Larger
+    margins leave a residual.
 
     Source: Fitzgerald (2010), "Harmonic/percussive separation using median filtering", section 2;
     margins from Driedger, Müller and Disch (2014), section 3. Same results as librosa's
@@ -29,32 +31,13 @@ class HarmonicPercussive(nn.Module):
         margin_harmonic: float = 1.0,
         margin_percussive: float = 1.0,
     ) -> None:
-        """Initialize a new separation.
-
-        Args:
-            harmonic_length: Length of the median filter along time, in frames; odd.
-            percussive_length: Length of the median filter along frequency, in bins; odd.
-            power: Exponent of the soft masks; infinity for hard masks of 0 and 1.
-            margin_harmonic: Minimum ratio of the harmonic to the percussive estimate in the
-                harmonic component; at least 1.
-            margin_percussive: Minimum ratio of the percussive to the harmonic estimate in the
-                percussive component; at least 1.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
-        for name, length in [
-            ("harmonic_length", harmonic_length),
-            ("percussive_length", percussive_length),
-        ]:
-            _check_length(length, name)
+        _check_length(harmonic_length, "harmonic_length")
+        _check_length(percussive_length, "percussive_length")
         if not power > 0:
             raise MgcError(f"power={power:g}: must be greater than 0.")
-        for name, margin in [
-            ("margin_harmonic", margin_harmonic),
-            ("margin_percussive", margin_percussive),
-        ]:
+        margins = {"margin_harmonic": margin_harmonic, "margin_percussive": margin_percussive}
+        for name, margin in margins.items():
             if not 1 <= margin < math.inf:
                 raise MgcError(f"{name}={margin:g}: must be 1 or more, usually 1 to 10.")
         self.harmonic_length = harmonic_length
@@ -75,15 +58,9 @@ class HarmonicPercussive(nn.Module):
 
     @torch.no_grad()
     def masks(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the masks of both components. Gradients do not pass through them.
+        """Return the harmonic and percussive mask in [0, 1], without gradients.
 
-        Args:
-            magnitude: Non-negative magnitudes of shape (..., bins, frames).
-
-        Returns:
-            Harmonic and percussive mask in [0, 1], with the shape and precision of ``magnitude``.
-            Soft masks add up to 1 if both margins are 1. Hard masks are both 0 where both estimates
-            are equal, as in silence.
+        Hard masks are both 0 where both estimates are equal, as in silence.
         """
         harmonic = median_filter(magnitude, self.harmonic_length, dim=-1)
         percussive = median_filter(magnitude, self.percussive_length, dim=-2)
@@ -104,23 +81,14 @@ class HarmonicPercussive(nn.Module):
 def separate_audio(
     audio: Tensor, separation: HarmonicPercussive, n_fft: int = 2048, hop_length: int = 512
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Split waveforms into a harmonic, a percussive and a residual part, which add up to the input.
+    """Split audio of shape (channels, samples) into harmonic, percussive and residual waveforms.
 
-    The masks are applied to the complex spectrogram (Hann window), which is inverted by
-    overlap-add.
-
-    Args:
-        audio: Samples of shape (channels, samples), float32.
-        separation: Computes the masks.
-        n_fft: Frame length in samples.
-        hop_length: Hop length in samples, at most a quarter of ``n_fft``.
-
-    Returns:
-        Harmonic, percussive and residual waveform, with the shape of ``audio``. With soft masks and
-        margins of 1, the residual contains only rounding errors.
+    They add up to the input. The masks are applied to the complex spectrogram (Hann window), which
+    is inverted by overlap-add. With soft masks and margins of 1, the residual contains only
+    rounding errors.
 
     Raises:
-        MgcError: If ``hop_length`` is out of range.
+        MgcError: If ``hop_length`` is not from 1 to a quarter of ``n_fft``.
     """
     check_overlap(n_fft, hop_length)
     window = torch.hann_window(n_fft, device=audio.device)
@@ -158,11 +126,6 @@ def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
     dropped at once. A median of 31 values costs 22 minima and maxima, each of them one operation
     over many lines and groups of windows. benchmarks/separation.py compares it with other
     implementations.
-
-    Args:
-        x: Values of any shape.
-        length: Window length; odd.
-        dim: Dimension to filter along.
 
     Raises:
         MgcError: If the length is even or less than 1.
@@ -245,7 +208,7 @@ def _reflect(x: Tensor, margin: int, padded: int) -> Tensor:
 def _medians(x: Tensor, length: int) -> Tensor:
     """Compute the medians of the windows that begin at each position, except the last two groups.
 
-    ``x`` has shape (batch, positions, lines), with positions for complete groups of windows.
+    ``x`` has shape (batch, positions, lines), with a multiple of :func:`_group` positions.
     """
     group = _group(length)
     x = x.unflatten(1, (-1, group))

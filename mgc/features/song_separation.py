@@ -27,11 +27,6 @@ class SongSeparation:
     def __init__(
         self, separation: HarmonicPercussive, n_fft: int, hop_length: int, device: str
     ) -> None:
-        """Initialize a new separation on a device.
-
-        Raises:
-            MgcError: If ``hop_length`` is out of range.
-        """
         check_overlap(n_fft, hop_length)
         self.separation, self.n_fft, self.hop_length = separation, n_fft, hop_length
         self.device = device
@@ -40,11 +35,7 @@ class SongSeparation:
         self.margin = (separation.harmonic_length // 2 + 2 * -(-n_fft // hop_length)) * hop_length
 
     def __call__(self, path: Path, info: audio.AudioInfo) -> Iterator[list[np.ndarray]]:
-        """Separate a song.
-
-        Yields:
-            Harmonic, percussive and residual waveform of shape (samples, channels), for each part
-            in order.
+        """Yield the harmonic, percussive and residual waveform (samples, channels) of each part.
 
         Raises:
             AudioError: If the file is broken.

@@ -6,12 +6,12 @@ from typing import Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchaudio.functional import melscale_fbanks
 
+from mgc.core.checks import check_choice, check_minimum
 from mgc.errors import MgcError
 from mgc.features.precision import Float32Module, float32_default
 from mgc.features.separation import HarmonicPercussive
-from mgc.features.spectrogram import AMIN, power_spectrogram
+from mgc.features.spectrogram import AMIN, mel_filters, power_spectrogram
 
 Component = Literal["original", "harmonic", "percussive"]
 Frequency = Literal["linear", "mel"]
@@ -23,8 +23,9 @@ class SpectrogramImage(Float32Module):
     Gwardys and Grzywczak (2014), section IV: the magnitudes of the Fourier transform, separated by
     median filters, as an image. Magnitudes are in decibels below the image's maximum (the paper's
     normalization, which makes all clips equally loud), from black at ``-top_db`` to white at 0.
-    Time runs from left to right, with low frequencies at the bottom. The image is resized with
-    antialiasing. The three colours are equal except for the normalization.
+    Time runs from left to right, with low frequencies at the bottom. The image is resized to
+    ``size`` (height and width in pixels) with antialiasing. The three colours are equal except for
+    the normalization by ``mean`` and ``std``, which apply to values from 0 to 1.
     """
 
     window: Tensor
@@ -48,36 +49,10 @@ class SpectrogramImage(Float32Module):
         harmonic_length: int = 31,
         percussive_length: int = 31,
     ) -> None:
-        """Initialize a new front end.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            size: Height and width of the image in pixels.
-            mean: Mean of each colour, for values from 0 to 1.
-            std: Standard deviation of each colour.
-            component: ``original``, ``harmonic`` or ``percussive``.
-            frequency: Frequency axis: ``linear`` or Slaney's ``mel`` scale.
-            n_fft: Frame length in samples.
-            hop_length: Hop length in samples.
-            n_mels: Number of mel bands.
-            top_db: Dynamic range of the image in decibels.
-            interpolation: Interpolation mode for resizing.
-            harmonic_length: Length of the median filter along time in frames, odd.
-            percussive_length: Length of the median filter along frequency in bins, odd.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
-        for name, value, known in (
-            ("component", component, get_args(Component)),
-            ("frequency", frequency, get_args(Frequency)),
-        ):
-            if value not in known:
-                raise MgcError(f"{name}={value!r}: choose one of {', '.join(known)}.")
-        for name, number in (("n_fft", n_fft), ("hop_length", hop_length), ("n_mels", n_mels)):
-            if number < 1:
-                raise MgcError(f"{name}={number}: must be at least 1.")
+        check_choice(get_args(Component), component=component)
+        check_choice(get_args(Frequency), frequency=frequency)
+        check_minimum(1, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels)
         if not top_db > 0:
             raise MgcError(f"top_db={top_db:g}: must be greater than 0.")
         self.size = size
@@ -90,11 +65,7 @@ class SpectrogramImage(Float32Module):
             window = torch.hann_window(n_fft)
             basis = None
             if frequency == "mel":
-                bins = n_fft // 2 + 1
-                bands = melscale_fbanks(
-                    bins, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney"
-                )
-                basis = bands.T.contiguous()
+                basis = mel_filters(sample_rate, n_fft, n_mels).T.contiguous()
             colours = [torch.tensor(values).view(-1, 1, 1) for values in (mean, std)]
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel_basis", basis, persistent=False)
@@ -111,10 +82,7 @@ class SpectrogramImage(Float32Module):
             return ((picture.clamp(0, 1) - self.mean) / self.std).to(audio.dtype)
 
     def brightness(self, audio: Tensor) -> Tensor:
-        """Return the images before resizing and normalization, with the highest frequency first.
-
-        Values are from 0 to 1, of shape (batch, bins or bands, frames).
-        """
+        """Return images before resizing, from 0 to 1, with the highest frequency first."""
         power = power_spectrogram(audio, self.window, self.hop_length)
         if self.component != "original":
             harmonic, percussive = self.separation(power.sqrt())

@@ -6,8 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mgc.errors import MgcError
-from mgc.features.frames import power_spectrum
+from mgc.features.frames import frame_sizes, power_spectrum
 
 # Fit of each pitch class, from the tonic up, to a major and a minor key (Krumhansl,
 # "Cognitive Foundations of Musical Pitch", 1990, table 2.1).
@@ -29,15 +28,10 @@ def chroma_filters(sample_rate: int, n_fft: int) -> Tensor:
     Euclidean norm, multiplied by a Gaussian of two octaves around the fifth octave above A0
     (880 Hz), the range of most notes.
 
+    The weights have shape (n_fft // 2 + 1, 12), C first.
+
     Source: Ellis, "Chroma feature analysis and synthesis", 2007; the same as ``librosa``'s chroma
     filters with tuning 0.
-
-    Args:
-        sample_rate: Sample rate in Hz.
-        n_fft: Length of the transform in samples.
-
-    Returns:
-        Weights of shape (n_fft // 2 + 1, 12), C first.
     """
     bins = torch.arange(1, n_fft // 2 + 2, dtype=torch.float64)
     semitones = 12 * torch.log2(bins * sample_rate / n_fft / A0_HZ)
@@ -60,15 +54,11 @@ class Chroma(nn.Module):
     filters: Tensor
 
     def __init__(self, sample_rate: int, n_fft: int) -> None:
-        """Initialize a new chroma."""
         super().__init__()
         self.register_buffer("filters", chroma_filters(sample_rate, n_fft), persistent=False)
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        """Return the chroma of magnitude spectra of shape (..., bins).
-
-        The shares of shape (..., 12), C first, add up to 1, or are zeros for an empty spectrum.
-        """
+        """Return the shares of the 12 pitch classes, C first; zeros for an empty spectrum."""
         return nn.functional.normalize(magnitude @ self.filters, p=1, dim=-1)
 
 
@@ -82,14 +72,9 @@ class TonalCentroid(nn.Module):
     transform: Tensor
 
     def __init__(self) -> None:
-        """Initialize a new tonal centroid."""
         super().__init__()
         pitch = torch.arange(12, dtype=torch.float64)
-        circles = (
-            (1.0, 7 / 6),
-            (1.0, 3 / 2),
-            (0.5, 2 / 3),
-        )
+        circles = ((1.0, 7 / 6), (1.0, 3 / 2), (0.5, 2 / 3))
         rows = [
             radius * wave(turn * math.pi * pitch)
             for radius, turn in circles
@@ -105,15 +90,11 @@ class TonalCentroid(nn.Module):
 def harmonic_change(centroid: Tensor) -> Tensor:
     """Compute the harmonic change detection function, the movement of the tonal centroid.
 
-    Source: Harte et al. 2006, section 3.4; like the flux of MIRtoolbox's ``mirhcdf``, from each
-    frame to the next and without smoothing.
+    It is the Euclidean distance of each frame to the previous one, 0 for the first. Centroids have
+    shape (batch, frames, 6), the result (batch, frames).
 
-    Args:
-        centroid: Tonal centroids of shape (batch, frames, 6).
-
-    Returns:
-        Euclidean distance of each frame to the previous one, 0 for the first, of shape (batch,
-        frames).
+    Source: Harte et al. 2006, section 3.4; like the flux of MIRtoolbox's ``mirhcdf``, without
+    smoothing.
     """
     change = torch.linalg.vector_norm(centroid.diff(dim=1), dim=-1)
     return nn.functional.pad(change, (1, 0))
@@ -125,7 +106,6 @@ class KeyStrength(nn.Module):
     profiles: Tensor
 
     def __init__(self) -> None:
-        """Initialize new key strengths."""
         super().__init__()
         rows = [
             torch.tensor(profile, dtype=torch.float64).roll(tonic)
@@ -137,10 +117,7 @@ class KeyStrength(nn.Module):
         self.register_buffer("profiles", profiles.float(), persistent=False)
 
     def forward(self, chroma: Tensor) -> Tensor:
-        """Return Pearson correlations of shape (..., 24) in the order of ``KEYS``.
-
-        They are zeros where the chroma is constant.
-        """
+        """Return correlations of shape (..., 24) in order of ``KEYS``; 0 for constant chroma."""
         centred = chroma - chroma.mean(-1, keepdim=True)
         # Shares that differ only by rounding have no key.
         norm = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
@@ -156,26 +133,10 @@ class KeyClarity(nn.Module):
     """
 
     def __init__(self, sample_rate: int, window_seconds: float = 6.0, overlap: float = 0.5) -> None:
-        """Initialize a new key clarity.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            window_seconds: Window length in seconds.
-            overlap: Overlap as a share of the window, from 0 to below 1.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
-        self.window_length = 2 * round(sample_rate * window_seconds / 2)
-        if self.window_length < 4:
-            raise MgcError(
-                f"key_window_seconds={window_seconds}: too short for {sample_rate} Hz. Use longer "
-                "windows (6 s in the paper)."
-            )
-        if not 0 <= overlap < 1:
-            raise MgcError(f"overlap={overlap}: must be from 0 to below 1.")
-        self.hop_length = max(1, round(self.window_length * (1 - overlap)))
+        self.window_length, self.hop_length = frame_sizes(
+            sample_rate, window_seconds, overlap, "key_window_seconds"
+        )
         self.chroma = Chroma(sample_rate, self.window_length)
         self.strength = KeyStrength()
 
@@ -195,9 +156,7 @@ class KeyClarity(nn.Module):
     def forward(self, audio: Tensor, centres: Tensor) -> Tensor:
         """Return the key clarity of the window nearest to each frame, of shape (batch, frames).
 
-        Args:
-            audio: Finite float32 clips of shape (batch, samples).
-            centres: Centres of the frames in samples, of shape (frames,).
+        ``centres`` are the centres of the frames in samples, of shape (frames,).
         """
         clarity = self.key_strengths(audio).amax(-1)
         nearest = ((centres - self.window_length / 2) / self.hop_length).round().long()

@@ -14,12 +14,9 @@ STEPS = ("validation_step", "test_step", "predict_step")
 
 
 def add_missing_steps(model: LightningModule) -> None:
-    """Add the validation, test and prediction steps that a module does not define.
+    """Add the validation, test and prediction steps that a module does not define, in place.
 
     An added step calls ``forward(audio)`` on the clips of a batch.
-
-    Args:
-        model: Module, changed in place.
     """
     for step in STEPS:
         if not is_overridden(step, model):

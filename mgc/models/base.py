@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric, R2Score
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, MultilabelAUROC
 
@@ -21,11 +21,15 @@ class MusicModel(LightningModule):
 
     A subclass calls ``super().__init__``, builds its layers and implements :meth:`forward`, and
     :meth:`features` if it has embeddings. Its own arguments are plain values (numbers, strings,
-    lists, dictionaries), so that checkpoints load safely.
+    lists, dictionaries), so that checkpoints load safely. The loss is cross-entropy (multiclass),
+    binary cross-entropy (multilabel) or mean squared error (regression).
+    :class:`mgc.evaluation.callback.TrackEvaluation` computes validation and test metrics.
 
-    Losses: cross-entropy (multiclass), binary cross-entropy (multilabel), mean squared error
-    (regression). :class:`mgc.evaluation.callback.TrackEvaluation` computes validation and test
-    metrics per clip and per track.
+    Args:
+        num_classes: Number of classes, tags or quantities; set from the data.
+        task: Type of the targets; set from the data.
+        sample_rate: Sample rate in Hz; set from the data.
+        lr: Learning rate of Adam, unless the configuration has an ``optimizer`` section.
 
     Attributes:
         kind: Type of batches, ``audio`` or ``beats``.
@@ -41,14 +45,6 @@ class MusicModel(LightningModule):
         sample_rate: int = 22050,
         lr: float = 1e-3,
     ) -> None:
-        """Initialize a new model.
-
-        Args:
-            num_classes: Number of classes, tags or quantities; set from the data.
-            task: Type of the targets; set from the data.
-            sample_rate: Sample rate in Hz; set from the data.
-            lr: Learning rate of Adam, unless the configuration has an ``optimizer`` section.
-        """
         super().__init__()
         self.save_hyperparameters()
         self.num_classes = num_classes
@@ -60,10 +56,9 @@ class MusicModel(LightningModule):
         self.train_metric_name, self.train_metric = _training_metric(task, num_classes)
 
     def load_initial_weights(self) -> None:
-        """Load pretrained weights from an outside source, if the model has any.
+        """Load pretrained weights, if the model has any.
 
-        Called once: before a fit without a checkpoint, and before an untrained model extracts
-        features. Not called when a checkpoint is loaded, since it contains all weights.
+        Called before a fit or an extraction of features without a checkpoint.
         """
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -77,13 +72,7 @@ class MusicModel(LightningModule):
             self.untrained = False
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute embeddings of clips.
-
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            Embeddings of shape (batch, width), by layer name.
+        """Return embeddings of shape (batch, width), by layer name, of clips (batch, samples).
 
         Raises:
             MgcError: If the model has no embeddings.
@@ -91,11 +80,9 @@ class MusicModel(LightningModule):
         raise MgcError(f"{type(self).__name__} has no features.")
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the mean loss of a batch.
+        """Compute the mean loss of logits of shape (batch, classes).
 
-        Args:
-            logits: Outputs of shape (batch, classes).
-            target: Class indices of shape (batch,), or values of shape (batch, classes).
+        Targets are class indices of shape (batch,), or values of shape (batch, classes).
         """
         if self.task == "multiclass":
             return F.cross_entropy(logits, target)
@@ -104,17 +91,11 @@ class MusicModel(LightningModule):
         return F.mse_loss(logits, target)
 
     def split_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the mean loss of a complete validation or test split.
-
-        The arguments are those of :meth:`loss`, with all clips of the split as one batch.
-        """
+        """Compute the :meth:`loss` of a complete validation or test split as one batch."""
         return self.loss(logits, target)
 
     def logits(self, batch: Batch) -> Tensor:
-        """Return logits of shape (batch, classes) for a batch of the data module.
-
-        Models that take beats override this.
-        """
+        """Return logits of shape (batch, classes). Models that take beats override this."""
         return self(batch["audio"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -122,32 +103,28 @@ class MusicModel(LightningModule):
         batch = drop_unreadable(batch)
         target = batch["target"]
         if not len(target):
-            # Other devices wait for gradients, so return a loss of 0.
-            zeros = (0 * p.sum() for p in self.parameters() if p.requires_grad)
-            return torch.stack([*zeros]).sum()
+            return zero_loss(self)
         logits = self.logits(batch)
         loss = self.loss(logits, target)
+        self.log_training(loss, logits, target)
+        return loss
+
+    def log_training(self, loss: Tensor, logits: Tensor, target: Tensor) -> None:
+        """Log the loss and the metric of a training batch."""
         # The loss takes tags as floats, the metric as integers.
         self.train_metric.update(
             logits.detach(), target.long() if self.task == "multilabel" else target
         )
         self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
         self.log(f"train/{self.train_metric_name}", self.train_metric, on_step=False, on_epoch=True)
-        return loss
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Compute logits of validation clips."""
-        return {"logits": self.logits(batch)}
-
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Compute logits of test clips."""
-        return {"logits": self.logits(batch)}
 
     def predict_step(
         self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
-        """Compute logits of clips."""
+        """Compute logits of clips, also in validation and test."""
         return {"logits": self.logits(batch)}
+
+    validation_step = test_step = predict_step
 
     def configure_optimizers(self) -> Any:
         """Return the default optimizer."""
@@ -155,8 +132,18 @@ class MusicModel(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Add track evaluation and checkpoint description, if missing."""
-        present = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
-        return [c() for c in (TrackEvaluation, DescribeCheckpoint) if c not in present]
+        return missing_callbacks(self, TrackEvaluation, DescribeCheckpoint)
+
+
+def missing_callbacks(module: LightningModule, *kinds: type[Callback]) -> list[Callback]:
+    """Create the callbacks of these types that a module's trainer lacks."""
+    present = {type(callback) for callback in module.trainer.callbacks}  # type: ignore[attr-defined]
+    return [kind() for kind in kinds if kind not in present]
+
+
+def zero_loss(module: nn.Module) -> Tensor:
+    """Return a loss of 0 with gradients of all parameters, which other devices wait for."""
+    return torch.stack([0 * p.sum() for p in module.parameters() if p.requires_grad]).sum()
 
 
 def drop_unreadable(batch: Batch) -> Batch:

@@ -11,7 +11,7 @@ from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
 from mgc.features.beat_batches import length_mask
-from mgc.models.base import drop_unreadable
+from mgc.models.base import drop_unreadable, zero_loss
 from mgc.models.beat_windows import WINDOW_BEATS, WindowClassifier, average_posteriors
 
 
@@ -21,17 +21,12 @@ class WindowedLogisticRegression(nn.Module):
     The input is the 24 standardized features of all beats of a window. A track shorter than a
     window is padded with the mean features of the training data, which are zero after
     standardization and do not change any score.
-
-    Attributes:
-        mean: Mean of each feature, of shape (24,); 0 until the statistics are set.
-        scale: Standard deviation of each feature, of shape (24,); 1 until the statistics are set.
     """
 
     mean: Tensor
     scale: Tensor
 
     def __init__(self, num_classes: int, window_beats: int = WINDOW_BEATS) -> None:
-        """Initialize a new regression."""
         super().__init__()
         self.window_beats = window_beats
         self.conv = nn.Conv1d(2 * DIMENSIONS, num_classes, window_beats)
@@ -58,10 +53,7 @@ class WindowedLogisticRegression(nn.Module):
         self.scale.copy_(torch.where(deviation > 1e-3 * mean.abs(), deviation, 1.0))
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the log posteriors of all windows, and a mask of the windows inside each track.
-
-        Their shapes are (batch, classes, windows) and (batch, windows).
-        """
+        """Return log posteriors and a mask of windows (see :class:`WindowClassifier`)."""
         x = (torch.cat([chroma, timbre], 2) - self.mean) / self.scale
         x = torch.where(length_mask(length, x.shape[1])[:, :, None], x, 0.0)
         x = F.pad(x, (0, 0, 0, max(0, self.window_beats - x.shape[1])))
@@ -71,11 +63,7 @@ class WindowedLogisticRegression(nn.Module):
 
 
 def sum_moments(batches: Iterable[Batch]) -> Tensor:
-    """Sum the moments of each feature over beats.
-
-    Returns:
-        Number of beats, sum and sum of squares of each feature, float64 of shape (3, 24).
-    """
+    """Return the number of beats, sum and sum of squares of each feature, of shape (3, 24)."""
     moments = torch.zeros(3, 2 * DIMENSIONS, dtype=torch.float64)
     for batch in batches:
         x = torch.cat([batch["chroma"], batch["timbre"]], 2)
@@ -89,25 +77,18 @@ class BeatLogistic(WindowClassifier):
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
     convolutional network", ISMIR 2011, section 5.2: the windowed logistic regression of table 1.
-    Features are standardized with the statistics of the training split, computed once before the
-    first step. The paper trains a classifier "that operate[s] on windows of features", so every
-    window is an example of its track's class, and the training loss is the mean cross-entropy over
-    windows. A track's posteriors are the mean over its windows. ``logits`` are their logarithm;
-    validation and test use them.
+    Features are standardized with the statistics of the training split. The paper trains a
+    classifier "that operate[s] on windows of features", so every window is an example of its
+    track's class. A track's posteriors are the mean over its windows.
+
+    Args:
+        window_beats: Length of a window in beats.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     net: WindowedLogisticRegression
 
     def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            window_beats: Length of a window in beats.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-
-        Raises:
-            MgcError: If a setting is out of range or the task is not ``multiclass``.
-        """
         super().__init__(window_beats, **kwargs)
         self.net = WindowedLogisticRegression(self.num_classes, window_beats)
 
@@ -116,14 +97,11 @@ class BeatLogistic(WindowClassifier):
         batch = drop_unreadable(batch)
         target = batch["target"]
         if not len(target):
-            # Other devices wait for gradients, so return a loss of 0.
-            return torch.stack([0 * p.sum() for p in self.net.parameters()]).sum()
+            return zero_loss(self)
         log_posteriors, inside = self.net(batch["chroma"], batch["timbre"], batch["length"])
         index = target[:, None, None].expand(-1, 1, log_posteriors.shape[2])
         loss = -log_posteriors.gather(1, index)[:, 0][inside].mean()
-        self.train_metric.update(average_posteriors(log_posteriors.detach(), inside), target)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
-        self.log(f"train/{self.train_metric_name}", self.train_metric, on_step=False, on_epoch=True)
+        self.log_training(loss, average_posteriors(log_posteriors.detach(), inside), target)
         return loss
 
     def on_train_start(self) -> None:

@@ -1,10 +1,11 @@
-"""Base class of the classifiers of windows of beats."""
+"""Base classes of the classifiers of beat-aligned features."""
 
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from mgc.core.checks import check_minimum
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.models.base import MusicModel
@@ -14,7 +15,26 @@ from mgc.models.base import MusicModel
 WINDOW_BEATS = 32
 
 
-class WindowClassifier(MusicModel):
+class BeatClassifier(MusicModel):
+    """Multiclass classifier of complete tracks as beat-aligned features.
+
+    ``forward`` and ``features`` take chroma and timbre of shape (batch, beats, 12), and the length
+    of each track in beats, of shape (batch,). Later beats are ignored.
+    """
+
+    kind: ClassVar[str] = "beats"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.task != "multiclass":
+            raise MgcError(f"task={self.task!r}: {type(self).__name__} supports only multiclass.")
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Return logits of shape (batch, classes) for a batch of tracks."""
+        return self(batch["chroma"], batch["timbre"], batch["length"])
+
+
+class WindowClassifier(BeatClassifier):
     """Classifier of tracks that averages the posteriors of their windows of beats.
 
     A subclass sets ``net``, a module that maps chroma, timbre and length to log posteriors of shape
@@ -22,49 +42,22 @@ class WindowClassifier(MusicModel):
     windows).
     """
 
-    kind: ClassVar[str] = "beats"
     net: nn.Module
 
     def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            window_beats: Length of a window in beats.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-
-        Raises:
-            MgcError: If a setting is out of range or the task is not ``multiclass``.
-        """
         super().__init__(**kwargs)
-        if self.task != "multiclass":
-            raise MgcError(f"task={self.task!r}: {type(self).__name__} supports only multiclass.")
-        if window_beats < 1:
-            raise MgcError(f"window_beats={window_beats}: must be at least 1.")
+        check_minimum(1, window_beats=window_beats)
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> Tensor:
-        """Compute class scores of complete tracks.
-
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats are ignored.
-
-        Returns:
-            Logarithm of the windows' mean posteriors, of shape (batch, classes).
-        """
+        """Return the logarithm of the windows' mean posteriors, of shape (batch, classes)."""
         return average_posteriors(*self.net(chroma, timbre, length))
-
-    def logits(self, batch: Batch) -> Tensor:
-        """Compute logits of a batch of tracks (see :meth:`forward`)."""
-        return self(batch["chroma"], batch["timbre"], batch["length"])
 
 
 def average_posteriors(log_posteriors: Tensor, inside: Tensor) -> Tensor:
-    """Return the logarithm of the mean posteriors of each track, of shape (batch, classes).
+    """Average log posteriors of shape (batch, classes, windows) over the windows of each track.
 
-    Args:
-        log_posteriors: Log posteriors of shape (batch, classes, windows).
-        inside: Mask of the windows inside each track, of shape (batch, windows).
+    ``inside`` is a mask of these windows, of shape (batch, windows). The result is the logarithm of
+    the mean, of shape (batch, classes).
     """
     masked = log_posteriors.masked_fill(~inside[:, None], -torch.inf)
     return masked.logsumexp(2) - inside.sum(1, keepdim=True).log()

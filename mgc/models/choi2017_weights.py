@@ -1,18 +1,11 @@
 """Import of the weights of Choi, Fazekas, Sandler and Cho (ISMIR 2017) into a :class:`VGGTagger`.
 
-The released file, ``weights_theano.hdf5``, was written by Keras 1.2.2 with Theano and kapre. It
-differs from a PyTorch network in three ways:
-
-* Theano convolves where PyTorch correlates, so all kernels are flipped in both directions.
-* Batch normalization used the statistics of the current batch in prediction too (Keras'
-  ``mode=2``); the stored running statistics are the initial ones. Use the statistics of each
-  clip, as the released script does with its batches of one, or those of a collection of music
-  (:func:`calibrate`).
-* The decibel reference was the maximum of the batch. Here it is that of each clip or of the
-  collection.
-
-The file's Fourier kernels, padding and mel matrix are those of
-:class:`mgc.features.spectrogram.LogMelSpectrogram`.
+The released file, ``weights_theano.hdf5``, was written by Keras 1.2.2 with Theano and kapre. Theano
+convolves where PyTorch correlates, so all kernels are flipped. Batch normalization used the
+statistics of the current batch in prediction too (Keras' ``mode=2``); the stored running statistics
+are the initial ones. Use the statistics of each clip, as the released script does with its batches
+of one, or those of a collection of music (:func:`calibrate`). The decibel reference was the maximum
+of the batch; here it is that of each clip or of the collection.
 """
 
 import os
@@ -39,9 +32,6 @@ CLIP_SECONDS = 29.0
 CHANNELS = 32
 N_MELS = 96
 
-#: Batch size of the published features.
-ORIGINAL_BATCH = 256
-
 #: Names of a block's arrays in the file and in a :class:`VGGBlock`.
 BLOCK_NAMES = {
     "convolution2d_{}_W": "conv.weight",
@@ -57,12 +47,7 @@ MEL_TOLERANCE = 1e-5
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read the released file ``weights_theano.hdf5``.
-
-    Only plain arrays of the expected shapes are read.
-
-    Returns:
-        State of a :class:`mgc.models.vgg.VGGNet`, without statistics.
+    """Read the state of a :class:`mgc.models.vgg.VGGNet`, without statistics.
 
     Raises:
         MgcError: If the file is missing, damaged, not HDF5, or has other contents.
@@ -78,14 +63,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def make_model(weights: dict[str, Tensor], per_clip: bool, reference_db: float | None) -> VGGTagger:
-    """Create the tagger, in evaluation mode.
+    """Create the tagger with the weights of :func:`read_weights`, in evaluation mode.
 
-    Args:
-        weights: Result of :func:`read_weights`.
-        per_clip: Whether to normalize with the statistics of each clip. Otherwise call
-            :func:`calibrate` to set the statistics.
-        reference_db: Power of a mel band, in decibels, that counts as 0 dB; each clip's maximum if
-            None.
+    Without ``per_clip`` normalization, call :func:`calibrate` to set the statistics.
     """
     model = VGGTagger(
         channels=CHANNELS,
@@ -97,21 +77,12 @@ def make_model(weights: dict[str, Tensor], per_clip: bool, reference_db: float |
         sample_rate=SAMPLE_RATE,
         lr=5e-3,  # as in the released code
     )
-    state = model.net.state_dict()
-    if set(weights) - set(state):
-        raise ValueError(f"weights of another network: {sorted(set(weights) - set(state))}")
-    model.net.load_state_dict(state | weights)
+    model.net.load_state_dict(model.net.state_dict() | weights)
     return model.eval()
 
 
 def mel_decibels(clips: Iterable[Tensor]) -> Tensor:
-    """Compute mel-spectrograms with an absolute level.
-
-    Args:
-        clips: Clips of shape (samples,), read one at a time to save memory.
-
-    Returns:
-        Decibels of shape (clips, bands, frames).
+    """Compute mel-spectrograms with an absolute level, of shape (clips, bands, frames).
 
     Raises:
         MgcError: If there are no clips.
@@ -127,21 +98,15 @@ def mel_decibels(clips: Iterable[Tensor]) -> Tensor:
 def calibrate(model: VGGTagger, decibels: Tensor, batch_size: int = 8) -> None:
     """Set the batch normalization statistics to those of some clips, block by block.
 
-    Afterwards, the network computes the same as for a single batch of all these clips.
-
-    Args:
-        model: Tagger with ``norm="batch"`` and a fixed reference; changed in place.
-        decibels: Mel-spectrograms with an absolute level, of shape (clips, bands, frames).
-        batch_size: Clips per step, which bounds memory.
+    Afterwards, the network computes the same as for a single batch of all these clips. The tagger
+    must have batch normalization and a ``reference_db``; ``decibels`` are those of
+    :func:`mel_decibels`. ``batch_size`` bounds memory.
     """
     front = model.spectrogram
-    if front.reference_db is None:
-        raise ValueError("calibration needs a fixed reference of the decibels")
-    maps = (decibels - front.reference_db).clamp(min=-front.top_db).unsqueeze(1)
+    reference = cast(float, front.reference_db)
+    maps = (decibels - reference).clamp(min=-front.top_db).unsqueeze(1)
     for block in cast(Iterable[VGGBlock], model.net.eval().blocks):
-        norm = block.norm
-        if not isinstance(norm, nn.BatchNorm2d):
-            raise ValueError("only batch normalisation can be calibrated")
+        norm = cast(nn.BatchNorm2d, block.norm)
         moments = []
         for part in maps.split(batch_size):
             variance, mean = torch.var_mean(block.conv(part), dim=(0, 2, 3), correction=0)
@@ -152,14 +117,9 @@ def calibrate(model: VGGTagger, decibels: Tensor, batch_size: int = 8) -> None:
 
 
 def read_clips(paths: Iterable[Path], broken: list[str]) -> Iterable[Tensor]:
-    """Read the first 29 s of audio files; shorter files are repeated.
+    """Yield the first 29 s of audio files, of shape (samples,); shorter files are repeated.
 
-    Args:
-        paths: Audio files.
-        broken: Error messages of unreadable files are appended here.
-
-    Yields:
-        Clips of shape (samples,).
+    Error messages of unreadable files are appended to ``broken``.
     """
     samples = round(CLIP_SECONDS * SAMPLE_RATE)
     for path in paths:

@@ -1,19 +1,19 @@
 """Convolutional deep belief network over beats (Dieleman, Brakel and Schrauwen, 2011)."""
 
 import logging
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgc import checkpoint
+from mgc.core.checks import check_choice, check_minimum
 from mgc.core.lightning_internals import epochs_begun
-from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
 from mgc.features.beat_batches import length_mask, repeat_short
-from mgc.models.base import MusicModel
+from mgc.models.beat_windows import BeatClassifier, average_posteriors
 from mgc.models.conv_rbm import ConvRBM
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,9 @@ class ConvDBNNet(nn.Module):
 
     Chroma and timbre each have an RBM (layers 1a and 1b). Their pooled activations (2a and 2b) are
     concatenated as the input of the joint RBM (layer 3, pooled: layer 4). Only complete windows and
-    pools count, so the padding after a track does not affect its outputs.
-
-    Attributes:
-        receptive_field: Beats that one output depends on. Shorter tracks have no outputs.
+    pools count, so the padding after a track does not affect its outputs. A track shorter than the
+    ``receptive_field`` in beats has no outputs. ``sparsity`` is the initial activation of the
+    hidden units.
     """
 
     def __init__(
@@ -49,24 +48,8 @@ class ConvDBNNet(nn.Module):
         sparsity: float = 0.05,
         joint_sparsity: float = 0.1,
     ) -> None:
-        """Initialize a new network, to be pretrained.
-
-        Args:
-            maps: Maps of each layer.
-            width: Window of the first layer in beats.
-            joint_width: Window of the joint layer in pooled steps.
-            pooling: Pool size after each layer.
-            sparsity: Initial activation of the hidden units of the first layer.
-            joint_sparsity: Initial activation of the hidden units of the joint layer.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
-        sizes = {"maps": maps, "width": width, "joint_width": joint_width, "pooling": pooling}
-        for name, size in sizes.items():
-            if size < 1:
-                raise MgcError(f"{name}={size}: must be at least 1.")
+        check_minimum(1, maps=maps, width=width, joint_width=joint_width, pooling=pooling)
         self.pooling = pooling
         self.chroma = ConvRBM(DIMENSIONS, maps, width, "binary", sparsity)
         self.timbre = ConvRBM(DIMENSIONS, maps, width, "gaussian", sparsity)
@@ -80,23 +63,16 @@ class ConvDBNNet(nn.Module):
     def forward_first(
         self, chroma: Tensor, timbre: Tensor, length: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute layers 2a and 2b from chroma and timbre of shape (batch, beats, 12).
-
-        Returns:
-            Pooled activations of chroma and of timbre, each of shape (batch, maps, pools), and the
-            number of pools of each track, of shape (batch,).
-        """
+        """Return layers 2a and 2b, each of shape (batch, maps, pools), and the tracks' pools."""
         missing = max(0, self.chroma.width + self.pooling - 1 - chroma.shape[1])
         chroma, timbre = (F.pad(x, (0, 0, 0, missing)).transpose(1, 2) for x in (chroma, timbre))
         pooled = (self._pool(self.chroma(chroma)), self._pool(self.timbre(timbre)))
         return *pooled, self.chroma.positions(length) // self.pooling
 
     def forward_joint(self, pooled: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute layer 4 from layers 2a and 2b of shape (batch, 2 maps, pools).
+        """Return layer 4, of shape (batch, maps, steps), and the tracks' steps.
 
-        Returns:
-            Pooled activations of shape (batch, maps, steps), and the number of steps of each track,
-            of shape (batch,).
+        The input is layers 2a and 2b, of shape (batch, 2 * maps, pools).
         """
         missing = max(0, self.joint.width + self.pooling - 1 - pooled.shape[2])
         steps = self._pool(self.joint(F.pad(pooled, (0, missing))))
@@ -105,9 +81,8 @@ class ConvDBNNet(nn.Module):
     def match(self) -> None:
         """Replace the weights of each layer by Gaussian ones of the same mean and variance.
 
-        This is the paper's comparison without pretraining (section 6). The paper does not mention
-        biases; hidden biases are drawn in the same way. With zero biases, the units of the first
-        layer would be active half of the time, and so many active inputs saturate the joint layer.
+        The paper (section 6) does not mention biases; hidden biases are drawn in the same way,
+        since zero biases would saturate the joint layer.
         """
         generator = torch.Generator().manual_seed(_MATCHED_SEED)
         with torch.no_grad():
@@ -124,20 +99,27 @@ class ConvDBNNet(nn.Module):
         return F.max_pool1d(hidden, self.pooling)
 
 
-class ConvDBN(MusicModel):
+class ConvDBN(BeatClassifier):
     """Convolutional network on chroma and timbre, with the layers of a deep belief network.
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
     convolutional network", ISMIR 2011. Logistic regression classifies each time step of layer 4,
-    and a track's posteriors are the mean over its steps. ``logits`` are their logarithm, and the
-    loss is that of the mean posteriors. All layers are trained by plain gradient descent. A track
-    shorter than the receptive field (51 beats) is repeated to that length.
+    and a track's posteriors are the mean over its steps. All layers are trained by plain gradient
+    descent. A track shorter than the receptive field (51 beats) is repeated to that length. Without
+    ``weights``, layers are initialized as in Glorot and Bengio (2010) for sigmoid units.
 
-    Without ``weights``, layers are initialized at random as in Glorot and Bengio (2010) for sigmoid
-    units.
+    Args:
+        weights: Checkpoint of ``conv_dbn_pretrain`` or ``conv_dbn`` with the initial weights.
+        start: Use the weights as they are (``pretrained``), or Gaussian ones of the same mean and
+            variance (``matched``), the paper's comparison.
+        maps: Maps of each layer.
+        width: Window of the first layer in beats.
+        joint_width: Window of the joint layer in pooled steps.
+        pooling: Pool size after each layer.
+        lr: Learning rate of gradient descent, unless the configuration has an ``optimizer``
+            section.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
-
-    kind: ClassVar[str] = "beats"
 
     def __init__(
         self,
@@ -150,28 +132,8 @@ class ConvDBN(MusicModel):
         lr: float = 0.005,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            weights: Checkpoint of ``conv_dbn_pretrain`` or ``conv_dbn`` with the initial weights.
-            start: Use the weights as they are (``pretrained``), or Gaussian ones of the same mean
-                and variance (``matched``), the paper's comparison.
-            maps: Maps of each layer.
-            width: Window of the first layer in beats.
-            joint_width: Window of the joint layer in pooled steps.
-            pooling: Pool size after each layer.
-            lr: Learning rate of gradient descent, unless the configuration has an ``optimizer``
-                section.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-
-        Raises:
-            MgcError: If a setting is out of range or the task is not ``multiclass``.
-        """
         super().__init__(lr=lr, **kwargs)
-        if self.task != "multiclass":
-            raise MgcError(f"task={self.task!r}: conv_dbn supports only multiclass.")
-        if start not in get_args(Start):
-            raise MgcError(f"start={start!r}: choose one of {', '.join(get_args(Start))}.")
+        check_choice(get_args(Start), start=start)
         if start == "matched" and not weights:
             raise MgcError("start='matched' needs weights, whose mean and variance it matches.")
         self.weights = weights
@@ -188,12 +150,7 @@ class ConvDBN(MusicModel):
         nn.init.zeros_(self.head.bias)
 
     def load_initial_weights(self) -> None:
-        """Load the layers of another checkpoint.
-
-        Raises:
-            MgcError: If the checkpoint cannot be read, or its layers are missing or of another
-                size.
-        """
+        """Load the layers of another checkpoint."""
         if not self.weights:
             return
         found = checkpoint.read(self.weights)
@@ -221,35 +178,15 @@ class ConvDBN(MusicModel):
             self.net.match()
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> Tensor:
-        """Compute class scores of complete tracks.
-
-        Args:
-            chroma: Chroma of shape (batch, beats, 12).
-            timbre: Timbre of shape (batch, beats, 12).
-            length: Length of each track in beats, of shape (batch,); later beats are ignored.
-
-        Returns:
-            Logarithm of the mean posteriors over time steps, of shape (batch, classes).
-        """
+        """Return the logarithm of the mean posteriors over steps, of shape (batch, classes)."""
         steps, count = self._steps(chroma, timbre, length)[-1]
-        posteriors = self.head(steps.transpose(1, 2)).float().log_softmax(2)
-        inside = length_mask(count, steps.shape[2])[:, :, None]
-        return posteriors.masked_fill(~inside, -torch.inf).logsumexp(1) - count[:, None].log()
-
-    def logits(self, batch: Batch) -> Tensor:
-        """Compute logits of a batch of tracks (see :meth:`forward`)."""
-        return self(batch["chroma"], batch["timbre"], batch["length"])
+        log_posteriors = self.head(steps.transpose(1, 2)).float().log_softmax(2).transpose(1, 2)
+        return average_posteriors(log_posteriors, length_mask(count, steps.shape[2]))
 
     def features(  # type: ignore[override] # beats instead of audio
         self, chroma: Tensor, timbre: Tensor, length: Tensor
     ) -> dict[str, Tensor]:
-        """Compute the mean of each pooled layer over time.
-
-        The arguments are those of :meth:`forward`.
-
-        Returns:
-            ``chroma``, ``timbre`` and ``joint`` (layers 2a, 2b and 4), of shape (batch, maps) each.
-        """
+        """Return the means of ``chroma``, ``timbre`` and ``joint`` (layers 2a, 2b and 4)."""
         outputs = self._steps(chroma, timbre, length)
         means = {}
         for name, (steps, count) in zip(LAYERS, outputs, strict=True):

@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader, Subset
 from torchmetrics import MeanMetric
 
 from mgc.checkpoint import DescribeCheckpoint
+from mgc.core.checks import check_minimum
 from mgc.data.clips import Batch, keep_batch
 from mgc.errors import MgcError
+from mgc.models.base import missing_callbacks, zero_loss
 from mgc.models.conv_dbn import LAYERS, ConvDBNNet
 from mgc.models.conv_rbm import WEIGHT_STD, Divergence
 from mgc.models.filter_plot import plot_filters
@@ -41,13 +43,25 @@ class ConvDBNPretrain(LightningModule):
     ones. The epoch alone determines the trained layers, so a run can be resumed at any point.
     ``conv_dbn`` takes the checkpoint as ``weights``.
 
-    Logged for each trained layer, in training (``train/``) and on held-out tracks (``val/``):
-    ``…_error``, the mean squared reconstruction error, and ``…_activation``, the mean activation of
-    the hidden units, which should approach the sparsity. ``val/…_free_energy_gap`` is the free
-    energy per beat of held-out tracks minus that of a fixed set of training tracks; if it grows,
-    the RBM overfits (Hinton, "A practical guide to training restricted Boltzmann machines", 2010,
-    section 6). After each epoch, pictures of the filters are written to ``filters`` in the run's
-    folder and logged to W&B.
+    Metrics of each trained layer are ``…_error``, the mean squared reconstruction error;
+    ``…_activation``, the mean activation of the hidden units, which should approach the sparsity;
+    and ``val/…_free_energy_gap``, the free energy per beat of held-out tracks minus that of
+    training tracks. If the gap grows, the RBM overfits (Hinton, "A practical guide to training
+    restricted Boltzmann machines", 2010, section 6). After each epoch, plots of the filters are
+    saved in ``filters`` in the run's folder and logged to W&B.
+
+    Args:
+        maps: Maps of each layer.
+        width: Window of the first layer in beats.
+        joint_width: Window of the joint layer in pooled steps.
+        pooling: Pool size after each layer.
+        first_epochs: Epochs that train chroma and timbre; the remaining ones train the joint layer.
+        lr_binary: Learning rate of chroma and of the joint layer.
+        lr_gaussian: Learning rate of timbre.
+        sparsity: Target mean activation of the hidden units of chroma and timbre.
+        joint_sparsity: Target mean activation of the hidden units of the joint layer.
+        sparsity_cost: Weight of the sparsity target, from 0 to 1.
+        momentum: Momentum of gradient descent.
     """
 
     kind: ClassVar[str] = "beats"
@@ -66,25 +80,6 @@ class ConvDBNPretrain(LightningModule):
         sparsity_cost: float = 0.1,
         momentum: float = 0.0,
     ) -> None:
-        """Initialize a new network.
-
-        Args:
-            maps: Maps of each layer.
-            width: Window of the first layer in beats.
-            joint_width: Window of the joint layer in pooled steps.
-            pooling: Pool size after each layer.
-            first_epochs: Epochs that train chroma and timbre; the remaining ones train the joint
-                layer.
-            lr_binary: Learning rate of chroma and of the joint layer.
-            lr_gaussian: Learning rate of timbre.
-            sparsity: Target mean activation of the hidden units of chroma and timbre.
-            joint_sparsity: Target mean activation of the hidden units of the joint layer.
-            sparsity_cost: Weight of the sparsity target, from 0 to 1.
-            momentum: Momentum of gradient descent.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
         self.save_hyperparameters()
         for name, value in {"sparsity": sparsity, "joint_sparsity": joint_sparsity}.items():
@@ -92,8 +87,7 @@ class ConvDBNPretrain(LightningModule):
                 raise MgcError(f"{name}={value}: must be between 0 and 1.")
         if not 0 <= sparsity_cost <= 1:
             raise MgcError(f"sparsity_cost={sparsity_cost}: must be from 0 to 1.")
-        if first_epochs < 1:
-            raise MgcError(f"first_epochs={first_epochs}: must be at least 1.")
+        check_minimum(1, first_epochs=first_epochs)
         self.first_epochs = first_epochs
         self.rates = {"chroma": lr_binary, "timbre": lr_gaussian, "joint": lr_binary}
         self.sparsity = {"chroma": sparsity, "timbre": sparsity, "joint": joint_sparsity}
@@ -145,8 +139,8 @@ class ConvDBNPretrain(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of the trained layers: free energy of data minus reconstruction."""
-        # Devices wait for gradients of all parameters; those of frozen layers are dropped later.
-        loss = torch.stack([0 * parameter.sum() for parameter in self.parameters()]).sum()
+        # All parameters have gradients; those of frozen layers are dropped later.
+        loss = zero_loss(self)
         for layer in self.learning():
             step = self._diverge(batch, layer, sample=True)
             # Average over the positions of all devices, since gradients are averaged over devices.
@@ -163,11 +157,7 @@ class ConvDBNPretrain(LightningModule):
                 parameter.grad = None
 
     def on_train_epoch_end(self) -> None:
-        """Plot the filters of the trained layers, and warn if they hardly changed.
-
-        Raises:
-            MgcError: If no track was long enough for training.
-        """
+        """Plot the filters of the trained layers, and warn if they hardly changed."""
         if not self.trainer.strategy.reduce(self._positions, reduce_op="sum"):
             beats = self.net.chroma.width
             if self.learning() == LAYERS[2:]:
@@ -235,8 +225,7 @@ class ConvDBNPretrain(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Add checkpoint description, if missing."""
-        present = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
-        return [] if DescribeCheckpoint in present else [DescribeCheckpoint()]
+        return missing_callbacks(self, DescribeCheckpoint)
 
     def _measured(self) -> tuple[str, ...]:
         return self.learning() if self.trainer.state.fn == TrainerFn.FITTING else LAYERS

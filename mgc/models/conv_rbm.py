@@ -24,11 +24,8 @@ MAX_RANKED = 1024
 class Divergence(NamedTuple):
     """Loss and statistics of one step of contrastive divergence on a batch.
 
-    Attributes:
-        loss: Sum over all positions; its gradient is the update.
-        positions: Number of positions of the hidden units.
-        error: Mean squared reconstruction error over beats and visible units.
-        activation: Mean activation of the hidden units.
+    The loss is the sum over all positions of the hidden units. The squared reconstruction error and
+    the activation of the hidden units are means.
     """
 
     loss: Tensor
@@ -40,34 +37,19 @@ class Divergence(NamedTuple):
 class ConvRBM(nn.Module):
     """Restricted Boltzmann machine whose hidden units see a window of a sequence.
 
-    A hidden unit of map k at position t sees ``width`` beats from t on, with the weights of its
-    map, at every position where a complete window fits ("valid"). Sequences of different length
-    are padded at the end. Padding is neither seen, reconstructed nor counted, and a sequence
-    shorter than a window is ignored.
+    A hidden unit sees ``width`` beats, with the weights of its map, at every position where a
+    complete window fits ("valid"). Sequences are padded at the end; padding does not count, and a
+    sequence shorter than a window is ignored. ``activation`` is the initial activation of the
+    hidden units, between 0 and 1.
 
     With x the sum of a hidden unit's bias and inputs, the free energy of a sequence v is
     -b·v - Σ log(1 + eˣ) for binary, ½ Σ (v - b)² - Σ log(1 + eˣ) for Gaussian visible units (of
     unit variance); b is the same for all beats.
-
-    Attributes:
-        weight: Of shape (hidden, visible, width).
-        hidden_bias: Of shape (hidden,).
-        visible_bias: Of shape (visible,).
     """
 
     def __init__(
         self, visible: int, hidden: int, width: int, kind: Visible, activation: float = 0.5
     ) -> None:
-        """Initialize a new RBM.
-
-        Args:
-            visible: Number of visible units per beat.
-            hidden: Number of maps of hidden units.
-            width: Length of a window in beats.
-            kind: Type of the visible units.
-            activation: Initial activation of the hidden units, between 0 and 1. Start sparse units
-                near their sparsity.
-        """
         super().__init__()
         self.width = width
         self.kind: Visible = kind
@@ -94,14 +76,10 @@ class ConvRBM(nn.Module):
         return means.sigmoid() if self.kind == "binary" else means
 
     def free_energy(self, visible: Tensor, length: Tensor) -> Tensor:
-        """Compute the free energy of each sequence.
+        """Return the free energy of each sequence, of shape (batch,); 0 if shorter than a window.
 
-        Args:
-            visible: Sequences of shape (batch, visible, beats); padding may have any finite value.
-            length: Length of each in beats, of shape (batch,).
-
-        Returns:
-            Float32 of shape (batch,); 0 for a sequence shorter than a window.
+        Sequences have shape (batch, visible, beats), their lengths in beats (batch,). Padding may
+        have any finite value.
         """
         visible, length = self._windowed(visible, length)
         return self._free_energy(visible, self.inputs(visible).float(), length)
@@ -117,9 +95,8 @@ class ConvRBM(nn.Module):
         """Compute one step of contrastive divergence (CD-1).
 
         The loss is the free energy of the data minus that of their reconstruction, which is held
-        constant. Its gradient is the update, so it works with any optimizer, mixed precision and
-        several devices. Only the hidden states behind the reconstruction are sampled; the rest is
-        mean field.
+        constant. Its gradient is the update, so it works with any optimizer and several devices.
+        Only the hidden states behind the reconstruction are sampled; the rest is mean field.
 
         For sparsity, the activations h of the data are replaced by (1 - cost) h + cost p in the
         update (Goh, Thome and Cord, "Biasing restricted Boltzmann machines to manipulate latent
@@ -127,12 +104,8 @@ class ConvRBM(nn.Module):
         ranks of a map's activations over all positions, from 0 to 1; their mean is ``sparsity``.
         This is the gradient of cost times the cross-entropy of h and p.
 
-        Args:
-            visible: Sequences (see :meth:`free_energy`), binary ones in [0, 1].
-            length: Length of each in beats, of shape (batch,).
-            sparsity: Target mean activation of the hidden units.
-            sparsity_cost: Weight of the sparsity target, from 0 to 1.
-            sample: Whether to sample hidden states, as in training, or to use their means.
+        For ``visible`` and ``length``, see :meth:`free_energy`. Without ``sample``, the hidden
+        states are their means, as in evaluation.
         """
         visible, length = self._windowed(visible, length)
         x = self.inputs(visible).float()

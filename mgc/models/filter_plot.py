@@ -12,13 +12,9 @@ MAX_FILTERS = 100
 
 
 def plot_filters(weight: np.ndarray, title: str, path: str | os.PathLike[str]) -> None:
-    """Plot filters side by side on one colour scale: red is positive, blue negative.
+    """Plot filters of shape (filters, inputs, beats) to a PNG file, on one colour scale.
 
-    Args:
-        weight: Filters of shape (filters, inputs, beats). The hundred with the largest weights are
-            drawn, in that order.
-        title: Title of the plot.
-        path: PNG file to write.
+    The hundred with the largest weights are drawn, in that order. Red is positive, blue negative.
     """
     order = np.argsort(-np.abs(weight).sum((1, 2)), kind="stable")[:MAX_FILTERS]
     columns = int(np.ceil(np.sqrt(len(order))))

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from mgc.core.checks import check_choice, check_minimum
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.features.audio_words import (
@@ -18,6 +19,7 @@ from mgc.features.audio_words import (
     sample_training_segments,
     share_fitted,
 )
+from mgc.features.beat_batches import length_mask
 from mgc.features.frame_bands import FRAME_FEATURES
 from mgc.features.k_max import k_max_pool
 from mgc.features.segment_cache import SegmentCache
@@ -30,7 +32,10 @@ Features = Literal["MEL", "SFM", "SCF", "ALL"]
 
 
 class KCNN(nn.Module):
-    """Lookup tables, convolutions over words, k-max pooling, a sigmoid layer and a linear layer."""
+    """Lookup tables, convolutions over words, k-max pooling, a sigmoid layer and a linear layer.
+
+    ``tables`` has the number of words and of dimensions of each feature's lookup table.
+    """
 
     def __init__(
         self,
@@ -43,26 +48,8 @@ class KCNN(nn.Module):
         hidden: int = 300,
         learn_tables: bool = True,
     ) -> None:
-        """Initialize a new network.
-
-        Args:
-            num_classes: Number of outputs.
-            tables: Number of words and dimensions of each feature's lookup table.
-            window: Kernel size of the convolutions in words, odd.
-            units: Units of each convolution.
-            layers: Number of convolutions, with sigmoids between them.
-            k: Number of values that k-max pooling keeps per unit.
-            hidden: Units of the hidden layer.
-            learn_tables: Whether the lookup tables are trained.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__()
-        sizes = {"units": units, "layers": layers, "k": k, "hidden": hidden}
-        for name, value in sizes.items():
-            if value < 1:
-                raise MgcError(f"{name}={value}: must be at least 1.")
+        check_minimum(1, units=units, layers=layers, k=k, hidden=hidden)
         if window < 1 or window % 2 == 0:
             raise MgcError(f"window={window}: must be an odd number.")
         self.k = k
@@ -79,21 +66,13 @@ class KCNN(nn.Module):
         self.head = nn.Linear(hidden, num_classes)
 
     def features(self, words: Mapping[str, Tensor], length: Tensor | None = None) -> Tensor:
-        """Compute the outputs of the hidden layer, the song representation.
+        """Return the outputs of the hidden layer, from 0 to 1, of shape (batch, hidden).
 
-        Args:
-            words: Words of shape (batch, segments), by feature.
-            length: Segments of each song, of shape (batch,); all by default.
-
-        Returns:
-            Values from 0 to 1, of shape (batch, hidden).
+        Words have shape (batch, segments), the number of segments of each song (batch,).
         """
         x = torch.cat([table(words[name]) for name, table in self.tables.items()], 2)
         x = x.transpose(1, 2)
-        inside = None
-        if length is not None:
-            place = torch.arange(x.shape[2], device=x.device)
-            inside = (place < length[:, None])[:, None]
+        inside = None if length is None else length_mask(length, x.shape[2])[:, None]
         for number, conv in enumerate(self.convs):
             if number:
                 x = x.sigmoid()
@@ -103,7 +82,7 @@ class KCNN(nn.Module):
         return self.hidden(k_max_pool(x, self.k, length).flatten(1)).sigmoid()
 
     def forward(self, words: Mapping[str, Tensor], length: Tensor | None = None) -> Tensor:
-        """Return logits of shape (batch, classes); see :meth:`features` for the arguments."""
+        """Return logits of shape (batch, classes) for the arguments of :meth:`features`."""
         return self.head(self.features(words, length))
 
 
@@ -115,15 +94,35 @@ class KCNNClassifier(MusicModel):
     longest track, and ``short: keep``.
 
     Before the first epoch, the codebooks are fitted in one pass over the training tracks, on
-    ``vectors_per_word`` random segments per word (see
-    :class:`mgc.features.audio_words.SegmentSample`). Checkpoints contain them.
+    ``vectors_per_word`` random segments per word. Checkpoints contain them.
 
     Without an ``optimizer`` section, the model is trained by plain gradient descent as in the
-    paper. At the paper's learning rate the lookup tables barely change: only the segments that
-    pooling keeps give a row a gradient, and the whitened centres are large in comparison. The
-    tables are still within 1 % of the centres when the training loss is near 0, so trained and
-    frozen tables give the same predictions. The paper does not give the scale of its centres.
-    ``table_lr: 2`` moves them by a third or more in as many epochs.
+    paper. At the paper's learning rate the lookup tables stay within 1 % of the centres, so trained
+    and frozen tables give the same predictions: the whitened centres are large in comparison with
+    the gradients. ``table_lr: 2`` moves them by a third or more in as many epochs.
+
+    Args:
+        features: Frame features of the words: ``MEL`` (mel-spectrogram), ``SFM`` (spectral
+            flatness), ``SCF`` (spectral crest factor), or ``ALL`` three, each with its own codebook
+            and lookup table.
+        codebook_size: Words per codebook (not given in the paper).
+        segment_frames: Frames per word, with 50 % overlap (not given in the paper).
+        components: Dimensions of a word after whitening (not given in the paper).
+        window: Kernel size of the convolutions in words (table 1).
+        units: Units of each convolution (table 1).
+        layers: Number of convolutions.
+        k: Number of values that k-max pooling keeps per unit (table 1).
+        hidden: Units of the hidden layer, the song representation (table 1).
+        learn_tables: Whether the lookup tables are trained. If not, they stay the cluster centres
+            (``ULT`` in the paper) and ``table_lr`` has no effect.
+        vectors_per_word: Random training segments per word for fitting the codebooks.
+        codebook_seed: Seed of the segment sample and of k-means.
+        weight_decay: λ of the penalty λ/2‖θ‖² on tables, weights and biases (table 1). Ignored with
+            an ``optimizer`` section.
+        lr: Learning rate (table 1). Ignored with an ``optimizer`` section.
+        table_lr: Learning rate of the lookup tables; ``lr`` by default, as in the paper. An error
+            with an ``optimizer`` section.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     def __init__(
@@ -145,44 +144,10 @@ class KCNNClassifier(MusicModel):
         table_lr: float | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            features: Frame features of the words: ``MEL`` (mel-spectrogram), ``SFM`` (spectral
-                flatness), ``SCF`` (spectral crest factor), or ``ALL`` three, each with its own
-                codebook and lookup table.
-            codebook_size: Words per codebook (not given in the paper).
-            segment_frames: Frames per word, of 1024 samples at 22 050 Hz with 50 % overlap (not
-                given in the paper).
-            components: Dimensions of a word after whitening (not given in the paper).
-            window: Kernel size of the convolutions in words (table 1).
-            units: Units of each convolution (table 1).
-            layers: Number of convolutions.
-            k: Number of values that k-max pooling keeps per unit (table 1).
-            hidden: Units of the hidden layer, the song representation (table 1).
-            learn_tables: Whether the lookup tables are trained. If not, they stay the cluster
-                centres (``ULT`` in the paper) and ``table_lr`` has no effect.
-            vectors_per_word: Random training segments per word for fitting the codebooks.
-            codebook_seed: Seed of the segment sample and of k-means.
-            weight_decay: λ of the penalty λ/2‖θ‖² on tables, weights and biases (table 1). Ignored
-                with an ``optimizer`` section.
-            lr: Learning rate (table 1). Ignored with an ``optimizer`` section.
-            table_lr: Learning rate of the lookup tables; ``lr`` by default, as in the paper. An
-                error with an ``optimizer`` section.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__(lr=lr, **kwargs)
-        if features not in (*FRAME_FEATURES, "ALL"):
-            raise MgcError(f"features={features!r}: choose MEL, SFM, SCF or ALL.")
-        if vectors_per_word < 1:
-            raise MgcError(f"vectors_per_word={vectors_per_word}: must be at least 1.")
-        rates = {"weight_decay": weight_decay, "lr": lr, "table_lr": table_lr}
-        for name, value in rates.items():
-            if value is not None and not value >= 0:
-                raise MgcError(f"{name}={value}: must be at least 0.")
+        check_choice(get_args(Features), features=features)
+        check_minimum(1, vectors_per_word=vectors_per_word)
+        check_minimum(0, weight_decay=weight_decay, lr=lr, table_lr=table_lr)
         names = FRAME_FEATURES if features == "ALL" else (features,)
         self.words = AudioWords(
             SegmentVectors(self.sample_rate, names, segment_frames, components), codebook_size
@@ -196,14 +161,9 @@ class KCNNClassifier(MusicModel):
         self.table_lr = table_lr
 
     def forward(self, audio: Tensor, length: Tensor | None = None) -> Tensor:
-        """Compute logits of tracks.
+        """Return logits of shape (batch, classes) for tracks of shape (batch, samples).
 
-        Args:
-            audio: Tracks of shape (batch, samples) at ``sample_rate``.
-            length: Samples of each track without padding, of shape (batch,); all by default.
-
-        Returns:
-            Logits of shape (batch, classes).
+        ``length`` is the number of samples of each track without padding, of shape (batch,).
 
         Raises:
             MgcError: If the codebooks are not fitted.
@@ -211,16 +171,7 @@ class KCNNClassifier(MusicModel):
         return self.net(self.words(audio), self._segments(length))
 
     def features(self, audio: Tensor, length: Tensor | None = None) -> dict[str, Tensor]:
-        """Compute the song representation, the outputs of the hidden layer (section 4.3).
-
-        The arguments are those of :meth:`forward`.
-
-        Returns:
-            ``hidden`` of shape (batch, 300).
-
-        Raises:
-            MgcError: If the codebooks are not fitted.
-        """
+        """Return ``hidden`` of shape (batch, 300), the song representation (section 4.3)."""
         return {"hidden": self.net.features(self.words(audio), self._segments(length))}
 
     def logits(self, batch: Batch) -> Tensor:
@@ -231,12 +182,7 @@ class KCNNClassifier(MusicModel):
         return self.net(self.cache(self.words, audio, length), self._segments(length))
 
     def on_fit_start(self) -> None:
-        """Fit the codebooks, unless a checkpoint contained them.
-
-        Raises:
-            MgcError: If there are too few training segments, or an ``optimizer`` section is
-                combined with ``table_lr``.
-        """
+        """Fit the codebooks, unless a checkpoint contained them."""
         # An optimizer section replaces the method on the instance.
         if self.table_lr is not None and "configure_optimizers" in vars(self):
             raise MgcError(

@@ -13,17 +13,15 @@ class MFCC(LightningModule):
     """MFCC statistics of clips, for ``mgc extract --model mfcc``. It cannot be trained.
 
     See :class:`mgc.features.mfcc.MFCCStatistics`.
+
+    Args:
+        sample_rate: Sample rate in Hz.
+        n_mfcc: Number of coefficients, including the 0th.
     """
 
     kind: ClassVar[str] = "audio"
 
     def __init__(self, sample_rate: int = 12000, n_mfcc: int = 20) -> None:
-        """Initialize a new extractor.
-
-        Args:
-            sample_rate: Sample rate in Hz.
-            n_mfcc: Number of coefficients, including the 0th.
-        """
         super().__init__()
         self.statistics = MFCCStatistics(sample_rate, n_mfcc)
 
@@ -32,11 +30,7 @@ class MFCC(LightningModule):
         return {"mfcc": self.statistics(audio)}
 
     def configure_callbacks(self) -> list[Callback]:
-        """Reject training and testing, before the trainer checks anything else.
-
-        Raises:
-            MgcError: Always.
-        """
+        """Raise an ``MgcError`` before training or testing."""
         raise MgcError(
             "The model 'mfcc' only extracts features; it has nothing to train or test. Use "
             "mgc extract --model mfcc, then mgc transfer."

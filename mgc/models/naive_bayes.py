@@ -21,19 +21,12 @@ class WindowedNaiveBayes(nn.Module):
     """Gaussian naive Bayes on every window of beats.
 
     Each of the 24 features of each beat of a window has a Gaussian per class; class priors are the
-    shares of windows. A track shorter than a window is repeated to that length. The model consists
-    of sums over windows. They are parameters, so that they can be accumulated batch by batch on
-    several devices (see :class:`NaiveBayes`).
-
-    Attributes:
-        count: Windows of each class, float64 of shape (classes,). Any common scale of the three
-            gives the same result.
-        total: Sum of each feature over the windows, of shape (classes, 24, window).
-        squares: Sum of its squares, of the same shape.
+    shares of windows. A track shorter than a window is repeated to that length. The parameters are
+    sums over the windows of each class: their number, features and squared features. Any common
+    scale of the three gives the same result.
     """
 
     def __init__(self, num_classes: int, window_beats: int = WINDOW_BEATS) -> None:
-        """Initialize without statistics: all classes are equally probable."""
         super().__init__()
         self.window_beats = window_beats
         shape = num_classes, 2 * DIMENSIONS, window_beats
@@ -44,11 +37,7 @@ class WindowedNaiveBayes(nn.Module):
     def sums(
         self, chroma: Tensor, timbre: Tensor, length: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum the windows of a batch by class.
-
-        Returns:
-            Contributions to ``count``, ``total`` and ``squares``.
-        """
+        """Return the contributions of a batch to ``count``, ``total`` and ``squares``."""
         x, length = self._tracks(chroma, timbre, length)
         windows = length - self.window_beats + 1
         count = torch.zeros_like(self.count).index_add_(0, target, windows.double())
@@ -66,10 +55,7 @@ class WindowedNaiveBayes(nn.Module):
         return found[0], found[1], found[2]
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the log posteriors of all windows, and a mask of the windows inside each track.
-
-        Their shapes are (batch, classes, windows) and (batch, windows).
-        """
+        """Return log posteriors and a mask of windows (see :class:`WindowClassifier`)."""
         x, length = self._tracks(chroma, timbre, length)
         count = self.count.clamp(min=1e-12)[:, None, None]
         mean = self.total / count
@@ -102,28 +88,21 @@ class NaiveBayes(WindowClassifier):
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
     convolutional network", ISMIR 2011, section 6: the naive Bayes of table 1, which "operate[s] on
-    windows of features". A track's posteriors are the mean over its windows; ``logits`` are their
-    logarithm.
+    windows of features". A track's posteriors are the mean over its windows.
 
     Train for one epoch; more epochs change nothing. The statistics are sums over batches, which
-    gradient descent with learning rate 1 accumulates: the loss of a batch is minus the product of
-    the statistics so far and those of the batch, so its gradient is minus the batch's statistics.
-    Checkpoints, resumed runs and several devices therefore work as for any model. Other optimizers
-    do not work.
+    gradient descent with learning rate 1 accumulates: the loss is minus the product of the
+    statistics so far and those of the batch, so its gradient is minus the batch's statistics. Other
+    optimizers do not work.
+
+    Args:
+        window_beats: Length of a window in beats; shorter tracks are repeated to that length.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`; ``lr`` is ignored.
     """
 
     net: WindowedNaiveBayes
 
     def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            window_beats: Length of a window in beats; shorter tracks are repeated to that length.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`; ``lr`` is ignored.
-
-        Raises:
-            MgcError: If a setting is out of range or the task is not ``multiclass``.
-        """
         super().__init__(window_beats, **kwargs)
         self.net = WindowedNaiveBayes(self.num_classes, window_beats)
 

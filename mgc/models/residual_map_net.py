@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgc.core.checks import check_choice
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.features.frames import FRAME_SECONDS, STFTMap
@@ -28,7 +29,6 @@ class ResidualBranch(nn.Module):
     """
 
     def __init__(self, height: int, filters: int) -> None:
-        """Initialize a new branch."""
         super().__init__()
         self.conv1 = nn.Conv1d(height, filters, KERNEL)
         self.conv2 = nn.Conv1d(filters, filters, KERNEL)
@@ -48,7 +48,9 @@ class ResidualMapNet(nn.Module):
     """A residual branch for each map, concatenated before three dense layers.
 
     With one map it is ``net_STFT`` or ``net_MUSIC`` (figure 1); with both it is the early fusion
-    planned in section 5 of the paper.
+    planned in section 5 of the paper. ``heights`` are the rows of the maps. The paper does not give
+    the number of filters; 256 is that of the network that it reuses (Zhang et al., Interspeech
+    2016).
     """
 
     def __init__(
@@ -58,15 +60,6 @@ class ResidualMapNet(nn.Module):
         filters: int = 256,
         dropout: float = 0.2,
     ) -> None:
-        """Initialize a new network.
-
-        Args:
-            num_classes: Number of outputs.
-            heights: Rows of each map.
-            filters: Filters of each convolution. Not given in the paper; 256 as in the network that
-                it reuses (Zhang et al., Interspeech 2016).
-            dropout: Dropout probability before the dense layers.
-        """
         super().__init__()
         self.branches = nn.ModuleList(ResidualBranch(height, filters) for height in heights)
         self.dropout = nn.Dropout(dropout)
@@ -75,16 +68,11 @@ class ResidualMapNet(nn.Module):
         self.head = nn.Linear(DENSE_UNITS[1], num_classes)
 
     def features(self, *maps: Tensor) -> dict[str, Tensor]:
-        """Compute the outputs of the layers.
+        """Return the outputs of the layers for maps of shape (batch, height, frames).
 
-        Args:
-            *maps: Maps of shape (batch, height, frames), in the order of ``heights``, all with the
-                same number of frames.
-
-        Returns:
-            ``conv1`` and ``conv3`` of shape (batch, filters, frames), concatenated over maps;
-            ``pooled``, the maximum and mean of their sum over time, of shape (batch, 2 * filters)
-            per map; ``dense1`` (batch, 300); ``dense2`` (batch, 150).
+        They are ``conv1`` and ``conv3`` of shape (batch, filters, frames), concatenated over maps;
+        ``pooled``, the maximum and mean of their sum over time, of shape (batch, 2 * filters) per
+        map; ``dense1`` (batch, 300); and ``dense2`` (batch, 150).
         """
         outputs = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
         conv1, conv3 = (torch.cat(layer, 1) for layer in zip(*outputs, strict=True))
@@ -92,16 +80,11 @@ class ResidualMapNet(nn.Module):
         pooled = torch.cat([total.amax(2), total.mean(2)], 1)
         dense1 = F.relu(self.dense1(self.dropout(pooled)))
         dense2 = F.relu(self.dense2(self.dropout(dense1)))
-        return {
-            "conv1": conv1,
-            "conv3": conv3,
-            "pooled": pooled,
-            "dense1": dense1,
-            "dense2": dense2,
-        }
+        layers = {"conv1": conv1, "conv3": conv3, "pooled": pooled}
+        return layers | {"dense1": dense1, "dense2": dense2}
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """Return logits of shape (batch, classes); the arguments are those of :meth:`features`."""
+        """Return logits of shape (batch, classes) for the maps of :meth:`features`."""
         return self.head(self.dropout(self.features(*maps)["dense2"]))
 
 
@@ -111,6 +94,17 @@ class ResidualMapClassifier(MusicModel):
     Senac, Pellegrini, Mouret and Pinquier, "Music feature maps with convolutional neural networks
     for music genre classification", CBMI 2017. The paper uses clips of 3 s at 22 050 Hz: 513 bins
     and 128 frames.
+
+    Args:
+        maps: Input maps: ``stft`` (magnitude spectrogram), ``music`` (eight music features) or
+            ``both``, concatenated before the dense layers.
+        filters: Filters of each convolution.
+        dropout: Dropout probability before the dense layers.
+        frame_seconds: Length of a frame in seconds; frames overlap by half.
+        cutoff_hz: Cutoff frequency of the brightness in Hz.
+        standardize: Whether to standardize the music features with statistics of one epoch of
+            training data. The paper does not.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     def __init__(
@@ -123,25 +117,8 @@ class ResidualMapClassifier(MusicModel):
         standardize: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new classifier.
-
-        Args:
-            maps: Input maps: ``stft`` (magnitude spectrogram), ``music`` (eight music features) or
-                ``both``, concatenated before the dense layers.
-            filters: Filters of each convolution.
-            dropout: Dropout probability before the dense layers.
-            frame_seconds: Length of a frame in seconds; frames overlap by half.
-            cutoff_hz: Cutoff frequency of the brightness in Hz.
-            standardize: Whether to standardize the music features with statistics of one epoch of
-                training data. The paper does not.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-
-        Raises:
-            MgcError: If a setting is out of range.
-        """
         super().__init__(**kwargs)
-        if maps not in ("stft", "music", "both"):
-            raise MgcError(f"maps={maps!r}: choose stft, music or both.")
+        check_choice(("stft", "music", "both"), maps=maps)
         if standardize and maps == "stft":
             raise MgcError("standardize=True: maps='stft' has no music features.")
         self.standardize = standardize
@@ -159,16 +136,7 @@ class ResidualMapClassifier(MusicModel):
         return self.net(*(front_end(audio) for front_end in self.maps.values()))
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute embeddings of clips.
-
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            ``conv1`` and ``conv3``, averaged over time, of shape (batch, filters) per map;
-            ``pooled`` (batch, 2 * filters) per map; ``dense1`` (batch, 300); ``dense2`` (batch,
-            150).
-        """
+        """Return the layers of :meth:`ResidualMapNet.features`, convolutions averaged over time."""
         layers = self.net.features(*(front_end(audio) for front_end in self.maps.values()))
         return {name: x.mean(2) if x.ndim == 3 else x for name, x in layers.items()}
 

@@ -17,6 +17,7 @@ from timm.optim import param_groups_layer_decay
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mgc.core.checks import check_choice, check_minimum
 from mgc.errors import MgcError
 from mgc.features.spectrogram_image import Component, Frequency, SpectrogramImage
 from mgc.models.base import MusicModel
@@ -42,9 +43,32 @@ class TimmFinetune(MusicModel):
     Journal of Electronics and Telecommunications 60(4), 2014. The paper trains the last layer of an
     AlexNet. timm has none; ``vgg11`` and ``vgg16`` have the same 4096-wide layer before the last.
     Each model uses one of the three components of a song; ``mgc fuse`` combines several models.
+    Initial weights are downloaded, or read from a file, when training starts.
 
-    Initial weights are downloaded, or read from a file, when training starts. Checkpoints contain
-    all weights, so loading one downloads nothing.
+    Args:
+        backbone: Name of a timm network, such as ``vgg16``, or with a tag ``resnet18.a1_in1k``.
+        pretrained: Whether to start from the weights that timm publishes, downloaded once to the
+            Hugging Face cache.
+        weights: File of initial weights of the same network, used instead of the published ones:
+            safetensors or a PyTorch state dictionary. The last layer may have other classes.
+        component: Input component: ``original``, ``harmonic`` or ``percussive``.
+        frequency: Frequency axis of the image: ``linear`` or ``mel``.
+        tune: Layers to train: the last layer (``head``), ``all``, or ``gradual``: first the last
+            layer, then one more stage at a time (Howard and Ruder, "Universal language model
+            fine-tuning for text classification", ACL 2018, section 3.3).
+        layer_decay: Learning rate of a layer relative to the layer above it, from 0 to 1.
+        unfreeze_epochs: Epochs between two stages of ``gradual``.
+        dropout: Dropout probability before the last layer.
+        weight_decay: Weight decay of AdamW.
+        image_size: Height and width of the image in pixels, or one number for both; the network's
+            input size by default.
+        n_fft: Frame length of the spectrogram in samples.
+        hop_length: Hop length in samples.
+        n_mels: Number of mel bands.
+        top_db: Dynamic range of the image in decibels below its maximum.
+        harmonic_length: Length of the median filter along time in frames, odd.
+        percussive_length: Length of the median filter along frequency in bins, odd.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     def __init__(
@@ -68,47 +92,11 @@ class TimmFinetune(MusicModel):
         percussive_length: int = 31,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new model.
-
-        Args:
-            backbone: Name of a timm network, with or without the tag of its weights: ``vgg16``,
-                ``resnet18.a1_in1k``.
-            pretrained: Whether to start from the weights that timm publishes under that name. They
-                are downloaded once to the Hugging Face cache.
-            weights: File of initial weights of the same network, used instead of the published
-                ones: safetensors or a PyTorch state dictionary. The last layer may have other
-                classes.
-            component: Input component: ``original``, ``harmonic`` or ``percussive``.
-            frequency: Frequency axis of the image: ``linear`` or ``mel``.
-            tune: Layers to train: the last layer (``head``), ``all``, or ``gradual``: first the
-                last layer, then one more stage at a time (Howard and Ruder, "Universal language
-                model fine-tuning for text classification", ACL 2018, section 3.3).
-            layer_decay: Learning rate of a layer relative to the layer above it; 1 for one learning
-                rate. Layers are grouped as in timm.
-            unfreeze_epochs: Epochs between two stages of ``gradual``.
-            dropout: Dropout probability before the last layer.
-            weight_decay: Weight decay of AdamW.
-            image_size: Height and width of the image in pixels, or one number for both; the
-                network's input size by default.
-            n_fft: Frame length of the spectrogram in samples.
-            hop_length: Hop length in samples.
-            n_mels: Number of mel bands.
-            top_db: Dynamic range of the image in decibels below its maximum.
-            harmonic_length: Length of the median filter along time in frames, odd.
-            percussive_length: Length of the median filter along frequency in bins, odd.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-
-        Raises:
-            MgcError: If the network is unknown, the image is too small for it, or a setting is out
-                of range.
-        """
         super().__init__(**kwargs)
-        if tune not in get_args(Tune):
-            raise MgcError(f"tune={tune!r}: choose one of {', '.join(get_args(Tune))}.")
+        check_choice(get_args(Tune), tune=tune)
         if not 0 < layer_decay <= 1:
             raise MgcError(f"layer_decay={layer_decay:g}: must be above 0 and at most 1.")
-        if unfreeze_epochs < 1:
-            raise MgcError(f"unfreeze_epochs={unfreeze_epochs}: must be at least 1.")
+        check_minimum(1, unfreeze_epochs=unfreeze_epochs)
         self.backbone = backbone
         self.pretrained = pretrained
         self.weights = weights
@@ -151,14 +139,10 @@ class TimmFinetune(MusicModel):
         return self.net(self._draw(audio))
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute embeddings of clips.
+        """Return the mean of each stage over the image, and ``penultimate``.
 
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            The mean of each stage over the image, under timm's name (``layer1`` to ``layer4`` of a
-            ResNet), and ``penultimate``, the input of the last layer; each of shape (batch, width).
+        Stages have timm's names (``layer1`` to ``layer4`` of a ResNet). ``penultimate`` is the
+        input of the last layer. Each has shape (batch, width).
         """
         picture = self._draw(audio)
         last, maps = self.net.forward_intermediates(picture)
@@ -167,11 +151,7 @@ class TimmFinetune(MusicModel):
         return layers | {"penultimate": self.net.forward_head(last, pre_logits=True)}
 
     def load_initial_weights(self) -> None:
-        """Download or read the initial weights.
-
-        Raises:
-            MgcError: If the weights cannot be loaded or do not fit the network.
-        """
+        """Download or read the initial weights."""
         if self.weights is not None:
             load_weights(self.net, self.weights, self.backbone)
         elif self.pretrained:
@@ -209,11 +189,8 @@ class TimmFinetune(MusicModel):
             self.train()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Drop the gradients of frozen stages.
-
-        All parameters have gradients because distributed training fixes the set of exchanged
-        gradients at the start.
-        """
+        """Drop the gradients of frozen stages."""
+        # Distributed training fixes the set of exchanged gradients at the start.
         for name, parameter in self.net.named_parameters():
             if name in self.frozen:
                 parameter.grad = None
@@ -241,13 +218,7 @@ class TimmFinetune(MusicModel):
 def make_backbone(
     name: str, num_classes: int, dropout: float, image_size: tuple[int, int] | None
 ) -> Any:
-    """Create a timm network with random weights.
-
-    Args:
-        name: Name in timm, with or without a tag.
-        num_classes: Number of outputs.
-        dropout: Dropout probability before the last layer.
-        image_size: Height and width of the images; the network's input size if None.
+    """Create a timm network with random weights, for its own image size by default.
 
     Raises:
         MgcError: If the network is unknown or the images are too small for it.
@@ -281,15 +252,9 @@ def make_backbone(
 
 
 def load_weights(net: Any, path: str, name: str) -> None:
-    """Load weights from a file into a network.
+    """Load safetensors, a state dictionary or a checkpoint of this model into a network.
 
     The last layer is skipped if it has a different number of classes.
-
-    Args:
-        net: Network, changed in place.
-        path: Safetensors, or a ``torch.save`` file of a state dictionary, or a checkpoint of this
-            model. Read without executing pickled code.
-        name: Name of the network in error messages.
 
     Raises:
         MgcError: If the file cannot be read or the weights do not fit.
@@ -330,11 +295,7 @@ def load_weights(net: Any, path: str, name: str) -> None:
 def fetch_weights(net: Any, name: str, image_size: tuple[int, int]) -> None:
     """Load the weights that timm publishes, from the cache if possible.
 
-    Args:
-        net: Network, changed in place. The last layer keeps its weights if the number of classes
-            differs.
-        name: Name in timm.
-        image_size: Height and width of the images.
+    The last layer is skipped if it has a different number of classes.
 
     Raises:
         MgcError: If timm publishes no weights, or they cannot be downloaded.

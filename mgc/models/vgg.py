@@ -15,7 +15,7 @@ POOLING = ((2, 4), (3, 4), (2, 5), (2, 4), (4, 4))
 
 
 class VGGBlock(nn.Module):
-    """3 × 3 convolution, normalization, ELU and max-pooling."""
+    """3 × 3 convolution, normalization, ELU and max-pooling over bands × frames."""
 
     def __init__(
         self,
@@ -24,7 +24,6 @@ class VGGBlock(nn.Module):
         pooling: tuple[int, int],
         norm: Literal["batch", "clip"],
     ) -> None:
-        """Initialize a new block that pools ``pooling`` bands × frames."""
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         # He-normal initialization as in the paper; epsilon as in Keras 1, which it used.
@@ -38,10 +37,7 @@ class VGGBlock(nn.Module):
         self.pooling = pooling
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block to maps of shape (batch, channels, bands, frames).
-
-        The output has at least one band and one frame.
-        """
+        """Apply the block to maps of shape (batch, channels, bands, frames)."""
         x = self.norm(self.conv(x))
         bands, frames = (
             cast(int, torch.sym_max(0, pool - size))  # symbolic during export
@@ -68,7 +64,6 @@ class VGGNet(nn.Module):
         dropout: float = 0.0,
         norm: Literal["batch", "clip"] = "batch",
     ) -> None:
-        """Initialize a new network."""
         super().__init__()
         self.blocks = nn.ModuleList(
             VGGBlock(1 if i == 0 else channels, channels, pooling, norm)
@@ -99,6 +94,18 @@ class VGGTagger(MusicModel):
 
     Choi, Fazekas, Sandler and Cho, "Transfer learning for music classification and regression
     tasks", ISMIR 2017. The paper uses clips of 29 s at 12 000 Hz.
+
+    Args:
+        channels: Channels of each block.
+        n_fft: Frame length of the spectrogram in samples.
+        hop_length: Hop length in samples.
+        n_mels: Number of mel bands.
+        f_max: Upper edge of the highest band in Hz; half of the sample rate by default.
+        dropout: Dropout probability before the linear layer.
+        norm: Normalize with statistics of the ``batch`` or of each ``clip``.
+        reference_db: Power of a mel band, in decibels, that counts as 0 dB; each clip's maximum by
+            default.
+        **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     def __init__(
@@ -113,20 +120,6 @@ class VGGTagger(MusicModel):
         reference_db: float | None = None,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new tagger.
-
-        Args:
-            channels: Channels of each block.
-            n_fft: Frame length of the spectrogram in samples.
-            hop_length: Hop length in samples.
-            n_mels: Number of mel bands.
-            f_max: Upper edge of the highest band in Hz; half of the sample rate by default.
-            dropout: Dropout probability before the linear layer.
-            norm: Normalize with statistics of the ``batch`` or of each ``clip``.
-            reference_db: Power of a mel band, in decibels, that counts as 0 dB; each clip's maximum
-                by default.
-            **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
-        """
         super().__init__(**kwargs)
         self.spectrogram = LogMelSpectrogram(
             self.sample_rate, n_fft, hop_length, n_mels, f_max=f_max, reference_db=reference_db
@@ -138,13 +131,6 @@ class VGGTagger(MusicModel):
         return self.net(self.spectrogram(audio))
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute the convnet feature: the mean of every map of every block (section 3.2).
-
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            ``block1`` to ``block5``, each of shape (batch, channels).
-        """
+        """Return the mean of every map of ``block1`` to ``block5``, of shape (batch, channels)."""
         outputs = self.net.forward_blocks(self.spectrogram(audio))
         return {f"block{i}": x.mean(dim=(2, 3)) for i, x in enumerate(outputs, start=1)}

@@ -1,11 +1,8 @@
 """What the commands that reproduce a paper have in common."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from mgc.errors import MgcError
-from mgc.experiments.overrides import option_name
 
 if TYPE_CHECKING:
     from mgc.data.base import AudioDataModule
@@ -27,24 +24,6 @@ def say(command: str, *words: str, rest: Sequence[str] = (), **options: Any) -> 
             if inner is not None:
                 typed.append(f"--{key}" if inner is True else f"--{key}={inner}")
     print("$", shlex.join(typed + (["--", *rest] if rest else [])), flush=True)
-
-
-def refuse_own(overrides: Iterable[str], own: Sequence[str], paper: str) -> None:
-    """Refuse options that a reproduction sets itself.
-
-    Args:
-        overrides: Options of ``mgc fit`` that the user gives.
-        own: Names of options, such as ``data.root``.
-        paper: Name of the paper.
-
-    Raises:
-        MgcError: If one of them is given.
-    """
-    for word in overrides:
-        if option_name(word) in own:
-            raise MgcError(
-                f"{word.partition('=')[0]}: mgc reproduce {paper} sets it itself. Leave it out."
-            )
 
 
 def describe_music(root: str, data: str = "gtzan") -> str:

@@ -29,7 +29,7 @@ from mgc.evaluation.intervals import (
 )
 from mgc.evaluation.paired import McNemar, holm, mcnemar
 from mgc.evaluation.results import Results
-from mgc.evaluation.tested_runs import load_run, name_run, split_run
+from mgc.evaluation.tested_runs import Experiment, load_run, name_run, split_run
 from mgc.runs.folder import CONFIG, RECORD
 from mgc.runs.tracking import wandb_status
 
@@ -181,8 +181,8 @@ STYLE = (
 )
 
 
-#: A run to compare: its results, or its folder.
-Comparable = Compared | Results | str | PathLike[str]
+#: A run to compare: an object with its results, or its folder.
+Comparable = Compared | Results | Experiment | str | PathLike[str]
 
 
 def compare(
@@ -193,7 +193,8 @@ def compare(
 
     Args:
         runs: Two or more runs, in a sequence or by name: results; folders (see
-            :func:`load_runs_to_compare`); or ``ENTITY/PROJECT`` for all runs of a project in W&B.
+            :func:`load_runs_to_compare`); return values of ``mgc.cross_validate`` and
+            ``mgc.transfer``; or ``ENTITY/PROJECT`` for all runs of a project in W&B.
         out: Folder for compare.md, compare.html and compare.csv; by default nothing is written.
 
     Returns:
@@ -229,6 +230,8 @@ def _load_all(runs: Sequence[Comparable] | Mapping[str, Comparable]) -> list[Com
 def _load_one(run: Comparable, name: str) -> list[Compared]:
     if isinstance(run, Compared):
         return [run]
+    if not isinstance(run, Results | str | PathLike):
+        run = run.results if run.folder is None else run.folder
     if isinstance(run, Results):
         results = split_run(run, name or name_run(run)).test
         compared = _describe(name or name_run(run), {}, {})

@@ -1,1 +1,1 @@
-"""A run on disk and in W&B."""
+"""Runs on disk and in W&B."""

@@ -1,4 +1,4 @@
-"""Where a run keeps what it writes."""
+"""Output folder of a run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,25 +6,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-#: Where runs go, unless the configuration says otherwise.
+#: Default folder of all runs.
 RUNS = "runs"
 
-#: Configuration of a fit, in its folder.
+#: Configuration of a fit, in the run's folder.
 CONFIG = "config.yaml"
 
-#: What a run is made of and what its best epoch was, in its folder (see
-#: :mod:`mgc.training.run_record`).
+#: Provenance and best epoch, in the run's folder (see :mod:`mgc.training.run_record`).
 RECORD = "run.json"
 
 
 def run_folder(trainer: "Trainer") -> Path:
-    """Find the folder of a run, where checkpoints, results and the configuration go.
+    """Return the folder for checkpoints, results and the configuration.
 
-    Args:
-        trainer: The trainer of the run.
-
-    Returns:
-        ``save_dir/name/version`` of the first logger, or the trainer's own root folder.
+    It is ``save_dir/name/version`` of the first logger, or else ``default_root_dir``.
     """
     if not trainer.loggers:
         return Path(trainer.default_root_dir)

@@ -1,4 +1,4 @@
-"""Where a result comes from: the state of the code, the packages, and the data it was made of."""
+"""Provenance of a result: state of the code, package versions and data."""
 
 import hashlib
 import subprocess
@@ -11,22 +11,17 @@ import pandas as pd
 
 import mgc
 
-#: Packages whose version may change what a run gives.
+#: Packages whose version may affect results.
 PACKAGES = ("torch", "lightning", "torchaudio", "timm", "numpy", "wandb")
 
-#: Seconds that git may take; on a slow network disk it is not worth more.
-PATIENCE = 10
+#: Longest time to wait for git, in seconds.
+GIT_TIMEOUT = 10
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Tell which commit a folder is at.
+    """Return ``commit`` of a git working tree, and ``dirty``: whether tracked files differ from it.
 
-    Args:
-        folder: Any folder of a working tree.
-
-    Returns:
-        ``commit`` and ``dirty``: whether tracked files differ from it. Nothing outside a git
-        repository, or where there is no git.
+    Returns None outside a git repository or without git.
     """
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
@@ -36,14 +31,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def package_versions(*claims: EntryPoint | None) -> dict[str, str]:
-    """Tell which versions of packages are installed.
-
-    Args:
-        *claims: Entry points, whose packages are told besides those that every run needs.
-
-    Returns:
-        Versions by name of the package.
-    """
+    """Return versions of mgc, of :data:`PACKAGES` and of the packages of entry points."""
     brought = {claim.dist.name: claim.dist.version for claim in claims if claim and claim.dist}
     brought.pop(mgc.DISTRIBUTION, None)
     versions = {"mgc": mgc.__version__}
@@ -56,31 +44,31 @@ def package_versions(*claims: EntryPoint | None) -> dict[str, str]:
 
 
 def data_fingerprint(tracks: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, Any]:
-    """Condense which tracks a data set has, what they are, and how they are split.
+    """Hash the tracks of a data set, their targets and their split.
 
-    Audio is not read: two copies of a data set that decode differently have the same fingerprint.
+    Audio is not read: copies of a data set that decode differently have the same fingerprint.
 
     Args:
-        tracks: A row per track: ``track``, ``split`` and the targets, ``label`` or a column
-            ``target.<label>`` each.
+        tracks: One row per track, with columns ``track``, ``split``, and ``label`` or
+            ``target.<label>``.
         labels: Names of the classes, tags or quantities.
 
     Returns:
-        ``tracks``, 16 hexadecimal digits of a SHA-256 of the tracks and their targets; ``split``,
-        the same of the tracks and their split; and the number of tracks of each split.
+        ``tracks``: 16 hexadecimal digits of a SHA-256 of tracks and targets; ``split``: the same of
+        tracks and split; ``sizes``: number of tracks per split.
     """
     rows = tracks.sort_values("track")
     names = rows["track"].astype(str)
-    told = hashlib.sha256(_lines([*labels, "", *names]))
+    digest = hashlib.sha256(_lines([*labels, "", *names]))
     targets = [column for column in (f"target.{label}" for label in labels) if column in rows]
     if targets:
-        told.update(np.ascontiguousarray(rows[targets].to_numpy(), "<f4").tobytes())
+        digest.update(np.ascontiguousarray(rows[targets].to_numpy(), "<f4").tobytes())
     elif "label" in rows:
-        told.update(_lines(rows["label"].astype(str)))
+        digest.update(_lines(rows["label"].astype(str)))
     split = hashlib.sha256(_lines(names + "\t" + rows["split"].astype(str)))
     sizes = rows["split"].value_counts().sort_index()
     return {
-        "tracks": told.hexdigest()[:16],
+        "tracks": digest.hexdigest()[:16],
         "split": split.hexdigest()[:16],
         "sizes": {str(name): int(count) for name, count in sizes.items()},
     }
@@ -91,15 +79,15 @@ def _lines(words: Any) -> bytes:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git says, or nothing where it has nothing to say."""
+    """Return the output of a git command, or None if it fails."""
     try:
-        done = subprocess.run(  # noqa: S603 # fixed words
+        process = subprocess.run(  # noqa: S603 # fixed words
             ["git", "-C", str(folder), *words],  # noqa: S607 # the user's git
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=GIT_TIMEOUT,
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()

@@ -1,4 +1,4 @@
-"""The record that a run leaves in its folder: what it is made of, and its best epoch."""
+"""Record of a run: its provenance and best epoch."""
 
 import json
 from pathlib import Path
@@ -12,15 +12,12 @@ from mgc.runs.provenance import data_fingerprint, git_state, package_versions
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read the record of a run.
-
-    Args:
-        folder: Folder of the run.
+    """Read the record of a run folder; empty if there is none.
 
     Returns:
-        By stage (``fit``, ``test``) what :func:`describe_run` gives; ``best``: ``metric``, its
-        ``mode`` and ``value``, ``epoch``, ``step`` and all ``metrics`` of the best epoch;
-        ``wandb``: where in W&B the run is. Empty if there is none.
+        For each stage (``fit``, ``test``) the result of :func:`describe_run`; ``best``: ``metric``,
+        ``mode``, ``value``, ``epoch``, ``step`` and all ``metrics`` of the best epoch; ``wandb``:
+        identifiers of the W&B run.
     """
     path = folder / RECORD
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -28,17 +25,12 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def describe_run(model: LightningModule, data: Any) -> dict[str, Any]:
-    """Describe what a run is made of.
-
-    Args:
-        model: The model.
-        data: The data module, after its ``setup``.
+    """Describe the provenance of a run, after ``setup`` of the data module.
 
     Returns:
-        ``model`` and ``data`` (short names where they have one), ``task``, ``split``, ``fold``,
-        ``seed``, ``fingerprint`` of the data (see
-        :func:`mgc.runs.provenance.data_fingerprint`), ``git`` state of the working folder and
-        versions of ``packages``.
+        ``model`` and ``data`` (short name or class name), ``task``, ``split``, ``fold``, ``seed``,
+        ``fingerprint`` (see :func:`mgc.runs.provenance.data_fingerprint`), ``git`` state of the
+        working folder, and versions of ``packages``.
     """
     claims = {
         kind: registry.entry_point_of(f"{type(part).__module__}.{type(part).__qualname__}")
@@ -51,7 +43,7 @@ def describe_run(model: LightningModule, data: Any) -> dict[str, Any]:
         "data": claims["data"].name if claims["data"] else type(data).__name__,
         "task": getattr(data, "task", None),
         "split": split,
-        # Other splits have no folds, and a number would only seem to say something.
+        # The argument has no effect on other splits.
         "fold": getattr(data, "fold", None) if str(split).startswith("fold") else None,
         "seed": getattr(data, "seed", None),
         "fingerprint": None if tracks is None else data_fingerprint(tracks, tuple(data.labels)),

@@ -1,6 +1,6 @@
-"""Weights & Biases: whether runs go online, and what every command does around its runs.
+"""Weights & Biases: mode, settings and end of runs.
 
-Importing this module is cheap; wandb is imported when a command logs to it.
+wandb is imported only when a command logs to it.
 """
 
 import logging
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that W&B's server has to answer. wandb itself retries for 90 s and then ends the run.
+#: Seconds to wait for W&B's server. wandb itself retries for 90 s and then ends the run.
 SERVER_TIMEOUT = 5.0
 
-#: Environment variable with the reason why a command keeps its runs offline. The processes that it
-#: starts inherit it and log nothing about it.
+#: Environment variable with the reason why a command keeps its runs offline. Child processes
+#: inherit it and leave the report to the command.
 OFFLINE_REASON = "MGC_WANDB_OFFLINE"
 
 #: Whether the command that started this process reports its offline runs.
 _parent_reports = OFFLINE_REASON in os.environ
 
-#: Number of sessions that are open in this process, one inside the other.
+#: Number of nested sessions in this process.
 _sessions = 0
 
-#: What to pass to ``wandb sync``: offline runs of the outermost session.
+#: Offline runs of the outermost session, as arguments of ``wandb sync``.
 _offline_runs: list[str] = []
 
 
 @dataclass(frozen=True)
 class WandbStatus:
-    """Where W&B runs go.
+    """Mode and server of W&B runs.
 
     Attributes:
         mode: ``online``, ``offline`` or ``disabled``.
         server: URL of the server.
         logged_in: Whether wandb has credentials for the server. They are not verified.
-        reason: Why runs are not sent to the server; empty if they are.
-        warning: What to log before the first run, if nobody chose to keep runs offline.
+        reason: Why runs are not sent to the server.
+        warning: Message to log if runs are kept offline without the user asking for it.
     """
 
     mode: str
@@ -60,13 +60,10 @@ class WandbStatus:
 
 
 def wandb_status() -> WandbStatus:
-    """Find out whether W&B runs go online.
+    """Return whether W&B runs go online, without prompting.
 
-    Asks wandb, which reads its environment variables, settings files, netrc and identity token
-    file. Does not prompt. The server is contacted only if wandb has credentials for it.
-
-    Returns:
-        The status.
+    wandb reads its environment variables, settings files, netrc and identity token file. The server
+    is contacted only if wandb has credentials for it.
 
     Raises:
         MgcError: If wandb rejects one of its settings.
@@ -82,7 +79,7 @@ def wandb_status() -> WandbStatus:
         reason = f"WANDB_MODE={given}" if given else "set by 'wandb offline'"
         return WandbStatus("offline", server, logged_in, reason)
     if given:
-        # Whoever insists on it gets wandb's error instead of an offline run.
+        # WANDB_MODE=online: let wandb raise its error instead of going offline.
         return WandbStatus("online", server, logged_in)
     if not logged_in:
         return WandbStatus(
@@ -105,10 +102,9 @@ def wandb_status() -> WandbStatus:
 
 
 def set_wandb_mode() -> None:
-    """Set ``WANDB_MODE`` for this command and the processes that it starts.
+    """Set ``WANDB_MODE`` for this command and its child processes, once per command.
 
-    Logs one line if runs are kept offline although nobody asked for it. Later calls of the same
-    command do nothing.
+    Logs a warning if runs are kept offline without the user asking for it.
 
     Raises:
         MgcError: If wandb rejects one of its settings.
@@ -125,23 +121,19 @@ def set_wandb_mode() -> None:
 
 
 def keep_offline(reason: str) -> None:
-    """Keep the W&B runs of this command offline.
-
-    Args:
-        reason: Why, for the line that the command ends with.
-    """
+    """Keep the W&B runs of this command offline; :func:`report_offline_runs` logs the reason."""
     os.environ[OFFLINE_REASON] = reason
     os.environ["WANDB_MODE"] = "offline"
-    # wandb's own lines about uploading would repeat ours.
+    # Hide wandb's own message about uploading.
     os.environ.setdefault("WANDB_SILENT", "true")
 
 
 @contextmanager
 def wandb_session() -> Iterator[None]:
-    """Finish the W&B run of a command when the command ends, whether or not it fails.
+    """Finish the active W&B run on exit, also after an error.
 
-    The outermost session then logs one line about runs that were kept offline, and restores the
-    environment variables of W&B, so that another command in this process decides for itself.
+    The outermost session then reports offline runs and restores W&B's environment variables, so
+    that later commands in this process choose their own mode.
 
     Raises:
         MgcError: If W&B rejects the run.
@@ -172,11 +164,7 @@ def wandb_session() -> Iterator[None]:
 
 
 def finish_wandb_run(exit_code: int) -> None:
-    """Finish the active W&B run of this process, if any.
-
-    Args:
-        exit_code: Exit code that W&B shows.
-    """
+    """Finish the active W&B run of this process, if any, with the exit code that W&B shows."""
     wandb = sys.modules.get("wandb")
     run = getattr(wandb, "run", None)
     if wandb is None or run is None:
@@ -184,12 +172,12 @@ def finish_wandb_run(exit_code: int) -> None:
     if run.offline:
         _offline_runs.append(shlex.quote(run.sync_dir))
     wandb.finish(exit_code=exit_code)
-    # wandb's service process would write the next run relative to where this one was started.
+    # wandb's service process resolves relative paths against the folder that it started in.
     wandb.teardown()
 
 
 def report_offline_runs() -> None:
-    """Log one line about the runs that were kept offline, with the command that uploads them."""
+    """Log the runs that were kept offline, with the command to upload them."""
     if _offline_runs and not _parent_reports:
         reason = os.environ.get(OFFLINE_REASON, "offline=true in the logger's settings")
         login = "wandb login && " if reason == "not logged in" else ""
@@ -204,29 +192,21 @@ def report_offline_runs() -> None:
 
 
 def add_offline_runs(records: Iterable[Mapping[str, Any]], group: str) -> None:
-    """Include the runs of other processes in the line about offline runs.
+    """Add runs of child processes to the report of offline runs.
 
     Args:
-        records: Records of the runs, with ``wandb`` as in
-            :func:`mgc.training.run_record.read_record`.
-        group: W&B group of the runs, with which their ids begin.
+        records: Records of the runs (see :func:`mgc.runs.record.read_record`).
+        group: W&B group of the runs. Their ids begin with it.
     """
     for record in records:
         folder = record.get("wandb", {}).get("offline_folder")
         if folder:
-            place = shlex.quote(str(Path(folder).parent))
-            _offline_runs.append(f"{place}/offline-run-*-{group}-*")
+            parent = shlex.quote(str(Path(folder).parent))
+            _offline_runs.append(f"{parent}/offline-run-*-{group}-*")
 
 
 def wandb_loggers(loggers: Any) -> list[Any]:
-    """Find the W&B loggers in a configuration.
-
-    Args:
-        loggers: The trainer's ``logger`` setting.
-
-    Returns:
-        Their sections, each with ``class_path`` and ``init_args``.
-    """
+    """Return the W&B loggers in the trainer's ``logger`` setting."""
     return [
         logger
         for logger in (loggers if isinstance(loggers, list) else [loggers])
@@ -235,23 +215,14 @@ def wandb_loggers(loggers: Any) -> list[Any]:
 
 
 def set_wandb_run(loggers: Any, **settings: Any) -> None:
-    """Set arguments of the W&B run of a configuration, over those that it has itself.
-
-    Args:
-        loggers: The trainer's ``logger`` setting.
-        **settings: Arguments of ``WandbLogger``, such as ``group``.
-    """
+    """Override arguments of ``WandbLogger``, such as ``group``, in the ``logger`` setting."""
     for logger in wandb_loggers(loggers):
         for name, value in settings.items():
             logger.init_args[name] = value
 
 
 def set_staging_folder(save_dir: str | os.PathLike[str]) -> None:
-    """Let W&B stage files for upload beside its runs, not in the home folder.
-
-    Args:
-        save_dir: Folder whose ``wandb`` holds the runs.
-    """
+    """Make W&B stage uploads in ``save_dir/wandb``, beside its runs, not in the home folder."""
     staging = Path(save_dir, "wandb").absolute()
     staging.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(staging))
@@ -269,18 +240,10 @@ def log_results(
     save_dir: str = RUNS,
     **settings: Any,
 ) -> None:
-    """Log results of a report or of a whole experiment as a W&B run.
+    """Log a report, or the results of an experiment, as a W&B run.
 
-    Args:
-        name: Name of the run.
-        job_type: W&B job type.
-        project: W&B project.
-        tables: Tables by the key that they are logged under.
-        images: Image files, logged under their names without suffix.
-        summary: Summary values of the run.
-        config: Configuration of the run.
-        save_dir: Folder whose ``wandb`` holds the run.
-        **settings: More arguments of ``wandb.init``, such as ``entity``, ``group``, ``tags``.
+    Tables are logged under their keys, image files under their names without suffix. The run is
+    stored in ``save_dir/wandb``. Other settings are arguments of ``wandb.init``.
 
     Raises:
         MgcError: If W&B rejects the run.
@@ -306,35 +269,35 @@ def log_results(
 
 
 def _read_wandb_settings() -> tuple[str, str, bool]:
-    """Ask wandb for its mode, the URL of its server, and whether somebody is logged in there."""
+    """Return wandb's mode, the URL of its server, and whether it has credentials for it."""
     import wandb
     from wandb.sdk import wandb_setup
 
     environment = _wandb_environment()
-    # Otherwise wandb prints where it found settings and credentials. Its warnings still appear.
+    # Keep wandb from printing where it found settings and credentials, but not its warnings.
     wandb.termsetup(wandb.Settings(show_info=False), None)
     os.environ["WANDB_SHOW_INFO"] = "false"
     wandb.teardown()
     try:
         settings = wandb_setup.singleton().settings
         mode, server = settings.mode, settings.base_url
-        # wandb.login answers in online mode only, and otherwise asks the server for the user's
-        # name in order to print it.
+        # wandb.login finds credentials in online mode only. Unless silent, it asks the server for
+        # the user's name to print it.
         settings.mode, settings.silent = "online", True
         return mode, server, bool(wandb.login(prompt=False, verify=False))
     except (wandb.Error, ValueError) as error:
         raise MgcError(f"W&B: {_setting_problem(error)}") from error
     finally:
-        # wandb reads its settings once in a process, and would ignore the mode that follows.
+        # wandb reads its settings once per process and would ignore a mode set later.
         wandb.teardown()
         _restore_wandb_environment(environment)
 
 
 def _setting_problem(error: Exception) -> str:
-    """Describe the environment variable that wandb rejects."""
+    """Describe a setting that wandb rejects."""
     if not hasattr(error, "errors"):
         return str(error)
-    # An error of pydantic; files with wrong settings are reported by wandb, and ignored.
+    # A validation error of pydantic, raised for environment variables only.
     return "; ".join(
         f"WANDB_{'_'.join(map(str, problem['loc'])).upper()}={problem['input']}: {problem['msg']}."
         for problem in error.errors()
@@ -342,7 +305,7 @@ def _setting_problem(error: Exception) -> str:
 
 
 def _connection_problem(server: str) -> str:
-    """Why a server does not answer; empty if it does, whatever it answers."""
+    """Return why a server does not answer; empty if it does."""
     import ssl
     from urllib.error import HTTPError
     from urllib.request import urlopen
@@ -354,7 +317,7 @@ def _connection_problem(server: str) -> str:
         return ""
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        # It did answer. Whether to trust its certificate is a setting of wandb.
+        # The server did answer; wandb decides whether to trust its certificate.
         return "" if isinstance(reason, ssl.SSLError) else str(reason)
 
 

@@ -1,1 +1,1 @@
-"""Fits and tests: the command line, and what every run has besides its model and data."""
+"""Training: the command line and the callbacks of every run."""

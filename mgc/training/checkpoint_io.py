@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all."""
+"""Atomic writing of checkpoints."""
 
 import os
 from typing import Any
@@ -11,10 +11,10 @@ from mgc.errors import MgcError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file that it replaces, so that a good checkpoint is never lost.
+    """Writes a checkpoint to a temporary file beside it, then replaces it.
 
-    Lightning's own writes to the folder for temporary files and moves the file from there: where
-    that is another disk the move is a copy, which a full disk or a kill leaves half done.
+    Lightning uses the system's temporary folder. If that is on another disk, the final move is a
+    copy, which a full disk or a kill interrupts halfway.
     """
 
     def save_checkpoint(
@@ -23,15 +23,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path: str | os.PathLike[str],
         storage_options: Any | None = None,
     ) -> None:
-        """Write a checkpoint.
-
-        Args:
-            checkpoint: What to write.
-            path: Where to.
-            storage_options: Options of a remote store, where the path is one.
+        """Write a checkpoint; ``storage_options`` apply to remote paths only.
 
         Raises:
-            MgcError: If it cannot be written; an older file of that name stays as it is.
+            MgcError: If writing fails. An existing checkpoint is kept.
         """
         if "://" in str(path):
             super().save_checkpoint(checkpoint, os.fspath(path), storage_options)
@@ -42,12 +37,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:
-            # Torch tells of its own surprise first, and of the disk in the context.
+            # torch raises its own error with the system's as context.
             cause = error.__context__ if "inline_container" in str(error) else error
             if not isinstance(cause, OSError):
                 raise
-            kept = " The one that was there is kept." if os.path.exists(path) else ""
+            kept = " The previous file is kept." if os.path.exists(path) else ""
             raise MgcError(
-                f"{path}: the checkpoint could not be written: {cause.strerror}.{kept} Make room "
-                "and go on from the last checkpoint."
+                f"{path}: the checkpoint could not be written: {cause.strerror}.{kept} Free disk "
+                "space and resume from the last checkpoint."
             ) from error

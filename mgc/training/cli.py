@@ -2,6 +2,8 @@
 
 import inspect
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,25 +54,27 @@ from mgc.training.checkpoint_io import AtomicCheckpointIO
 from mgc.training.divergence import StopOnDivergence
 from mgc.training.finish_wandb import FinishWandbRun
 from mgc.training.interruption import KeepLast
-from mgc.training.names import CONFIG_OPTIONS, expand_arguments, load_config
+from mgc.training.names import expand_arguments, load_config
+from mgc.training.options import CONFIG_OPTIONS, option_values
 from mgc.training.reproducibility import SeedSteps
-from mgc.training.resuming import find_newest, go_on_in_run_folder, option_values, with_saved_config
+from mgc.training.resuming import add_saved_config, continue_run, find_newest
 from mgc.training.run_record import RecordRun
 
 log = logging.getLogger(__name__)
 
-#: Name of the parser mode whose loader understands short names.
-MODE = "mgc"
+#: Parser mode whose loader expands short names.
+PARSER_MODE = "mgc"
 
-WANDB = {
+#: Default logger.
+DEFAULT_LOGGER = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
     "init_args": {"project": "mgc", "save_dir": RUNS},
 }
 
-#: What a model may ask for, and the data tells.
-LINKED = ("num_classes", "task", "sample_rate")
+#: Init arguments of a model that are set from the data module.
+LINKED_ARGUMENTS = ("num_classes", "task", "sample_rate")
 
-#: What a fit keeps the best checkpoint by, where its configuration does not say.
+#: Metric that selects the best checkpoint of each task, unless the configuration sets one.
 MONITORS = {
     "multiclass": "val/track_accuracy",
     "multilabel": "val/track_auroc",
@@ -79,19 +83,22 @@ MONITORS = {
 
 
 def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
-    """Run one of Lightning's commands.
+    """Run ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Classes may be given by import path. Modules in the working folder are found too, after
+    installed ones.
 
     Args:
-        args: Words of the command line, the command first.
-        cli: What to build instead of an :class:`MgcCLI`.
+        args: Words of the command line, beginning with the command.
+        cli: Subclass of :class:`MgcCLI` to run.
 
     Raises:
-        MgcError: If something is wrong that the user can mend.
+        MgcError: If a setting, a file or the checkpoint is wrong.
     """
     torch.set_float32_matmul_precision("high")
-    # Lightning 2.6 calls a function that torch 2.12 calls deprecated, once per run.
+    # Lightning 2.6 calls a function that torch 2.12 deprecates.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
-    with wandb_session(), report_user_errors(), errors_of_processes():
+    with _working_folder(), wandb_session(), convert_errors(), errors_of_processes():
         (cli or MgcCLI)(
             model_class=LightningModule,
             datamodule_class=MusicDataModule,
@@ -101,7 +108,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
             save_config_callback=SaveConfig,
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={
-                "logger": WANDB,
+                "logger": DEFAULT_LOGGER,
                 "default_root_dir": RUNS,
                 "callbacks": [
                     TrackEvaluation(),
@@ -116,45 +123,45 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                 ],
             },
             parser_kwargs={"version": mgc.__version__},
-            args=with_saved_config(args),
+            args=add_saved_config(args),
         )
 
 
 class Parser(OneLineErrors, LightningArgumentParser):
-    """Parser whose errors are one line."""
+    """Parser that raises errors with a one-line message."""
 
 
 class MgcCLI(KeepConfiguration, LightningCLI):
-    """LightningCLI that takes short names and tells the model about the data."""
+    """LightningCLI that expands short names and links the model to the data."""
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Parse configuration files with :func:`load_config`."""
-        set_loader(MODE, load_config, exceptions=(yaml.YAMLError, RegistryError))
+        """Create a parser that reads files with :func:`mgc.training.names.load_config`."""
+        set_loader(PARSER_MODE, load_config, exceptions=(yaml.YAMLError, RegistryError))
         names = "; ".join(f"--{kind}: {', '.join(registry.find(kind))}" for kind in GROUPS)
         kwargs.setdefault("dump_header", [f"{mgc.DISTRIBUTION}=={mgc.__version__}"])
-        parser = Parser(parser_mode=MODE, epilog=names, **kwargs)
+        parser = Parser(parser_mode=PARSER_MODE, epilog=names, **kwargs)
         parser.add_argument("-c", "--config", action="config", help="YAML file with settings.")
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Derive what the model must know about the data."""
-        for name in LINKED:
+        """Link the arguments of the model that depend on the data."""
+        for name in LINKED_ARGUMENTS:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Turn short names on the command line into class paths and files."""
+        """Expand short names to class paths and files, then parse."""
         if not isinstance(args, list):
-            raise TypeError("Give the words of a command line.")
+            raise TypeError("args must be a list of strings.")
         args = expand_arguments(args)
         for path in option_values(args, *CONFIG_OPTIONS):
             _check_yaml(path)
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
-        """Check what can be checked before anything is built."""
+        """Check the configuration and the checkpoint, and prepare W&B."""
         config = self.config[self.subcommand]
         if config.get("lr_scheduler") and not config.get("optimizer"):
-            raise MgcError("lr_scheduler is ignored without an optimizer section: add one.")
+            raise MgcError("lr_scheduler needs an optimizer section.")
         model, data = (_class(config[kind].class_path) for kind in ("model", "data"))
         takes, gives = getattr(model, "kind", None), getattr(data, "kind", None)
         if takes and gives and takes != gives:
@@ -171,51 +178,53 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             trained = self.about.get("class_path")
             if trained and trained != config.model.class_path:
                 raise MgcError(
-                    f"{path}: holds a {trained}, but the configuration's model is "
+                    f"{path} holds a {trained}, but the configuration's model is "
                     f"{config.model.class_path}."
                 )
         elif self.subcommand != "fit":
             raise MgcError(
-                f"mgc {self.subcommand} needs a trained model: give --ckpt_path PATH, or best or "
-                "last for the newest run."
+                f"mgc {self.subcommand} needs a trained model: set --ckpt_path to a path, or to "
+                "best or last for the newest run."
             )
-        go_on_in_run_folder(config.trainer, str(self.subcommand), path)
+        continue_run(config.trainer, str(self.subcommand), path)
         _prepare_wandb(config.trainer)
 
     def instantiate_classes(self) -> None:
-        """Build everything, then check that the checkpoint fits the data."""
+        """Create model, data and trainer, and check that the checkpoint fits the data."""
         try:
             super().instantiate_classes()
         except ValueError as error:
-            # The parser buries what a constructor says among the types it tried.
-            raise _told(error) or MgcError(explain(str(error))) from error
+            # The parser hides errors of constructors in its own.
+            raise _find_mgc_error(error) or MgcError(explain(str(error))) from error
         path = self.config[self.subcommand].get("ckpt_path")
         for name in ("labels", "task", "sample_rate"):
             trained, given = self.about.get(name), getattr(self.datamodule, name)
-            if trained and tuple_of(trained) != tuple_of(given):
+            if trained and _as_tuple(trained) != _as_tuple(given):
                 raise MgcError(
-                    f"{path}: was trained with {name}={trained}, but the data has "
-                    f"{name}={tuple_of(given)}."
+                    f"{path} was trained with {name}={trained}, but the data has "
+                    f"{name}={_as_tuple(given)}."
                 )
-        # A module of another package may have no more than what training needs.
+        # A LightningModule of another package may define only the training step.
         add_missing_steps(self.model)
         checkpoint.remember_init_args(self.model, self._init_args())
 
     def _init_args(self) -> dict[str, Any]:
-        """Arguments that the model was made with, those filled in from the data among them."""
+        """Return the init arguments of the model, including those linked to the data."""
         given = self.config[self.subcommand].model.get("init_args")
         takes = inspect.signature(type(self.model)).parameters
-        filled_in = {name: getattr(self.datamodule, name) for name in LINKED if name in takes}
+        filled_in = {
+            name: getattr(self.datamodule, name) for name in LINKED_ARGUMENTS if name in takes
+        }
         return (given.as_dict() if given else {}) | filled_in
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Keep the best checkpoint by the measure of the task, unless told otherwise."""
+        """Add checkpoint callbacks, unless the configuration sets its own."""
         settings = self.config_init[self.subcommand].trainer
         callbacks = settings.callbacks or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         if self.subcommand == "fit" and settings.enable_checkpointing is not False:
             if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
-                callbacks = [*callbacks, self._choose_checkpoints()]
+                callbacks = [*callbacks, self._default_checkpoint()]
             settings.callbacks = [*callbacks, KeepLast()]
         trainer: Trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
@@ -223,8 +232,8 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         signals.watch(trainer)
         return trainer
 
-    def _choose_checkpoints(self) -> ModelCheckpoint:
-        """Keep the best epoch by the task's measure, or the last where there are no labels."""
+    def _default_checkpoint(self) -> ModelCheckpoint:
+        """Keep the best epoch by the metric of the task; without labels, the last epoch."""
         if not self.datamodule.num_classes:
             return ModelCheckpoint()
         return ModelCheckpoint(
@@ -236,10 +245,10 @@ class MgcCLI(KeepConfiguration, LightningCLI):
 
 
 class LogRunPaths(Callback):
-    """Says where everything is, when a fit ends."""
+    """Logs the run's folder, best checkpoint and W&B URL when a fit ends."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the paths (on the first process only)."""
+        """Log the paths (rank zero only)."""
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         lines = [f"Run: {run_folder(trainer)}"]
@@ -247,20 +256,20 @@ class LogRunPaths(Callback):
         if best:
             lines += [f"Best checkpoint: {best}", f"Test it: mgc test --ckpt_path {best}"]
         runs = [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        # Those kept offline are reported when the command ends.
+        # wandb_session reports offline runs when the command ends.
         lines += [f"W&B: {run.url}" for run in runs if not (run.offline or run.disabled)]
         log.info("\n".join(lines))
 
 
 class SaveConfig(SaveConfigCallback):
-    """Save the configuration of a fit next to its checkpoints, and with the model's layers to W&B.
+    """Saves the configuration of a fit beside its checkpoints, and logs it to W&B.
 
-    Lightning's own goes to ``trainer.log_dir``. With W&B that folder is shared by every run, and
-    testing would overwrite the configuration of the fit.
+    Lightning saves it to ``trainer.log_dir``, which all W&B runs share, and ``mgc test`` would
+    overwrite the configuration of the fit.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save the configuration (called on the first process only)."""
+        """Save the configuration (called on rank zero only)."""
         text = self.parser.dump(self.config, skip_unset=False)
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             with replacing(run_folder(trainer) / CONFIG) as partial:
@@ -272,12 +281,8 @@ class SaveConfig(SaveConfigCallback):
 
 
 @contextmanager
-def report_user_errors() -> Iterator[None]:
-    """Turn what Lightning says of wrong settings and unfit weights into errors of mgc.
-
-    Raises:
-        MgcError: With the message.
-    """
+def convert_errors() -> Iterator[None]:
+    """Convert Lightning's errors about wrong settings and mismatched weights to MgcError."""
     try:
         yield
     except MisconfigurationException as error:
@@ -288,26 +293,32 @@ def report_user_errors() -> Iterator[None]:
         raise MgcError(f"The checkpoint does not fit the model: {error}") from error
 
 
-def tuple_of(value: Any) -> Any:
-    """Make lists and tuples comparable.
+@contextmanager
+def _working_folder() -> Iterator[None]:
+    """Append the working folder to the import path."""
+    folder = os.getcwd()
+    if folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
-    Args:
-        value: Anything.
 
-    Returns:
-        A tuple for a list, anything else as it is.
-    """
+def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
 def _prepare_wandb(trainer: Namespace) -> None:
-    """Decide whether W&B runs go online, where the trainer logs to W&B."""
+    """Set the W&B mode and staging folder if the trainer logs to W&B."""
     loggers = wandb_loggers(trainer.get("logger"))
     if not loggers or trainer.get("fast_dev_run"):
         return
     set_staging_folder(str(loggers[0].init_args.get("save_dir") or RUNS))
     if getattr(rank_zero_only, "rank", 0):
-        return  # The first process logs.
+        return  # only rank zero logs
     if all(logger.init_args.get("offline") for logger in loggers):
         keep_offline("offline=true in the logger's settings")
     else:
@@ -315,7 +326,7 @@ def _prepare_wandb(trainer: Namespace) -> None:
 
 
 def _check_yaml(path: str) -> None:
-    """Name the file that is no YAML, which the parser does not."""
+    """Raise an error that names the file if it is not valid YAML."""
     try:
         yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -329,8 +340,8 @@ def _class(class_path: str) -> type:
     return getattr(__import__(module, fromlist=[name]), name)
 
 
-def _told(error: BaseException | None) -> MgcError | None:
-    """The error of mgc that another one hides."""
+def _find_mgc_error(error: BaseException | None) -> MgcError | None:
+    """Return the MgcError in a chain of exceptions."""
     while error is not None and not isinstance(error, MgcError):
         error = error.__cause__ or error.__context__
     return error

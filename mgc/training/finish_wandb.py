@@ -1,4 +1,4 @@
-"""Finishes the W&B run in processes that Lightning forks or spawns."""
+"""Ends W&B runs in processes that Lightning launches."""
 
 import multiprocessing
 from multiprocessing.util import Finalize
@@ -12,13 +12,13 @@ from mgc.runs.tracking import finish_wandb_run, report_offline_runs
 class FinishWandbRun(Callback):
     """Finishes the W&B run in processes that Lightning forks or spawns.
 
-    These exit without the session of the command (see :func:`mgc.runs.tracking.wandb_session`).
+    These processes exit outside of :func:`mgc.runs.tracking.wandb_session`.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Finish the run when the process exits, also after an error.
+        """Finish the run at exit.
 
-        Lightning reports errors to the callbacks of the parent process, not to these.
+        After an error, Lightning calls no callback in these processes.
         """
         if _launched(trainer):
             Finalize(None, _finish_failed, exitpriority=1)
@@ -39,5 +39,5 @@ def _finish_failed() -> None:
 
 
 def _launched(trainer: Trainer) -> bool:
-    """Whether Lightning forked or spawned this process, rather than somebody else."""
+    """Return whether Lightning forked or spawned this process."""
     return trainer.strategy.launcher is not None and bool(multiprocessing.parent_process())

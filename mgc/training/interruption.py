@@ -1,4 +1,4 @@
-"""Fits that stop when they are told to, and go on later as if nothing had been."""
+"""Stops fits on a signal, with a checkpoint from which they resume exactly."""
 
 import logging
 import signal
@@ -24,12 +24,12 @@ from mgc.runs.folder import CONFIG, run_folder
 
 log = logging.getLogger(__name__)
 
-#: Name of the checkpoint that an interrupted run goes on from.
-LAST = "last.ckpt"
+#: Name of the checkpoint that an interrupted run resumes from.
+LAST_CHECKPOINT = "last.ckpt"
 
 
-class _Place(Enum):
-    """Where in a fit a checkpoint is written."""
+class _Phase(Enum):
+    """Part of a fit in which a checkpoint is written."""
 
     BATCH = auto()
     VALIDATION = auto()
@@ -37,46 +37,39 @@ class _Place(Enum):
 
 
 class KeepLast(Checkpoint):
-    """Writes ``last.ckpt`` after every epoch, and when the process is told to stop.
+    """Writes ``last.ckpt`` after every epoch, and when the process receives a signal to stop.
 
-    A run that goes on from it ends like an unbroken one. After an epoch it is written when all of
-    the epoch is over, schedulers too; Lightning's own ``save_last`` writes before schedulers step,
-    and in 2.6 only after epochs that were the best so far. In mid-epoch the next batch is the one
-    that an unbroken run would take (see :class:`mgc.data.loading.ResumableLoader`); told to stop
-    while validating, a run validates again. One device's signal (see :mod:`mgc.core.stopping`)
-    stops all of them, after the same batch.
+    A run that resumes from it ends with the same weights as an uninterrupted one. The checkpoint of
+    an epoch is written after schedulers have stepped; Lightning's ``save_last`` writes before, and
+    in 2.6 only after the best epochs so far. In mid-epoch, the resumed run continues with the next
+    batch (see :class:`mgc.data.loading.ResumableLoader`). A run stopped during validation
+    validates again. A signal to one device (see :mod:`mgc.core.stopping`) stops all devices after
+    the same batch.
 
-    It is a checkpoint to Lightning so that it runs after those that choose the best epoch, and
-    keeps what they know.
-
-    Attributes:
-        path: Where the checkpoint goes; by default beside the others.
+    Lightning runs ``Checkpoint`` callbacks last, so this one saves the state of those that choose
+    the best epoch.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Initialize.
-
-        Args:
-            path: Where the checkpoint goes; by default beside the others.
-        """
+        """Initialize with the path of the checkpoint; by default beside the others."""
         self.path = path
         self._agreement: _Agreement | None = None
-        self._place = _Place.BATCH
+        self._phase = _Phase.BATCH
         self._resumed = False
         self._written = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """From here on note signals instead of stopping at once."""
+        """Defer signals until a checkpoint can be written."""
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             signals.deferred = True
             signals.install(*REQUEUE)
             self._agreement = _Agreement(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """After the fit, stop at once when told to; also if that was too late for a checkpoint.
+        """Stop deferring signals.
 
         Raises:
-            Stopped: If a signal came after the last batch.
+            Stopped: If a signal arrived after the last batch.
         """
         if stage == "fit":
             signals.deferred = False
@@ -86,62 +79,62 @@ class KeepLast(Checkpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Keep what was learnt, if the error came between batches; stop at once from here on.
+        """Save a checkpoint if the error occurred between batches; stop deferring signals.
 
-        So it is when a process that reads clips dies. Other devices are elsewhere by then, so that
-        this is for one device alone.
+        A dead worker of a data loader raises such an error. Only for a single device: others may be
+        at a different batch.
         """
-        # Torch's handler would raise what it knows of dead workers again, in the middle of this.
-        if hasattr(signal, "SIGCHLD"):  # Windows has no such signal
+        # torch's handler would raise the error of a dead worker again.
+        if hasattr(signal, "SIGCHLD"):  # not on Windows
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        begun, completed = batches_of_epoch(trainer)
+        started, completed = batches_of_epoch(trainer)
         if (
             self._agreement is not None
             and isinstance(exception, Exception)
             and trainer.world_size == 1
             and trainer.training
-            and begun == completed
-            and self._splits(trainer, completed)
+            and started == completed
+            and self._can_resume_after(trainer, completed)
         ):
             self._save(trainer)
-            log.warning("%s", self._go_on(trainer))
+            log.warning("%s", self._resume_hint(trainer))
         signals.deferred = False
         self._agreement = None
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back from Lightning, whose handler broadcasts within the handler."""
+        """Replace Lightning's signal handlers, which broadcast inside the handler."""
         if self._agreement:
             signals.install(*REQUEUE)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back from Lightning."""
+        """Replace Lightning's signal handlers."""
         if self._agreement:
             signals.install(*REQUEUE)
         self._resumed = trainer.fit_loop.restarting
         self._written = trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write a checkpoint of the epoch before, and stop if told to."""
+        """Save a checkpoint of the previous epoch; stop on a signal."""
         if self._agreement is None or not trainer.global_step:
             return
-        self._place = _Place.EPOCH
+        self._phase = _Phase.EPOCH
         if self._written != trainer.global_step:
             self._save(trainer)
-        if self._told():
+        if self._should_stop():
             self._stop(trainer, f"after epoch {trainer.current_epoch - 1}")
-        self._place = _Place.BATCH
+        self._phase = _Phase.BATCH
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write a checkpoint of the last epoch."""
+        """Save a checkpoint of the last epoch."""
         if self._agreement and self._written != trainer.global_step:
             self._save(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop, unless gradients are being accumulated or a validation follows."""
+        """Stop on a signal, unless gradients are being accumulated or validation follows."""
         self._forget_restart(trainer)
-        if self._told() and self._splits(trainer, batch_idx + 1):
+        if self._should_stop() and self._can_resume_after(trainer, batch_idx + 1):
             self._stop(trainer, f"in epoch {trainer.current_epoch}, after batch {batch_idx + 1}")
 
     def on_validation_batch_start(
@@ -152,32 +145,32 @@ class KeepLast(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Stop while validating."""
+        """Stop on a signal during validation."""
         if self._agreement is None:
             return
         if trainer.sanity_checking:
             if trainer.world_size == 1:
                 signals.raise_received()
             return
-        # Loaders of other packages may give devices unequal numbers of batches.
+        # With other loaders, devices may get unequal numbers of batches.
         loaders = trainer.val_dataloaders
         even = trainer.world_size == 1 or isinstance(loaders, ResumableLoader)
-        if (even or batch_idx == 0) and self._told():
-            self._place = _Place.VALIDATION
+        if (even or batch_idx == 0) and self._should_stop():
+            self._phase = _Phase.VALIDATION
             self._stop(trainer, f"while validating epoch {trainer.current_epoch}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the first step after a restart is done."""
+        """Forget the restart after the first validation."""
         if not trainer.sanity_checking:
             self._forget_restart(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Correct the counts by which Lightning knows where a run was."""
-        if self._place is _Place.VALIDATION:
+        """Correct Lightning's progress counters."""
+        if self._phase is _Phase.VALIDATION:
             discard_validation(checkpoint)
-        elif self._place is _Place.EPOCH:
+        elif self._phase is _Phase.EPOCH:
             discard_epoch(checkpoint)
 
     def _forget_restart(self, trainer: Trainer) -> None:
@@ -185,32 +178,32 @@ class KeepLast(Checkpoint):
             self._resumed = False
             forget_restart(trainer)
 
-    def _splits(self, trainer: Trainer, done: int) -> bool:
-        """Whether an epoch can be split after some batches, and exactly continued."""
+    def _can_resume_after(self, trainer: Trainer, batches: int) -> bool:
+        """Return whether a run can resume exactly after this many batches of an epoch."""
         every = trainer.val_check_batch
         if trainer.check_val_every_n_epoch is None:
             number = trainer.fit_loop.total_batch_idx + 1
         else:
-            number = done
+            number = batches
         return (
-            done > 0
-            and done % trainer.accumulate_grad_batches == 0
+            batches > 0
+            and batches % trainer.accumulate_grad_batches == 0
             and not trainer.is_last_batch
             and (every is None or number % every != 0)
         )
 
-    def _told(self) -> bool:
+    def _should_stop(self) -> bool:
         return self._agreement is not None and self._agreement.reached()
 
     def _stop(self, trainer: Trainer, when: str) -> None:
         agreement = self._agreement
         if agreement is None or agreement.signum is None:
-            raise RuntimeError("nobody asked to stop")
+            raise RuntimeError("no signal was received")
         if trainer.global_step and self._written != trainer.global_step:
             self._save(trainer)
         stopped = Stopped(agreement.signum, reported=True, code=_exit_code(trainer))
         if trainer.is_global_zero:
-            log.warning("Stopped by %s %s. %s", stopped.name, when, self._go_on(trainer))
+            log.warning("Stopped by %s %s. %s", stopped.name, when, self._resume_hint(trainer))
         raise stopped
 
     def _save(self, trainer: Trainer) -> None:
@@ -218,40 +211,32 @@ class KeepLast(Checkpoint):
         self._written = trainer.global_step
 
     def file(self, trainer: Trainer) -> Path:
-        """Tell where the checkpoint goes.
-
-        Args:
-            trainer: The trainer of the run.
-
-        Returns:
-            Path of the file.
-        """
+        """Return the path of the checkpoint."""
         folder = getattr(trainer.checkpoint_callback, "dirpath", None)
-        return self.path or Path(folder or run_folder(trainer) / "checkpoints") / LAST
+        return self.path or Path(folder or run_folder(trainer) / "checkpoints") / LAST_CHECKPOINT
 
-    def _go_on(self, trainer: Trainer) -> str:
-        """How to go on."""
+    def _resume_hint(self, trainer: Trainer) -> str:
+        """Return the command that resumes the run."""
         path = self.file(trainer)
         if not trainer.global_step:
-            return "Nothing was learnt yet: give the same command again."
+            return "No checkpoint yet: run the same command again."
         config = run_folder(trainer) / CONFIG
         if self.path or not config.is_file():
-            return f"Checkpoint: {path}. Give the same command again to go on."
-        return f"Go on with: mgc fit --config {config} --ckpt_path {path}"
+            return f"Checkpoint: {path}. Run the same command again to resume."
+        return f"Resume with: mgc fit --config {config} --ckpt_path {path}"
 
 
 class _Agreement:
-    """Lets devices agree after which batch they stop.
+    """Lets all devices stop after the same batch.
 
-    What each has received is exchanged behind the next batch, on the CPU: waiting for it at every
-    batch would hold up the devices.
+    Received signals are exchanged on the CPU while the next batch runs, so devices do not wait.
 
     Attributes:
-        signum: The signal that was agreed on.
+        signum: Signal that one of the devices received.
     """
 
     def __init__(self, trainer: Trainer) -> None:
-        """Initialize; all devices do so at once."""
+        """Initialize; a collective operation of all devices."""
         self.signum: int | None = None
         self._exchange: tuple[Tensor, Any] | None = None
         self._group: Any = None
@@ -260,12 +245,13 @@ class _Agreement:
             self._group = distributed.new_group(backend="gloo")
 
     def reached(self) -> bool:
-        """Whether to stop now; all devices ask equally often, and get the same answer."""
+        """Return whether to stop; a collective operation with the same result on all devices."""
         if self._trainer.world_size == 1:
             self.signum = signals.received
-        elif self._group is None:  # TPUs and the like
-            told = self._trainer.strategy.reduce_boolean_decision(bool(signals.received), all=False)
-            self.signum = (signals.received or signal.SIGTERM) if told else None
+        elif self._group is None:  # TPUs and others
+            received = bool(signals.received)
+            any_received = self._trainer.strategy.reduce_boolean_decision(received, all=False)
+            self.signum = (signals.received or signal.SIGTERM) if any_received else None
         else:
             if self._exchange:
                 flag, work = self._exchange
@@ -280,10 +266,10 @@ class _Agreement:
 
 
 def _exit_code(trainer: Trainer) -> int | None:
-    """Exit code of this process, None for the usual one.
+    """Return the exit code of this process, None for the default.
 
-    Lightning kills its first process as soon as another one that it started ends with an error;
-    W&B would not come to its end.
+    When a process that Lightning started exits with an error, Lightning kills the first process,
+    which then cannot finish its W&B run.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     return 0 if isinstance(environment, LightningEnvironment) and trainer.local_rank else None

@@ -1,4 +1,4 @@
-"""Short names in configurations and on the command line."""
+"""Expands short names of models and data sets in configurations and on the command line."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,32 +10,20 @@ from lightning.pytorch.cli import LightningCLI
 from mgc import registry
 from mgc.configurations import find_configuration
 from mgc.registry import GROUPS
-
-#: Options that take a configuration.
-CONFIG_OPTIONS = ("--config", "-c")
+from mgc.training.options import CONFIG_OPTIONS
 
 
 def load_config(stream: str) -> Any:
-    """Load YAML, with class paths for short names.
-
-    Args:
-        stream: Text of a configuration.
-
-    Returns:
-        The configuration.
-    """
+    """Load YAML and expand short names."""
     value = get_loader("yaml")(stream)
     return expand_names(value) if isinstance(value, dict) else value
 
 
 def expand_names(config: dict[str, Any]) -> dict[str, Any]:
-    """Put class paths in place of short names.
+    """Replace short names by class paths, in place.
 
     Args:
-        config: A whole configuration, or one section of it.
-
-    Returns:
-        The same configuration, changed in place.
+        config: A configuration, or a section from its own file.
     """
     for key, value in config.items():
         if key in GROUPS:
@@ -46,7 +34,7 @@ def expand_names(config: dict[str, Any]) -> dict[str, Any]:
         elif key in LightningCLI.subcommands() and isinstance(value, dict):
             expand_names(value)
         elif key == "class_path" and isinstance(value, str):
-            # The section is a file of its own: `--model model.yaml`.
+            # A section from its own file: --model model.yaml.
             for kind in GROUPS:
                 if value in registry.find(kind):
                     config[key] = registry.class_path(kind, value)
@@ -54,13 +42,7 @@ def expand_names(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand_arguments(args: list[str]) -> list[str]:
-    """Put class paths and files in place of names in ``--model NAME``, ``--config=NAME`` and such.
-
-    Args:
-        args: Words of a command line.
-
-    Returns:
-        The words, changed.
+    """Expand names in ``--model NAME``, ``--config=NAME`` and similar options.
 
     Raises:
         MgcError: If a name is unknown.
@@ -83,7 +65,7 @@ def expand_arguments(args: list[str]) -> list[str]:
 
 
 def _class_path(kind: str, name: str) -> str:
-    """Class path of a short name; anything else as it is."""
+    """Return the class path of a short name; return anything else unchanged."""
     return registry.class_path(kind, name) if name.isidentifier() else name
 
 

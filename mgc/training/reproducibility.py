@@ -1,4 +1,4 @@
-"""Resumed runs that end like unbroken ones."""
+"""Random state that makes resumed runs reproducible."""
 
 import os
 
@@ -10,17 +10,17 @@ from mgc.data.clips import Batch
 
 
 class SeedSteps(Callback):
-    """Seed every training batch by its number.
+    """Seeds every training step from the run's seed, the rank, the epoch and the batch index.
 
-    Dropout and other random layers then depend on the batch and the device's rank alone, not on
-    what was drawn before, so a resumed run ends with the weights of an unbroken one.
+    Dropout and other random layers do not depend on earlier steps, so a resumed run ends with the
+    same weights as an uninterrupted one.
     """
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Seed torch from the run's seed, the rank, the epoch and the batch."""
+        """Seed torch."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        place = [seed, trainer.global_rank, trainer.current_epoch, batch_idx]
-        (state,) = np.random.SeedSequence(place).generate_state(1, np.uint64)
+        entropy = [seed, trainer.global_rank, trainer.current_epoch, batch_idx]
+        (state,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
         torch.manual_seed(int(state) >> 1)

@@ -1,8 +1,7 @@
-"""Commands that start from a checkpoint: which one, its configuration and its run."""
+"""Finds the configuration and run of a checkpoint that a command starts from."""
 
 import logging
 import os
-from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -10,21 +9,21 @@ from jsonargparse import Namespace
 from mgc import checkpoint
 from mgc.errors import MgcError
 from mgc.runs.folder import CONFIG, RUNS
-from mgc.training.names import CONFIG_OPTIONS
+from mgc.training.options import CONFIG_OPTIONS, option_values
 
 log = logging.getLogger(__name__)
 
 
-def go_on_in_run_folder(trainer: Namespace, job: str, ckpt: str | None) -> None:
-    """Let a run that starts from a checkpoint go on in the checkpoint's folder and W&B run.
+def continue_run(trainer: Namespace, job_type: str, ckpt: str | None) -> None:
+    """Write to the folder and W&B run of the checkpoint that a command starts from.
 
-    A resumed fit then knows the best score so far, and a test's results lie beside the model.
-    Also sets the job type in W&B.
+    A resumed fit then knows its best score, and test results lie beside the model. Other runs get
+    the W&B job type.
 
     Args:
-        trainer: Settings of the trainer; changed in place.
-        job: Kind of job.
-        ckpt: Checkpoint that the run starts from, if any.
+        trainer: Configuration of the trainer, changed in place.
+        job_type: W&B job type.
+        ckpt: Path of the checkpoint.
     """
     folder = Path(ckpt).parent.parent if ckpt else None
     known = folder is not None and (folder / CONFIG).is_file()
@@ -40,34 +39,14 @@ def go_on_in_run_folder(trainer: Namespace, job: str, ckpt: str | None) -> None:
             settings.version = folder.name
             settings.resume = "allow"
     elif not settings.get("job_type"):
-        settings.job_type = "sweep" if "WANDB_SWEEP_ID" in os.environ else job
+        settings.job_type = "sweep" if "WANDB_SWEEP_ID" in os.environ else job_type
 
 
-def option_values(args: list[str], *options: str) -> list[str]:
-    """List what an option is given on a command line, each time.
-
-    Args:
-        args: Words of a command line.
-        *options: Spellings of the option.
-
-    Returns:
-        The values, in order.
-    """
-    words = [word for arg in args for word in (arg.split("=", 1) if arg[:2] == "--" else [arg])]
-    return [value for option, value in pairwise(words) if option in options]
-
-
-def with_saved_config(args: list[str]) -> list[str]:
-    """Use the configuration saved beside a checkpoint, where a command names no other.
-
-    Args:
-        args: Words of the command line, the command first.
-
-    Returns:
-        The words, with the configuration.
+def add_saved_config(args: list[str]) -> list[str]:
+    """Add the configuration of a checkpoint's run to a command line that names none.
 
     Raises:
-        MgcError: If there is no checkpoint or no configuration.
+        MgcError: If the checkpoint or its configuration does not exist.
     """
     paths = option_values(args, "--ckpt_path")
     if args[0] == "fit" or not paths or option_values(args, *CONFIG_OPTIONS, "--model", "--data"):
@@ -76,19 +55,13 @@ def with_saved_config(args: list[str]) -> list[str]:
     saved = Path(path).parent.parent / CONFIG
     if not saved.is_file():
         checkpoint.description(path)
-        raise MgcError(f"{path}: no {CONFIG} in {saved.parent}. Give --config FILE.")
-    # The last of several values counts.
+        raise MgcError(f"{path}: no {CONFIG} in {saved.parent}. Set --config FILE.")
+    # The last value of an option takes precedence.
     return [args[0], "--config", str(saved), *args[1:], f"--ckpt_path={path}"]
 
 
 def find_newest(name: str) -> str:
-    """Find the newest checkpoint of a name among the runs.
-
-    Args:
-        name: ``best`` or ``last``.
-
-    Returns:
-        Its path.
+    """Return the path of the newest checkpoint named ``best`` or ``last``.
 
     Raises:
         MgcError: If there is none.
@@ -96,6 +69,6 @@ def find_newest(name: str) -> str:
     found = Path(RUNS).glob(f"*/*/checkpoints/{name}.ckpt")
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
-        raise MgcError(f"--ckpt_path {name}: no {name}.ckpt in {RUNS}/. Give a checkpoint's path.")
+        raise MgcError(f"--ckpt_path {name}: no {name}.ckpt in {RUNS}/. Set a path.")
     log.info("Newest checkpoint: %s", newest)
     return str(newest)

@@ -1,7 +1,6 @@
-"""What a run leaves behind so that it can be set beside others: its record, tags, best epoch.
+"""Records the provenance and best epoch of a run in ``run.json`` and W&B.
 
-``run.json`` in the run's folder, and the same in W&B: ``about`` in the configuration, tags, and
-``best/…`` in the summary.
+In W&B they are ``about`` in the configuration, tags, and ``best/…`` in the summary.
 """
 
 import json
@@ -18,11 +17,7 @@ from mgc.runs.record import describe_run, read_record
 
 
 class RecordRun(Callback):
-    """Records where a run comes from and what its best epoch was.
-
-    The best epoch is the one that the checkpoint is kept of; its metrics are those logged in that
-    epoch, whatever the last one said.
-    """
+    """Records the provenance of a run, and the metrics of the epoch of its best checkpoint."""
 
     def __init__(self) -> None:
         """Initialize without a best epoch."""
@@ -30,12 +25,12 @@ class RecordRun(Callback):
         self.record: dict[str, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Record where the run comes from (on the first process only)."""
+        """Record the provenance (rank zero only)."""
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         self.record = read_record(run_folder(trainer))
         about = describe_run(pl_module, getattr(trainer, "datamodule", None))
-        # A test goes on in the run of its fit, which W&B describes already.
+        # A test continues the W&B run of its fit, which is described already.
         if stage == "fit" or "fit" not in self.record:
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
@@ -44,32 +39,32 @@ class RecordRun(Callback):
         self._write(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the metrics of a new best epoch."""
+        """Record the metrics of a new best epoch."""
         checkpoint = _monitoring(trainer)
-        if trainer.sanity_checking or checkpoint is None or _of_training(checkpoint.monitor):
+        if trainer.sanity_checking or checkpoint is None or _is_training_metric(checkpoint.monitor):
             return
-        self._consider(trainer, checkpoint)
+        self._update_best(trainer, checkpoint)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the metrics of training, which are there later than those of validation."""
+        """Add the training metrics, which are logged after those of validation."""
         checkpoint = _monitoring(trainer)
         if checkpoint is None:
             return
-        if _of_training(checkpoint.monitor):
-            self._consider(trainer, checkpoint)
+        if _is_training_metric(checkpoint.monitor):
+            self._update_best(trainer, checkpoint)
         if self.best and self.best["epoch"] == trainer.current_epoch:
             self.best["metrics"] |= _metrics(trainer, training=True)
-            self._tell(trainer)
+            self._log_best(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the best epoch in checkpoints."""
+        """Return the best epoch."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the best epoch."""
         self.best = state_dict["best"]
 
-    def _consider(self, trainer: Trainer, checkpoint: ModelCheckpoint) -> None:
+    def _update_best(self, trainer: Trainer, checkpoint: ModelCheckpoint) -> None:
         name = str(checkpoint.monitor)
         metrics = _metrics(trainer, training=False)
         value = trainer.callback_metrics.get(name)
@@ -86,18 +81,18 @@ class RecordRun(Callback):
                 "step": trainer.global_step,
                 "metrics": metrics,
             }
-            self._tell(trainer)
+            self._log_best(trainer)
 
-    def _tell(self, trainer: Trainer) -> None:
+    def _log_best(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         self.record["best"] = self.best
         self._write(trainer)
-        told = {f"best/{name}": self.best[name] for name in ("metric", "epoch", "step")}
-        told |= {f"best/{name}": value for name, value in self.best["metrics"].items()}
+        summary = {f"best/{name}": self.best[name] for name in ("metric", "epoch", "step")}
+        summary |= {f"best/{name}": value for name, value in self.best["metrics"].items()}
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.summary.update(told)
+                logger.experiment.summary.update(summary)
 
     def _write(self, trainer: Trainer) -> None:
         with replacing(run_folder(trainer) / RECORD) as partial:
@@ -105,7 +100,7 @@ class RecordRun(Callback):
 
 
 def _describe_in_wandb(logger: WandbLogger, about: dict[str, Any]) -> dict[str, Any]:
-    """Tell W&B what a run is made of, and tell where the run is."""
+    """Log tags and provenance to a W&B run, and return its identifiers."""
     run = logger.experiment
     tags = (about["model"], about["data"], about["split"])
     run.tags = tuple(dict.fromkeys([*(run.tags or ()), *filter(None, tags)]))
@@ -121,19 +116,19 @@ def _describe_in_wandb(logger: WandbLogger, about: dict[str, Any]) -> dict[str, 
 
 
 def _monitoring(trainer: Trainer) -> ModelCheckpoint | None:
-    """The callback that keeps the best checkpoint."""
+    """Return the callback that keeps the best checkpoint."""
     found = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
     return next((callback for callback in found if callback.monitor), None)
 
 
-def _of_training(metric: str | None) -> bool:
+def _is_training_metric(metric: str | None) -> bool:
     return str(metric).startswith("train")
 
 
 def _metrics(trainer: Trainer, training: bool) -> dict[str, float]:
-    """What was logged of training, or of all the rest."""
+    """Return the logged training metrics, or all others."""
     return {
         name: float(value)
         for name, value in trainer.callback_metrics.items()
-        if _of_training(name) == training
+        if _is_training_metric(name) == training
     }

@@ -1,7 +1,8 @@
 """Transfer learning: feature tables, extraction, folds, classifiers, reports.
 
-The package is callable: ``mgc.transfer(features)`` is :func:`mgc.transfer.files.transfer`. A
-function of the same name would hide the package from ``import mgc.transfer.files as files``.
+The package itself is callable: ``mgc.transfer(features)`` calls
+:func:`mgc.transfer.files.transfer`. A function with this name would hide the package from
+``import mgc.transfer.files as files``.
 """
 
 import sys

@@ -1,11 +1,9 @@
-"""Classifiers of the transfer experiment, swept over all their settings at once.
+"""Classifiers of the transfer experiment.
 
-A classifier is fitted with every setting of its grid on one training set. What the settings have
-in common is computed once: a support vector machine's kernel serves all costs, distances serve
-all numbers of neighbours.
-
-Every prediction is a :class:`Decision`: for ``multiclass`` the class of each track; for
-``regression`` and ``multilabel`` a value per quantity or tag.
+A classifier is fitted with every setting of its grid on the same training set, sharing what it can:
+a support vector machine reuses kernels for all costs, nearest neighbours reuse distances for all
+numbers of neighbours. ``benchmarks/transfer_sweep.py`` measures the speed-up over
+``GridSearchCV``.
 """
 
 from collections.abc import Iterator
@@ -26,13 +24,12 @@ Setting = dict[str, Any]
 
 @dataclass
 class Decision:
-    """What a fitted classifier says of some tracks.
+    """Predictions of a classifier.
 
     Attributes:
-        value: Class of each track (multiclass), of shape (tracks,), else a value per quantity or
-            tag, of shape (tracks, outputs).
-        scores: Evidence for each class or tag, of shape (tracks, outputs); None for regression
-            and where only the value was asked for.
+        value: Classes of shape (tracks,) for multiclass, else values of shape (tracks, outputs).
+        scores: Scores of each class or tag, of shape (tracks, outputs); None for regression, or if
+            not requested.
         probable: Whether the scores are probabilities.
     """
 
@@ -45,11 +42,7 @@ class Classifier(Protocol):
     """A kind of classifier with its grid of settings."""
 
     def settings(self, width: int) -> list[Setting]:
-        """Settings to try.
-
-        Args:
-            width: Number of features.
-        """
+        """Return the settings to try for this number of features."""
 
     def sweep(
         self,
@@ -61,7 +54,7 @@ class Classifier(Protocol):
         *,
         scores: bool = False,
     ) -> Iterator[tuple[int, Decision]]:
-        """Fit every setting and decide on the test tracks.
+        """Fit every setting and predict the test tracks.
 
         Args:
             settings: Settings to fit.
@@ -69,23 +62,23 @@ class Classifier(Protocol):
             test: Features of shape (test tracks, width).
             targets: Class indices of shape (training tracks,), or values of shape
                 (training tracks, outputs).
-            task: What the targets are.
-            scores: Whether to also give scores of each class.
+            task: Task of the targets.
+            scores: Whether to compute scores of each class as well.
 
         Yields:
-            The number of a setting, and what it says of the test tracks.
+            Index of a setting and its predictions, in any order.
         """
 
 
 @dataclass(frozen=True)
 class SupportVectorMachine:
-    """Support vector machine with a linear or a radial kernel.
+    """Support vector machine with a linear or an RBF kernel.
 
-    Tags and quantities are fitted one by one. A linear regression goes to
-    :class:`~mgc.transfer.linear_svr.LinearSVR`, everything else to libsvm on ready kernels.
+    Each tag or quantity has its own machine. Linear regression uses
+    :class:`~mgc.transfer.linear_svr.LinearSVR`, everything else libsvm with precomputed kernels.
+    A gamma of None is 1 / number of features.
 
-    Source: Choi et al. (2017), section 4.1, for the grid; gamma None is one over the number of
-    features.
+    Source of the grid: Choi et al. (2017), section 4.1.
     """
 
     costs: tuple[float, ...] = (0.1, 2.0, 8.0, 32.0)
@@ -93,11 +86,11 @@ class SupportVectorMachine:
     linear: bool = True
 
     def settings(self, width: int) -> list[Setting]:
-        """See :meth:`Classifier.settings`."""
+        """Return the settings to try (see :class:`Classifier`)."""
         gammas = [1 / width if gamma is None else gamma for gamma in self.gammas]
         grid: list[Setting] = [
             {"kernel": "rbf", "gamma": gamma, "C": cost}
-            for gamma in dict.fromkeys(gammas)  # 1/32 and 1/128 are on the list already
+            for gamma in dict.fromkeys(gammas)  # 1 / width may be in the list
             for cost in self.costs
         ]
         if self.linear:
@@ -114,9 +107,9 @@ class SupportVectorMachine:
         *,
         scores: bool = False,
     ) -> Iterator[tuple[int, Decision]]:
-        """See :meth:`Classifier.sweep`."""
+        """Fit every setting and predict (see :class:`Classifier`)."""
         if task == "multiclass":
-            # libsvm pairs classes: those of a class side by side are also so in memory.
+            # libsvm fits pairs of classes, which is faster if each class is contiguous in memory.
             order = np.argsort(targets, kind="stable")
             train, targets = train[order], targets[order]
         radial: dict[float, list[int]] = {}
@@ -168,12 +161,7 @@ class SupportVectorMachine:
 
 
 def squared_distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances, of shape (rows, columns).
-
-    Args:
-        rows: Features of shape (rows, width).
-        columns: Features of shape (columns, width).
-    """
+    """Return squared Euclidean distances, of shape (rows, columns)."""
     result = rows @ columns.T
     result *= -2
     result += (rows**2).sum(1)[:, None]
@@ -185,7 +173,7 @@ def squared_distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _bounded(machine: SVC | SVR, cost: float) -> bool:
-    """Whether a coefficient is at the bound: otherwise any larger cost has the same solution."""
+    """Return whether a coefficient is at its bound. If not, larger costs have the same solution."""
     return bool(np.abs(machine.dual_coef_).max(initial=0) >= cost)
 
 
@@ -239,12 +227,12 @@ def _linear_regression(
 
 @dataclass(frozen=True)
 class NearestNeighbours:
-    """Vote, or mean, of the nearest tracks in Euclidean distance."""
+    """Vote or mean of the nearest tracks by Euclidean distance."""
 
     neighbours: tuple[int, ...] = (1, 2, 8, 12, 16)
 
     def settings(self, width: int) -> list[Setting]:
-        """See :meth:`Classifier.settings`."""
+        """Return the settings to try (see :class:`Classifier`)."""
         return [{"n_neighbors": count} for count in self.neighbours]
 
     def sweep(
@@ -257,7 +245,7 @@ class NearestNeighbours:
         *,
         scores: bool = False,
     ) -> Iterator[tuple[int, Decision]]:
-        """See :meth:`Classifier.sweep`."""
+        """Fit every setting and predict (see :class:`Classifier`)."""
         nearest = np.argsort(squared_distances(test, train), axis=1, kind="stable")
         if task == "multiclass":
             targets = np.eye(int(targets.max()) + 1)[targets]
@@ -273,12 +261,12 @@ class NearestNeighbours:
 
 @dataclass(frozen=True)
 class LinearModel:
-    """Logistic regression; for quantities ridge regression with penalty 1 / C."""
+    """Logistic regression, or ridge regression with penalty 1 / C for quantities."""
 
     costs: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)
 
     def settings(self, width: int) -> list[Setting]:
-        """See :meth:`Classifier.settings`."""
+        """Return the settings to try (see :class:`Classifier`)."""
         return [{"C": cost} for cost in self.costs]
 
     def sweep(
@@ -291,7 +279,7 @@ class LinearModel:
         *,
         scores: bool = False,
     ) -> Iterator[tuple[int, Decision]]:
-        """See :meth:`Classifier.sweep`."""
+        """Fit every setting and predict (see :class:`Classifier`)."""
         for i, setting in enumerate(settings):
             if task == "regression":
                 yield i, Decision(Ridge(1 / setting["C"]).fit(train, targets).predict(test))
@@ -312,20 +300,19 @@ class LinearModel:
                 yield i, Decision(value, value, probable=True)
 
 
-#: Folds of the training tracks that probabilities are calibrated on.
+#: Number of folds of the training tracks for calibrating probabilities.
 CALIBRATION_FOLDS = 5
 
 
 def calibrated_probabilities(
     setting: Setting, train: np.ndarray, test: np.ndarray, targets: np.ndarray
 ) -> np.ndarray:
-    """Fit a support vector machine to classes, and say how likely each class is.
+    """Fit a support vector machine on all training tracks and return calibrated probabilities.
 
-    Its evidence for each class against the rest becomes a probability by a sigmoid, fitted to
-    what machines of five folds of the training tracks say of the tracks left out; probabilities
-    are scaled to the sum 1. The machine itself is fitted on all training tracks. libsvm's own way,
-    by pairs of classes, may contradict the machine's decisions and scikit-learn has given it up;
-    isotonic regression wants more tracks than music data sets have.
+    Sigmoids map its one-vs-rest scores to probabilities, which are normalised to sum 1. They are
+    fitted to the scores of held-out tracks in five folds of the training tracks. libsvm's pairwise
+    method is not used, because it may contradict the decisions and is deprecated in scikit-learn.
+    Isotonic regression needs more tracks than most music datasets have.
 
     Source: Platt (1999), "Probabilistic outputs for support vector machines"; for several classes
     Zadrozny and Elkan (2002), "Transforming classifier scores into accurate multiclass probability
@@ -347,8 +334,8 @@ def calibrated_probabilities(
     folds = min(CALIBRATION_FOLDS, int(members.min()))
     if folds < 2:
         raise MgcError(
-            "A class has a single track to train on: probabilities of a support vector machine "
-            "need two of each. Use --classifier logistic, or more tracks."
+            "A class has only 1 training track; calibrating a support vector machine needs at "
+            "least 2 of each class. Use --classifier logistic or add tracks."
         )
     gamma = "scale" if np.isnan(setting["gamma"]) else setting["gamma"]
     machine = SVC(kernel=setting["kernel"], gamma=gamma, C=setting["C"])
@@ -368,14 +355,7 @@ CLASSIFIERS: dict[str, Classifier] = {
 
 
 def get_classifier(name: str) -> Classifier:
-    """Classifier by name.
-
-    Args:
-        name: ``svm``, ``svm_rbf`` (radial kernels only), ``knn`` or ``logistic``.
-
-    Raises:
-        MgcError: If there is no such classifier.
-    """
+    """Return a classifier by name; an unknown name raises an MgcError."""
     if name not in CLASSIFIERS:
-        raise MgcError(f"There is no classifier {name!r}. Choose from {', '.join(CLASSIFIERS)}.")
+        raise MgcError(f"Unknown classifier {name!r}. Choose from {', '.join(CLASSIFIERS)}.")
     return CLASSIFIERS[name]

@@ -1,8 +1,8 @@
-"""Combinations of layers: how they are named, and the tables that hold the layers.
+"""Names of layer combinations, and joining of the tables that contain the layers.
 
-In a name, digits count the block layers (``block1``, ``block2``, …) and other layers stand with
-their own names: ``135`` is blocks 1, 3 and 5, ``12345+mfcc`` all five blocks and the MFCC vector.
-The notation is that of Choi et al. (2017), section 2.2.
+Digits count the block layers (``block1``, ``block2``, …); other layers keep their names. ``135`` is
+blocks 1, 3 and 5, and ``12345+mfcc`` is all five blocks and the MFCC vector. Source of the
+notation: Choi et al. (2017), section 2.2.
 """
 
 import os
@@ -17,22 +17,20 @@ import pandas as pd
 from mgc.errors import MgcError
 from mgc.transfer.feature_table import FeatureTable
 
-MAX_BLOCKS = 9  # more cannot be named by one digit each
+MAX_BLOCKS = 9  # one digit each
 
 
 def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> FeatureTable:
-    """Join feature tables of the same tracks in one table with the layers of all.
+    """Join feature tables, or their files, into one table with all layers.
 
-    Args:
-        tables: Feature tables, or Parquet files written by ``mgc extract``, in any order of
-            tracks. The first decides the order, the targets and the splits.
+    Order of tracks, splits and source are those of the first table.
 
     Raises:
-        MgcError: If the files differ in task, labels, tracks or targets, hold the same layer, or
-            hold a value that is not finite.
+        MgcError: If tables differ in task, labels, tracks or targets, share a layer, or contain NaN
+            or infinite values.
     """
     if not tables:
-        raise MgcError("No feature table is given. Name one or more files of `mgc extract`.")
+        raise MgcError("No feature table given. Give one or more files of mgc extract.")
     paths = [
         f"table {number}" if isinstance(given, FeatureTable) else given
         for number, given in enumerate(tables, 1)
@@ -49,7 +47,7 @@ def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> Feat
             if ours != theirs:
                 raise MgcError(
                     f"{path} and {paths[0]} differ in their {what}: {theirs} and {ours}. "
-                    "Give tables of one data set."
+                    "Give tables of the same dataset."
                 )
         row = pd.Series(np.arange(len(other.tracks)), index=other.tracks["track"])
         for ours, theirs, where in (
@@ -59,7 +57,7 @@ def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> Feat
             missing = ours[~ours.isin(theirs)]
             if len(missing):
                 raise MgcError(
-                    f"{where} lacks {len(missing)} tracks of the other table, the first is "
+                    f"{where} lacks {len(missing)} tracks of the other table, for example "
                     f"{missing.iloc[0]!r}. Extract both from the same tracks."
                 )
         order = row[table.tracks["track"]].to_numpy()
@@ -70,7 +68,7 @@ def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> Feat
         for name, values in other.layers.items():
             if name in table.layers:
                 raise MgcError(
-                    f"Layer {name!r} is in {path} and in another table: leave one of them out."
+                    f"Layer {name!r} is in {path} and in another table. Omit one of them."
                 )
             table.layers[name] = values[order]
     return table
@@ -82,25 +80,26 @@ def _check_finite(table: FeatureTable, path: str | os.PathLike[str]) -> None:
         if bad.any():
             track = table.tracks["track"].iloc[int(bad.argmax())]
             raise MgcError(
-                f"{path}: layer {name!r} holds values that are not finite, first for track "
-                f"{track!r} ({int(bad.sum())} tracks in all). Extract those tracks again."
+                f"{path}: layer {name!r} has NaN or infinite values in {int(bad.sum())} tracks, "
+                f"for example {track!r}. Extract the features again."
             )
     duplicate = table.tracks["track"].duplicated()
     if duplicate.any():
         raise MgcError(
-            f"{path} holds track {table.tracks['track'][duplicate].iloc[0]!r} more than once."
+            f"{path}: duplicate track {table.tracks['track'][duplicate].iloc[0]!r}. Extract the "
+            "features without --per_clip."
         )
 
 
 def block_layers(layers: Sequence[str]) -> list[str]:
-    """Names of the layers that digits count, ``block1``, ``block2`` and so on, in order."""
+    """Return the layers ``block1``, ``block2``, … in order, or none if there are more than nine."""
     blocks = [name for name in layers if re.fullmatch(r"block[1-9]\d*", name)]
     blocks.sort(key=lambda name: int(name.removeprefix("block")))
     return blocks if len(blocks) <= MAX_BLOCKS else []
 
 
 def name_combination(combination: Sequence[str], layers: Sequence[str]) -> str:
-    """Name of a combination, blocks first: ``12345+mfcc``."""
+    """Return the name of a combination, blocks first."""
     blocks = block_layers(layers)
     digits = "".join(str(i + 1) for i, name in enumerate(blocks) if name in combination)
     others = [name for name in layers if name in combination and name not in blocks]
@@ -110,17 +109,14 @@ def name_combination(combination: Sequence[str], layers: Sequence[str]) -> str:
 def parse_combinations(
     wanted: str, layers: Sequence[str], *, with_each: str | None = None
 ) -> dict[str, tuple[str, ...]]:
-    """Combinations of layers by name, in the order in which they are asked for.
+    """Return the layers of each requested combination, by its name.
 
     Args:
-        wanted: Names separated by commas, or ``all``: every combination of the block layers
-            (31 for five), each other layer alone, and each other layer with all the blocks.
-            Without block layers, ``all`` is each layer alone and all of them together.
-        layers: Names of the layers that the tables hold.
-        with_each: Name of a layer that is also joined to each combination of blocks.
-
-    Raises:
-        MgcError: If a layer is not known.
+        wanted: Comma-separated names, or ``all``: every combination of block layers (31 for five),
+            each other layer alone, and each other layer with all blocks. Without block layers,
+            ``all`` is each layer alone and all layers together.
+        layers: Names of the available layers.
+        with_each: Layer to add to each combination of blocks as well.
     """
     blocks = block_layers(layers)
     others = [name for name in layers if name not in blocks]
@@ -152,7 +148,6 @@ def _parse(part: str, layers: Sequence[str], blocks: Sequence[str]) -> tuple[str
         else:
             digits = f", digits 1 to {len(blocks)} for the blocks" if blocks else ""
             raise MgcError(
-                f"There is no layer {piece!r} (in --layers {part}). "
-                f"The tables hold {', '.join(layers)}{digits}."
+                f"No layer {piece!r} (in --layers {part}). Choose from {', '.join(layers)}{digits}."
             )
     return tuple(name for name in layers if name in names)

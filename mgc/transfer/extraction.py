@@ -1,9 +1,8 @@
-"""Features of all tracks, from a model: on any number of devices, and resumable.
+"""Extract layer features from audio, on any number of devices. Interrupted runs can be resumed.
 
-Tracks are divided into parts of neighbours. Devices share the parts; one that finishes a part
-writes it to ``<out>.parts`` and goes on. In the end the parts become one table. So each track is
-computed once however many devices there are, nothing is gathered between them, and a run that is
-killed goes on from its last part.
+Tracks are divided into parts of consecutive tracks, which are distributed over the devices. Each
+finished part is saved in ``<out>.parts``; at the end, all parts are merged into one table. Each
+track is computed only once, devices exchange no features, and a rerun skips finished parts.
 """
 
 import hashlib
@@ -44,26 +43,23 @@ from mgc.transfer.inputs import make_model, open_data
 
 log = logging.getLogger(__name__)
 
-#: A run has about this many parts, so that several devices share them evenly.
+#: Target number of parts, high enough to balance the load of several devices.
 PARTS = 256
-#: Tracks of a part: an interrupted run loses that many per device.
+#: Smallest and largest number of tracks per part. An interruption loses one part per device.
 PART_TRACKS = (4, 256)
 
 SETTINGS = "settings.json"
 
+#: Defaults for models without a checkpoint, from Choi et al. (2017): rate in Hz, length in s.
+SAMPLE_RATE, CLIP_SECONDS = 12000, 29.0
+
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
 
 def choose_layers(text: str, widths: dict[str, int]) -> list[str]:
-    """Turn a word of the command line into names of layers.
+    """Parse ``--layers``: ``all``, digits that count layers from 1 (``135``), or names with commas.
 
-    Args:
-        text: ``all``, digits that count the model's layers from 1 (``135``), or names with commas.
-        widths: Width of each layer that the model offers, in order.
-
-    Returns:
-        Names of layers.
-
-    Raises:
-        MgcError: If the model lacks one of them.
+    ``widths`` are the widths of the model's layers, in order. An unknown layer raises an MgcError.
     """
     names = list(widths)
     if text == "all":
@@ -73,28 +69,21 @@ def choose_layers(text: str, widths: dict[str, int]) -> list[str]:
         wanted = [names[int(d) - 1] if 0 < int(d) <= len(names) else d for d in text]
     for name in wanted:
         if name not in names:
-            raise MgcError(f"layers={text}: there is no layer {name}. The model has {names}.")
+            raise MgcError(f"layers={text}: no layer {name}. Choose from {', '.join(names)}.")
     return list(dict.fromkeys(wanted))
 
 
 def probe_layers(model: LightningModule, clip_samples: int) -> dict[str, int]:
-    """Ask a model for its layers, with a silent clip.
-
-    Args:
-        model: The model, on the CPU.
-        clip_samples: Length of a clip.
-
-    Returns:
-        Width of each layer, in order.
+    """Return the width of each layer, in order, from features of a silent clip on the CPU.
 
     Raises:
-        MgcError: If the model offers no features.
+        MgcError: If the model has no method ``features``, or does not take audio.
     """
     name = type(model).__name__
     if not hasattr(model, "features"):
-        raise MgcError(f"{name} offers no features: it has no method features(audio).")
+        raise MgcError(f"{name} has no method features(audio).")
     if getattr(model, "kind", "audio") != "audio":
-        raise MgcError(f"{name} takes {model.kind}, but features are computed of audio.")
+        raise MgcError(f"{name} takes {model.kind}; extraction needs a model that takes audio.")
     with torch.inference_mode():
         layers = model.eval().features(torch.zeros(1, clip_samples))  # type: ignore[operator] # a method
     if not isinstance(layers, dict) or any(v.ndim != 2 for v in layers.values()):
@@ -113,35 +102,35 @@ def extract_features(
     keep_split: bool = False,
     trainer: dict[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Compute the features of all tracks of a data set and write them as a table.
+    """Extract the features of all tracks and write a table.
 
-    A track's features are the means over its clips, which begin at every hop.
+    The features of a track are the means over its clips.
 
     Args:
         model: Model with ``features(audio)``.
-        layers: Names of the layers to keep.
-        data: Data module whose :meth:`setup` has run.
-        out: Parquet file to write.
-        source: Plain values that tell where the features come from. A table, or parts of one, with
-            other values here are not those asked for, and are computed anew.
-        resampling: How carefully rates are changed. A packed store, which is resampled ``fast``,
-            is not used for ``best``.
-        per_clip: Write a row for each clip, with ``clip`` and ``start`` in seconds, in place of
-            one for each track.
-        keep_split: Write which split each track is in even if it was drawn at random.
-        trainer: Arguments of Lightning's trainer: ``accelerator``, ``devices``, ``precision``, ….
+        layers: Names of the layers to extract.
+        data: Data module after ``setup``.
+        out: Parquet file to write. If it or its parts have a different ``source``, settings or
+            files, they are replaced.
+        source: JSON values that identify model and settings.
+        resampling: ``fast`` or ``best``. A packed store is resampled ``fast``, so ``best`` ignores
+            it.
+        per_clip: Write a row per clip, with ``clip`` and ``start`` (seconds), instead of one per
+            track.
+        keep_split: Write the split of each track even if it was drawn at random.
+        trainer: Arguments of Lightning's ``Trainer``.
 
     Returns:
-        Why tracks are not in the table, by name.
+        Names of skipped tracks, with reasons.
 
     Raises:
-        MgcError: If none of the tracks can be read, or the trainer cannot be made.
+        MgcError: If no track is readable, or the arguments of the trainer are invalid.
     """
     out = Path(out)
     source = source | {"layers": layers, "per_clip": per_clip, "keep_split": keep_split}
     work = Work(out, data, source, resampling)
     if work.is_finished():
-        log.info("%s: these features are there already.", out)
+        log.info("Features are up to date: %s", out)
         return work.broken()
     try:
         runner = Trainer(
@@ -149,8 +138,7 @@ def extract_features(
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
-            # Every device has parts of its own.
-            use_distributed_sampler=False,
+            use_distributed_sampler=False,  # WorkShare distributes the parts
             callbacks=[PartWriter(work, layers, per_clip)],
             **(trainer or {}),
         )
@@ -167,11 +155,11 @@ def extract_features(
 
 
 class Work:
-    """What there is to compute, and what is computed already.
+    """Division of an extraction into parts, and their files.
 
-    Attributes:
-        dataset: All clips of all tracks, in order.
-        bounds: First clip of each part, and the number of clips, of shape (parts + 1,).
+    ``dataset`` contains all clips of all tracks in order; ``bounds``, of shape (parts + 1,), is the
+    first clip of each part, followed by the number of clips. See :func:`extract_features` for the
+    arguments.
     """
 
     def __init__(
@@ -181,14 +169,6 @@ class Work:
         source: dict[str, Any],
         resampling: Resampling,
     ) -> None:
-        """Divide tracks into parts.
-
-        Args:
-            out: File that the table goes to.
-            data: Data module with tracks.
-            source: Where the features come from.
-            resampling: How carefully rates are changed.
-        """
         self.out = out
         self.folder = out.with_name(f"{out.name}.parts")
         self.data = data
@@ -218,7 +198,7 @@ class Work:
         self.source["fingerprint"] = _fingerprint(self.source, data.tracks)
 
     def is_finished(self) -> bool:
-        """Whether the table is there, of these very features."""
+        """Return whether the table exists with the same settings and files."""
         if not self.out.is_file():
             return False
         try:
@@ -228,35 +208,35 @@ class Work:
         return meta.get("source", {}).get("fingerprint") == self.source["fingerprint"]
 
     def prepare(self) -> None:
-        """Make the folder of parts, empty unless its parts are of these very features."""
+        """Create the folder of parts; clear it if settings or files have changed."""
         settings = self.folder / SETTINGS
         if self.folder.exists() and not (
             settings.is_file() and settings.read_text(encoding="utf-8") == self._settings()
         ):
-            log.info("%s: of other settings or other files, so computed anew.", self.folder)
+            log.info("Settings or files have changed: removing %s", self.folder)
             shutil.rmtree(self.folder)
         with replacing(settings) as partial:
             partial.write_text(self._settings(), encoding="utf-8")
 
     def part_path(self, part: int) -> Path:
-        """File of a part."""
+        """Return the file of a part."""
         return self.folder / f"part-{part:05}.npz"
 
     def pending(self) -> list[int]:
-        """Parts that are not finished."""
+        """Return the numbers of unfinished parts."""
         parts = range(len(self.bounds) - 1)
         return [part for part in parts if not self.part_path(part).is_file()]
 
     def merge(self, layers: list[str], per_clip: bool) -> None:
-        """Turn all parts into the table, and remove them."""
+        """Merge all parts into the table and remove them."""
         parts = [np.load(self.part_path(part)) for part in range(len(self.bounds) - 1)]
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0].files}
         broken = dict(self.data.broken)
         for track in self.data.tracks["track"].iloc[whole["broken"]]:
             broken[str(track)] = "cannot be decoded to its end"
-            log.warning("Left out: %s: %s", track, broken[str(track)])
+            log.warning("Skipped: %s: %s", track, broken[str(track)])
         if not len(whole["track"]):
-            raise MgcError(f"{self.data.root}: none of the files can be read.")
+            raise MgcError(f"{self.data.root}: none of the files is readable.")
         rows = self._describe(whole["track"])
         if per_clip:
             rows.insert(1, "clip", whole["clip"])
@@ -265,20 +245,20 @@ class Work:
         for name, layer in values.items():
             lost = int((~np.isfinite(layer)).any(axis=1).sum())
             if lost:
-                log.warning("%s: %d rows hold values that are not finite.", name, lost)
+                log.warning("Layer %s has NaN or infinite values in %d rows.", name, lost)
         source = self.source | {"broken": broken}
         FeatureTable(rows, values, self.data.task, self.data.labels, source).save(self.out)
         shutil.rmtree(self.folder)
 
     def broken(self) -> dict[str, str]:
-        """Why tracks are not in the table."""
+        """Return the names of skipped tracks, with reasons."""
         broken: dict[str, str] = read_parquet(self.out)[1]["source"]["broken"]
         return broken
 
     def _describe(self, index: np.ndarray) -> pd.DataFrame:
         tracks = self.data.tracks.iloc[index].reset_index(drop=True)
         rows = tracks[["track", "group"]].copy()
-        # Splits that are drawn at random are not the data set's, but may be the model's.
+        # A random split is not part of the dataset. keep_split is for a model trained on it.
         kept = self.source["keep_split"]
         given = self.data.split in self.data.given_splits
         rows["split"] = tracks["split"] if self.data.labels and (given or kept) else None
@@ -295,34 +275,33 @@ class Work:
 
 
 class WorkShare(LightningDataModule):
-    """The clips of one device's share of the unfinished parts."""
+    """Clips of the unfinished parts that are assigned to this rank."""
 
-    # With fewer unfinished parts than devices, some have nothing to do.
+    # With fewer unfinished parts than devices, some ranks have no clips.
     allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(self, work: Work) -> None:
-        """Initialize without a share."""
         super().__init__()
         self.work = work
         self.parts: list[int] = []
 
     def prepare_data(self) -> None:
-        """Keep the finished parts, or remove those of other settings."""
+        """Prepare the folder of parts."""
         self.work.prepare()
 
     def setup(self, stage: str) -> None:
-        """Take every so-manyth unfinished part."""
+        """Assign every ``world_size``-th unfinished part to this rank."""
         trainer = _trainer(self)
         pending = self.work.pending()
         done = len(self.work.bounds) - 1 - len(pending)
         if done and trainer.is_global_zero:
-            log.info("%d of %d parts are there already.", done, done + len(pending))
-        # Nobody writes a part before everybody has looked.
+            log.info("%d of %d parts are already computed.", done, done + len(pending))
+        # No rank may write a part before all ranks have listed them.
         trainer.strategy.barrier("pending")
         self.parts = pending[trainer.global_rank :: trainer.world_size]
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Load the clips in order."""
+        """Load the clips of this rank's parts in order."""
         data, bounds = self.work.data, self.work.bounds
         clips = [i for part in self.parts for i in range(bounds[part], bounds[part + 1])]
         return DataLoader(
@@ -330,22 +309,19 @@ class WorkShare(LightningDataModule):
             batch_size=data.batch_size,
             sampler=[(0, i) for i in clips],
             num_workers=data.num_workers,
-            collate_fn=keep_batch,  # type: ignore[arg-type] # the data set gives whole batches
+            collate_fn=keep_batch,  # type: ignore[arg-type] # items are whole batches
             pin_memory=_trainer(self).strategy.root_device.type == "cuda",
         )
 
 
 class LayerExtractor(LightningModule):
-    """Computes some layers of a model in place of its decisions."""
+    """Predicts layer features with ``model.features(audio)``.
+
+    If ``features`` also takes ``length``, it receives the number of samples of each clip without
+    padding.
+    """
 
     def __init__(self, model: LightningModule, layers: list[str]) -> None:
-        """Initialize with a model.
-
-        Args:
-            model: Model with ``features(audio)``; where it takes ``length`` as well, it learns how
-                many samples of each clip are no padding.
-            layers: Names of the layers to keep.
-        """
         super().__init__()
         self.model = model
         self.layers = layers
@@ -353,17 +329,16 @@ class LayerExtractor(LightningModule):
         self.takes_length = "length" in takes
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Compute the layers of a batch, in float32."""
+        """Return the layers of a batch in float32."""
         more = {"length": batch["length"]} if self.takes_length else {}
         values = self.model.features(batch["audio"], **more)  # type: ignore[operator] # a method
         return {name: values[name].float() for name in self.layers}
 
 
 class PartWriter(Callback):
-    """Writes every part as soon as its last clip is computed."""
+    """Saves each part as soon as its last clip is computed."""
 
     def __init__(self, work: Work, layers: list[str], per_clip: bool) -> None:
-        """Initialize with nothing computed."""
         self.work = work
         self.layers = layers
         self.per_clip = per_clip
@@ -379,7 +354,7 @@ class PartWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the features of a batch, and write the parts that it completes."""
+        """Collect the features of a batch and save completed parts."""
         share: WorkShare = trainer.datamodule  # type: ignore[attr-defined]
         columns = {name: batch[name].cpu().numpy() for name in ("track", "clip", "start", "broken")}
         columns |= {f"layer.{name}": outputs[name].cpu().numpy() for name in self.layers}
@@ -397,7 +372,7 @@ class PartWriter(Callback):
     def _write(self, number: int, rows: dict[str, np.ndarray]) -> None:
         broken = np.unique(rows.pop("broken"))
         broken = broken[broken >= 0]
-        # A track is left out if one of its clips is broken.
+        # Skip tracks with a broken clip.
         whole = ~np.isin(rows["track"], [-1, *broken])
         rows = {name: values[whole] for name, values in rows.items()}
         if not self.per_clip and len(rows["track"]):
@@ -408,7 +383,7 @@ class PartWriter(Callback):
 
 
 def _mean_by_track(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Means over the clips of each track; the clips of a track follow one another."""
+    """Average the clips of each track, which must be consecutive."""
     tracks, firsts, counts = np.unique(rows["track"], return_index=True, return_counts=True)
     means = {
         name: (np.add.reduceat(values.astype(np.float64), firsts, axis=0) / counts[:, None]).astype(
@@ -434,12 +409,12 @@ def _reader(data: AudioDataModule, resampling: Resampling) -> Any:
 
 
 def _fingerprint(source: dict[str, Any], tracks: pd.DataFrame) -> str:
-    """Digest of all that the features depend on: settings, tracks and the state of their files."""
+    """Return a digest of settings, tracks, and sizes and times of their files."""
     digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode())
     for path in tracks["path"].unique():
         try:
             stat = os.stat(path)
-        except FileNotFoundError:  # its audio is in a packed store
+        except FileNotFoundError:  # the audio is in a packed store
             continue
         digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     digest.update(tracks.drop(columns="path").to_json().encode())
@@ -448,36 +423,26 @@ def _fingerprint(source: dict[str, Any], tracks: pd.DataFrame) -> str:
 
 def _trainer(share: WorkShare) -> Trainer:
     if share.trainer is None:
-        raise RuntimeError("used without a trainer")
+        raise RuntimeError("WorkShare needs a trainer")
     return share.trainer
 
 
-#: Setting of Choi et al. (2017), used where no checkpoint gives another: rate in Hz, length in s.
-SAMPLE_RATE = 12000
-
-
-CLIP_SECONDS = 29.0
-
-
-PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-
-
 def _digest_weights(model: LightningModule) -> str:
-    """Digest of the class, the hyperparameters and the weights of a model."""
+    """Return a digest of a model's class, hyperparameters and weights."""
     settings = json.dumps(dict(model.hparams), sort_keys=True, default=str)
     digest = hashlib.sha256(f"{type(model).__qualname__}{settings}".encode())
     for name, value in model.state_dict().items():
         digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        # Any number format, bfloat16 too, which NumPy lacks.
+        # View as bytes, because NumPy has no bfloat16.
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _refuse_other(ckpt: str, name: str, unit: str, given: float | None, trained: float) -> None:
+def _check_trained(ckpt: str, name: str, unit: str, given: float | None, trained: float) -> None:
     if given is not None and abs(given - trained) > 1e-6 * trained:
         raise MgcError(
             f"{name}={given:g} {unit}, but {ckpt} was trained with {trained:g} {unit}. "
-            f"Leave --{name} out."
+            f"Omit --{name}."
         )
 
 
@@ -485,9 +450,27 @@ def extract(
     audio: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | AudioDataModule,
     model: str | os.PathLike[str] | LightningModule,
     out: str | os.PathLike[str] | None = None,
-    **options: Any,
+    *,
+    layers: str = "all",
+    data: str | None = None,
+    data_args: dict[str, Any] | None = None,
+    model_args: dict[str, Any] | None = None,
+    seed: int = 0,
+    sample_rate: int | None = None,
+    clip_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    resampling: Resampling | None = None,
+    per_clip: bool = False,
+    keep_split: bool = False,
+    batch_size: int | None = None,
+    num_workers: int = 0,
+    accelerator: str = "auto",
+    devices: int | str | None = None,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: Literal["32", "bf16", "16"] = "32",
 ) -> FeatureTable:
-    """Compute the features of music with a model.
+    """Extract layer features from audio.
 
     Example:
         >>> mgc.extract("music/", "best.ckpt", layers="all")
@@ -495,39 +478,55 @@ def extract(
         >>> mgc.extract(GTZAN("data/gtzan"), mgc.load("best.ckpt"), per_clip=True)
 
     Args:
-        audio: Audio files and folders of them; the folder of the data set that the option ``data``
-            names; or a data module, whose clips are used.
-        model: Checkpoint, name of a registered model, which has random weights, or a model with
-            ``features(audio)``, which is left in evaluation mode.
-        out: Parquet file to write. An interrupted run resumes from it. By default nothing is
+        audio: Audio files and folders; the folder of the dataset named by ``data``; or a data
+            module, which defines clips and batches.
+        model: Checkpoint; name of a registered model, which has random weights; or a model with
+            ``features(audio)``, which stays in evaluation mode.
+        out: Parquet file to write. An interrupted run resumes from it. By default, nothing is
             written.
-        **options: Options of ``mgc extract``: ``data``, ``data_args``, ``model_args``, ``layers``,
-            ``sample_rate``, ``clip_seconds``, ``hop_seconds``, ``resampling``, ``per_clip``,
-            ``keep_split``, ``batch_size``, ``num_workers``, ``accelerator``, ``devices``,
-            ``precision`` and so on. Without ``out``, one device is the default.
-
-    Returns:
-        The features.
+        layers: ``all``, digits that count layers from 1 (``135``), or names with commas.
+        data: Name of the dataset. Without it, features have no labels.
+        data_args: Arguments of the dataset.
+        model_args: Arguments of a registered model.
+        seed: Seed of random weights.
+        sample_rate: Sample rate in Hz. Default: that of the model, else 12000.
+        clip_seconds: Length of a clip. Default: that of the checkpoint, else 29.
+        hop_seconds: Distance between the starts of clips. Default: ``clip_seconds``.
+        resampling: ``fast`` as for training, or ``best``. Default: that of the checkpoint, else
+            ``best``; for a data module ``fast``.
+        per_clip: Return a row per clip, with ``clip`` and ``start`` in seconds.
+        keep_split: Include a split that was drawn at random.
+        batch_size: Clips per batch and device. Default: 32; about 30 s of audio on a CPU.
+        num_workers: Processes per device that read clips.
+        accelerator: ``auto``, ``cpu``, ``gpu`` and so on, as in Lightning.
+        devices: Number of devices, or ``auto`` for all. Default: ``auto``; 1 without ``out``.
+        num_nodes: Number of machines, which must share the folder of ``out``.
+        strategy: Lightning's strategy for several devices.
+        precision: Number format of the network; ``bf16`` and ``16`` are mixed precision.
 
     Raises:
-        MgcError: If settings contradict each other, or nothing can be read.
+        MgcError: If arguments contradict each other, or no file is readable.
     """
+    options = {
+        key: value for key, value in locals().items() if key not in ("audio", "model", "out")
+    }
     if out is None:
+        options["devices"] = 1 if devices is None else devices
         with TemporaryDirectory() as folder:
-            path = Path(folder, "features.parquet")
-            return extract(audio, model, path, **{"devices": 1, **options})
+            return extract(audio, model, Path(folder, "features.parquet"), **options)
+    options["devices"] = "auto" if devices is None else devices
     files: AudioDataModule | list[str]
     if isinstance(audio, AudioDataModule):
         files = audio
     else:
         paths = [audio] if isinstance(audio, str | os.PathLike) else audio
         files = [os.fspath(path) for path in paths]
-    given: dict[str, Any] = {"model": model}
-    if not isinstance(model, LightningModule):
-        path = Path(model)
-        is_file = path.is_file() or path.suffix == ".ckpt"
-        given = {"ckpt" if is_file else "model": os.fspath(model)}
-    extract_audio(files, os.fspath(out), **given, **options)
+    if isinstance(model, LightningModule):
+        options["model"] = model
+    else:
+        is_file = Path(model).is_file() or Path(model).suffix == ".ckpt"
+        options["ckpt" if is_file else "model"] = os.fspath(model)
+    extract_audio(files, os.fspath(out), **options)
     return FeatureTable.load(out)
 
 
@@ -544,7 +543,7 @@ def extract_audio(
     sample_rate: int | None = None,
     clip_seconds: float | None = None,
     hop_seconds: float | None = None,
-    resampling: Literal["fast", "best"] | None = None,
+    resampling: Resampling | None = None,
     per_clip: bool = False,
     keep_split: bool = False,
     batch_size: int | None = None,
@@ -555,72 +554,41 @@ def extract_audio(
     strategy: str = "auto",
     precision: Literal["32", "bf16", "16"] = "32",
 ) -> None:
-    """Compute the features of music with a trained or a random model, and write their table.
-
-    Arguments are those of ``mgc extract``; ``audio`` may also be a data module, and ``model`` a
-    model.
-
-    Raises:
-        MgcError: If settings contradict each other, or nothing can be read.
-    """
-    # The hardware that it did not find, and advertising.
+    """Extract layer features and write a table (see :func:`extract` and ``mgc extract``)."""
+    # Hide Lightning's messages about unused hardware.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    # Lightning 2.6 calls a function that torch 2.12 calls deprecated.
+    # Lightning 2.6 calls a function that is deprecated in torch 2.12.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     if (ckpt is None) == (model is None):
-        raise MgcError("Give a checkpoint (--ckpt FILE) or the name of a model (--model NAME).")
-    if ckpt and model_args:
-        raise MgcError("--model_args belong to --model; a checkpoint holds its own.")
+        raise MgcError("Give either a checkpoint (--ckpt) or the name of a model (--model).")
+    if model_args and not isinstance(model, str):
+        raise MgcError("--model_args needs the name of a model (--model).")
     if (data_args or keep_split) and not data:
-        raise MgcError("--data_args and --keep_split belong to --data: name the data set.")
+        raise MgcError("--data_args and --keep_split need the name of a dataset (--data).")
     if isinstance(audio, AudioDataModule):
         if data or sample_rate or clip_seconds or hop_seconds or batch_size:
             raise MgcError(
-                "A data module has its own clips and batches: leave out data, sample_rate, "
-                "clip_seconds, hop_seconds and batch_size."
+                "A data module defines clips and batches. Omit data, sample_rate, clip_seconds, "
+                "hop_seconds and batch_size."
             )
         sample_rate, clip_seconds = audio.sample_rate, audio.clip_samples / audio.sample_rate
         resampling = resampling or "fast"  # as in training
-
-    source: dict[str, Any] = {"precision": precision}
-    network: LightningModule | None = None
-    about: dict[str, Any] | None = None
-    if ckpt:
-        network, about = checkpoint.read_model(ckpt)
-        source |= {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest_of(ckpt)}
-    elif isinstance(model, LightningModule):
-        if model_args:
-            raise MgcError("model_args belong to the name of a model.")
-        network, about = model, getattr(model, checkpoint.DESCRIPTION, None)
-        source |= {
-            "model": f"{type(model).__module__}.{type(model).__qualname__}",
-            "checkpoint": None,
-            "sha256": _digest_weights(model),
-        }
-    if about and network is not None:
+    if isinstance(model, str):
+        sample_rate = sample_rate or SAMPLE_RATE
+    network, about, source = _open_model(ckpt, model, model_args or {}, seed, sample_rate)
+    as_trained: dict[str, Any] = {}
+    if about:
         place = ckpt or type(network).__name__
         if not about["clip_seconds"]:
             raise MgcError(f"{place}: the model does not take audio.")
         rate, seconds = about["sample_rate"], about["clip_seconds"]
-        _refuse_other(place, "sample_rate", "Hz", sample_rate, rate)
-        _refuse_other(place, "clip_seconds", "s", clip_seconds, seconds)
+        _check_trained(place, "sample_rate", "Hz", sample_rate, rate)
+        _check_trained(place, "clip_seconds", "s", clip_seconds, seconds)
         resampling = resampling or about.get("resampling", "fast")
         as_trained = {name: about[name] for name in ("channel", "short") if name in about}
-    elif network is not None:
-        rate = sample_rate or network.hparams.get("sample_rate") or SAMPLE_RATE
-        seconds, resampling, as_trained = clip_seconds or CLIP_SECONDS, resampling or "best", {}
     else:
-        rate, seconds = sample_rate or SAMPLE_RATE, clip_seconds or CLIP_SECONDS
-        resampling = resampling or "best"
-        as_trained = {}
-        network = make_model(str(model), rate, model_args or {}, seed)
-        kind = type(network)
-        source |= {
-            "model": f"{kind.__module__}.{kind.__qualname__}",
-            "checkpoint": None,
-            "model_args": model_args or {},
-            "seed": seed,
-        }
+        rate = sample_rate or network.hparams.get("sample_rate") or SAMPLE_RATE
+        seconds, resampling = clip_seconds or CLIP_SECONDS, resampling or "best"
     widths = probe_layers(network, round(seconds * rate))
     chosen = choose_layers(layers, widths)
     if batch_size is None:
@@ -640,31 +608,47 @@ def extract_audio(
         tracks.setup("test")
     else:
         tracks = open_data(audio, data, as_trained | (data_args or {}), settings)
+    trainer = {
+        "accelerator": accelerator,
+        "devices": int(devices) if str(devices).isdecimal() else devices,
+        "num_nodes": num_nodes,
+        "strategy": strategy,
+        "precision": PRECISION[precision],
+    }
+    source["precision"] = precision
     broken = extract_features(
-        network,
-        chosen,
-        tracks,
-        out,
-        source,
-        resampling,
-        per_clip,
-        keep_split,
-        {
-            "accelerator": accelerator,
-            "devices": int(devices) if str(devices).isdecimal() else devices,
-            "num_nodes": num_nodes,
-            "strategy": strategy,
-            "precision": PRECISION[precision],
-        },
+        network, chosen, tracks, out, source, resampling, per_clip, keep_split, trainer
     )
     if getattr(rank_zero_only, "rank", 0):
-        return  # one process speaks for all
-    width = sum(widths[name] for name in chosen)
+        return
     log.info(
-        "%d tracks, %d could not be read; %d numbers each, of %s: %s",
+        "%d tracks, %d could not be read; %d features per track (%s): %s",
         (~tracks.tracks["track"].isin(list(broken))).sum(),
         len(broken),
-        width,
+        sum(widths[name] for name in chosen),
         ", ".join(chosen),
         out,
     )
+
+
+def _open_model(
+    ckpt: str | None,
+    model: str | LightningModule | None,
+    model_args: dict[str, Any],
+    seed: int,
+    sample_rate: int | None,
+) -> tuple[LightningModule, dict[str, Any] | None, dict[str, Any]]:
+    """Return the model, the description in its checkpoint, and its entries in ``source``."""
+    about: dict[str, Any] | None = None
+    if ckpt:
+        network, about = checkpoint.read_model(ckpt)
+        source = {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest_of(ckpt)}
+        return network, about, source
+    if isinstance(model, LightningModule):
+        network, about = model, getattr(model, checkpoint.DESCRIPTION, None)
+        details: dict[str, Any] = {"sha256": _digest_weights(model)}
+    else:
+        network = make_model(str(model), sample_rate or SAMPLE_RATE, model_args, seed)
+        details = {"model_args": model_args, "seed": seed}
+    kind = f"{type(network).__module__}.{type(network).__qualname__}"
+    return network, about, {"model": kind, "checkpoint": None, **details}

@@ -1,18 +1,18 @@
-"""Feature tables: what ``mgc extract`` writes and ``transfer`` and the reports read.
+"""Feature tables: the files that ``mgc extract`` writes and ``mgc transfer`` reads.
 
-A table is a Parquet file with a row per track, or per clip if that was asked for. Columns:
+A table is a Parquet file with a row per track, or per clip with ``--per_clip``. Columns:
 
-* ``track``: identifier, unique in the data set
-* ``clip`` and ``start`` (seconds), in a table of clips only
-* ``group``: tracks of one group (duplicates, artist) belong on one side of a split
-* ``split``: ``train``, ``val`` or ``test`` where the data set gives a split, else null
-* ``fold``: number of the given fold, else null
+* ``track``: identifier, unique in the dataset
+* ``clip`` and ``start`` (seconds): only in tables with a row per clip
+* ``group``: tracks of one group (duplicates, artist) must not be divided by a split
+* ``split``: ``train``, ``val`` or ``test`` if the dataset defines a split, else null
+* ``fold``: number of the fold if the dataset defines folds, else null
 * ``label``: name of the class (multiclass), or one column ``target.<name>`` per tag
   (multilabel, 0 or 1) or per quantity (regression); neither for audio files without labels
-* ``<layer>.<i>``: value ``i`` of a layer; the columns of one layer share its name
+* ``<layer>.<i>``: value ``i`` of a layer
 
-The file's metadata holds, as JSON under the key ``mgc``, the task, the labels, the width of each
-layer and where the features come from.
+The file's metadata contains task, labels, width of each layer and source of the features, as JSON
+under the key ``mgc``.
 """
 
 import html
@@ -30,15 +30,14 @@ from mgc.task import Task
 
 @dataclass
 class FeatureTable:
-    """Features of all tracks of a data set.
+    """Features of all tracks of a dataset.
 
     Attributes:
         tracks: A row per track: ``track``, ``group``, ``split``, ``fold`` and the targets.
         layers: Features by layer, float32 of shape (tracks, width).
-        task: What the targets are.
-        labels: Names of the classes, tags or quantities, in target order; empty for plain audio
-            files, which have no targets.
-        source: Where the features come from (model, checkpoint, data set, version of mgc).
+        task: Task of the targets.
+        labels: Names of the classes, tags or quantities, in target order; empty without targets.
+        source: Model, checkpoint, dataset, version of mgc and so on.
     """
 
     tracks: pd.DataFrame
@@ -56,8 +55,8 @@ class FeatureTable:
         """
         if not self.labels:
             raise MgcError(
-                "The features have no labels: they were computed of plain audio files. Compute "
-                "them of a data set: mgc extract FOLDER --data NAME."
+                "The feature table has no labels. Extract the features of a labelled dataset: "
+                "mgc extract FOLDER --data NAME."
             )
         if self.task == "multiclass":
             index = {label: i for i, label in enumerate(self.labels)}
@@ -66,7 +65,7 @@ class FeatureTable:
         return self.tracks[columns].to_numpy(np.float64)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Join tracks and features in one table, with a column per feature: ``<layer>.<i>``."""
+        """Return tracks and features as one table, with columns ``<layer>.<i>``."""
         columns = [
             pd.DataFrame(
                 values,
@@ -86,11 +85,7 @@ class FeatureTable:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the table, all of it or nothing.
-
-        Args:
-            path: Parquet file to write.
-        """
+        """Write the table to a Parquet file."""
         meta = {
             "task": self.task,
             "labels": self.labels,
@@ -101,17 +96,14 @@ class FeatureTable:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FeatureTable":
-        """Read a table.
-
-        Args:
-            path: Parquet file written by ``mgc extract``.
+        """Read a Parquet file of ``mgc extract``.
 
         Raises:
-            MgcError: If the file is missing or is no feature table.
+            MgcError: If the file is missing or is not a feature table.
         """
         frame, meta = read_parquet(path)
         if "layers" not in meta:
-            raise MgcError(f"{path} holds no features. Give a file written by `mgc extract`.")
+            raise MgcError(f"{path} is not a feature table. Give a file written by mgc extract.")
         layers = {}
         for name, width in meta["layers"].items():
             columns = [f"{name}.{i}" for i in range(width)]

@@ -8,9 +8,11 @@ from typing import Literal
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.transfer.combinations import load_tables, parse_combinations
-from mgc.transfer.experiment import Progress, Transfer, run_transfer
+from mgc.transfer.experiment import run_transfer
 from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.fitting import Progress
 from mgc.transfer.folds import make_plan, plan_like
+from mgc.transfer.outcome import Transfer
 from mgc.transfer.probabilities import fold_results
 
 Table = FeatureTable | str | os.PathLike[str]
@@ -32,43 +34,42 @@ def transfer(
 ) -> Transfer:
     """Train a classifier on combinations of layers and score each of them.
 
+    Example:
+        >>> features = mgc.extract("data/gtzan", "best.ckpt", data="gtzan")
+        >>> mgc.transfer(features, classifier="knn", folds=5)
+
     Args:
-        features: One or several feature tables of the same tracks, or Parquet files that
-            ``mgc extract`` wrote.
-        out: Folder for the results. An interrupted experiment resumes from it. By default nothing
-            is written.
-        layers: Combinations, separated by commas, as for ``mgc transfer``; ``all`` by default.
-        with_each: Layer that is joined to every combination of blocks.
-        classifier: ``svm``; ``svm_rbf`` (RBF kernels only); ``knn``; ``logistic``.
-        folds: Number of stratified folds. By default the folds of the table, else its split, else
-            10 folds.
-        folds_of: Folder that ``mgc crossval`` wrote, whose folds are used.
-        seed: Seed that shuffles the tracks before folds are made; by default they keep the order
-            of the table.
-        nested: Whether to run nested cross-validation too.
-        inner_folds: How many of the other folds choose the settings of each fold; by default all.
-        probabilities: Whether to compute probabilities for every track: ``test`` and
-            ``validation`` of the results. Needs one combination of layers.
+        features: One or more feature tables of the same tracks, or their Parquet files.
+        out: Output folder. An interrupted experiment resumes from it. By default, nothing is
+            written.
+        layers: Comma-separated combinations, as for ``mgc transfer``; ``all`` for all of them.
+        with_each: Layer to add to every combination of blocks as well.
+        classifier: ``svm``, ``svm_rbf`` (RBF kernels only), ``knn`` or ``logistic``.
+        folds: Number of stratified folds. Default: folds of the table, else its split, else 10.
+        folds_of: Output folder of ``mgc crossval`` whose folds to use.
+        seed: Seed for shuffling the tracks before making folds. By default, they keep the order of
+            the table.
+        nested: Whether to run nested cross-validation as well.
+        inner_folds: Number of other folds that choose the settings of each fold. Default: all.
+        probabilities: Whether to compute class probabilities for every track, returned as ``test``
+            and ``validation``. Needs a single combination of layers.
         jobs: Number of processes; -1 is one per core.
 
-    Returns:
-        Scores, predictions and a summary.
-
     Raises:
-        MgcError: If the tables or the settings do not fit together.
+        MgcError: If tables have different tracks, or arguments contradict each other.
     """
     given = [features] if isinstance(features, FeatureTable | str | os.PathLike) else features
     table = load_tables(given)
     chosen = parse_combinations(layers, list(table.layers), with_each=with_each)
     if probabilities and (len(chosen) > 1 or not nested):
         raise MgcError(
-            "--probabilities: give one combination of layers (--layers), and leave the nested "
-            f"protocol on. The tables hold {', '.join(table.layers)}."
+            "--probabilities needs the nested protocol and a single combination of layers. Select "
+            f"it with --layers. Available layers: {', '.join(table.layers)}."
         )
     classes = table.targets if table.task == "multiclass" else None
     if folds_of is not None:
         if folds is not None or seed is not None or inner_folds is not None:
-            raise MgcError("--folds_of brings its own folds: leave out --folds and --seed.")
+            raise MgcError("--folds_of excludes --folds, --seed and --inner_folds.")
         test, validation = (
             Results.load(Path(folds_of, stage)).tracks for stage in ("test", "validate")
         )
@@ -88,8 +89,8 @@ def transfer(
     if out is not None:
         result.save(out)  # kept even if the probabilities fail
     if probabilities:
-        layers_of = next(iter(chosen.values()))
-        result.test, result.validation = fold_results(table, layers_of, plan, result, jobs)
+        names = next(iter(chosen.values()))
+        result.test, result.validation = fold_results(table, names, plan, result, jobs)
         if out is not None:
             result.save(out)
     return result

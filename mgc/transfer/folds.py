@@ -1,14 +1,14 @@
-"""Which tracks a classifier is fitted on and which it is scored on.
+"""Training and test tracks of a transfer experiment.
 
-A :class:`FoldPlan` lists the fits of an experiment. Two protocols read their scores from them:
+A :class:`FoldPlan` lists the fits of an experiment. Two protocols use their scores:
 
-* ``paper``: every setting is fitted on each training fold and scored on its test fold; the best
+* ``paper``: every setting is fitted on each training fold and scored on its test fold. The best
   mean over the test folds is reported, so the test folds choose the settings.
-* ``nested``: settings are chosen by scores within the training fold alone.
+* ``nested``: settings are chosen by scores within the training fold.
 
-In cross-validation the inner folds of an outer fold are the other outer folds. A fit on all but
-folds ``i`` and ``j`` is then scored on ``j`` for outer fold ``i`` and on ``i`` for outer fold
-``j``, which halves the fits, and given folds and groups are kept inside as well.
+In cross-validation, the inner folds of an outer fold are the other outer folds. A fit on all folds
+but ``i`` and ``j`` is scored on ``j`` for outer fold ``i``, and on ``i`` for outer fold ``j``. This
+halves the number of fits, and inner folds respect given folds and groups.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,7 @@ DEFAULT_FOLDS = 10  # Choi et al. (2017), section 4.1
 
 
 class Evaluation(NamedTuple):
-    """One set of tracks on which one fit is scored.
-
-    Attributes:
-        fit: Index into :attr:`FoldPlan.fits`.
-        part: Index into the fit's ``tests``.
-    """
+    """Indices of a fit in :attr:`FoldPlan.fits` and of one of its ``tests``."""
 
     fit: int
     part: int
@@ -39,12 +34,7 @@ class Evaluation(NamedTuple):
 
 @dataclass
 class Fit:
-    """Tracks to fit on, and sets of tracks to score on.
-
-    Attributes:
-        train: Row numbers.
-        tests: Row numbers of each set.
-    """
+    """Row numbers of the training tracks, and of one or more sets of test tracks."""
 
     train: np.ndarray
     tests: list[np.ndarray]
@@ -52,19 +42,17 @@ class Fit:
 
 @dataclass
 class FoldPlan:
-    """The fits of an experiment, and which of them belong to which protocol.
+    """Fits of an experiment, and the evaluations of each protocol.
 
     Attributes:
-        description: How the folds are made, in words.
-        folds: Number of each outer fold: from 0, or as the data set or a cross-validation gives
-            them; None for a given split.
-        fits: What is fitted.
-        paper: The test folds of the ``paper`` protocol.
-        nested: The test folds of the ``nested`` protocol.
-        inner: The evaluations that choose the settings of each test fold of ``nested``.
-        validation: For each test fold of ``nested``, one of the inner evaluations: on the next
-            fold, or the validation tracks of a split. What is said of its tracks shows what to
-            expect of the test fold. Empty where a split has no validation tracks.
+        description: How the folds were made, for reports.
+        folds: Number of each outer fold, from 0 or as given; None for a given split.
+        fits: All fits.
+        paper: Test folds of the ``paper`` protocol.
+        nested: Test folds of the ``nested`` protocol.
+        inner: Evaluations that choose the settings of each nested test fold.
+        validation: The inner evaluation of each nested test fold that yields validation results:
+            the next fold, or the validation tracks of a split. Empty if a split has none.
         seed: Seed of the folds.
     """
 
@@ -96,16 +84,16 @@ def make_plan(
     """Plan the fits for a table of tracks.
 
     Args:
-        tracks: ``group``, ``split`` and ``fold`` of each track, null where the data set gives none.
-        classes: Class index of each track, or None where folds cannot be stratified.
+        tracks: ``group``, ``split`` and ``fold`` of each track, null if the dataset defines none.
+        classes: Class index of each track; None if folds cannot be stratified.
         labels: Names of the classes.
-        folds: Number of folds to make. Without it the given folds are used, else the given split,
-            else ten folds are made.
-        seed: Shuffles the tracks before folds are made. Without it folds are cut in the order of
-            the table, as the published experiment did.
-        inner_folds: How many of the other folds choose the settings of a fold, rounded up to an
-            even number; all without it.
-        nested: Whether to plan the nested protocol too.
+        folds: Number of folds to make. Default: the given folds, else the given split, else ten
+            folds.
+        seed: Seed for shuffling the tracks before making folds. By default, folds follow the order
+            of the table, as in Choi et al. (2017).
+        inner_folds: Number of other folds that choose the settings of a fold, rounded up to an even
+            number. Default: all.
+        nested: Whether to plan the nested protocol as well.
 
     Raises:
         MgcError: If the tracks cannot be split that way.
@@ -113,14 +101,14 @@ def make_plan(
     if folds is None and tracks["fold"].notna().any():
         if tracks["fold"].isna().any():
             track = tracks["track"][tracks["fold"].isna()].iloc[0]
-            raise MgcError(f"Track {track!r} has no fold though others have: give --folds N.")
+            raise MgcError(f"Track {track!r} has no fold, but other tracks do. Use --folds N.")
         numbers = tracks["fold"].to_numpy(int)
         plan = FoldPlan("given folds")
         _cross_validate(plan, numbers, paper=True, nested=nested, inner_folds=inner_folds)
     elif folds is None and tracks["split"].notna().any():
-        plan = _given_split(tracks, classes, labels, seed, nested)
+        plan = _plan_split(tracks, classes, labels, seed, nested)
     else:
-        plan = _made_folds(
+        plan = _plan_folds(
             tracks, classes, labels, folds or DEFAULT_FOLDS, seed, inner_folds, nested
         )
     _check_classes(plan, classes, labels)
@@ -137,55 +125,55 @@ def plan_like(
     *,
     nested: bool = True,
 ) -> FoldPlan:
-    """Plan the fits for the folds of a cross-validation that has been run.
+    """Plan the fits for the folds of an existing cross-validation.
 
-    What is scored on a test fold is fitted on all other tracks, and settings are chosen on the
-    fold's validation tracks after a fit without them, so that the test tracks of every fold are
-    those of the cross-validation and its results can be compared and combined.
+    Each test fold is predicted by a fit on all other tracks. Its settings are chosen on the fold's
+    validation tracks, by a fit without them. So results can be compared and fused with those of the
+    cross-validation.
 
     Args:
-        tracks: ``track`` of each row to plan for.
-        test: ``track``, ``seed`` and ``fold`` of the tests of the cross-validation.
-        validation: The same of its validation tracks.
-        classes: Class index of each row, or None.
+        tracks: Tracks to plan for.
+        test: ``track``, ``seed`` and ``fold`` of the cross-validation's test tracks.
+        validation: ``track``, ``seed`` and ``fold`` of its validation tracks.
+        classes: Class index of each track; None if there are no classes.
         labels: Names of the classes.
-        nested: Whether to plan the nested protocol too.
+        nested: Whether to plan the nested protocol as well.
 
     Raises:
-        MgcError: If it is no cross-validation, has several seeds, or has tracks that are missing
-            here.
+        MgcError: If the results are not those of a cross-validation with one seed, or ``tracks``
+            lacks some of their tracks.
     """
     if "seed" not in test or "seed" not in validation:
-        raise MgcError("--folds_of: these are no results of mgc crossval.")
+        raise MgcError("--folds_of expects the output folder of mgc crossval.")
     seeds = test["seed"].unique()
     if len(seeds) > 1:
-        raise MgcError(f"--folds_of: give a cross-validation of one seed, not of {len(seeds)}.")
+        raise MgcError(f"--folds_of needs a cross-validation with one seed, not {len(seeds)}.")
     plan = FoldPlan(f"{test['fold'].nunique()} folds of a cross-validation", seed=int(seeds[0]))
     row = pd.Series(np.arange(len(tracks)), index=tracks["track"])
     for part in (test, validation):
         missing = part["track"][~part["track"].isin(row.index)]
         if len(missing):
             raise MgcError(
-                f"--folds_of: {len(missing)} of its tracks are not in the table, the first is "
+                f"--folds_of: the feature table lacks {len(missing)} of its tracks, for example "
                 f"{missing.iloc[0]!r}. Extract features of all tracks."
             )
     for fold in np.unique(test["fold"].to_numpy(int)):
         tested = np.sort(row[test["track"][test["fold"] == fold]].to_numpy())
-        chosen_by = np.sort(row[validation["track"][validation["fold"] == fold]].to_numpy())
+        validated = np.sort(row[validation["track"][validation["fold"] == fold]].to_numpy())
         others = np.setdiff1d(np.arange(len(tracks)), tested)
         evaluation = Evaluation(plan.add(others, tested), 0)
         plan.folds.append(int(fold))
         plan.paper.append(evaluation)
         if nested:
             plan.nested.append(evaluation)
-            inner = Evaluation(plan.add(np.setdiff1d(others, chosen_by), chosen_by), 0)
+            inner = Evaluation(plan.add(np.setdiff1d(others, validated), validated), 0)
             plan.inner.append([inner])
             plan.validation.append(inner)
     _check_classes(plan, classes, labels)
     return plan
 
 
-def _made_folds(
+def _plan_folds(
     tracks: pd.DataFrame,
     classes: np.ndarray | None,
     labels: Sequence[str],
@@ -204,7 +192,7 @@ def _made_folds(
         return plan
     _cross_validate(plan, numbers, paper=True, nested=False, inner_folds=None)
     if nested:
-        grouped = _group_folds(tracks, classes, folds, seed)
+        grouped = _make_group_folds(tracks, classes, folds, seed)
         plan.description += f"; nested: {folds} {stratified}folds that keep groups together"
         _cross_validate(plan, grouped, paper=False, nested=True, inner_folds=inner_folds)
     return plan
@@ -213,28 +201,21 @@ def _made_folds(
 def make_folds(
     classes: np.ndarray | None, count: int, labels: Sequence[str], folds: int, seed: int | None
 ) -> np.ndarray:
-    """Number of the fold of each track, from 0, stratified where classes are given.
+    """Return the fold of each of ``count`` tracks, from 0; stratified if ``classes`` are given.
 
-    Args:
-        classes: Class index of each track, or None.
-        count: Number of tracks.
-        labels: Names of the classes.
-        folds: Number of folds.
-        seed: Shuffles the tracks first; None keeps their order.
-
-    Raises:
-        MgcError: If there are fewer tracks, or fewer of a class, than folds.
+    Without a seed, tracks are not shuffled. Fewer tracks, or fewer of a class, than folds raise an
+    MgcError.
     """
     if not 2 <= folds <= count:
-        raise MgcError(f"{folds} folds cannot be made of {count} tracks: give another --folds.")
+        raise MgcError(f"--folds must be 2 to {count}, the number of tracks, not {folds}.")
     if classes is not None:
         members = np.bincount(classes, minlength=len(labels))
         members_of_present = np.where(members > 0, members, folds)
         rarest = int(members_of_present.argmin())
         if members_of_present[rarest] < folds:
             raise MgcError(
-                f"Class {labels[rarest]!r} has {members[rarest]} tracks, fewer than the {folds} "
-                f"folds: give --folds {max(2, members[rarest])} or leave the class out."
+                f"Class {labels[rarest]!r} has only {members[rarest]} tracks; {folds} folds need "
+                f"at least {folds}. Use --folds {max(2, members[rarest])} or drop the class."
             )
     splitter = (KFold if classes is None else StratifiedKFold)(
         folds, shuffle=seed is not None, random_state=seed
@@ -245,12 +226,12 @@ def make_folds(
     return numbers
 
 
-def _group_folds(
+def _make_group_folds(
     tracks: pd.DataFrame, classes: np.ndarray | None, folds: int, seed: int | None
 ) -> np.ndarray:
     alone = pd.Series([f"track {i}" for i in range(len(tracks))], index=tracks.index)
     groups = tracks["group"].astype("object").where(tracks["group"].notna(), alone).astype(str)
-    # Always shuffled: unshuffled groups of data sorted by class put whole classes into one fold.
+    # Always shuffle: in data sorted by class, unshuffled groups would put a class into one fold.
     return assign_folds(groups.to_numpy(object), folds, seed or 0, classes)
 
 
@@ -260,8 +241,8 @@ def _cross_validate(
     names = [int(name) for name in np.unique(numbers)]
     if len(names) < 2 or (nested and len(names) < 3):
         raise MgcError(
-            f"{len(names)} folds are too few for "
-            f"{'nested ' if nested else ''}cross-validation: give --folds N."
+            f"{'Nested c' if nested else 'C'}ross-validation needs at least "
+            f"{3 if nested else 2} folds, not {len(names)}. Use --folds N."
         )
     rows = [np.flatnonzero(numbers == name) for name in names]
     outer = []
@@ -277,8 +258,8 @@ def _cross_validate(
     count = len(names)
     wanted = count - 1 if inner_folds is None else inner_folds
     if not 1 <= wanted < count:
-        raise MgcError(f"--inner_folds is 1 to {count - 1} with {count} folds, not {wanted}.")
-    # Folds stand in a ring, each chosen for by its nearest neighbours.
+        raise MgcError(f"--inner_folds must be 1 to {count - 1} for {count} folds, not {wanted}.")
+    # Folds form a ring. The settings of each are chosen by its nearest neighbours.
     for i in range(count):
         for j in range(i + 1, count):
             distance = min(j - i, count - (j - i))
@@ -294,7 +275,7 @@ def _cross_validate(
     ]
 
 
-def _given_split(
+def _plan_split(
     tracks: pd.DataFrame,
     classes: np.ndarray | None,
     labels: Sequence[str],
@@ -304,7 +285,7 @@ def _given_split(
     rows = {name: np.flatnonzero(tracks["split"] == name) for name in ("train", "val", "test")}
     for name in ("train", "test"):
         if not len(rows[name]):
-            raise MgcError(f"The given split has no {name} tracks: give --folds N instead.")
+            raise MgcError(f"The split has no {name} tracks. Use --folds N instead.")
     train = np.sort(np.concatenate([rows["train"], rows["val"]]))
     plan = FoldPlan("given split, fitted on train and val, scored on test")
     test = Evaluation(plan.add(train, rows["test"]), 0)
@@ -320,7 +301,7 @@ def _given_split(
     within = None if classes is None else classes[train]
     shared = tracks["group"].notna() & tracks["group"].duplicated(keep=False)
     if shared.any():
-        numbers = _group_folds(
+        numbers = _make_group_folds(
             tracks.iloc[train].reset_index(drop=True), within, DEFAULT_FOLDS, seed
         )
     else:
@@ -344,6 +325,6 @@ def _check_classes(plan: FoldPlan, classes: np.ndarray | None, labels: Sequence[
             unknown = np.setdiff1d(classes[test], known)
             if len(unknown):
                 raise MgcError(
-                    f"Class {labels[unknown[0]]!r} would be tested without a track to train on: "
-                    "give --folds N or leave the class out."
+                    f"Class {labels[unknown[0]]!r} has test tracks but no training tracks. Use "
+                    "--folds N or drop the class."
                 )

@@ -1,4 +1,4 @@
-"""What features are computed with and of: models by name, data sets and audio files."""
+"""Open the model and the audio of an extraction."""
 
 import inspect
 from typing import Any
@@ -14,25 +14,14 @@ from mgc.models.base import MusicModel
 
 
 def make_model(name: str, sample_rate: int, args: dict[str, Any], seed: int) -> LightningModule:
-    """Make a model with random weights, or with the initial weights that it asks for.
+    """Create a registered model with random weights, or with the initial weights it loads.
 
-    Args:
-        name: Short name of the model.
-        sample_rate: Rate of the audio in Hz.
-        args: Arguments of the model.
-        seed: Seed of the weights; the caller's random state stays as it is.
-
-    Returns:
-        The model.
-
-    Raises:
-        MgcError: If there is no such model, or its arguments are wrong.
+    The global random state does not change. An unknown model or wrong arguments raise an MgcError.
     """
     component = registry.load("model", name)
     parameters = inspect.signature(component).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    # What the data would fill in. The number of classes is the same for all data, so that random
-    # weights are.
+    # In training, the data sets these. A fixed number of classes keeps random weights reproducible.
     filled = {"num_classes": 2, "task": "multiclass", "sample_rate": sample_rate}
     given = {key: value for key, value in filled.items() if takes_any or key in parameters}
     with torch.random.fork_rng(devices=[]):
@@ -46,38 +35,32 @@ def make_model(name: str, sample_rate: int, args: dict[str, Any], seed: int) -> 
 def open_data(
     audio: list[str], name: str | None, args: dict[str, Any], settings: dict[str, Any]
 ) -> AudioDataModule:
-    """Read the catalogue of a data set, or find audio files.
+    """Set up the data module of a dataset, or of plain audio files.
 
     Args:
-        audio: Folder of the data set, or files and folders.
-        name: Short name of the data set; None for plain files.
-        args: Arguments of the data set.
-        settings: Arguments that the command has options for.
-
-    Returns:
-        The data module, with its tracks.
-
-    Raises:
-        MgcError: If there is no such data set, or it cannot be read.
+        audio: Folder of the dataset, or audio files and folders.
+        name: Registered name of the dataset; None for plain audio files.
+        args: Further arguments of the data module.
+        settings: Arguments that are options of the command; ``args`` must not contain them.
     """
     if name is None:
         data: AudioDataModule = AudioFiles(audio, **settings, **args)
     else:
         component = registry.load("data", name)
         if not issubclass(component, AudioDataModule):
-            raise MgcError(f"--data {name}: has no audio, which features are computed of.")
+            raise MgcError(f"--data {name}: has no audio to extract features from.")
         if len(audio) != 1:
-            raise MgcError(f"--data {name}: give the data set's folder, and nothing else.")
+            raise MgcError(f"--data {name}: give only the folder of the dataset.")
         for key in args:
             if key in settings or key == "root":
-                raise MgcError(f"--data_args.{key}: the command has an argument for that.")
+                raise MgcError(f"--data_args.{key}: this command has its own option for that.")
         data = _call(component, f"--data {name}", {"root": audio[0], **settings, **args})
     data.setup("test")
     return data
 
 
 def _call(component: type, option: str, args: dict[str, Any]) -> Any:
-    """Build a component; arguments that it does not take are the user's mistake."""
+    """Create a component; report unknown arguments as an MgcError."""
     try:
         return component(**args)
     except TypeError as error:

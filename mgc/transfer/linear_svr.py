@@ -1,9 +1,9 @@
 """Linear support vector regression by an interior-point method.
 
-The dual of a linear SVR on a few hundred features has a kernel of low rank, on which the
-sequential minimal optimisation of libsvm takes millions of steps for large ``C``. A primal-dual
-interior-point method needs some twenty steps, each the solution of one system as large as the
-feature vector. The minimum is the same.
+With a few hundred features, the kernel of a linear SVR has low rank. For large ``C``, libsvm's
+sequential minimal optimisation then takes millions of steps. A primal-dual interior-point method
+finds the same minimum in about twenty steps. Each step solves one linear system; its size is the
+number of features.
 """
 
 from dataclasses import dataclass
@@ -22,41 +22,37 @@ SIGN = np.array([[1.0], [-1.0]])
 class LinearSVR:
     """Support vector regression with a linear kernel and an unpenalised intercept.
 
-    Minimises ``|w|² / 2 + cost * sum(max(0, |y - x w - b| - epsilon))``, as
-    ``sklearn.svm.SVR(kernel="linear")`` does. (``sklearn.svm.LinearSVR`` penalises the intercept.)
+    Minimises ``|w|² / 2 + cost * sum(max(0, |y - x w - b| - epsilon))``, like
+    ``sklearn.svm.SVR(kernel="linear")``. (``sklearn.svm.LinearSVR`` penalises the intercept.)
 
-    Source: S. Mehrotra, On the implementation of a primal-dual interior point method (1992), on
+    Source: S. Mehrotra, On the implementation of a primal-dual interior point method (1992), for
     the dual; M. Ferris, T. Munson, Interior-point methods for massive support vector machines
-    (2002), for the elimination to one system in ``w`` and ``b``.
+    (2002), for the reduction to one system in ``w`` and ``b``.
 
     Attributes:
         cost: Weight of the errors (``C``).
-        epsilon: Half width of the tube within which errors count nothing.
+        epsilon: Largest error without loss.
         tolerance: Largest violation of the optimality conditions, and largest duality gap, relative
             to the scale of the targets, the weights and the objective.
     """
 
     cost: float = 1.0
-    epsilon: float = 0.1  # scikit-learn's default, which the published experiment used
+    epsilon: float = 0.1  # default of scikit-learn, used by Choi et al. (2017)
     tolerance: float = 1e-7
 
     def fit(self, features: np.ndarray, targets: np.ndarray) -> "LinearSVR":
-        """Find weights and intercept.
-
-        Args:
-            features: Array of shape (tracks, width).
-            targets: Values of shape (tracks,).
+        """Fit weights and intercept to features (tracks, width) and targets (tracks,).
 
         Raises:
             MgcError: If the method does not converge.
         """
-        # The optimum only depends on inner products, so wide features can be rotated into as
-        # many coordinates as there are tracks.
+        # The optimum only depends on inner products, so a rotation can reduce the width to the
+        # number of tracks.
         rotation = None
         if features.shape[1] > len(features):
             rotation, triangle = qr(features.T, mode="economic")
             features = triangle.T
-        centre = features.mean(0)  # the intercept takes it up, and the systems are better scaled
+        centre = features.mean(0)  # improves conditioning; moved to the intercept below
         self.intercept, self.weights = self._solve(features - centre, targets)
         self.intercept -= float(centre @ self.weights)
         if rotation is not None:
@@ -64,13 +60,13 @@ class LinearSVR:
         return self
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Predicted values of shape (tracks,)."""
+        """Return predictions of shape (tracks,)."""
         return features @ self.weights + self.intercept
 
     def _solve(self, x: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         n, width = x.shape
-        # Two dual coefficients a track, for errors above (row 0) and below (row 1) the tube,
-        # between 0 and cost; `low` and `high` are the multipliers of those bounds.
+        # Each track has two dual coefficients between 0 and cost, for errors above (row 0) and
+        # below (row 1) the tube. `low` and `high` are the multipliers of these bounds.
         dual = np.full((2, n), self.cost / 2)
         low, high = np.ones((2, n)), np.ones((2, n))
         weights, intercept = np.zeros(width), float(np.median(targets))
@@ -91,7 +87,7 @@ class LinearSVR:
                 return intercept, weights
 
             newton = _Newton(x, weights, slope, balance, dual, room, low, high, scale / self.cost)
-            # Mehrotra's predictor aims at no gap at all; how far it gets sets the corrector's aim.
+            # Mehrotra's predictor aims at gap 0. The gap it reaches sets the corrector's target.
             _, d_dual, d_low, d_high = newton.step(0.0, 0.0)
             length = newton.reach(d_dual, d_low, d_high)
             ahead = (dual + length * d_dual) * (low + length * d_low)
@@ -104,13 +100,13 @@ class LinearSVR:
             dual = dual + length * d_dual
             low, high = low + length * d_low, high + length * d_high
         raise MgcError(
-            f"The linear SVR with C={self.cost:g} did not converge in {MAX_STEPS} steps: "
-            "scale the features and quantities to ordinary sizes."
+            f"Linear SVR did not converge in {MAX_STEPS} steps (C={self.cost:g}). Standardise "
+            "features and targets."
         )
 
 
 class _Newton:
-    """Newton steps from one point of the iteration, which share one factorisation."""
+    """Newton steps from one iterate. They share a factorisation."""
 
     def __init__(
         self,
@@ -126,7 +122,7 @@ class _Newton:
     ) -> None:
         self.x, self.weights, self.slope, self.balance = x, weights, slope, balance
         self.dual, self.room, self.low, self.high = dual, room, low, high
-        # The proximal term bounds the condition of the system; it shortens steps and moves no
+        # The proximal term bounds the condition number. It shortens steps without changing the
         # solution.
         self.inverse = 1.0 / (low / dual + high / room + PROXIMAL * unit)
         width = x.shape[1]
@@ -156,7 +152,7 @@ class _Newton:
         return move, d_dual, d_low, d_high
 
     def reach(self, d_dual: np.ndarray, d_low: np.ndarray, d_high: np.ndarray) -> float:
-        """Longest step, up to 1, that keeps every bounded quantity positive."""
+        """Return the longest step, up to 1, that keeps all bounded values positive."""
         shrinking = max(
             float((-d_dual / self.dual).max()),
             float((d_dual / self.room).max()),

@@ -1,4 +1,4 @@
-"""Plots of the reports, as Matplotlib figures that belong to no window."""
+"""Plots of transfer reports, as Matplotlib figures without a window."""
 
 from collections.abc import Sequence
 
@@ -18,15 +18,15 @@ def rank_combinations(
     beside: Sequence[str] = (),
     published_best: float | None = None,
 ) -> Figure:
-    """Bars of all combinations of layers, best first.
+    """Plot the scores of all combinations of layers as bars, best first.
 
     Args:
-        table: ``layers`` and ``paper``; optionally ``nested`` with its interval (see
+        table: Columns ``layers`` and ``paper``; optionally ``nested`` with its interval (see
             :meth:`mgc.evaluation.intervals.Interval.columns`), and ``published``.
         metric: Name of the score.
         title: Title of the plot.
         beside: Columns with the scores of other features, drawn as narrow grey bars.
-        published_best: Published score that is not tied to a combination, drawn as a line.
+        published_best: Published score without a combination, drawn as a line.
     """
     figure = Figure(figsize=(9, 1.8 + 0.3 * len(table)), layout="constrained")
     axes = figure.subplots()
@@ -91,14 +91,9 @@ def rank_combinations(
 
 
 def compare_classes(scores: pd.DataFrame, metric: str, title: str) -> Figure:
-    """Bars of each class's score with two combinations of layers, and the differences.
+    """Plot each class's score with two combinations of layers, the columns of ``scores``.
 
     Source: Choi et al. (2017), figure 5.
-
-    Args:
-        scores: A row per class, a column per combination.
-        metric: Name of the score.
-        title: Title of the plot.
     """
     first, second = scores.columns
     scores = scores.sort_values(first, ascending=False)

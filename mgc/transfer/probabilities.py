@@ -1,4 +1,4 @@
-"""Probabilities from a transfer experiment, in the result files that networks leave too."""
+"""Class probabilities of a transfer experiment, as result files for fusion and reports."""
 
 from typing import Any
 
@@ -11,9 +11,10 @@ import mgc
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.transfer.classifiers import Setting, calibrated_probabilities, get_classifier
-from mgc.transfer.experiment import Transfer, prepare_features
 from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.fitting import prepare_features
 from mgc.transfer.folds import Evaluation, FoldPlan
+from mgc.transfer.outcome import Transfer
 
 
 def fold_results(
@@ -23,34 +24,33 @@ def fold_results(
     transfer: Transfer,
     jobs: int = -1,
 ) -> tuple[Results, Results | None]:
-    """Say how likely each class is, for the test and the validation tracks of every fold.
+    """Compute class probabilities for the test and the validation tracks of every fold.
 
-    Settings are those that the nested protocol chose. Tracks of a test fold are decided on by a fit
-    on all other tracks, those of its validation fold by a fit without either, so that weights of a
-    fusion can be fitted to them. Probabilities of support vector machines are calibrated (see
+    Settings are those chosen by the nested protocol. A test fold is predicted by a fit on all other
+    tracks; its validation fold by a fit without either of them, so that fusion weights can be
+    fitted to it. Probabilities of support vector machines are calibrated (see
     :func:`mgc.transfer.classifiers.calibrated_probabilities`).
 
     Args:
         table: Features and targets.
         names: Layers to use.
         plan: Folds of the experiment.
-        transfer: The experiment, on these layers alone, with its nested protocol.
-        jobs: Processes; -1 is one per core.
+        transfer: Outcome of the experiment with these layers only and the nested protocol.
+        jobs: Number of processes; -1 is one per core.
 
     Returns:
-        Results on the test tracks, and on the validation tracks where there are some.
+        Results on the test tracks, and on the validation tracks if there are any.
 
     Raises:
-        MgcError: If the task has no classes, or a class has too few tracks.
+        MgcError: If the task is not multiclass, or a class has too few tracks.
     """
     if table.task != "multiclass":
-        raise MgcError(f"--probabilities: only of classes; this task is {table.task}.")
+        raise MgcError(f"--probabilities needs a multiclass task, not {table.task}.")
     classifier = transfer.meta["classifier"]
-    settings = chosen_settings(transfer, sum(table.layers[name].shape[1] for name in names))
+    settings = _chosen_settings(transfer, sum(table.layers[name].shape[1] for name in names))
     layers = [table.layers[name] for name in names]
-    stages = {"test": plan.nested, "validate": plan.validation}
     found = {}
-    for stage, evaluations in stages.items():
+    for stage, evaluations in (("test", plan.nested), ("validate", plan.validation)):
         if evaluations:
             parts = joblib.Parallel(jobs)(
                 joblib.delayed(_probabilities)(
@@ -58,17 +58,12 @@ def fold_results(
                 )
                 for evaluation, setting in zip(evaluations, settings, strict=True)
             )
-            found[stage] = _results(table, names, plan, classifier, evaluations, parts, stage)
+            found[stage] = _to_results(table, names, plan, classifier, evaluations, parts, stage)
     return found["test"], found.get("validate")
 
 
-def chosen_settings(transfer: Transfer, width: int) -> list[Setting]:
-    """Settings that the nested protocol chose for each test fold, in order.
-
-    Args:
-        transfer: An experiment on one combination of layers.
-        width: Number of features.
-    """
+def _chosen_settings(transfer: Transfer, width: int) -> list[Setting]:
+    """Return the setting that the nested protocol chose for each test fold."""
     rows = transfer.scores[transfer.scores["protocol"] == "nested"]
     names = ["standardise", *get_classifier(transfer.meta["classifier"]).settings(width)[0]]
     best = rows.loc[rows.groupby("fold")["inner_score"].idxmax(), names]
@@ -90,16 +85,15 @@ def _probabilities(
         )
         if classifier.startswith("svm"):
             return calibrated_probabilities(setting, train, test, targets[fit.train])
-        sweep = get_classifier(classifier).sweep(
+        [(_, decision)] = get_classifier(classifier).sweep(
             [setting], train, test, targets[fit.train], "multiclass", scores=True
         )
-        [(_, decision)] = sweep
         if decision.scores is None:
-            raise RuntimeError(f"{classifier} gives no scores")
+            raise RuntimeError(f"{classifier} returns no scores")
         return decision.scores
 
 
-def _results(
+def _to_results(
     table: FeatureTable,
     names: tuple[str, ...],
     plan: FoldPlan,
@@ -123,10 +117,6 @@ def _results(
         columns |= {f"probability.{name}": shares[:, i] for i, name in enumerate(labels)}
         columns["decision"] = labels[shares.argmax(axis=1)]
         frames.append(pd.DataFrame(columns))
-    clips = pd.concat(frames, ignore_index=True)
-    tracks = clips.assign(vote=clips["decision"])
-    clips.insert(1, "clip", 0)
-    clips.insert(2, "start", 0.0)
     source = {
         "classifier": classifier,
         "layers": list(names),
@@ -135,4 +125,5 @@ def _results(
         "features": table.source,
         "version": mgc.__version__,
     }
-    return Results(clips, tracks, table.task, table.labels, source)
+    tracks = pd.concat(frames, ignore_index=True)
+    return Results.from_tracks(tracks, table.task, table.labels, source)

@@ -1,4 +1,4 @@
-"""Pictures of features in the plane: one dot a track, tracks with like features side by side."""
+"""Plot features in two dimensions, one dot per track."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,31 +20,31 @@ from mgc.transfer.feature_table import FeatureTable
 
 Method = Literal["tsne", "umap"]
 
-#: Neighbours that the measures of a projection look at, at most.
-NEIGHBOURS = 5
+#: Largest number of neighbours in the measures of a projection.
+MAX_NEIGHBOURS = 5
 
-#: Split whose tracks have an outline.
+#: Split whose tracks are drawn with an outline.
 TEST = "test"
 
-#: Shapes of the dots, so that more classes than colours can be told apart, and in grey, too.
+#: Shapes of the dots. They distinguish classes of the same colour, and classes printed in grey.
 MARKERS = "osD^vP"
 
 
 @dataclass
 class Projection:
-    """Tables of features in the plane.
+    """Feature tables projected to two dimensions.
 
     Attributes:
         points: A row per track and table: ``features`` (name of the table), ``track``, ``split``,
             ``label``, ``x``, ``y``.
-        measures: A row per table: ``tracks``, ``width`` (numbers of a track), ``trustworthiness``
-            (share of neighbours in the picture that are near in the features; 0 to 1, Venna and
-            Kaski 2001), ``neighbours`` (how many the following look at: five, or all that a track
-            of the smallest class has in it), ``same_class`` and ``same_class_in_picture`` (share of
-            a track's nearest others that are of its class, by features and in the picture), and
-            ``same_class_of_test`` (the same by features, of test tracks alone, whose neighbours may
-            be of any split; nothing where there are none).
-        figure: The picture.
+        measures: A row per table: ``tracks``; ``width`` (number of features); ``trustworthiness``
+            (whether neighbours in the plot are neighbours by features; 0 to 1, Venna and Kaski
+            2001); ``neighbours`` (number of neighbours in the following measures: five, or the size
+            of the smallest class minus 1); ``same_class`` and ``same_class_in_picture`` (share of
+            a track's nearest neighbours in the same class, by features and in the plot); and
+            ``same_class_of_test`` (``same_class`` of the test tracks, with neighbours of any split;
+            NaN without test tracks).
+        figure: The plot.
     """
 
     points: pd.DataFrame
@@ -52,11 +52,7 @@ class Projection:
     figure: Figure
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write ``projection.png``, ``projection.csv`` and ``measures.csv``.
-
-        Args:
-            folder: Folder to write to; it is made.
-        """
+        """Write ``projection.png``, ``projection.csv`` and ``measures.csv``."""
         with all_or_nothing(folder) as out:
             self.points.to_csv(out / "projection.csv", index=False)
             self.measures.to_csv(out / "measures.csv", index=False)
@@ -71,24 +67,22 @@ def project(
     perplexity: float = 30.0,
     seed: int = 0,
 ) -> Projection:
-    """Project features of tracks to the plane, each table by itself.
+    """Standardise the features of each table and project them to two dimensions.
 
-    Every number is standardised first. t-SNE: van der Maaten and Hinton, "Visualizing
-    high-dimensional data using t-SNE", JMLR 2008; started from the first two principal components,
-    so that the same seed gives the same picture.
+    t-SNE starts from the first two principal components, so that the same seed gives the same plot.
+    Source: van der Maaten and Hinton, "Visualizing high-dimensional data using t-SNE", JMLR 2008.
 
     Args:
-        tables: Tables of features of the same classes, by name.
-        layers: Layers to use, where a table has them; by default all.
-        split: Show tracks of this split only.
+        tables: Feature tables with the same classes, by name.
+        layers: Layers to use, if a table has them. Default: all.
+        split: Split to plot. Default: all tracks.
         method: ``tsne``, or ``umap``, which needs the package umap-learn.
-        perplexity: About how many neighbours a track should have near it; at most a third of the
-            tracks is used.
+        perplexity: Approximate number of effective neighbours, limited to a third of the tracks.
         seed: Seed of the projection.
 
     Raises:
-        MgcError: If a table has no classes, other classes, none of the layers, or too few tracks,
-            or the perplexity is not above 0.
+        MgcError: If a table lacks classes or all of the layers, has different classes or too few
+            tracks, or if ``perplexity`` is not positive.
     """
     if not perplexity > 0:
         raise MgcError(f"perplexity={perplexity:g}: must be greater than 0.")
@@ -96,44 +90,44 @@ def project(
     points, measures = [], []
     for name, table in tables.items():
         if table.task != "multiclass" or not table.labels:
-            raise MgcError(f"{name}: has no classes to colour the tracks by.")
+            raise MgcError(f"{name}: needs a multiclass table with labels.")
         if table.labels != first.labels:
-            raise MgcError(f"{name}: has other classes than the first table. Show them apart.")
+            raise MgcError(f"{name}: has other classes than the first table. Plot it separately.")
         chosen = [layer for layer in table.layers if not layers or layer in layers]
         if not chosen:
             raise MgcError(
-                f"{name}: has none of the layers {', '.join(layers)}, but "
+                f"{name}: has none of the layers {', '.join(layers)}. Choose from "
                 f"{', '.join(table.layers)}."
             )
         rows = np.ones(len(table.tracks), bool)
         if split is not None:
             rows = (table.tracks["split"] == split).to_numpy()
         values = np.concatenate([table.layers[layer] for layer in chosen], 1)[rows]
-        if len(values) <= 2 * NEIGHBOURS:
-            of = f" of the split {split}" if split else ""
+        if len(values) <= 2 * MAX_NEIGHBOURS:
+            of = f" in split {split}" if split else ""
             raise MgcError(
-                f"{name}: {len(values)} tracks{of} are too few for a picture: more than "
-                f"{2 * NEIGHBOURS} are needed."
+                f"{name}: a projection needs more than {2 * MAX_NEIGHBOURS} tracks, found "
+                f"{len(values)}{of}."
             )
         if values.shape[1] < 2:
-            raise MgcError(f"{name}: one number a track makes no picture. Choose other layers.")
+            raise MgcError(f"{name}: a projection needs two or more features per track, found 1.")
         if not np.isfinite(values).all():
-            raise MgcError(f"{name}: holds values that are not finite. Extract the features anew.")
+            raise MgcError(f"{name}: has NaN or infinite values. Extract the features again.")
         values = StandardScaler().fit_transform(values)
         place = _plane(values, method, perplexity, seed)
         tracks = table.tracks.loc[rows, ["track", "split", "label"]]
         points.append(tracks.assign(x=place[:, 0], y=place[:, 1]))
         points[-1].insert(0, "features", name)
         label, test = tracks["label"].to_numpy(), (tracks["split"] == TEST).to_numpy()
-        # With more, even classes far apart would not reach 1.
-        near = int(np.clip(tracks["label"].value_counts().min() - 1, 1, NEIGHBOURS))
+        # With more neighbours, even well-separated classes could not reach 1.
+        near = int(np.clip(tracks["label"].value_counts().min() - 1, 1, MAX_NEIGHBOURS))
         same = _same_class(values, label, near)
         measures.append(
             {
                 "features": name,
                 "tracks": len(values),
                 "width": values.shape[1],
-                "trustworthiness": trustworthiness(values, place, n_neighbors=NEIGHBOURS),
+                "trustworthiness": trustworthiness(values, place, n_neighbors=MAX_NEIGHBOURS),
                 "neighbours": near,
                 "same_class": same.mean(),
                 "same_class_of_test": same[test].mean() if test.any() else np.nan,
@@ -147,14 +141,9 @@ def project(
 
 
 def plot_projection(points: pd.DataFrame, measures: pd.DataFrame, labels: Sequence[str]) -> Figure:
-    """Draw tables of features side by side, up to three in a row.
+    """Plot the tables of a :class:`Projection`, three per row.
 
-    Test tracks have an outline, where there are others beside them.
-
-    Args:
-        points: See :class:`Projection`.
-        measures: See :class:`Projection`.
-        labels: Names of the classes.
+    If there are other tracks as well, test tracks have an outline.
     """
     rows = -(-len(measures) // 3)
     columns = -(-len(measures) // rows)
@@ -185,7 +174,7 @@ def plot_projection(points: pd.DataFrame, measures: pd.DataFrame, labels: Sequen
             f"nearest {measure.neighbours} of the same class: {measure.same_class:.0%}{of_test}",
             fontsize=10,
         )
-        # Distances have no unit, and axes no meaning.
+        # Coordinates have no unit and no meaning.
         axis.set(xticks=[], yticks=[])
         axis.set_aspect("equal", adjustable="datalim")
     for axis in axes[len(measures) :]:
@@ -214,12 +203,12 @@ def _plane(values: np.ndarray, method: Method, perplexity: float, seed: int) -> 
         from umap import UMAP
     except ImportError as error:
         raise MgcError(
-            f"UMAP needs another package: {pip_install('umap')}, or use --method tsne."
+            f"UMAP is not installed: {pip_install('umap')}, or use --method tsne."
         ) from error
     return UMAP(n_neighbors=max(2, round(near)), random_state=seed, n_jobs=1).fit_transform(values)
 
 
 def _same_class(values: np.ndarray, label: np.ndarray, number: int) -> np.ndarray:
-    """Share of the nearest neighbours of each track that are of its class."""
+    """Return the share of each track's nearest neighbours in the same class."""
     near = NearestNeighbors(n_neighbors=number).fit(values).kneighbors(return_distance=False)
     return (label[near] == label[:, None]).mean(1)

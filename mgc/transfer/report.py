@@ -1,18 +1,18 @@
-"""Report of a transfer experiment: tables and plots, beside baselines and published scores."""
+"""Report of a transfer experiment with baselines and published scores, as tables and plots."""
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from mgc.core.writing import replacing
+from mgc.core.markdown import scores_table
+from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.transfer.experiment import Transfer, shown
+from mgc.transfer.outcome import Transfer, format_summary
 from mgc.transfer.plots import compare_classes, rank_combinations
 
 #: Published scores by paper, task and combination of layers.
@@ -23,10 +23,8 @@ Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 class TransferReport:
     """Tables and plots of a transfer experiment.
 
-    Attributes:
-        table: A row per target and combination, best first.
-        plots: Figures by file name without suffix.
-        text: The table and what was run, in Markdown.
+    ``table`` has a row per target and combination, best first; ``plots`` are figures by file name
+    without suffix; ``text`` is Markdown.
     """
 
     table: pd.DataFrame
@@ -34,19 +32,12 @@ class TransferReport:
     text: str = ""
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``transfer.md``, ``transfer.csv`` and a PNG file per plot.
-
-        Args:
-            folder: Folder to write to; it is made.
-        """
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with replacing(Path(folder, "transfer.csv")) as path:
-            self.table.to_csv(path, index=False)
-        with replacing(Path(folder, "transfer.md")) as path:
-            path.write_text(self.text, encoding="utf-8")
-        for name, figure in self.plots.items():
-            with replacing(Path(folder, f"{name}.png")) as path:
-                figure.savefig(path, dpi=150, format="png")
+        """Write ``transfer.md``, ``transfer.csv`` and a PNG file per plot."""
+        with all_or_nothing(folder) as out:
+            self.table.to_csv(out / "transfer.csv", index=False)
+            (out / "transfer.md").write_text(self.text, encoding="utf-8")
+            for name, figure in self.plots.items():
+                figure.savefig(out / f"{name}.png", dpi=150)
 
 
 def read_published(
@@ -55,20 +46,17 @@ def read_published(
     targets: Sequence[str],
     built_in: Scores | None = None,
 ) -> pd.DataFrame:
-    """Published scores of the targets.
+    """Return columns ``target``, ``layers`` (blocks first) and ``published``.
 
     Args:
         published: Name of a paper in ``built_in``, or a CSV file with columns ``task``, ``layers``
             and ``score``.
-        tasks: Names of the tasks in the file, one per target; may be empty where it has one task.
+        tasks: Task of the paper for each target. Optional if the paper has a single task.
         targets: Targets of the results.
         built_in: Scores by paper, task and combination of layers.
 
-    Returns:
-        ``target``, ``layers`` and ``published``, the layers in this project's order.
-
     Raises:
-        MgcError: If the file does not exist, has other columns, or lacks a task.
+        MgcError: If the file is missing, lacks a column, or lacks a task.
     """
     built_in = built_in or {}
     if published in built_in:
@@ -81,20 +69,20 @@ def read_published(
         missing = {"task", "layers", "score"} - set(scores)
         if missing:
             raise MgcError(
-                f"{published} has no column {min(missing)!r}: it needs task,layers,score."
+                f"{published} has no column {min(missing)!r}. It needs task,layers,score."
             )
     else:
         raise MgcError(
-            f"--published {published} is no file, and the built-in figures are "
-            f"{', '.join(built_in)}."
+            f"--published {published} is neither a file nor a paper with built-in scores "
+            f"({', '.join(built_in)})."
         )
     known = list(dict.fromkeys(scores["task"]))
     if not tasks and len(known) == len(targets) == 1:
         tasks = known
     if len(tasks) != len(targets) or not set(tasks) <= set(known):
         raise MgcError(
-            f"--published {published}: say with --tasks which of its tasks "
-            f"({', '.join(known)}) stands for {', '.join(targets)}."
+            f"--published {published} has tasks {', '.join(known)}. Use --tasks to give the task "
+            f"of each target ({', '.join(targets)})."
         )
     scores["layers"] = scores["layers"].map(_blocks_first)
     pieces = [
@@ -116,26 +104,18 @@ def make_report(
     compare: Sequence[str] = (),
     built_in: Scores | None = None,
 ) -> TransferReport:
-    """Make the report.
+    """Create a report of the first experiment and add the scores of the others as columns.
 
-    Args:
-        results: Results by name; the first is reported, the others stand beside it.
-        published: See :func:`read_published`.
-        tasks: See :func:`read_published`.
-        compare: Two combinations to compare class by class; may be empty.
-        built_in: See :func:`read_published`.
-
-    Raises:
-        MgcError: If the results are of different tasks, or lack a combination.
+    ``published``, ``tasks`` and ``built_in`` are the arguments of :func:`read_published`.
+    ``compare`` names two combinations to compare by class. Different tasks or labels, or a missing
+    combination, raise an MgcError.
     """
     name, *others = results
     main = results[name]
     for other in others:
-        for what in ("task", "labels"):
-            if results[other].meta[what] != main.meta[what]:
-                raise MgcError(
-                    f"{other} and {name} differ in their {what}: give one task's results."
-                )
+        for key in ("task", "labels"):
+            if results[other].meta[key] != main.meta[key]:
+                raise MgcError(f"{other} and {name} differ in their {key}. Report them separately.")
     table = main.summary
     targets = list(dict.fromkeys(table["target"]))
     best: dict[str, float] = {}
@@ -170,27 +150,25 @@ def make_report(
 
 
 def scores_by_class(results: Transfer, layers: Sequence[str]) -> pd.DataFrame:
-    """Score of each class under the nested protocol, a column per combination.
+    """Return the nested score of each class or tag (rows) with two combinations (columns).
 
-    Args:
-        results: Results of a multiclass (accuracy within the class) or multilabel task (ROC-AUC).
-        layers: Two names of combinations.
+    The score is accuracy within a class, or ROC-AUC of a tag.
 
     Raises:
-        MgcError: If a combination is missing, or the task has no classes.
+        MgcError: If a combination is missing, or the task is regression.
     """
     if results.meta["task"] == "regression":
-        raise MgcError("--compare compares classes, and this is a regression: leave it out.")
+        raise MgcError("--compare does not support regression.")
     if len(layers) != 2:
-        raise MgcError("--compare takes two combinations separated by a comma: 12345,5.")
+        raise MgcError("--compare needs two combinations separated by a comma, as in 12345,5.")
     columns = {}
     for name in layers:
         tracks = results.predictions
         if tracks.empty:
-            raise MgcError("--compare needs the nested protocol's predictions: run it with nested.")
+            raise MgcError("--compare needs the predictions of mgc transfer with --nested true.")
         known = tracks["layers"].unique()
         if name not in known:
-            raise MgcError(f"--compare: no results with layers {name}, only {', '.join(known)}.")
+            raise MgcError(f"--compare: no results for {name}. Choose from {', '.join(known)}.")
         tracks = tracks[tracks["layers"] == name]
         if results.meta["task"] == "multiclass":
             right = tracks["label"] == tracks["decision"]
@@ -222,11 +200,10 @@ def _markdown(
     )
     lines += [
         "",
-        "`paper` is the best setting's mean over the test folds, features as they are, which is "
-        "optimistic; `full_grid` also tries standardised features; `nested` chooses settings "
-        "within the training folds.",
+        "`paper` is the best mean over the test folds, which is optimistic; `full_grid` also tries "
+        "standardised features; `nested` chooses settings within the training folds.",
     ]
-    table, intervals = shown(table)
+    table, intervals = format_summary(table)
     if intervals:
         lines[-1] += f" {intervals}"
     for target in targets:
@@ -242,13 +219,5 @@ def _markdown(
             if target in best:
                 lines.append(f"Best published score: {best[target]:.3f}.")
             lines.append("")
-        cells = [list(rows.columns), ["---"] * len(rows.columns)]
-        cells += [[_cell(value) for value in row] for row in rows.to_numpy(object)]
-        lines += [f"| {' | '.join(row)} |" for row in cells]
+        lines.append(scores_table(rows.set_index("layers")))
     return "\n".join(lines) + "\n"
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.3f}"
-    return str(value)

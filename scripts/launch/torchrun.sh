@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# Fit on the GPUs of one machine or several with torchrun. Arguments are those of mgc fit:
+# Train on the GPUs of one or several machines with torchrun. Takes arguments of mgc fit:
 #
 #   DEVICES=8 scripts/launch/torchrun.sh --config configs/vgg_tagging.yaml --data.root data/msd
 #
-# Started again with the same RUN_ID, it goes on from the run's last checkpoint. On several machines
-# give each the same RUN_ID and RENDEZVOUS (host:port of one of them) and NODES, their number; they
-# share the folder that it is started in.
+# To resume a run, use its RUN_ID again. On several machines, start it in a shared folder, with the
+# same RUN_ID, RENDEZVOUS (host:port of one machine) and NODES (number of machines) on each.
 #
-# A signal to torchrun reaches every process; torchrun waits 30 seconds for them to write last.ckpt.
+# torchrun forwards signals to all processes and waits 30 seconds for them to write last.ckpt.
 set -euo pipefail
 
 devices=${DEVICES:-$(nvidia-smi --list-gpus | wc -l)}

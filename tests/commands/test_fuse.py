@@ -71,4 +71,4 @@ def test_errors_are_one_line_and_write_nothing(capsys: pytest.CaptureFixture[str
     assert not Path("fused").exists()
     with pytest.raises(SystemExit):
         main(["fuse", "one", "--method=fusion2", "--out=fused"])
-    assert "Give two runs or more" in capsys.readouterr().err
+    assert "Fusion needs two or more runs" in capsys.readouterr().err

@@ -100,5 +100,5 @@ def test_stopped_extraction_resumes(
     assert "stopped by SIGTERM. Run the same command again to resume." in capsys.readouterr().err
     assert len(list(workdir.glob("out.parquet.parts/part-*.npz"))) == 1
     main(words)
-    assert "1 of 3 parts are there already" in capsys.readouterr().out
+    assert "1 of 3 parts are already computed" in capsys.readouterr().out
     assert len(FeatureTable.load("out.parquet").tracks) == 9

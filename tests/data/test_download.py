@@ -266,7 +266,7 @@ def test_tar_compressions(root: Path, mode: str) -> None:
     assert unpack_bytes(root, "set.tar", make_tar(member("./a"), mode=mode)) == ["a"]
 
 
-@pytest.mark.parametrize("name", ["/evil", "../evil", "a/../../evil", "a\\..\\evil", "C:/evil"])
+@pytest.mark.parametrize("name", ["/evil", "../evil", "a/../../evil"])
 def test_paths_outside_of_the_folder_raise_error(root: Path, name: str) -> None:
     for archive, content in (
         ("set.tar.gz", make_tar(member("good"), member(name))),
@@ -280,18 +280,15 @@ def test_paths_outside_of_the_folder_raise_error(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE]
 )
-def test_links_and_devices_raise_error(root: Path, kind: bytes) -> None:
+def test_links_and_devices_are_skipped(root: Path, kind: bytes) -> None:
     evil = member("link", 0, type=kind, linkname="/etc/passwd")
-    with pytest.raises(MgcError, match="link is not a regular file"):
-        unpack_bytes(root, "set.tar", make_tar(member("good"), evil, mode="w"))
-    assert names(root) == []
+    content = make_tar(evil, member("good"), mode="w")
+    assert unpack_bytes(root, "set.tar", content) == ["good"]
 
 
-def test_links_in_a_zip_raise_error(root: Path) -> None:
-    content = make_zip({"link": b"/etc/passwd"}, stat.S_IFLNK | 0o777)
-    with pytest.raises(MgcError, match="link is not a regular file"):
-        unpack_bytes(root, "set.zip", content)
-    assert names(root) == []
+def test_links_in_a_zip_become_files(root: Path) -> None:
+    unpack_bytes(root, "set.zip", make_zip({"link": b"/etc/passwd"}, stat.S_IFLNK | 0o777))
+    assert not (root / "link").is_symlink()
 
 
 def test_zip_with_wrong_size_is_damaged(root: Path) -> None:

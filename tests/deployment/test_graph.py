@@ -25,7 +25,7 @@ from mgc.models.vgg import VGGTagger
 
 
 class Louder(LightningModule):
-    """A model of somebody else's: two classes by the loudness of a clip."""
+    """A model of another package: two classes by the loudness of a clip."""
 
     def forward(self, audio):
         level = audio.square().mean(1, keepdim=True)
@@ -33,7 +33,7 @@ class Louder(LightningModule):
 
 
 class Convolution(Louder):
-    """Has many weights for its work."""
+    """A model with many weights."""
 
     def __init__(self):
         super().__init__()
@@ -44,7 +44,7 @@ class Convolution(Louder):
 
 
 class PadsShortClips(Louder):
-    """Does with clips of less than 1000 samples what a graph of longer ones does not know."""
+    """Pads clips of less than 1000 samples, which a trace of longer clips does not record."""
 
     def forward(self, audio):
         if audio.shape[1] < 1000:
@@ -53,14 +53,14 @@ class PadsShortClips(Louder):
 
 
 class FirstHalfOnly(Louder):
-    """Its graph cannot know: which samples it sees is decided outside of torch."""
+    """Selects samples outside of torch, so it cannot be exported."""
 
     def forward(self, audio):
         return super().forward(torch.from_numpy(audio.numpy()[:, : audio.shape[1] // 2]))
 
 
 class MoodSwings(Louder):
-    """Computes something else in a graph."""
+    """Computes different values when exported."""
 
     def forward(self, audio):
         return super().forward(audio * (3 if torch.compiler.is_exporting() else 1))
@@ -73,7 +73,7 @@ def about(model, **settings):
 
 @pytest.fixture(scope="module")
 def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint, and beside it the graph that mgc export makes of it."""
+    """A checkpoint, beside the graph that mgc export wrote from it."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("vgg")
     model = VGGTagger(num_classes=10, sample_rate=8000, channels=4)
@@ -84,12 +84,13 @@ def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_describes_itself_and_takes_any_number_of_clips_of_any_length(vgg: Path) -> None:
+def test_graph_has_a_description_and_dynamic_shapes(vgg: Path) -> None:
     session = onnxruntime.InferenceSession(vgg / "vgg.onnx")
-    told = json.loads(session.get_modelmeta().custom_metadata_map["mgc"])
-    assert told["model"] == "vgg_tagger"
-    assert told["labels"][0] == "blues"
-    assert (told["sample_rate"], told["hop_seconds"], told["samples"]) == (8000, 0.5, None)
+    description = json.loads(session.get_modelmeta().custom_metadata_map["mgc"])
+    assert description["model"] == "vgg_tagger"
+    assert description["labels"][0] == "blues"
+    audio = [description[key] for key in ("sample_rate", "hop_seconds", "samples")]
+    assert audio == [8000, 0.5, None]
     model = checkpoint.load(vgg / "vgg.ckpt")
     for batch, samples in ((1, 8000), (3, 20_000), (2, 777)):
         clips = torch.randn(batch, samples) / 10
@@ -99,16 +100,16 @@ def test_describes_itself_and_takes_any_number_of_clips_of_any_length(vgg: Path)
         np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
-def test_needs_no_operator_for_the_fourier_transform(vgg: Path) -> None:
+def test_graph_contains_no_fourier_operator(vgg: Path) -> None:
     used = {node.op_type for node in onnx.load(vgg / "vgg.onnx").graph.node}
     assert "MatMul" in used
     assert not used & {"STFT", "DFT"}
 
 
-def test_classify_says_the_same_without_torch(
+def test_classify_gives_the_same_result_without_torch(
     vgg: Path, tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the rate of the model, and at another one, in stereo, as MP3, and shorter than a clip."""
+    """Files at the model's rate, at another rate, in stereo, as MP3 and shorter than a clip."""
     rng = np.random.default_rng(0)
     soundfile.write(tmp_path / "stereo.flac", rng.normal(0, 0.1, (44_100, 2)), 22_050)
     soundfile.write(tmp_path / "short.wav", rng.normal(0, 0.1, 4000), 8000)
@@ -152,15 +153,15 @@ def test_an_archive_of_torch_holds_its_description(tmp_path: Path) -> None:
     assert loud[0, 0] > 0.7
 
 
-def test_what_differs_is_not_written(tmp_path: Path) -> None:
+def test_a_graph_that_differs_is_not_written(tmp_path: Path) -> None:
     model = MoodSwings()
-    with pytest.raises(MgcError, match=r"differs from the model by .*, more than 0\.0001"):
+    with pytest.raises(MgcError, match=r"by .*, more than the --tolerance of 0\.0001"):
         export_graph(model, about(model), tmp_path / "out.pt2", "torch_export")
     assert not list(tmp_path.glob("*.pt2*"))
     assert export_graph(model, about(model), tmp_path / "out.pt2", "torch_export", tolerance=1.0)
 
 
-def test_what_cannot_be_a_graph_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
     model = FirstHalfOnly()
     with pytest.raises(MgcError, match="FirstHalfOnly cannot be exported to torch_export: "):
         export_graph(model, about(model), tmp_path / "out.pt2", "torch_export")
@@ -176,7 +177,7 @@ def test_tracks_of_any_length(tmp_path: Path) -> None:
     assert {shape[1] for shape in done.checked} == {200, 266, 401, 150}
 
 
-def test_clips_that_are_too_short_for_a_graph_are_told(
+def test_clips_too_short_for_a_graph_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, path = PadsShortClips(), tmp_path / "model.onnx"
@@ -199,8 +200,8 @@ def test_clips_that_are_too_short_for_a_graph_are_told(
     assert "needs 0.25 s. Use the checkpoint." in err
 
 
-def test_songs_of_fewer_words_than_are_pooled(tmp_path: Path) -> None:
-    """KCNN keeps the 5 largest of each unit; a twentieth of a second has a single word."""
+def test_songs_with_fewer_words_than_pooled(tmp_path: Path) -> None:
+    """KCNN keeps the 5 largest values per unit; a clip of 0.05 s has only one word."""
     torch.manual_seed(0)
     model = KCNNClassifier("MEL", codebook_size=4, num_classes=3)
     model.words.fit({"MEL": torch.randn(50, model.words.segments.widths["MEL"])})
@@ -212,12 +213,12 @@ def test_songs_of_fewer_words_than_are_pooled(tmp_path: Path) -> None:
 
 def test_float64_is_refused(tmp_path: Path) -> None:
     model = NaiveBayes(num_classes=3, window_beats=2)
-    with pytest.raises(MgcError, match="it computes in float64"):
+    with pytest.raises(MgcError, match="lacks float64 operations"):
         export_graph(model, about(model), tmp_path / "bayes.onnx")
     assert export_graph(model, about(model), tmp_path / "bayes.pt2", "torch_export")
 
 
-def test_features_are_outputs_by_name(tmp_path: Path) -> None:
+def test_features_are_named_outputs(tmp_path: Path) -> None:
     path = tmp_path / "mfcc.onnx"
     main(f"export --model mfcc --outputs features --clip_seconds 2 --out {path}".split())
     session = onnxruntime.InferenceSession(path)
@@ -247,7 +248,7 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
         ("--out x.onnx --ckpt y.ckpt --tolerance 0", "must be greater than 0"),
     ],
 )
-def test_wrong_words(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["export", *words.split()])
     assert stop.value.code == 2

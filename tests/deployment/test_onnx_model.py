@@ -26,7 +26,7 @@ def test_runs_a_graph(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.classify(clips), [[0.25, 0.75]])
 
 
-def test_clips_of_the_one_length_that_a_graph_takes(tmp_path: Path) -> None:
+def test_a_graph_with_a_fixed_clip_length(tmp_path: Path) -> None:
     model = OnnxModel(save_graph(tmp_path / "m.onnx", ABOUT | {"samples": 4}))
     assert model.classify(np.zeros((2, 4), np.float32)).shape == (2, 2)
     with pytest.raises(MgcError, match="takes clips of 4 samples, but one has 3"):
@@ -36,30 +36,32 @@ def test_clips_of_the_one_length_that_a_graph_takes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        (None, "mgc export did not write it"),
-        ("{", "cannot be understood"),
+        (None, "It was not written by mgc export"),
+        ("{", "invalid description"),
         ([], "invalid description"),
         ({"labels": []}, "no valid 'class_path'"),
         (ABOUT | {"task": 3}, "no valid 'task'"),
     ],
 )
-def test_graphs_of_others_are_refused(tmp_path: Path, about: object, message: str) -> None:
+def test_graphs_without_a_description_are_refused(
+    tmp_path: Path, about: object, message: str
+) -> None:
     with pytest.raises(MgcError, match=message):
         OnnxModel(save_graph(tmp_path / "m.onnx", about))
 
 
-def test_broken_files_and_devices_that_are_not_there(tmp_path: Path) -> None:
+def test_broken_files_and_missing_devices(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(MgcError, match="no such file"):
         OnnxModel(path)
     path.write_bytes(b"no graph")
-    with pytest.raises(MgcError, match="no ONNX graph"):
+    with pytest.raises(MgcError, match="not a complete ONNX file"):
         OnnxModel(path)
-    with pytest.raises(MgcError, match="device mps cannot be used"):
+    with pytest.raises(MgcError, match="does not support the device mps"):
         OnnxModel(path, "mps")
 
 
-def test_archives_of_torch_are_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_torch_archives_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["classify", "song.wav", "--ckpt", "model.pt2"])
-    assert "could run code" in capsys.readouterr().err
+    assert "could run arbitrary code" in capsys.readouterr().err

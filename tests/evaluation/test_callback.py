@@ -1,4 +1,4 @@
-"""What is measured of any model on whole tracks."""
+"""Metrics of any model on whole tracks."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def data(tones: Path) -> GTZAN:
 
 
 class Net(LightningModule):
-    """The least that Lightning trains."""
+    """A minimal model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class LossModule(Net):
 
 
 @pytest.mark.parametrize("kind", [LossOfBatch, LossModule])
-def test_a_loss_of_ones_own_is_left_alone(
+def test_a_loss_with_another_signature_is_not_used(
     kind: type[LightningModule], data: GTZAN, tmp_path: Path
 ) -> None:
     model = kind()
@@ -76,7 +76,7 @@ def test_a_loss_of_ones_own_is_left_alone(
 
 
 class Weighted(MusicModel):
-    """Its loss works on the device of its weights only."""
+    """A model whose loss must run on the device of its weights."""
 
     def __init__(self) -> None:
         super().__init__(num_classes=10)
@@ -90,7 +90,7 @@ class Weighted(MusicModel):
         return F.cross_entropy(logits, target, self.weight)
 
 
-def test_the_loss_of_a_music_model_is_that_of_the_whole_split(data: GTZAN, tmp_path: Path) -> None:
+def test_val_loss_is_the_loss_of_the_whole_split(data: GTZAN, tmp_path: Path) -> None:
     model = Weighted()
     (metrics,) = trainer(tmp_path).validate(model, data, verbose=False)
     batches = list(data.val_dataloader())
@@ -102,12 +102,12 @@ def test_the_loss_of_a_music_model_is_that_of_the_whole_split(data: GTZAN, tmp_p
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs a device besides the CPU")
-def test_the_loss_is_computed_where_the_model_is(data: GTZAN, tmp_path: Path) -> None:
+def test_the_loss_is_computed_on_the_device_of_the_model(data: GTZAN, tmp_path: Path) -> None:
     (metrics,) = trainer(tmp_path, "gpu").validate(Weighted(), data, verbose=False)
     assert metrics["val/loss"] > 0
 
 
-def test_a_module_without_steps_is_fitted_tested_and_predicts(data: GTZAN, tmp_path: Path) -> None:
+def test_a_module_without_steps_is_fitted_and_tested(data: GTZAN, tmp_path: Path) -> None:
     model = Net()
     add_missing_steps(model)
     runner = trainer(tmp_path)

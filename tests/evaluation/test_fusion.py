@@ -1,4 +1,4 @@
-"""Late fusion, computed by hand."""
+"""Late fusion, compared with results computed by hand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from mgc.errors import MgcError
-from mgc.evaluation.fusion import combine, compare_runs, fit_weights, fuse_runs, parse_weights
+from mgc.evaluation.fusion import fit_weights, fuse_runs, parse_weights
+from mgc.evaluation.fusion_report import describe_fusion
+from mgc.evaluation.fusion_rules import combine
 from mgc.evaluation.results import Results, make_results
 from mgc.evaluation.tested_runs import Run, load_runs
 
@@ -17,7 +19,7 @@ LABELS = ("a", "b", "c")
 
 
 def results(clips: dict[str, list[list[float]]], labels: str, split: str = "test") -> Results:
-    """Results of tracks with the probabilities of their clips, 1.5 s apart."""
+    """Create results from the probabilities of clips, which are 1.5 s apart."""
     index = [i for i, rows in enumerate(clips.values()) for _ in rows]
     number = [j for rows in clips.values() for j in range(len(rows))]
     truth = torch.tensor([LABELS.index(label) for label in labels])
@@ -37,7 +39,7 @@ def results(clips: dict[str, list[list[float]]], labels: str, split: str = "test
     )
 
 
-# One confident clip against two hesitant ones, so that the two fusions disagree.
+# One confident clip outweighs two uncertain ones in fusion1 only.
 STFT = results(
     {
         "one": [[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.4, 0.6, 0.0]],
@@ -64,12 +66,12 @@ def test_fusion1_is_the_mean_of_all_clips_of_all_runs() -> None:
     assert len(fused.clips) == 6
 
 
-def test_fusion2_is_the_majority_of_the_mean_of_the_runs_for_each_clip() -> None:
+def test_fusion2_is_the_majority_of_the_clips_of_the_mean_run() -> None:
     fused = fuse_runs(RUNS, "fusion2")
     # Clips of one: a 0.8; b 0.55 of 0.45 and 0.55; b 0.6.
     assert fused.clips["decision"].tolist()[:3] == ["a", "b", "b"]
     assert fused.clips["probability.b"].tolist()[1] == pytest.approx(0.55)
-    # Clips of two: c 0.65; b 0.55; b 0.55, where music alone says c three times.
+    # Clips of two: c 0.65; b 0.55; b 0.55. Music alone decides c for all of them.
     assert fused.tracks["decision"].tolist() == ["b", "b"]
 
 
@@ -88,19 +90,19 @@ def test_product_is_the_geometric_mean() -> None:
     fused = combine(outputs, np.array([0.5, 0.5]), "product", "multiclass")
     a, b = (0.9 * 0.2) ** 0.5, (0.1 * 0.8) ** 0.5
     np.testing.assert_allclose(fused, [[a / (a + b), b / (a + b)]])
-    # A tag against its absence, each tag for itself.
+    # Each tag is normalised separately.
     tags = combine(outputs, np.array([1.0, 0.0]), "product", "multilabel")
     np.testing.assert_allclose(tags, [[0.9, 0.1]])
 
 
-def test_a_zero_does_not_make_a_product_undefined() -> None:
+def test_the_product_of_zeros_is_defined() -> None:
     outputs = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
     fused = combine(outputs, np.array([0.5, 0.5]), "product", "multiclass")
     np.testing.assert_allclose(fused, [[0.5, 0.5]])
 
 
 def crossval(seed: int, skill: list[float]) -> list[Run]:
-    """Runs of a cross-validation with two folds of 30 tracks; skill is the share of knowledge."""
+    """Runs of a cross-validation with two folds of 30 tracks; skill is the share of the truth."""
     runs = []
     rng = np.random.default_rng(seed)
     labels = rng.choice(LABELS, 60)
@@ -110,7 +112,7 @@ def crossval(seed: int, skill: list[float]) -> list[Run]:
         for split in ("test", "val"):
             outputs = known * truth + (1 - known) * rng.dirichlet(np.ones(3), 60)
             tracks = pd.DataFrame({"track": [f"{i:02}" for i in range(60)], "seed": 0})
-            # Each half is the validation tracks of the other.
+            # Each half validates the other.
             tracks["fold"] = [int((i < 30) == (split == "test")) for i in range(60)]
             tracks["label"] = labels
             tracks[[f"probability.{label}" for label in LABELS]] = outputs
@@ -143,7 +145,7 @@ def test_fitted_weights_are_the_best_of_a_grid(method: str) -> None:
         assert weights[0] == pytest.approx(min(losses, key=losses.__getitem__), abs=0.011)
 
 
-def test_weights_come_from_validation_tracks_alone() -> None:
+def test_weights_depend_on_validation_tracks_only() -> None:
     runs = crossval(1, [0.2, 0.4])
     before = fit_weights(runs, "weighted")
     for run in runs:
@@ -154,7 +156,7 @@ def test_weights_come_from_validation_tracks_alone() -> None:
         run.test.tracks = shuffled
     after = fit_weights(runs, "weighted")
     assert all((before[fold] == after[fold]).all() for fold in before)
-    # ... and each fold's from its own.
+    # They depend on the validation tracks of their own fold only.
     for run in runs:
         tracks = run.validation.tracks
         first = tracks["fold"] == 0
@@ -164,11 +166,13 @@ def test_weights_come_from_validation_tracks_alone() -> None:
     assert (changed["seed 0, fold 0"] != before["seed 0, fold 0"]).any()
 
 
-def test_weights_are_not_fitted_to_tracks_of_the_test() -> None:
+def test_weights_are_not_fitted_to_test_tracks() -> None:
     runs = [replace(run, validation=run.test) for run in crossval(1, [0.2, 0.4])]
     with pytest.raises(MgcError, match="track '30' is in the validation and in the test"):
         fit_weights(runs, "weighted")
-    with pytest.raises(MgcError, match=r"run0: no results on validation tracks.*mgc validate"):
+    with pytest.raises(
+        MgcError, match=r"run0: fitting weights needs results on validation tracks.*mgc validate"
+    ):
         fit_weights([replace(run, validation=None) for run in runs], "weighted")
 
 
@@ -209,7 +213,7 @@ def test_folds_must_be_the_same() -> None:
         fuse_runs([one, two], "weighted")
 
 
-def test_methods_by_track_need_not_have_the_same_clips() -> None:
+def test_track_methods_accept_different_clips() -> None:
     whole = replace(MUSIC, clips=MUSIC.clips.groupby("track").head(1))
     fused = fuse_runs([Run("stft", STFT), Run("images", whole)], "weighted")
     assert fused.tracks["probability.b"].iloc[1] == pytest.approx((1.8 / 3 + 0.8 / 3) / 2)
@@ -226,20 +230,20 @@ def test_the_order_of_rows_does_not_matter() -> None:
         pd.testing.assert_frame_equal(one.clips, two.clips)
 
 
-def test_comparison_in_words() -> None:
-    text = compare_runs(RUNS, fuse_runs(RUNS, "fusion2"))
-    # By vote, stft has both tracks right and music none.
+def test_report_of_a_fusion() -> None:
+    text = describe_fusion(RUNS, fuse_runs(RUNS, "fusion2"))
+    # By vote, stft is right on both tracks and music on none.
     assert "| | accuracy | 95 % Wilson interval over 2 tracks |" in text
     assert "| stft | 1.000 | 0.342 to 1.000 |" in text
     assert "| music | 0.000 | 0.000 to 0.658 |" in text
     assert "best single run, stft: +0.000" in text
-    # Three tests, so that p is three times as large.
+    # Holm multiplies the smallest of three p-values by 3.
     assert "| stft | music | 2 | 0 | 0.5 | 1 |" in text
 
 
 def test_gain_over_the_best_run() -> None:
     runs = crossval(3, [0.25, 0.3])
-    text = compare_runs(runs, fuse_runs(runs, "weighted", fit=True))
+    text = describe_fusion(runs, fuse_runs(runs, "weighted", fit=True))
     right = {
         run.name: (run.test.tracks["label"] == run.test.tracks["decision"]).mean() for run in runs
     }
@@ -256,10 +260,10 @@ def test_gain_over_the_best_run() -> None:
         ("1,x", "product", False, "give 2 numbers"),
         ("1,1", "fusion1", False, "--method fusion1 takes no weights"),
         ("", "fusion2", True, "--method fusion2 takes no weights"),
-        ("1,1", "weighted", True, "either --weights or --fit-weights"),
+        ("1,1", "weighted", True, "--weights and --fit-weights exclude each other"),
     ],
 )
-def test_wrong_weights(text: str, method: str, fitted: bool, message: str) -> None:
+def test_invalid_weights(text: str, method: str, fitted: bool, message: str) -> None:
     with pytest.raises(MgcError, match=message):
         parse_weights(text, 2, method, fitted)
 
@@ -277,13 +281,13 @@ def test_results_are_found_in_folders_of_runs(tmp_path: Path) -> None:
     assert (stft.name, stft.validation) == ("stft", None)
     assert music.name == "music"
     assert len(music.test.tracks) == len(music.validation.tracks) == 2
-    with pytest.raises(MgcError, match=r"no results \(tracks.parquet\) there, nor in its folders"):
+    with pytest.raises(MgcError, match=r"found no results \(tracks.parquet\) in it or its folders"):
         load_runs([tmp_path])
     with pytest.raises(MgcError, match="Give 1 different names"):
         load_runs([tmp_path / "stft"], ["x", "y"])
 
 
-def test_regression_has_a_mean_and_no_votes() -> None:
+def test_regression_supports_weighted_only() -> None:
     tracks = pd.DataFrame({"track": ["one", "two"], "target.x": [1.0, 2.0]})
     tables = [tracks.assign(**{"prediction.x": values}) for values in ([1.0, 3.0], [2.0, 1.0])]
     runs = [
@@ -292,5 +296,5 @@ def test_regression_has_a_mean_and_no_votes() -> None:
     ]
     fused = fuse_runs(runs, "weighted", np.array([0.5, 0.5]))
     assert fused.tracks["prediction.x"].tolist() == [1.5, 2.0]
-    with pytest.raises(MgcError, match="--method product does not serve regression"):
+    with pytest.raises(MgcError, match="--method product does not support regression"):
         fuse_runs(runs, "product")

@@ -15,7 +15,6 @@ from mgc.evaluation.intervals import (
     describe_spread,
     fold_scores,
     gain,
-    interval,
     mean_difference,
     measures,
     name_intervals,
@@ -45,7 +44,7 @@ def tagged(noise: float, tracks: int = 400, tags: int = 3, places: int | None = 
     table = pd.DataFrame({"track": [str(i) for i in range(tracks)], "seed": 0})
     table["fold"] = np.arange(tracks) % 4
     table[[f"target.{label}" for label in labels]] = target
-    # Every fold on a scale of its own.
+    # Each fold has its own scale.
     scale = 1 / (1 + table["fold"].to_numpy()[:, None])
     outputs = (0.3 + 0.4 * target + noise * rng.normal(size=target.shape)).clip(0, 1) * scale
     table[[f"probability.{label}" for label in labels]] = outputs
@@ -64,7 +63,7 @@ def rated(noise: float, tracks: int = 100) -> Results:
 
 
 @pytest.mark.parametrize(("right", "tracks"), [(30, 40), (112, 120), (40, 40), (0, 40), (1, 1)])
-def test_the_interval_of_an_accuracy_is_wilsons(right: int, tracks: int) -> None:
+def test_accuracy_has_a_wilson_interval(right: int, tracks: int) -> None:
     reference = binomtest(right, tracks).proportion_ci(0.95, "wilson")
     found = score(multiclass([True] * right + [False] * (tracks - right)))
     assert found.value == pytest.approx(right / tracks)
@@ -73,13 +72,13 @@ def test_the_interval_of_an_accuracy_is_wilsons(right: int, tracks: int) -> None
     assert found.interval.name == f"95 % Wilson interval over {tracks} tracks"
 
 
-def test_no_error_leaves_room_for_some() -> None:
-    """Of 40 right ones of 40 the interval begins at n / (n + z²), with z the normal quantile."""
+def test_wilson_interval_without_errors() -> None:
+    """The lower end for 40 of 40 is n / (n + z²), with the normal quantile z."""
     assert tuple(wilson(40, 40)) == pytest.approx((40 / (40 + 1.959964**2), 1.0))
     assert tuple(wilson(0, 40)) == pytest.approx((0.0, 1.959964**2 / (40 + 1.959964**2)))
 
 
-def test_no_tracks_have_no_interval() -> None:
+def test_no_interval_without_tracks() -> None:
     none = wilson(0, 0)
     assert (math.isnan(none.low), str(none)) == (True, "not available: no tracks")
     empty = score(multiclass([]))
@@ -91,9 +90,7 @@ def test_no_tracks_have_no_interval() -> None:
 
 
 @pytest.mark.parametrize(("tracks", "accuracy"), [(10, 0.9), (40, 0.5), (120, 0.95), (120, 0.7)])
-def test_intervals_of_an_accuracy_hold_it_as_often_as_they_say(
-    tracks: int, accuracy: float
-) -> None:
+def test_wilson_intervals_have_the_nominal_coverage(tracks: int, accuracy: float) -> None:
     right = np.random.default_rng(0).binomial(tracks, accuracy, 2000)
     ends = {number: tuple(wilson(number, tracks)) for number in np.unique(right)}
     held = np.mean([ends[number][0] <= accuracy <= ends[number][1] for number in right])
@@ -104,24 +101,24 @@ def test_testing_tracks_again_does_not_narrow_the_interval() -> None:
     right = [True] * 30 + [False] * 10
     once, twice = multiclass(right), multiclass(right, (0, 1))
     assert overall(twice) == overall(once) == 0.75
-    assert interval(twice) == interval(once)
+    assert score(twice).interval == score(once).interval
     assert len(fold_scores(twice)) == 4
-    # A track that one of two runs gets right is half a track.
+    # If one of two runs is right, the track counts half.
     twice.tracks.loc[0, "decision"] = "b"
     assert overall(twice) == pytest.approx(29.5 / 40)
-    assert tuple(interval(twice)) == (wilson(29, 40).low, wilson(30, 40).high)
+    assert tuple(score(twice).interval) == (wilson(29, 40).low, wilson(30, 40).high)
 
 
-def test_tracks_of_unknown_class_do_not_count() -> None:
+def test_tracks_without_a_label_are_ignored() -> None:
     results = multiclass([True] * 30 + [False] * 12)
     results.tracks.loc[40:, "label"] = np.nan
     assert overall(results) == pytest.approx(30 / 40)
-    assert interval(results) == wilson(30, 40)
+    assert score(results).interval == wilson(30, 40)
     assert fold_scores(results).mean() == pytest.approx(30 / 40)
 
 
 @pytest.mark.parametrize("places", [None, 1])  # few places: many tracks with equal outputs
-def test_measures_of_tags_are_those_of_scikit_learn(places: int | None) -> None:
+def test_multilabel_measures_equal_scikit_learn(places: int | None) -> None:
     results = tagged(0.3, places=places)
     results.tracks.loc[0, "target.tag0"] = np.nan
     results.tracks.loc[:3, "target.tag1"] = 1.0
@@ -141,7 +138,7 @@ def test_measures_of_tags_are_those_of_scikit_learn(places: int | None) -> None:
         assert found[name].interval.low < found[name].value < found[name].interval.high
 
 
-def test_a_tag_that_all_or_no_tracks_have_is_left_out() -> None:
+def test_a_tag_that_all_or_no_tracks_have_is_ignored() -> None:
     results = tagged(0.3, tags=2)
     results.tracks["target.tag1"] = 1
     alone = tagged(0.3, tags=2)
@@ -150,8 +147,8 @@ def test_a_tag_that_all_or_no_tracks_have_is_left_out() -> None:
         assert score(results, measure=name) == score(alone, measure=name)
 
 
-def test_measures_of_quantities_are_those_of_scikit_learn() -> None:
-    """Also far from zero, where sums of squares lose their digits."""
+def test_regression_measures_equal_scikit_learn() -> None:
+    """Targets are far from zero, where sums of squares lose precision."""
     results = rated(0.5)
     tracks = results.tracks
     expected = np.mean(
@@ -173,7 +170,7 @@ def test_measures_of_quantities_are_those_of_scikit_learn() -> None:
     assert score(results).value == pytest.approx(expected, abs=1e-9)
 
 
-def test_f1_is_that_of_scikit_learn() -> None:
+def test_f1_equals_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     labels = np.array(list("abcd"))
     tracks = pd.DataFrame({"track": np.arange(60), "label": labels[rng.integers(3, size=60)]})
@@ -181,13 +178,13 @@ def test_f1_is_that_of_scikit_learn() -> None:
     results = Results(tracks, tracks, "multiclass", tuple("abcd"), {})
     found = measures(results)
     assert list(found) == ["accuracy", "f1"]
-    # The class d, which no track has and none is taken for, does not count.
+    # Class d is neither a label nor a decision, so it is ignored.
     expected = f1_score(tracks["label"], tracks["decision"], average="macro", labels=list("abc"))
     assert found["f1"].value == pytest.approx(expected)
     assert found["f1"].interval.name == "95 % bootstrap interval over 60 tracks"
 
 
-def test_the_bootstrap_is_that_of_scipy() -> None:
+def test_the_bootstrap_equals_scipy() -> None:
     results = rated(0.5)
     results.labels = ("valence",)
     target, output = (results.tracks[f"{k}.valence"].to_numpy() for k in ("target", "prediction"))
@@ -201,8 +198,8 @@ def test_the_bootstrap_is_that_of_scipy() -> None:
     assert tuple(score(results, measure="rmse").interval) == pytest.approx(reference, abs=0.005)
 
 
-def test_what_never_errs_has_no_bootstrap_interval() -> None:
-    """Every resample of perfect predictions is perfect, which says nothing of other tracks."""
+def test_perfect_predictions_have_no_bootstrap_interval() -> None:
+    """Every resample of perfect predictions has the same score."""
     perfect = {
         "auroc": tagged(0.0, 40),
         "average_precision": tagged(0.0, 40),
@@ -229,20 +226,20 @@ def test_a_single_track_has_no_bootstrap_interval() -> None:
     assert math.isnan(score(tagged(0.2, 1)).value)
 
 
-def test_gains_are_paired() -> None:
-    """Two runs that fail on nearly the same tracks differ by little, whatever their accuracy."""
+def test_gain_is_paired() -> None:
+    """Runs with nearly the same errors have a narrow interval of their difference."""
     one = multiclass([True] * 21 + [False] * 19)
     two = multiclass([True] * 20 + [False] * 20)
     difference, (low, high) = gain(one, two)
     assert difference == pytest.approx(1 / 40)
     assert low == 0
     assert high == pytest.approx(3 / 40)
-    alone = interval(one)
+    alone = score(one).interval
     assert high - low < (alone.high - alone.low) / 2
 
 
-def test_quantities_of_all_folds_are_measured_together() -> None:
-    """r² of small folds is far too small, and that of a fold's resamples smaller still."""
+def test_regression_is_scored_over_all_folds_at_once() -> None:
+    """r² within small folds is biased downwards."""
     whole = rated(0.5)
     divided = rated(0.5)
     divided.tracks["seed"], divided.tracks["fold"] = 0, np.arange(100) % 10
@@ -251,12 +248,12 @@ def test_quantities_of_all_folds_are_measured_together() -> None:
     assert len(fold_scores(divided)) == 10
 
 
-def test_rankings_are_measured_within_a_fold() -> None:
+def test_auroc_is_computed_within_each_fold() -> None:
     results = tagged(0.2)
     assert overall(results) == pytest.approx(fold_scores(results).mean())
     # Normal scores 2 standard deviations apart: Φ(2 / √2) = 0.921
     assert overall(results) == pytest.approx(0.921, abs=0.02)
-    low, high = interval(results)
+    low, high = score(results).interval
     assert low < overall(results) < high
     assert high - low < 0.05
     difference, between = gain(results, tagged(0.4))
@@ -264,11 +261,11 @@ def test_rankings_are_measured_within_a_fold() -> None:
     assert between.name == "95 % paired bootstrap interval over 400 tracks"
 
 
-def test_intervals_in_words() -> None:
+def test_formatting_of_intervals() -> None:
     results = multiclass([True] * 112 + [False] * 8)
     line = "track accuracy 0.933 (95 % Wilson interval over 120 tracks: 0.874 to 0.966)"
     assert describe_score(results) == line
-    found = interval(results)
+    found = score(results).interval
     assert f"{found.scaled(100):.1f}" == "87.4 to 96.6"
     assert str(Score(0.5)) == "0.500"
     assert str(score(results)) == "0.933 (0.874 to 0.966)"
@@ -278,7 +275,7 @@ def test_intervals_in_words() -> None:
     )
 
 
-def test_the_spread_over_folds_is_no_interval() -> None:
+def test_formatting_of_the_spread_over_folds() -> None:
     scores = pd.Series([0.5, 0.7, 0.9])
     assert describe_spread(scores) == (
         "; mean of 3 folds 0.700 (std over 3 folds 0.200, min 0.500, max 0.900)"

@@ -1,4 +1,4 @@
-"""One accuracy has one interval, whichever command prints it."""
+"""All commands print the same interval for the same accuracy."""
 
 import contextlib
 import io
@@ -14,13 +14,13 @@ from mgc.cli import main
 from mgc.data.folder import Folder
 from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.results import Results
-from mgc.experiments.crossval import summarise
+from mgc.experiments.crossval import compute_summary
 from mgc.models.vgg import VGGTagger
 from mgc.reports.model_card import model_card
 
 
 def run(*words):
-    """Call a command and return what it prints."""
+    """Run a command and return its output."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         main([*map(str, words)])
@@ -29,7 +29,7 @@ def run(*words):
 
 @pytest.fixture(scope="module")
 def tested(tmp_path_factory):
-    """Decisions on 120 tracks, and a folder with them and a checkpoint that they could be of."""
+    """Folder with results on 120 tracks and a checkpoint, the results, and transfer's output."""
     folder = tmp_path_factory.mktemp("tested")
     genre_table(120).save(folder / "features.parquet")
     words = ["--layers", "12", "--classifier", "knn", "--folds", "10", "--inner_folds", "2"]
@@ -52,7 +52,7 @@ COMMANDS = {
         "report", "transfer", folder / "transfer", "--out", "report"
     ),
     "test": lambda folder, results, printed: describe_score(results),
-    "crossval": lambda folder, results, printed: summarise(results, results).text,
+    "crossval": lambda folder, results, printed: compute_summary(results, results).text,
     "compare": lambda folder, results, printed: run("compare", folder / "one", folder / "two"),
     "fuse": lambda folder, results, printed: run(
         "fuse", folder / "one", folder / "two", "--method", "weighted", "--out", "fused"
@@ -80,7 +80,7 @@ def test_every_command_prints_the_same_interval(command, tested):
 
 
 @pytest.mark.parametrize("command", ["test", "crossval", "compare", "fuse", "report experiment"])
-def test_no_error_among_40_tracks_is_no_certainty(command, tmp_path):
+def test_accuracy_without_errors_has_an_interval(command, tmp_path):
     tracks = genre_table(40).tracks[["track", "label"]]
     tracks = tracks.assign(decision=tracks["label"], vote=tracks["label"])
     for label in "abc":

@@ -15,7 +15,7 @@ def batch(track: list[int], clip: list[int]) -> dict[str, torch.Tensor]:
     }
 
 
-def test_every_clip_counts_once_and_broken_ones_not_at_all() -> None:
+def test_clips_count_once_and_broken_clips_are_ignored() -> None:
     scores = ClipScores()
     scores.update(torch.tensor([[1.0], [2.0], [9.0]]), batch([1, 0, -1], [0, 1, 0]))
     scores.update(torch.tensor([[0.0], [1.0]]), batch([0, 1], [0, 0]))
@@ -38,7 +38,7 @@ def test_majority_vote_and_mean_can_differ() -> None:
     assert mean_by_track(clips, track)[1].argmax().item() == 1
 
 
-def test_tied_votes_go_to_the_larger_mean() -> None:
+def test_tied_votes_are_decided_by_the_mean() -> None:
     clips = torch.tensor([[0.6, 0.4, 0.0], [0.1, 0.9, 0.0]])
     assert majority_vote(clips, torch.zeros(2, dtype=torch.long)).tolist() == [1]
 
@@ -67,7 +67,7 @@ def test_measures_agree_with_scikit_learn() -> None:
     )
 
 
-def test_tags_that_do_not_occur_are_left_out() -> None:
+def test_tags_that_do_not_occur_are_ignored() -> None:
     outputs = torch.tensor([[0.9, 0.1], [0.1, 0.2], [0.8, 0.3]])
     target = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     assert measure(outputs, target, "multilabel", "ab")["auroc"] == 1

@@ -1,4 +1,4 @@
-"""Cross-validation: bookkeeping with stand-ins for training, then a real one that is killed."""
+"""Cross-validation with stub processes, then a real one that is killed."""
 
 import multiprocessing
 import os
@@ -27,7 +27,7 @@ from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import load_runs
 from mgc.experiments import crossval, fold_run, processes
 from mgc.experiments.child_run import LAST_EPOCH
-from mgc.experiments.crossval import Experiment, collect, run_folds, split_fingerprint
+from mgc.experiments.crossval import Experiment, combine_folds, run_folds, split_fingerprint
 from mgc.experiments.fold_run import Fold, run_fold
 
 LABELS = ("a", "b")
@@ -35,7 +35,7 @@ TRACKS = np.array([f"t{i:02}" for i in range(12)])
 
 
 class Instant:
-    """Stands in for the process of a fold: knows the answer for three tracks of four."""
+    """Stub of a fold's process with three of four tracks correct."""
 
     running = 0
     most = 0
@@ -88,7 +88,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Instant]:
         instances.append(Instant(*args))
         return instances[-1]
 
-    monkeypatch.setattr(crossval, "start", start)
+    monkeypatch.setattr(crossval, "start_fold", start)
     monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(processes, "visible_devices", list)
     Instant.running = Instant.most = 0
@@ -108,7 +108,7 @@ def plan(config: str, folds: int = 3, seeds: tuple[int, ...] = (0,), *words: str
 def test_results_of_all_folds(started: list[Instant], config: str) -> None:
     experiment = plan(config, 4)
     run_folds(experiment)
-    summary = collect(experiment)
+    summary = combine_folds(experiment)
     results = Results.load("out/test")
     assert sorted(results.tracks["track"]) == list(TRACKS)
     assert results.tracks.groupby("fold").size().tolist() == [3, 3, 3, 3]
@@ -119,7 +119,7 @@ def test_results_of_all_folds(started: list[Instant], config: str) -> None:
     matrix = pd.read_csv("out/confusion_matrix.csv", index_col=0)
     assert matrix.loc["a"].tolist() == [9, 3]
     assert len(pd.read_csv("out/folds.csv")) == 4
-    # Validation results carry the fold whose models they are of: the one before.
+    # Validation results have the number of the test fold, one less than their own.
     validation = Results.load("out/validate").tracks
     fold_of = dict(zip(results.tracks["track"], results.tracks["fold"], strict=True))
     assert (validation["track"].map(fold_of) == (validation["fold"] + 1) % 4).all()
@@ -127,14 +127,30 @@ def test_results_of_all_folds(started: list[Instant], config: str) -> None:
     assert len(fit_weights([run, run], "weighted")) == 4
 
 
+def test_the_library_logs_and_the_command_prints(
+    started: list[Instant],
+    config: str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level("INFO", "mgc")
+    summary = crossval.cross_validate(config, "library", folds=3)
+    assert capsys.readouterr().out == ""
+    assert "seed 0, fold 2: accuracy 0.750" in caplog.messages
+    assert summary.folder == Path("library")
+    main(["crossval", "--config", config, "--folds=3", "--out=library"])
+    out = capsys.readouterr().out
+    assert out == f"3 of 3 folds are finished already.\n{summary.text}\nWritten to library\n"
+
+
 def test_repeats_count_a_track_once(started: list[Instant], config: str) -> None:
     experiment = plan(config, 3, (0, 7))
     run_folds(experiment)
-    summary = collect(experiment)
+    summary = combine_folds(experiment)
     assert len(summary.results.tracks) == 24
     assert summary.scores.loc[0, "tracks"] == 12
     assert set(summary.folds["fold"]) == {f"seed {s}, fold {f}" for s in (0, 7) for f in range(3)}
-    # Two tests of the same tracks say no more about other tracks than one.
+    # Testing the same tracks twice does not narrow the interval.
     assert tuple(summary.scores.loc[0, ["low", "high"]]) == tuple(wilson(9, 12))
 
 
@@ -150,11 +166,9 @@ def test_one_fold_has_no_spread_over_folds(
     assert "of 1 folds" not in out
     main(words)
     assert len(started) == 4
-    said = capsys.readouterr().out
-    assert (
-        "accuracy: 0.750 (95 % Wilson interval over 12 tracks: 0.468 to 0.911); mean of 4" in said
-    )
-    assert "mean of 4 folds 0.750 (std over 4 folds " in said
+    out = capsys.readouterr().out
+    assert "accuracy: 0.750 (95 % Wilson interval over 12 tracks: 0.468 to 0.911); mean of 4" in out
+    assert "mean of 4 folds 0.750 (std over 4 folds " in out
 
 
 def test_runs_on_a_given_split_count_a_track_once(
@@ -172,24 +186,24 @@ def test_runs_on_a_given_split_count_a_track_once(
     ]
     scores = pd.read_csv("out/summary.csv", index_col="score").loc["accuracy"]
     assert (scores["tracks"], scores["folds"], scores["folds_deviation"]) == (4, 3, 0)
-    # Four tracks of which one is wrong, whatever the number of runs.
+    # Four tracks, one wrong, whatever the number of runs.
     assert (scores["low"], scores["high"]) == pytest.approx(tuple(wilson(3, 4)))
     assert (scores["value"], scores["folds_min"], scores["folds_max"]) == (0.75, 0.75, 0.75)
-    said = capsys.readouterr().out
-    assert "mean of 3 runs 0.750 (std over 3 runs 0.000, min 0.750, max 0.750)" in said
-    assert "all runs" in said
+    out = capsys.readouterr().out
+    assert "mean of 3 runs 0.750 (std over 3 runs 0.000, min 0.750, max 0.750)" in out
+    assert "all runs" in out
 
 
 def test_folds_of_a_data_set_may_be_set_for_a_single_split(config: str) -> None:
     plan(config, 1, (0,), "--data.folds=5")
-    with pytest.raises(MgcError, match=r"--data\.folds: mgc crossval sets it itself"):
+    with pytest.raises(MgcError, match=r"--data\.folds is set by mgc crossval"):
         plan(config, 3, (0,), "--data.folds=5")
 
 
-def test_the_fingerprint_tells_splits_apart(started: list[Instant], config: str) -> None:
+def test_the_fingerprint_depends_on_the_split(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     run_folds(experiment)
-    tracks = collect(experiment).results.tracks
+    tracks = combine_folds(experiment).results.tracks
     mark = split_fingerprint(tracks)
     assert Results.load("out/validate").source["fingerprint"] == mark
     assert split_fingerprint(tracks.sample(frac=1, random_state=0)) == mark
@@ -240,21 +254,21 @@ def test_other_settings_need_another_folder(config: str) -> None:
         MgcError, match=r"out holds a cross-validation with another value of folds \(3; now 4\)"
     ):
         plan(config, 4)
-    with pytest.raises(MgcError, match=r"value of overrides \(none; now --model.lr=1\): choose"):
+    with pytest.raises(MgcError, match=r"value of overrides \(none; now --model.lr=1\)"):
         plan(config, 3, (0,), "--model.lr=1")
     Path(config).write_text("model: mfcc\n")
     with pytest.raises(MgcError, match="another value of configuration"):
         plan(config)
 
 
-def test_a_first_attempt_that_came_to_nothing_can_be_mended(config: str) -> None:
+def test_a_plan_without_results_can_be_replaced(config: str) -> None:
     first = plan(config, 3, (0,), "--model.lr=-1").folds[0]
     second = plan(config, 4).folds[0]
     assert second.folds == 4
     assert second.group != first.group
     with (
-        processes.locked(Path("out")),  # its first epoch may be on
-        pytest.raises(MgcError, match="out: another process is at it"),
+        processes.lock_folder(Path("out")),  # its first epoch may be on
+        pytest.raises(MgcError, match="out is in use by another mgc process"),
     ):
         plan(config)
     assert plan(config, 4).folds[0] == second
@@ -273,16 +287,16 @@ def test_a_failed_fold_is_named(
     assert len(started) == 1
 
 
-def test_two_at_once_are_refused(started: list[Instant], config: str) -> None:
+def test_a_folder_in_use_is_refused(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     with (
-        processes.locked(experiment.folder),
-        pytest.raises(MgcError, match="out: another process is at it"),
+        processes.lock_folder(experiment.folder),
+        pytest.raises(MgcError, match="out is in use by another mgc process"),
     ):
         run_folds(experiment)
 
 
-def test_the_parts_of_a_killed_experiment_keep_its_folder(
+def test_jobs_of_a_killed_experiment_keep_its_lock(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("sleeper.py").write_text("import time; time.sleep(60)", encoding="utf-8")
@@ -290,25 +304,50 @@ def test_the_parts_of_a_killed_experiment_keep_its_folder(
     code = """
 import os, time
 from pathlib import Path
-from mgc.experiments.processes import locked, start_module
-with locked(Path("out")) as lock:
-    print(start_module("sleeper", "out", dict(os.environ), lock).pid, flush=True)
+from mgc.experiments.processes import lock_folder, start_module
+with lock_folder(Path("out")) as lock:
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    print(start_module("sleeper", "out", environment, lock).pid, flush=True)
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         part = int(parent.stdout.readline())
         parent.kill()
-    with pytest.raises(MgcError, match="another process is at it"), processes.locked(Path("out")):
+    with (
+        pytest.raises(MgcError, match="is in use by another mgc process"),
+        processes.lock_folder(Path("out")),
+    ):
         pass
     os.kill(part, signal.SIGKILL)
     for _ in range(100):
-        with suppress(MgcError), processes.locked(Path("out")):
+        with suppress(MgcError), processes.lock_folder(Path("out")):
             return
         time.sleep(0.1)
     pytest.fail("the folder is still locked")
 
 
-def test_a_library_that_does_not_load_in_a_fold(workdir: Path) -> None:
+def test_files_of_the_working_folder_shadow_nothing(workdir: Path, tones: Path) -> None:
+    """A fold imports a model from the working folder, but not a file named like a module."""
+    for name in ("random", "yaml", "mgc"):
+        Path(f"{name}.py").write_text("raise RuntimeError('shadowed')", encoding="utf-8")
+    Path("local_net.py").write_text(
+        "from mgc.models.vgg import VGGTagger\nclass Net(VGGTagger): pass\n", encoding="utf-8"
+    )
+    data = {"root": str(tones), "sample_rate": 8000, "clip_seconds": 1.0}
+    settings = {
+        "model": {"class_path": "local_net.Net", "init_args": {"channels": 2}},
+        "data": {"class_path": "gtzan", "init_args": data},
+        "trainer": {"accelerator": "cpu", "max_epochs": 1, "limit_train_batches": 1},
+    }
+    Path("net.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    fold = Fold(str(workdir / "fold0"), "net.yaml", ("--trainer.logger=false",), 0, 0, 3, "group")
+    fold.write()
+    process = crossval.start_fold(fold, dict(os.environ), ())
+    assert process.wait() == 0, Path(fold.folder, processes.LOG).read_text()
+    assert fold.finished
+
+
+def test_a_broken_library_in_a_fold(workdir: Path) -> None:
     Path("timm").mkdir()
     Path("timm/__init__.py").write_text("raise RuntimeError('operator does not exist')")
     Path("timm.yaml").write_text("model: timm_finetune\ndata: gtzan\n", encoding="utf-8")
@@ -325,12 +364,12 @@ def test_a_library_that_does_not_load_in_a_fold(workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--folds", "2"], "--folds 2: at least 3"),
+        (["--folds", "2"], "--folds 2: needs at least 3"),
         (["--seeds", "1,1"], "different --seeds"),
         (["--seeds", "a"], "different --seeds"),
         (["--repeats", "0"], "--repeats of 1 or more"),
-        (["--", "--data.init_args.fold=3"], "--data.fold: mgc crossval sets it itself"),
-        (["--", "--seed_everything", "3"], "--seed_everything: mgc crossval sets it"),
+        (["--", "--data.init_args.fold=3"], "--data.fold is set by mgc crossval"),
+        (["--", "--seed_everything", "3"], "--seed_everything is set by mgc crossval"),
     ],
 )
 def test_wrong_settings(
@@ -349,7 +388,7 @@ def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class Forked:
-    """Runs a fold in a fork of the test, which need not import everything again."""
+    """Runs a fold in a fork of the test process, without importing everything again."""
 
     kill_once_saved: int | None = None
 
@@ -387,7 +426,7 @@ def _run(fold: Fold) -> None:
 
 @pytest.fixture
 def command(tones: Path, workdir: Path) -> Callable[[str], list[str]]:
-    """The words of a small cross-validation that goes into a folder."""
+    """Return the words of a small cross-validation with an output folder."""
     settings = {
         "model": {"class_path": "vgg_tagger", "init_args": {"channels": 8, "lr": 0.01}},
         "data": {
@@ -422,7 +461,7 @@ def command(tones: Path, workdir: Path) -> Callable[[str], list[str]]:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(crossval, "start", Forked)
+    monkeypatch.setattr(crossval, "start_fold", Forked)
     Forked.kill_once_saved = None
     yield
     Forked.kill_once_saved = None
@@ -439,11 +478,11 @@ def test_a_single_split_is_that_of_the_configuration(
     data.setup("test")
     tested = data.tracks["track"][data.tracks["split"] == "test"]
     assert sorted(Results.load("given/test").tracks["track"]) == sorted(tested)
-    with pytest.raises(MgcError, match="which is fold, one of several folds"):
+    with pytest.raises(MgcError, match="but fold has several folds"):
         run_fold(Fold("out", "vgg.yaml", ("--data.split=fold",), 0, 0, 1, "g"))
 
 
-def test_a_killed_cross_validation_goes_on(
+def test_a_killed_cross_validation_resumes(
     command: Callable[[str], list[str]],
     forked: None,
     workdir: Path,
@@ -459,11 +498,11 @@ def test_a_killed_cross_validation_goes_on(
 
     Forked.kill_once_saved = None
     main(command("broken"))
-    said = capsys.readouterr().out
-    assert "1 of 3 folds are finished already" in said
-    (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", said)
+    out = capsys.readouterr().out
+    assert "1 of 3 folds are finished already" in out
+    (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", out)
     assert set(workdir.glob(paths)) == set(workdir.glob("runs/wandb/offline-run-*"))
-    assert "95 % Wilson interval over 100 tracks" in said
+    assert "95 % Wilson interval over 100 tracks" in out
     assert first.stat().st_mtime_ns == written
     (killed,) = [f for f in plan_of("broken") if f.fold == 1]
     newest = sorted(workdir.glob(f"runs/wandb/offline-run-*{killed.group}-0-1"))[-1]
@@ -471,7 +510,7 @@ def test_a_killed_cross_validation_goes_on(
     assert 0 not in epochs
     assert 3 in epochs
 
-    # The fold that was killed ends like one that was not.
+    # The killed fold ends like an uninterrupted one.
     unbroken = Fold(**vars(killed) | {"folder": str(workdir / "whole"), "group": "whole"})
     process = Forked(unbroken, {}, ())
     process.wait()
@@ -479,7 +518,7 @@ def test_a_killed_cross_validation_goes_on(
     one, two = (Results.load(Path(f.folder, "test")).tracks for f in (killed, unbroken))
     pd.testing.assert_frame_equal(one, two)
 
-    # One group of W&B; the fold that went on kept its run.
+    # One group of W&B; the resumed fold kept its run.
     runs = [
         record.run
         for folder in workdir.glob("runs/wandb/offline-run-*")
@@ -490,7 +529,7 @@ def test_a_killed_cross_validation_goes_on(
     assert len({run.run_id for run in of_group if run.job_type == "fold"}) == 3
     assert {run.job_type for run in of_group} == {"fold", "crossval"}
 
-    # What all folds say together is a run of the same group.
+    # The summary is a run of the same group.
     (folder,) = workdir.glob(f"runs/wandb/offline-run-*{killed.group}-summary")
     logged = read_run(folder)
     assert (logged["job_type"], logged["group"]) == ("crossval", killed.group)
@@ -502,7 +541,7 @@ def test_a_killed_cross_validation_goes_on(
     names = {key for step in logged["history"] for key in step}
     assert {"crossval/folds", "crossval/confusion_matrix", "confusion_matrix"} <= names
 
-    # A process of its own, as outside the tests.
+    # Now in a real child process.
     monkeypatch.undo()
     monkeypatch.chdir(workdir)
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
@@ -511,7 +550,7 @@ def test_a_killed_cross_validation_goes_on(
     main(command("broken"))
     pd.testing.assert_frame_equal(Results.load("broken/test").tracks, results.tracks)
 
-    # What it wrote can be fused and reported.
+    # Its results can be fused.
     main(["fuse", "broken", "broken/test", "--method=fusion2", "--out=fused"])
     assert "+0.000" in capsys.readouterr().out
 
@@ -521,7 +560,7 @@ def plan_of(out: str) -> tuple[Fold, ...]:
     return Experiment.prepare(Path(out), "vgg.yaml", words, 3, [0]).folds
 
 
-def test_given_folds_have_their_own_number() -> None:
+def test_the_number_of_given_folds_is_checked() -> None:
     class Data:
         split = "fold"
         tracks = pd.DataFrame({"fold": [0, 1, 2, 3, 4]})

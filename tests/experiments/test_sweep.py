@@ -1,4 +1,4 @@
-"""Sweeps without W&B's server: bookkeeping with stand-ins for training, then a real one."""
+"""Sweeps without W&B's server: with stub processes, then a real one."""
 
 import json
 import re
@@ -12,24 +12,24 @@ from wandb_offline import read_run
 from mgc.cli import main
 from mgc.errors import MgcError
 from mgc.experiments import processes, sweep
-from mgc.experiments.sweep import SweepPlan, SweepRun, run_sweep, table_of
+from mgc.experiments.sweep import SweepPlan, SweepRun, run_sweep, tabulate_runs
 
 METRIC = "val/track_accuracy"
 
 
 def write_sweep(**changes: object) -> str:
-    said = {
+    config = {
         "method": "grid",
         "metric": {"name": METRIC, "goal": "maximize"},
         "parameters": {"model.lr": {"values": [0.1, 0.01, 0.0]}, "model.channels": {"value": 4}},
         "command": ["mgc", "fit", "--config", "net.yaml", "${args}"],
     } | changes
-    Path("sweep.yaml").write_text(yaml.safe_dump(said, sort_keys=False))
+    Path("sweep.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return "sweep.yaml"
 
 
 class Instant:
-    """Stands in for the process of a run: fails where the learning rate is in ``fails``."""
+    """Stub of a run's process that fails for the learning rates in ``fails``."""
 
     fails: tuple[float, ...] = ()
     started: list[int] = []  # noqa: RUF012 # reset by the fixture
@@ -52,7 +52,7 @@ def started(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> list[int]:
     """Numbers of the runs that were started."""
     monkeypatch.setattr(Instant, "fails", ())
     monkeypatch.setattr(Instant, "started", [])
-    monkeypatch.setattr(sweep, "start", Instant)
+    monkeypatch.setattr(sweep, "start_run", Instant)
     monkeypatch.setattr(processes, "visible_devices", list)
     Path("net.yaml").write_text("model: vgg_tagger\n")
     return Instant.started
@@ -71,36 +71,38 @@ def test_the_best_run_comes_first(started: list[int]) -> None:
     )
     run_sweep(runs)
     assert started == [0, 1, 2]
-    table = table_of(runs)
+    table = tabulate_runs(runs)
     assert list(table) == ["run", "model.lr", METRIC, "epoch", "checkpoint"]
     assert table["run"].tolist() == [2, 1, 0]
     assert table["checkpoint"][0] == "2.ckpt"
 
 
 def test_a_run_that_fails_does_not_stop_the_others(
-    started: list[int], capsys: pytest.CaptureFixture[str]
+    started: list[int], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    caplog.set_level("INFO", "mgc")
     write_sweep(metric={"name": METRIC, "goal": "minimize"})
     Instant.fails = (0.01,)
     run_sweep(plan())
-    assert "run 1 failed: diverged" in capsys.readouterr().out
-    assert table_of(plan())["run"].tolist() == [0, 2, 1]
-    # It is tried again, and what is finished is not.
+    assert "run 1 failed: diverged" in caplog.messages
+    assert tabulate_runs(plan())["run"].tolist() == [0, 2, 1]
+    assert not capsys.readouterr().out
+    # A rerun retries the failed run only.
     Instant.fails = ()
     run_sweep(plan())
     assert started == [0, 1, 2, 1]
-    assert table_of(plan())[METRIC].notna().all()
+    assert tabulate_runs(plan())[METRIC].notna().all()
 
 
 def test_a_sweep_whose_runs_all_fail_stops(started: list[int]) -> None:
     write_sweep(parameters={"model.lr": {"values": [0.1, 0.2, 0.3, 0.4, 0.5]}})
     Instant.fails = (0.1, 0.2, 0.3, 0.4, 0.5)
-    with pytest.raises(MgcError, match="run 0 failed, and so did all others: diverged"):
+    with pytest.raises(MgcError, match=r"No run succeeded\. run 0 failed: diverged"):
         run_sweep(plan())
     assert started == [0, 1, 2]
 
 
-def test_another_sweep_is_not_mixed_in(started: list[int]) -> None:
+def test_another_sweep_is_refused(started: list[int]) -> None:
     write_sweep()
     assert len(plan(2).runs) == 2
     assert len(plan().runs) == 3  # made longer
@@ -111,13 +113,39 @@ def test_another_sweep_is_not_mixed_in(started: list[int]) -> None:
     Path("net.yaml").write_text("model: mfcc\n")
     with pytest.raises(MgcError, match="another value of configurations"):
         plan()
-    with pytest.raises(MgcError, match=r"--model\.lr: mgc sweep sets it itself"):
-        plan(overrides=("--model.lr=1",))
     with pytest.raises(MgcError, match=r"nowhere\.yaml: no such file"):
         SweepPlan.prepare(Path("out"), "nowhere.yaml", (), None, 0)
 
 
-def test_a_sweep_in_processes_of_its_own(
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--model.lr=1",),
+        ("--model.init_args.lr", "1"),
+        ("--model={init_args: {lr: 1}}",),
+        ("--config", "second.yaml"),
+    ],
+)
+def test_a_swept_parameter_cannot_be_overridden(words: tuple[str, ...]) -> None:
+    write_sweep()
+    Path("second.yaml").write_text("model: {init_args: {lr: 1}}\n")
+    with pytest.raises(
+        MgcError, match=r"model\.lr .*is set by mgc sweep|--model\.lr is set by mgc sweep"
+    ):
+        plan(overrides=words)
+    command = ["mgc", "fit", "--config", "net.yaml", "${args}", *words]
+    write_sweep(command=command)
+    with pytest.raises(MgcError, match=r"model\.lr"):
+        plan()
+    write_sweep(parameters={"model.lr": {"value": 1}, "model.init_args.lr": {"value": 2}})
+    with pytest.raises(MgcError, match=r"model\.lr and model\.init_args\.lr are the same"):
+        plan()
+    # A constant parameter may be overridden.
+    write_sweep()
+    assert plan(overrides=("--model.init_args.channels=8",)).runs
+
+
+def test_a_sweep_in_child_processes(
     tones: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""Sweeps in W&B's format, read without W&B."""
+"""Parsing of sweeps in W&B's format."""
 
 import math
 from pathlib import Path
@@ -11,36 +11,37 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mgc.configurations import find_configuration
 from mgc.errors import MgcError
-from mgc.experiments.sweep_space import Sweep, config_names, draw
+from mgc.experiments.sweep_space import Sweep, draw
+from mgc.training.options import CONFIG_OPTIONS, option_values
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COMMAND = ["mgc", "fit", "--config", "a.yaml", "${args}"]
 
 
 def sweep(parameters: dict[str, Any], method: str = "random", **more: Any) -> Sweep:
-    said = {"method": method, "parameters": parameters, "command": COMMAND} | more
-    said.setdefault("metric", {"name": "val/loss"})
-    return Sweep.parse(yaml.safe_dump(said), "sweep.yaml")
+    config = {"method": method, "parameters": parameters, "command": COMMAND} | more
+    config.setdefault("metric", {"name": "val/loss"})
+    return Sweep.parse(yaml.safe_dump(config), "sweep.yaml")
 
 
-def test_a_grid_has_every_combination_the_last_parameter_first() -> None:
+def test_a_grid_has_every_combination() -> None:
     grid = sweep({"a": {"values": [1, 2]}, "b": {"value": "x"}, "c": {"min": 3, "max": 4}}, "grid")
-    assert grid.settings(None, seed=0) == [
+    assert grid.choose_settings(None, seed=0) == [
         {"a": 1, "b": "x", "c": 3},
         {"a": 1, "b": "x", "c": 4},
         {"a": 2, "b": "x", "c": 3},
         {"a": 2, "b": "x", "c": 4},
     ]
-    assert len(grid.settings(3, seed=0)) == 3
+    assert len(grid.choose_settings(3, seed=0)) == 3
 
 
-def test_a_longer_random_sweep_begins_like_a_shorter_one() -> None:
+def test_an_extended_random_sweep_keeps_its_settings() -> None:
     space = sweep({"lr": {"min": 0.0, "max": 1.0}, "n": {"values": [1, 2, 3]}})
-    long, other = space.settings(10, seed=0), space.settings(10, seed=1)
-    assert space.settings(4, seed=0) == long[:4]
+    long, other = space.choose_settings(10, seed=0), space.choose_settings(10, seed=1)
+    assert space.choose_settings(4, seed=0) == long[:4]
     assert long != other
     assert len({run["lr"] for run in long}) == 10
-    assert len(sweep({"lr": {"min": 0.0, "max": 1.0}}, run_cap=2).settings(5, seed=0)) == 2
+    assert len(sweep({"lr": {"min": 0.0, "max": 1.0}}, run_cap=2).choose_settings(5, seed=0)) == 2
 
 
 def draws(**parameter: Any) -> np.ndarray:
@@ -65,25 +66,25 @@ def test_draws_follow_their_distributions() -> None:
     assert (often == "a").mean() == pytest.approx(0.9, abs=0.03)
 
 
-def test_the_command_is_the_one_that_wandb_makes() -> None:
+def test_options_equal_those_of_wandbs_agent() -> None:
     settings = {"model.lr": 0.002, "model.channels": 16, "data.packed": True, "x": None}
     expected = create_sweep_command_args({"args": {k: {"value": v} for k, v in settings.items()}})
-    words = sweep({"model.lr": {"value": 0.002}}).words(settings)
+    words = sweep({"model.lr": {"value": 0.002}}).build_options(settings)
     assert words == ["--config", "a.yaml", *expected["args"]]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("sweeps/*.yaml")), ids=lambda path: path.stem)
-def test_the_sweeps_that_come_with_mgc(path: Path) -> None:
+def test_shipped_sweeps(path: Path) -> None:
     shipped = Sweep.parse(path.read_text(), path.name)
-    runs = shipped.settings(5, seed=0)
+    runs = shipped.choose_settings(5, seed=0)
     assert len({tuple(run.items()) for run in runs}) == 5
-    (config,) = config_names(shipped.words(runs[0]))
+    (config,) = option_values(shipped.build_options(runs[0]), *CONFIG_OPTIONS)
     assert find_configuration(config).samefile(CONFIGS.parent / config)
     assert shipped.maximize
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("config", "message"),
     [
         ({"method": "bayes"}, "method 'bayes' is not supported without W&B's server"),
         ({"early_terminate": {"type": "hyperband"}}, "early_terminate is not supported"),
@@ -92,9 +93,9 @@ def test_the_sweeps_that_come_with_mgc(path: Path) -> None:
         ({"command": [*COMMAND, "${args_json}"]}, r"\$\{args_json\} is not supported"),
         ({"parameters": {"a": {"min": 0.1}}}, "parameter a: uniform needs max"),
         ({"parameters": {"a": {"min": 2, "max": 1}}}, "min is larger than max"),
-        ({"parameters": {"a": {"min": "1e-3", "max": 1}}}, "'1e-3' is no number"),
+        ({"parameters": {"a": {"min": "1e-3", "max": 1}}}, "'1e-3' is not a number"),
         ({"parameters": {"a": {"values": []}}}, "at least one value"),
-        ({"parameters": {"a": {"values": [1], "q": 2}}}, "q is not known for categorical"),
+        ({"parameters": {"a": {"values": [1], "q": 2}}}, "q is not a key of categorical"),
         ({"parameters": {"a": {"distribution": "beta"}}}, "'beta' is not supported without"),
         ({"parameters": {"a": {"parameters": {}}}}, "dots in its name"),
         ({"method": "grid", "parameters": {"a": {"min": 0.0, "max": 1.0}}}, "a grid needs value"),
@@ -104,11 +105,11 @@ def test_the_sweeps_that_come_with_mgc(path: Path) -> None:
         ),
     ],
 )
-def test_what_is_not_supported_is_told(said: dict[str, Any], message: str) -> None:
+def test_unsupported_sweeps_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(MgcError, match=message):
-        sweep(**{"parameters": {"a": {"value": 1}}} | said)
+        sweep(**{"parameters": {"a": {"value": 1}}} | config)
 
 
 def test_a_random_sweep_needs_a_number_of_runs() -> None:
-    with pytest.raises(MgcError, match="give --count, or run_cap"):
-        sweep({"a": {"values": [1, 2]}}).settings(None, seed=0)
+    with pytest.raises(MgcError, match="give --count or set run_cap"):
+        sweep({"a": {"values": [1, 2]}}).choose_settings(None, seed=0)

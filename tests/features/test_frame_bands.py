@@ -87,7 +87,7 @@ def test_padding_changes_no_frame_before_it():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"features": ["mel"]}, "choose from MEL, SFM, SCF"),
+        ({"features": ["mel"]}, "choose one of MEL, SFM, SCF"),
         ({"sample_rate": 600}, "too low for SFM"),
     ],
 )

@@ -228,7 +228,7 @@ def test_two_devices_share_the_codebook_of_one(tones, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"features": "mel"}, "choose MEL, SFM, SCF or ALL"),
+        ({"features": "mel"}, "choose one of MEL, SFM, SCF, ALL"),
         ({"window": 4}, "window=4: must be an odd number"),
         ({"k": 0}, "k=0: must be at least 1"),
         ({"vectors_per_word": 0}, "vectors_per_word=0"),

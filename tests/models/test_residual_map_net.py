@@ -109,7 +109,7 @@ def test_mixed_precision_changes_logits_little():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"maps": "mel"}, "choose stft, music or both"),
+        ({"maps": "mel"}, "choose one of stft, music, both"),
         ({"maps": "stft", "standardize": True}, "no music features"),
         ({"cutoff_hz": 15000.0}, "must be from 0 to below 4000 Hz"),
     ],

@@ -29,5 +29,5 @@ def folds(monkeypatch):
         trained.append(fold)
         return Finished()
 
-    monkeypatch.setattr(crossval, "start", start)
+    monkeypatch.setattr(crossval, "start_fold", start)
     return trained

@@ -86,4 +86,4 @@ def test_tells_whether_the_music_is_that_of_the_paper(tracks, compares, tmp_path
 def test_what_it_sets_itself_is_refused(word, capsys):
     with pytest.raises(SystemExit):
         main(["reproduce", "gwardys2014", "--root", "x", "--", word])
-    assert "sets it itself" in capsys.readouterr().err
+    assert "is set by mgc reproduce gwardys2014" in capsys.readouterr().err

@@ -190,7 +190,7 @@ def test_a_machine_is_of_one_checkpoint(tmp_path):
         (["--systems", "kcnn,vgg"], "'vgg' is none of sparse_coding"),
         (["--systems", "dbn"], "none is left to run"),
         (["--configs", "nowhere"], "nowhere/kcnn_frozen_gtzan.yaml: no such file"),
-        (["--", "--model.init_args.features=MEL"], "sets it itself"),
+        (["--", "--model.init_args.features=MEL"], "--model.features is set by mgc reproduce"),
     ],
 )
 def test_wrong_settings(words, message, no_plugin, tones, capsys):

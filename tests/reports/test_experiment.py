@@ -184,5 +184,5 @@ def test_published_figures_of_both_data_sets() -> None:
 def test_predictions_of_several_combinations_of_layers(workdir: Path) -> None:
     transfer_results(workdir / "svm" / "fold0", 4)
     transfer_results(workdir / "svm" / "fold1", 4, layers="pooled")
-    with pytest.raises(MgcError, match=r"hidden, pooled.*run mgc transfer with --layers NAME"):
+    with pytest.raises(MgcError, match=r"hidden, pooled.*Run mgc transfer with --layers NAME"):
         load_runs(["svm"])

@@ -1,4 +1,4 @@
-"""Whether W&B runs go online, for settings and logins that wandb wrote itself."""
+"""Mode of W&B runs, for settings and logins written by wandb."""
 
 import os
 import re
@@ -18,8 +18,8 @@ from wandb.sdk.lib import urls
 
 from mgc.commands.compare import compare
 from mgc.errors import MgcError
-from mgc.experiments.overrides import logs_to_wandb
 from mgc.runs.tracking import set_wandb_mode, wandb_session, wandb_status
+from mgc.training.options import logs_to_wandb
 
 KEYS = {"40 hexadecimal digits": "0123456789" * 4, "prefixed": "wandb_v1_" + "Ab3_" * 16}
 KEY = KEYS["40 hexadecimal digits"]
@@ -54,7 +54,7 @@ class Server(HTTPServer):
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Server]:
-    """A W&B server of one's own."""
+    """A self-hosted W&B server."""
     server = Server()
     yield server
     server.shutdown()
@@ -69,7 +69,7 @@ def server(running: Server) -> Server:
 
 @pytest.fixture(scope="module")
 def refused() -> str:
-    """URL of a server that does not run."""
+    """URL that refuses connections."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -77,7 +77,7 @@ def refused() -> str:
 
 @pytest.fixture
 def home(tmp_path: Path, refused: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home folder of a user who never used W&B, on a machine without internet."""
+    """Home folder of a user without W&B settings, on a machine without internet."""
     for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_CONFIG_DIR", "NETRC"):
         monkeypatch.delenv(name)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -91,7 +91,7 @@ def home(tmp_path: Path, refused: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_wandb(*words: str) -> None:
-    """Run wandb's own command, as the user whose home folder is set."""
+    """Run the wandb command."""
     subprocess.run([sys.executable, "-m", "wandb", *words], check=True, capture_output=True)
 
 
@@ -136,7 +136,7 @@ def test_logged_in_on_the_default_server(home: Path, refused: str, key: str) -> 
 
 
 def test_logged_in_on_the_default_server_of_older_versions(home: Path) -> None:
-    """wandb takes the key that was stored for the server behind the new address."""
+    """wandb uses the key that was stored for the old address of its server."""
     upstream = getattr(urls, "forge_upstream_url", str)(DEFAULT_SERVER)
     host = upstream.partition("//")[2]
     (home / ".netrc").write_text(f"machine {host}\n  login user\n  password {KEY}\n")
@@ -144,7 +144,7 @@ def test_logged_in_on_the_default_server_of_older_versions(home: Path) -> None:
     assert (status.server, status.logged_in) == (DEFAULT_SERVER, True)
 
 
-def test_logged_in_on_a_server_of_ones_own(
+def test_logged_in_on_a_self_hosted_server(
     home: Path,
     server: Server,
     refused: str,
@@ -171,7 +171,7 @@ def test_logged_in_on_a_server_of_ones_own(
     assert_not_logged_in()
 
 
-def test_asking_prints_nothing(home: Path, server: Server) -> None:
+def test_reading_the_status_prints_nothing(home: Path, server: Server) -> None:
     write_settings(home / ".config" / "wandb" / "settings", base_url=server.url, api_key=KEY)
     code = "from mgc.runs.tracking import wandb_status; print(wandb_status().mode)"
     words = [sys.executable, "-c", code]
@@ -188,7 +188,7 @@ def test_a_server_that_does_not_answer(home: Path, refused: str) -> None:
 
 
 def test_a_certificate_is_left_to_wandb(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server of one's own may have one that only wandb is told to accept."""
+    """Only wandb may be configured to accept the certificate of a self-hosted server."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs openssl to make a certificate")
@@ -274,7 +274,7 @@ def test_settings_of_the_home_folder(home: Path, server: Server) -> None:
     assert wandb_status().mode == "online"
 
 
-def test_whoever_insists_on_online_gets_wandbs_error(
+def test_online_mode_raises_wandbs_error(
     home: Path, refused: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -311,7 +311,7 @@ def test_a_broken_netrc_is_named(home: Path, capfd: pytest.CaptureFixture[str]) 
     assert "netrc" in capfd.readouterr().err
 
 
-def test_a_command_decides_once(
+def test_the_mode_is_set_once_per_command(
     home: Path,
     server: Server,
     caplog: pytest.LogCaptureFixture,
@@ -322,7 +322,7 @@ def test_a_command_decides_once(
         with wandb_session():
             set_wandb_mode()
             assert os.environ["WANDB_MODE"] == "offline"
-            # Neither the next run nor a process that the command starts repeats it.
+            # Later runs and child processes do not repeat it.
             with wandb_session():
                 set_wandb_mode()
             inherited = (
@@ -339,7 +339,7 @@ def test_a_command_decides_once(
         ]
         assert dict(os.environ) == before
 
-        # The next command of this process finds the user logged in.
+        # The next command sees the new login.
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         with wandb_session():

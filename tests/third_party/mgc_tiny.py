@@ -1,4 +1,4 @@
-"""A model of somebody else: the least that Lightning trains, which knows nothing of mgc."""
+"""Minimal LightningModule of another package that does not use mgc."""
 
 import torch
 from lightning.pytorch import LightningModule
@@ -9,13 +9,6 @@ class TinyNet(LightningModule):
     """Scores clips by the energy in a few bands."""
 
     def __init__(self, num_classes: int, bands: int = 32, lr: float = 0.03) -> None:
-        """Initialize a new model.
-
-        Args:
-            num_classes: Number of classes.
-            bands: Number of bands.
-            lr: Learning rate.
-        """
         super().__init__()
         self.lr = lr
         self.pool = nn.AdaptiveAvgPool1d(bands)

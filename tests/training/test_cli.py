@@ -1,4 +1,4 @@
-"""The commands of Lightning, end to end on a small data set."""
+"""fit, validate, test and predict, end to end on a small data set."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ THIRD_PARTY = Path(__file__).parents[1] / "third_party"
 
 @pytest.fixture
 def settings(tones: Path) -> list[str]:
-    """Words that make a run small and quiet."""
+    """Options of a small run without progress bars."""
     return [
         *("--data", "gtzan", f"--data.root={tones}", "--data.sample_rate=8000"),
         *("--data.clip_seconds=1", "--data.batch_size=16"),
@@ -39,7 +39,7 @@ def epochs(number: int) -> str:
 
 
 def fails(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    """The one line of a command that ends with code 2."""
+    """Return the error line of a command that exits with code 2."""
     with pytest.raises(SystemExit) as stop:
         main(list(args))
     assert stop.value.code == 2
@@ -106,7 +106,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return checkpoint.read(path)["state_dict"]
 
 
-def test_a_resumed_fit_ends_like_an_unbroken_one(settings: list[str], workdir: Path) -> None:
+def test_a_resumed_fit_equals_an_uninterrupted_one(settings: list[str], workdir: Path) -> None:
     run = ["fit", *VGG, *settings, NO_LOGGER]
     main([*run, epochs(4), "--trainer.default_root_dir=unbroken"])
     main([*run, epochs(2), "--trainer.default_root_dir=broken"])
@@ -128,7 +128,7 @@ def best_score(ckpt: Path) -> float:
     return state["best_model_score"].item()
 
 
-def test_a_resumed_fit_goes_on_in_its_folder(settings: list[str], workdir: Path) -> None:
+def test_a_resumed_fit_continues_in_its_folder(settings: list[str], workdir: Path) -> None:
     main(["fit", *VGG, *settings, epochs(6), "--seed_everything=20240115"])
     (folder,) = workdir.glob("runs/mgc/*")
     last, best = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
@@ -148,8 +148,8 @@ def test_an_untrained_model_is_not_tested(
     assert "needs a trained model" in fails(capsys, "test", *VGG, *settings)
 
 
-def test_two_processes_measure_what_one_does(settings: list[str], workdir: Path) -> None:
-    """An odd number of test clips, so that one is scored twice."""
+def test_two_processes_get_the_same_scores_as_one(settings: list[str], workdir: Path) -> None:
+    """With an odd number of test clips, the sampler repeats one."""
     main(["fit", *VGG, *settings, epochs(2), NO_LOGGER])
     ckpt = workdir / "runs" / "checkpoints" / "last.ckpt"
     odd = ["--data.clip_seconds=0.7", "--data.batch_size=3"]
@@ -174,7 +174,7 @@ def test_two_processes_train(settings: list[str], workdir: Path) -> None:
     assert len(list(workdir.glob("runs/mgc/*/checkpoints/best.ckpt"))) == 1
 
 
-def test_a_package_of_somebody_else(
+def test_a_model_of_another_package(
     settings: list[str],
     tmp_path: Path,
     workdir: Path,
@@ -243,7 +243,7 @@ MISTAKES: list[tuple[list[str], str]] = [
 
 
 @pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[m[0][0] for m in MISTAKES])
-def test_mistakes_are_told_in_one_line(
+def test_errors_are_one_line(
     words: list[str],
     message: str,
     settings: list[str],
@@ -267,7 +267,7 @@ def test_unknown_key_in_yaml(
 
 
 def copy_of(ckpt: Path) -> Path:
-    """The same checkpoint without the folder of its run."""
+    """Copy a checkpoint out of its run's folder."""
     Path("elsewhere").mkdir()
     return Path(shutil.copy(ckpt, "elsewhere"))
 

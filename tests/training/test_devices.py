@@ -1,4 +1,4 @@
-"""Several devices do what one does: here two processes on the CPU."""
+"""Training on several devices: two processes on the CPU."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ LAUNCH = Path(__file__).parents[2] / "scripts" / "launch"
 
 @pytest.fixture
 def fit(tones: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A fit of a model whose clips do not depend on one another: no batch normalisation."""
+    """A fit of a model without batch normalization, whose clips are independent."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "third_party")
     return [
         *("fit", "--data", "gtzan", f"--data.root={tones}", "--data.sample_rate=8000"),
@@ -36,13 +36,13 @@ def last(name: str) -> Path:
     return Path(name, "checkpoints", "last.ckpt")
 
 
-def test_two_devices_learn_what_one_does(
+def test_two_devices_train_the_same_weights_as_one(
     fit: list[str],
     workdir: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The same clips a step, so the same weights but for rounding; and files are opened once."""
+    """Equal batches give equal weights up to rounding, and each file is opened once."""
     probe_all = base.audio.probe_all
 
     def noted(paths: object) -> object:
@@ -53,9 +53,9 @@ def test_two_devices_learn_what_one_does(
     monkeypatch.setattr(base.audio, "probe_all", noted)
     main([*fit, "--data.batch_size=16", "--trainer.default_root_dir=one"])
     main([*fit, "--data.batch_size=8", "--trainer.default_root_dir=two", *TWO])
-    told = capfd.readouterr().out
-    assert "Batch: 16 per device x 1 device = 16 clips a step; learning rate 0.03 as given" in told
-    assert told.count("8 per device x 2 devices = 16 clips a step; learning rate 0.03") == 1
+    out = capfd.readouterr().out
+    assert "Batch: 16 per device x 1 device = 16 clips a step; learning rate 0.03 as given" in out
+    assert out.count("8 per device x 2 devices = 16 clips a step; learning rate 0.03") == 1
     assert len(Path("probed").read_text().split()) == 2
     one, two = (checkpoint.read(last(name))["state_dict"] for name in ("one", "two"))
     for name, weight in one.items():
@@ -80,7 +80,7 @@ def test_a_fold_of_a_cross_validation_on_two_devices(
     assert fold.finished
     for stage in ("validate", "test"):
         results = Results.load(Path(fold.folder, stage))
-        # An odd number of batches, so that devices got clips twice: each counts once.
+        # With an odd number of batches, some clips are evaluated twice but counted once.
         assert not results.clips.duplicated(["track", "clip"]).any()
         assert len(results.tracks) == 20
 
@@ -98,7 +98,7 @@ def test_the_script_for_torchrun(fit: list[str], workdir: Path) -> None:
     run = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     assert checkpoint.read(last("runs/mgc/job"))["global_step"] == 10
     (folder,) = Path("runs/wandb").glob("offline-run-*")
-    # One process of the two decides, and reports.
+    # Only one of the two processes sets the mode and reports it.
     assert run.stdout.count("Not logged in to W&B") == 1
     assert run.stdout.count(f"Upload with: wandb login && wandb sync {folder}\n") == 1
 
@@ -106,7 +106,7 @@ def test_the_script_for_torchrun(fit: list[str], workdir: Path) -> None:
 def test_the_requeue_signal_of_slurm(
     fit: list[str], workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lightning's own handler would save in the middle of a step."""
+    """Lightning's own handler would save in mid-step."""
     for name, value in {"NTASKS": 1, "JOB_ID": 7, "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     kill = ["--trainer.callbacks+=interrupting.Kill", "--trainer.callbacks.epoch=0"]

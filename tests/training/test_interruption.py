@@ -1,4 +1,4 @@
-"""Fits that are interrupted end like unbroken ones, and lose no good checkpoint."""
+"""Interrupted fits end like uninterrupted ones and keep good checkpoints."""
 
 import os
 import resource
@@ -51,14 +51,14 @@ def code(words: list[str]) -> object:
 
 
 def error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The line by which a command ends."""
+    """Return the last line of a failed command."""
     assert code(words) == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("mgc: error: ")]
     return line
 
 
 def assert_equal_states(one: Path, other: Path) -> None:
-    """Weights, optimizer and schedulers are equal to the bit."""
+    """Assert that weights, optimizer and schedulers are bit-identical."""
     expected, found = checkpoint.read(one), checkpoint.read(other)
     assert expected["global_step"] == found["global_step"]
     assert expected["lr_schedulers"] == found["lr_schedulers"]
@@ -69,7 +69,7 @@ def assert_equal_states(one: Path, other: Path) -> None:
         assert torch.equal(state["exp_avg"], others[number]["exp_avg"])
 
 
-#: Where the signal comes, and the step of the checkpoint that it leaves.
+#: Where the signal arrives, and the step of the resulting checkpoint.
 PLACES: dict[str, tuple[dict[str, object], int]] = {
     "in the middle": ({"epoch": 1, "batch": 2}, 8),
     "at the last batch": ({"epoch": 1, "batch": 4}, 10),
@@ -78,10 +78,10 @@ PLACES: dict[str, tuple[dict[str, object], int]] = {
 }
 
 
-def test_a_fit_stopped_anywhere_ends_like_an_unbroken_one(
+def test_a_fit_stopped_anywhere_ends_like_an_uninterrupted_one(
     fit: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A scheduler that follows a metric steps after Lightning's own checkpoint of an epoch.
+    # ReduceLROnPlateau steps after Lightning has saved its own checkpoint.
     fit = [
         *(*fit, "--optimizer=Adam", "--optimizer.lr=0.01"),
         *("--lr_scheduler=ReduceLROnPlateau", "--lr_scheduler.monitor=val/loss"),
@@ -91,10 +91,10 @@ def test_a_fit_stopped_anywhere_ends_like_an_unbroken_one(
     assert checkpoint.read(last("unbroken"))["global_step"] == 15
     for place, (where, step) in PLACES.items():
         assert code([*fit, folder(place), *callback("Kill", **where)]) == 128 + signal.SIGTERM
-        told = capsys.readouterr().out
-        assert f"Stopped by SIGTERM {place if place == 'while validating' else ''}" in told
+        out = capsys.readouterr().out
+        assert f"Stopped by SIGTERM {place if place == 'while validating' else ''}" in out
         config = f"{place}/config.yaml"
-        assert f"Go on with: mgc fit --config {config} --ckpt_path {last(place)}" in told
+        assert f"Resume with: mgc fit --config {config} --ckpt_path {last(place)}" in out
         assert checkpoint.read(last(place))["global_step"] == step
         main([*fit, folder(place), f"--ckpt_path={last(place)}"])
         assert_equal_states(last("unbroken"), last(place))
@@ -105,15 +105,15 @@ def test_with_workers_and_accumulated_gradients(fit: list[str], workdir: Path) -
     main([*fit, folder("unbroken")])
     kill = callback("Kill", epoch=1, batch=2, signum=int(signal.SIGINT))
     assert code([*fit, folder("broken"), *kill]) == 128 + signal.SIGINT
-    # Not after the third batch, as half of a step would be lost.
+    # Not after the third batch: half of the accumulated gradients would be lost.
     progress = checkpoint.read(last("broken"))["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     assert progress["current"]["processed"] == 4
     main([*fit, folder("broken"), f"--ckpt_path={last('broken')}"])
     assert_equal_states(last("unbroken"), last("broken"))
 
 
-def test_no_reader_keeps_a_stopped_program_from_ending(fit: list[str], workdir: Path) -> None:
-    """Readers do not hear the signal by which Python ends processes that are left."""
+def test_workers_do_not_block_a_stopped_program(fit: list[str], workdir: Path) -> None:
+    """Workers ignore the signal by which Python ends remaining child processes."""
     kill = callback("Kill", epoch=0, batch=0, hook="validation")
     program = [sys.executable, "-m", "mgc", *fit, "--data.num_workers=1", *kill]
     folders = os.pathsep.join([str(Path(interrupting.__file__).parent), *sys.path])
@@ -125,7 +125,7 @@ def test_no_reader_keeps_a_stopped_program_from_ending(fit: list[str], workdir: 
 
 
 def test_two_devices_stop_after_the_same_batch(fit: list[str], workdir: Path) -> None:
-    """Only one of them gets the signal."""
+    """Only one of the two devices receives the signal."""
     fit = [*fit, "--trainer.strategy=ddp_fork", "--trainer.devices=2", "--data.batch_size=16"]
     main([*fit, folder("unbroken")])
     kill = callback("Kill", epoch=1, batch=1, rank=1)
@@ -156,14 +156,14 @@ def test_a_dead_worker_costs_no_epoch(
     assert checkpoint.read(last("run"))["global_step"] >= 5
 
 
-def test_weights_that_are_nan_replace_no_checkpoint(
+def test_nan_weights_do_not_replace_a_checkpoint(
     fit: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = error([*fit, folder("run"), *callback("Spoil", batch=0)], capsys)
-    assert "The loss is not finite at batch 0 of epoch 1" in line
-    assert "Lower the learning rate (it is 0.01)" in line
+    assert "Loss is not finite at epoch 1, batch 0" in line
+    assert "Try a lower learning rate (now 0.01)" in line
     assert f"The last good checkpoint is {last('run')}" in line
-    # Spoiled after the last loss of an epoch: the weights themselves are looked at.
+    # NaN after the last loss of an epoch: the weights are checked too.
     line = error([*fit, folder("end"), *callback("Spoil", batch=4, before=False)], capsys)
     assert "weights net." in line
     assert "not finite after 10 steps." in line
@@ -187,7 +187,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
-    assert "the checkpoint could not be written: File too large. The one that was there" in line
+    assert "the checkpoint could not be written: File too large. The previous file is kept" in line
     assert {path.name for path in last("run").parent.iterdir()} == {"best.ckpt", "last.ckpt"}
     assert checkpoint.read(last("run"))["global_step"] == 5
 

@@ -1,4 +1,4 @@
-"""What a run says of itself, so that runs can be set beside each other."""
+"""Record of a run: provenance and best epoch."""
 
 import importlib.metadata
 import json
@@ -20,7 +20,7 @@ def tracks(**changes: list[str]) -> pd.DataFrame:
     return pd.DataFrame(columns | changes)
 
 
-def test_the_fingerprint_knows_tracks_labels_and_splits_apart() -> None:
+def test_the_fingerprint_depends_on_tracks_labels_and_splits() -> None:
     known = data_fingerprint(tracks(), ("x", "y"))
     assert known["sizes"] == {"train": 1, "val": 2}
     assert data_fingerprint(tracks().iloc[::-1], ("x", "y")) == known
@@ -37,7 +37,7 @@ def test_the_fingerprint_knows_tracks_labels_and_splits_apart() -> None:
     assert data_fingerprint(tracks(track=["a", "b", "d"]), ("x", "y"))["tracks"] != known["tracks"]
 
 
-def test_the_fingerprint_of_tags_sees_each_of_them() -> None:
+def test_the_fingerprint_depends_on_every_tag() -> None:
     tags = tracks().drop(columns="label").assign(**{"target.x": [0, 1, 1], "target.y": [1, 0, 0]})
     changed = tags.assign(**{"target.y": [1, 0, 1]})
     known, other = (data_fingerprint(rows, ("x", "y"))["tracks"] for rows in (tags, changed))
@@ -57,7 +57,7 @@ def test_the_commit_of_a_folder_and_whether_it_was_changed(tmp_path: Path) -> No
     assert git_state(tmp_path) == {"commit": state["commit"], "dirty": True}
 
 
-def test_the_package_that_brought_a_model_is_among_the_versions() -> None:
+def test_versions_include_the_package_of_the_model() -> None:
     (vgg,) = find("model")["vgg_tagger"]
     assert package_versions(vgg)["torch"] == importlib.metadata.version("torch")
     plugin = importlib.metadata.EntryPoint("net", "net:Net", "mgc.models")
@@ -66,7 +66,7 @@ def test_the_package_that_brought_a_model_is_among_the_versions() -> None:
 
 
 class Score:
-    """Stands in for a trainer that logs scores."""
+    """Trainer stub with logged scores."""
 
     is_global_zero = True
     fast_dev_run = sanity_checking = False
@@ -109,9 +109,7 @@ def test_the_first_best_epoch_is_kept_with_all_its_metrics(
     assert resumed.best == best
 
 
-def test_a_run_in_wandb_says_what_it_is_and_what_its_best_epoch_was(
-    tones: Path, workdir: Path
-) -> None:
+def test_provenance_and_best_epoch_are_logged_to_wandb(tones: Path, workdir: Path) -> None:
     words = f"fit --model vgg_tagger --model.channels 4 --data gtzan --data.root {tones}"
     words += " --data.sample_rate 8000 --data.clip_seconds 1 --trainer.max_epochs 2"
     words += " --trainer.accelerator cpu --trainer.logger.tags [mine]"

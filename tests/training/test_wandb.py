@@ -1,4 +1,4 @@
-"""Fits whose W&B run is kept offline end with one line that says why and how to upload it."""
+"""Fits that keep their W&B run offline log why, and how to upload it."""
 
 import re
 import signal
@@ -15,7 +15,7 @@ NOT_LOGGED_IN = (
 
 @pytest.fixture
 def fit(tones: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A fit of one batch by a user who never used W&B."""
+    """A fit of one batch by a user without W&B settings."""
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_SILENT")
     return [
@@ -28,7 +28,7 @@ def fit(tones: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def mentions(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The lines about W&B that a command printed."""
+    """Return the lines about W&B in a command's output."""
     captured = capsys.readouterr()
     lines = (captured.out + captured.err).splitlines()
     return [line for line in lines if re.search("W&B|wandb:(?! WARNING The anon)", line)]
@@ -92,7 +92,7 @@ def test_nothing_is_logged(
     assert runs() == []
 
 
-def test_help_decides_nothing(fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_does_not_set_the_mode(fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*fit, "--print_config"])
     assert NOT_LOGGED_IN not in capsys.readouterr().out

@@ -16,7 +16,7 @@ def tracks_table(count, **columns):
 def genre_table(
     count=60, classes=3, layers=("block1", "block2", "mfcc"), width=4, seed=0, **columns
 ):
-    """Classes that every layer tells apart a little."""
+    """Classes that every layer separates a little."""
     random = np.random.default_rng(seed)
     labels = tuple("abcdefgh"[:classes])
     index = np.arange(count) * classes // count
@@ -43,7 +43,7 @@ def mood_table(count=60, layers=("block1", "block2"), width=4, seed=0):
 
 
 def tag_table(count=60, seed=0):
-    """Three tags, one of which no track has."""
+    """Three tags. No track has the third one."""
     random = np.random.default_rng(seed)
     features = random.normal(size=(count, 4)).astype(np.float32)
     tags = {

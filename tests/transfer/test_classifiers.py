@@ -12,7 +12,7 @@ TRAIN, TEST = np.arange(60) % 4 > 0, np.arange(60) % 4 == 0
 
 
 def sweep(name, table, **options):
-    """Settings and what they say of the test tracks, with features, targets of both parts."""
+    """Return (setting, decision) pairs, and the features of training and test tracks."""
     features = np.concatenate(list(table.layers.values()), axis=1, dtype=float)
     classifier = get_classifier(name)
     settings = classifier.settings(features.shape[1])
@@ -23,7 +23,7 @@ def sweep(name, table, **options):
 
 
 def plain(setting):
-    """The setting as scikit-learn's arguments."""
+    """Drop NaN values, to pass a setting to scikit-learn."""
     return {name: value for name, value in setting.items() if value == value}
 
 
@@ -34,10 +34,10 @@ def test_the_grid_is_that_of_the_paper():
         *(2.0**-power for power in (3, 5, 7, 9, 11, 13)),
         1 / 160,
     }
-    assert len(get_classifier("svm").settings(32)) == 6 * 4 + 4  # 1/32 is on the list already
+    assert len(get_classifier("svm").settings(32)) == 6 * 4 + 4  # 1/32 is in the list already
 
 
-def test_every_setting_of_the_machine_decides_as_scikit_learn():
+def test_every_svm_setting_predicts_like_scikit_learn():
     table = genre_table()
     decided, train, test = sweep("svm", table)
     for setting, decision in decided:
@@ -45,11 +45,13 @@ def test_every_setting_of_the_machine_decides_as_scikit_learn():
         np.testing.assert_array_equal(decision.value, reference.predict(test), err_msg=setting)
 
 
-def test_scores_of_classes_agree_with_the_decisions():
+def test_scores_agree_with_the_decisions():
     decided, *_ = sweep("svm", genre_table(), scores=True)
     for _, decision in decided:
         assert decision.scores.shape == (15, 3)
-        assert (decision.scores.argmax(1) == decision.value).mean() > 0.9  # ties of votes differ
+        assert (
+            decision.scores.argmax(1) == decision.value
+        ).mean() > 0.9  # pairwise votes may be tied
 
 
 def test_two_classes_have_two_scores():
@@ -58,11 +60,11 @@ def test_two_classes_have_two_scores():
         np.testing.assert_array_equal(decision.scores.argmax(1), decision.value)
 
 
-def test_quantities_are_predicted_as_by_scikit_learn():
+def test_svm_regression_predicts_like_scikit_learn():
     table = mood_table()
     decided, train, test = sweep("svm", table)
     for setting, decision in decided:
-        # The linear kernel has an exact solver; libsvm approaches its solution.
+        # Linear regression has an exact solver; libsvm needs a small tolerance to match it.
         tight = {"tol": 1e-6} if setting["kernel"] == "linear" else {}
         for column in range(2):
             reference = SVR(**plain(setting), **tight).fit(train, table.targets[TRAIN, column])
@@ -71,7 +73,7 @@ def test_quantities_are_predicted_as_by_scikit_learn():
             )
 
 
-def test_tags_are_each_told_from_the_rest():
+def test_each_tag_has_its_own_machine():
     table = tag_table()
     decided, train, test = sweep("svm", table)
     for setting, decision in decided:
@@ -83,7 +85,7 @@ def test_tags_are_each_told_from_the_rest():
         assert not decision.value[:, 2].any()  # no track has this tag
 
 
-def test_neighbours_vote_as_in_scikit_learn():
+def test_neighbours_predict_like_scikit_learn():
     table, moods = genre_table(), mood_table()
     decided, train, test = sweep("knn", table)
     for setting, decision in decided:
@@ -95,7 +97,7 @@ def test_neighbours_vote_as_in_scikit_learn():
         np.testing.assert_allclose(decision.value, reference.predict(test))
 
 
-def test_linear_models_are_those_of_scikit_learn():
+def test_linear_models_predict_like_scikit_learn():
     table, moods, tags = genre_table(), mood_table(), tag_table()
     decided, train, test = sweep("logistic", table)
     for setting, decision in decided:
@@ -111,7 +113,7 @@ def test_linear_models_are_those_of_scikit_learn():
         assert ((decision.value >= 0) & (decision.value <= 1)).all()
 
 
-def test_an_unknown_classifier_is_refused():
-    expected = r"no classifier 'tree'.*Choose from svm, svm_rbf, knn, logistic"
+def test_an_unknown_classifier_is_an_error():
+    expected = r"Unknown classifier 'tree'.*Choose from svm, svm_rbf, knn, logistic"
     with pytest.raises(MgcError, match=expected):
         get_classifier("tree")

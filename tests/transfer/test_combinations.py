@@ -8,7 +8,7 @@ from mgc.transfer.combinations import load_tables, name_combination, parse_combi
 LAYERS = ["block1", "block2", "block3", "block4", "block5", "mfcc"]
 
 
-def test_all_is_every_combination_of_blocks_and_the_others_alone_and_joined():
+def test_all_is_every_combination_of_blocks_and_other_layers_alone_and_with_all_blocks():
     chosen = parse_combinations("all", LAYERS)
     assert len(chosen) == 31 + 2
     assert next(iter(chosen)) == "12345"
@@ -17,13 +17,13 @@ def test_all_is_every_combination_of_blocks_and_the_others_alone_and_joined():
     assert chosen["12345+mfcc"] == tuple(LAYERS)
 
 
-def test_a_layer_can_be_joined_to_each_combination():
+def test_with_each_adds_a_layer_to_each_combination():
     chosen = parse_combinations("all", LAYERS, with_each="mfcc")
     assert len(chosen) == 31 + 1 + 31
     assert chosen["24+mfcc"] == ("block2", "block4", "mfcc")
 
 
-def test_names_are_digits_for_blocks_and_their_own_for_others():
+def test_digits_name_blocks_and_other_layers_keep_their_names():
     chosen = parse_combinations("123, 531,mfcc,mfcc+12,block4", LAYERS)
     assert list(chosen) == ["123", "135", "mfcc", "12+mfcc", "4"]
     assert name_combination(("mfcc", "block2"), LAYERS) == "2+mfcc"
@@ -34,8 +34,8 @@ def test_without_blocks_all_is_each_layer_and_all_together():
 
 
 @pytest.mark.parametrize("wanted", ["6", "120", "mfc", "12345+chroma", ""])
-def test_an_unknown_layer_is_named_with_the_known_ones(wanted):
-    with pytest.raises(MgcError, match=r"There is no layer .*block1, .*mfcc, digits 1 to 5"):
+def test_an_unknown_layer_is_an_error_that_lists_the_layers(wanted):
+    with pytest.raises(MgcError, match=r"No layer .*block1, .*mfcc, digits 1 to 5"):
         parse_combinations(wanted, LAYERS)
 
 
@@ -61,7 +61,7 @@ def test_tables_are_joined_by_track(tmp_path):
     np.testing.assert_array_equal(joined.layers["mfcc"], mfcc.layers["mfcc"])
 
 
-def test_the_first_missing_track_is_named(tmp_path):
+def test_a_missing_track_is_named(tmp_path):
     _, mfcc, first = two_tables(tmp_path)
     mfcc.tracks = mfcc.tracks.drop(index=[7, 9])
     mfcc.layers["mfcc"] = np.delete(mfcc.layers["mfcc"], [7, 9], axis=0)
@@ -72,31 +72,31 @@ def test_the_first_missing_track_is_named(tmp_path):
         load_tables([second, first])
 
 
-def test_other_targets_are_refused(tmp_path):
+def test_different_targets_are_an_error(tmp_path):
     _, mfcc, first = two_tables(tmp_path)
     mfcc.tracks.loc[3, "label"] = "c"
     with pytest.raises(MgcError, match=r"give track 't003' different targets"):
         load_tables([first, save(mfcc, tmp_path, "mfcc.parquet")])
 
 
-def test_other_labels_are_refused(tmp_path):
+def test_different_labels_are_an_error(tmp_path):
     _, _, first = two_tables(tmp_path)
     other = genre_table(classes=2, layers=("mfcc",))
     with pytest.raises(MgcError, match="differ in their labels"):
         load_tables([first, save(other, tmp_path, "mfcc.parquet")])
 
 
-def test_the_same_layer_twice_is_refused(tmp_path):
+def test_a_duplicate_layer_is_an_error(tmp_path):
     _, _, first = two_tables(tmp_path)
     other = genre_table(layers=("block2",))
     with pytest.raises(MgcError, match="Layer 'block2'"):
         load_tables([first, save(other, tmp_path, "other.parquet")])
 
 
-def test_a_value_that_is_not_finite_is_refused(tmp_path):
+def test_nan_is_an_error(tmp_path):
     table = genre_table()
     table.layers["block2"][5, 1] = np.nan
-    with pytest.raises(MgcError, match=r"layer 'block2' .* first for track 't005' \(1 tracks"):
+    with pytest.raises(MgcError, match=r"'block2' has NaN .* in 1 tracks, for example 't005'"):
         load_tables([save(table, tmp_path, "bad.parquet")])
 
 

@@ -13,9 +13,11 @@ from sklearn.svm import SVC
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import wilson
 from mgc.transfer.combinations import parse_combinations
-from mgc.transfer.experiment import Progress, Transfer, run_transfer, score
+from mgc.transfer.experiment import run_transfer
 from mgc.transfer.feature_table import FeatureTable
+from mgc.transfer.fitting import Progress, score
 from mgc.transfer.folds import make_plan
+from mgc.transfer.outcome import Transfer
 
 
 def run(table, layers="all", progress=None, classifier="svm", jobs=1, **options):
@@ -37,7 +39,7 @@ def run(table, layers="all", progress=None, classifier="svm", jobs=1, **options)
 
 
 def grid_search(width, **options):
-    """The published experiment in scikit-learn's own words, standardisation included."""
+    """The grid search of the paper in scikit-learn, with standardisation."""
     pipeline = Pipeline([("scale", StandardScaler()), ("machine", SVC())])
     common = {"scale": ["passthrough", StandardScaler()], "machine__C": [0.1, 2.0, 8.0, 32.0]}
     gammas = [0.5**power for power in (3, 5, 7, 9, 11, 13)] + [1 / width]
@@ -99,7 +101,7 @@ def test_results_do_not_depend_on_the_number_of_processes():
     pd.testing.assert_frame_equal(one.predictions, two.predictions, check_exact=True)
 
 
-def test_an_interrupted_experiment_goes_on(tmp_path):
+def test_an_interrupted_experiment_resumes(tmp_path):
     table, path = genre_table(), tmp_path / "progress.jsonl"
     whole = run(table, folds=3, progress=Progress(path), classifier="knn")
     lines = path.read_text().splitlines(keepends=True)
@@ -111,24 +113,24 @@ def test_an_interrupted_experiment_goes_on(tmp_path):
     pd.testing.assert_frame_equal(whole.scores, again.scores, check_exact=True)
 
 
-def test_kept_scores_are_only_used_for_the_same_inputs(tmp_path):
+def test_scores_are_reused_for_the_same_inputs_only(tmp_path):
     table, path = genre_table(), tmp_path / "progress.jsonl"
     run(table, "1", folds=3, nested=False, classifier="knn", progress=Progress(path))
     run(table, "1,2", folds=3, nested=False, classifier="knn", progress=Progress(path))
-    assert len(path.read_text().splitlines()) == 3 + 3  # layer 1 is found again
+    assert len(path.read_text().splitlines()) == 3 + 3  # the scores of layer 1 are reused
     table.layers["block1"][0, 0] += 1
     run(table, "1,2", folds=3, nested=False, classifier="knn", progress=Progress(path))
     assert len(path.read_text().splitlines()) == 3 + 3 + 3
 
 
-def test_a_foreign_progress_file_is_refused(tmp_path):
+def test_an_invalid_progress_file_is_an_error(tmp_path):
     path = tmp_path / "progress.jsonl"
     path.write_text('{"key": 1}\n')
-    with pytest.raises(MgcError, match="line 1, holds no scores"):
+    with pytest.raises(MgcError, match="cannot read scores from line 1"):
         Progress(path)
 
 
-def test_each_quantity_is_a_target_of_its_own():
+def test_each_quantity_is_a_separate_target():
     result = run(mood_table(), "12", folds=3)
     assert list(result.summary["target"].unique()) == ["arousal", "valence"]
     assert (result.summary["metric"] == "r²").all()
@@ -136,7 +138,7 @@ def test_each_quantity_is_a_target_of_its_own():
     assert {"true", "prediction"} <= set(result.predictions)
 
 
-def test_tags_are_scored_by_their_mean_area():
+def test_tags_are_scored_by_mean_roc_auc():
     result = run(tag_table(), folds=3, classifier="logistic")
     assert result.summary["nested"].item() > 0.8
     assert {"target.slow", "probability.slow", "probability.never"} <= set(result.predictions)
@@ -147,7 +149,7 @@ def test_folds_are_counted_from_zero():
     for rows in (result.scores, result.predictions):
         assert sorted(rows["fold"].unique()) == [0, 1, 2]
     assert set(run(genre_table(), "1", folds=3, nested=False).scores["fold"]) == {0, 1, 2}
-    # Folds of the data set keep their numbers.
+    # Given folds keep their numbers.
     given = genre_table(fold=np.tile([4, 1, 2], 20))
     result = run(given, "12", classifier="knn")
     for rows in (result.scores, result.predictions):
@@ -183,8 +185,8 @@ def test_quantities_have_intervals_over_tracks():
 
 
 @pytest.mark.parametrize("split", [None, ["train", "val", "test"] * 20])
-def test_older_results_get_todays_folds_and_intervals(tmp_path, split):
-    """They counted folds from 1, and had intervals of Student's t over folds."""
+def test_older_results_are_converted_when_loaded(tmp_path, split):
+    """Older versions counted folds from 1 and wrote Student's t intervals over folds."""
     result = run(genre_table(split=split), "12", folds=None if split else 3, classifier="knn")
     old = copy.deepcopy(result)
     old.scores["fold"] += 1
@@ -215,7 +217,7 @@ def test_without_the_nested_protocol_there_are_no_predictions():
     assert result.predictions.empty
 
 
-def test_results_are_read_as_they_were_written(tmp_path):
+def test_saving_and_loading_keeps_the_results(tmp_path):
     result = run(genre_table(), folds=3, classifier="knn")
     result.save(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -229,7 +231,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
     assert read.meta["folds"] == "3 stratified folds, in the order of the table"
 
 
-def test_tags_that_all_or_no_tracks_have_are_left_out():
+def test_tags_that_all_or_no_tracks_have_are_ignored():
     targets = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 0, 1]])
     values = np.array([[4, 1, 1], [1, 2, 2], [3, 3, 3], [2, 4, 4.0]])
     assert score(targets, values, "multilabel") == pytest.approx(1.0)
@@ -260,13 +262,13 @@ def choi_table(folder, name):
     ("name", "layers", "tolerance"),
     [
         ("gtzan_genre", "12345,5,45", 0.0005),
-        # Today's scikit-learn deals 64 tracks of a class to ten folds otherwise than that of 2017:
-        # one of 128 tracks is decided differently with layer 5.
+        # scikit-learn of 2017 distributed the 64 tracks of a class differently over ten folds. This
+        # changes the decision on one of 128 tracks with layer 5.
         ("gtzan_speechmusic", "12345,1,5,mfcc", 0.005),
         ("emoMusic", "5", 0.001),
     ],
 )
-def test_published_scores_come_out(published, name, layers, tolerance):
+def test_published_scores_are_reproduced(published, name, layers, tolerance):
     folder, scores = published
     summary = run(choi_table(folder, name), layers, nested=False, jobs=2).summary
     tasks = summary["target"].map({"arousal": "emoMusic_a", "valence": "emoMusic_v"}).fillna(name)

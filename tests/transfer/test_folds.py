@@ -27,7 +27,7 @@ def test_folds_are_those_of_scikit_learn():
         np.testing.assert_array_equal(rows(made, evaluation), test)
 
 
-def test_quantities_are_not_stratified():
+def test_regression_folds_are_not_stratified():
     made = plan(classes=None, folds=4, seed=3)
     for evaluation, (_, test) in zip(
         made.paper, KFold(4, shuffle=True, random_state=3).split(CLASSES), strict=True
@@ -37,7 +37,7 @@ def test_quantities_are_not_stratified():
 
 def test_settings_of_a_fold_are_chosen_on_all_the_other_folds():
     made = plan(folds=5)
-    assert len(made.fits) == 5 + 10  # a fit without two folds serves both of them
+    assert len(made.fits) == 5 + 10  # a fit without two folds is used for both
     for outer, inner in zip(made.nested, made.inner, strict=True):
         test = rows(made, outer)
         validated = np.concatenate([rows(made, evaluation) for evaluation in inner])
@@ -48,13 +48,13 @@ def test_settings_of_a_fold_are_chosen_on_all_the_other_folds():
             assert not np.intersect1d(train, rows(made, evaluation)).size
 
 
-def test_fewer_inner_folds_need_fewer_fits():
+def test_inner_folds_limits_the_number_of_fits():
     made = plan(folds=10, inner_folds=2)
     assert len(made.fits) == 10 + 10
     assert {len(inner) for inner in made.inner} == {2}
 
 
-def test_given_folds_are_kept():
+def test_given_folds_are_used():
     fold = np.tile([4, 1, 2], 20)
     made = plan(tracks_table(60, fold=fold))
     assert made.folds == [1, 2, 4]
@@ -62,7 +62,7 @@ def test_given_folds_are_kept():
     assert plan(tracks_table(60, fold=fold), folds=10).description.startswith("10 stratified")
 
 
-def test_a_given_split_is_kept():
+def test_a_given_split_is_used():
     split = np.tile(["train", "train", "val", "test"], 15)
     made = plan(tracks_table(60, split=split))
     [test], [[choice]] = made.nested, made.inner
@@ -72,7 +72,7 @@ def test_a_given_split_is_kept():
     np.testing.assert_array_equal(made.fits[choice.fit].train, np.flatnonzero(split == "train"))
 
 
-def test_a_given_split_without_val_chooses_by_folds_of_train():
+def test_a_split_without_val_chooses_settings_by_folds_of_train():
     split = np.tile(["train", "train", "train", "test"], 15)
     made = plan(tracks_table(60, split=split))
     validated = np.concatenate([rows(made, evaluation) for evaluation in made.inner[0]])
@@ -92,18 +92,18 @@ def test_groups_stay_together_in_the_nested_protocol():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 30}, "Class 'rock' has 20 tracks, fewer than the 30 folds"),
-        ({"folds": 61}, "61 folds cannot be made of 60 tracks"),
-        ({"folds": 2}, "2 folds are too few for nested"),
-        ({"folds": 5, "inner_folds": 5}, "--inner_folds is 1 to 4"),
+        ({"folds": 30}, "Class 'rock' has only 20 tracks; 30 folds need at least 30"),
+        ({"folds": 61}, "--folds must be 2 to 60, the number of tracks, not 61"),
+        ({"folds": 2}, "Nested cross-validation needs at least 3 folds, not 2"),
+        ({"folds": 5, "inner_folds": 5}, "--inner_folds must be 1 to 4"),
         ({"tracks": tracks_table(60, split="train")}, "no test tracks"),
         ({"tracks": tracks_table(60, fold=[1] * 59 + [None])}, "Track 't059' has no fold"),
         (
             {"tracks": tracks_table(60, split=["train"] * 40 + ["test"] * 20)},
-            "Class 'folk' would be tested without a track to train on",
+            "Class 'folk' has test tracks but no training tracks",
         ),
     ],
 )
-def test_impossible_folds_are_refused(options, message):
+def test_impossible_folds_are_errors(options, message):
     with pytest.raises(MgcError, match=message):
         plan(**options)

@@ -19,8 +19,8 @@ def objective(weights, intercept, features, targets, cost, epsilon=0.1):
 
 
 @pytest.mark.parametrize("cost", [0.1, 2.0, 32.0])
-@pytest.mark.parametrize("width", [1, 6, 120])  # 120 is more than there are tracks
-def test_finds_the_minimum_that_libsvm_approaches(cost, width):
+@pytest.mark.parametrize("width", [1, 6, 120])  # 120 is more than the number of tracks
+def test_finds_the_minimum_of_libsvm(cost, width):
     features, targets = data(width=width)
     ours = LinearSVR(cost).fit(features, targets)
     theirs = SVR(kernel="linear", C=cost, tol=1e-7).fit(features, targets)
@@ -30,14 +30,14 @@ def test_finds_the_minimum_that_libsvm_approaches(cost, width):
     assert found <= lowest * (1 + 1e-5)
 
 
-def test_errors_within_the_tube_count_nothing():
+def test_errors_below_epsilon_have_no_loss():
     features = np.linspace(0, 1, 20)[:, None]
     model = LinearSVR(1.0, epsilon=0.5).fit(features, np.sin(features[:, 0]) * 0.1)
     assert abs(model.weights[0]) < 1e-3
 
 
-@pytest.mark.filterwarnings("ignore:Solver terminated early")  # libsvm would go on for minutes
-def test_scales_of_features_may_differ_a_thousandfold():
+@pytest.mark.filterwarnings("ignore:Solver terminated early")  # libsvm would take minutes
+def test_scales_of_features_may_differ_by_a_thousand():
     features, targets = data()
     features *= np.array([1e-2, 1, 10, 1, 3, 1])
     ours = LinearSVR(8.0).fit(features, targets)
@@ -47,7 +47,7 @@ def test_scales_of_features_may_differ_a_thousandfold():
     ) * (1 + 1e-5)
 
 
-def test_a_failure_to_converge_is_told(monkeypatch):
+def test_a_failure_to_converge_is_an_error(monkeypatch):
     monkeypatch.setattr(linear_svr, "MAX_STEPS", 2)
-    with pytest.raises(MgcError, match=r"C=2 did not converge"):
+    with pytest.raises(MgcError, match=r"did not converge in 2 steps \(C=2\)"):
         LinearSVR(2.0).fit(*data())

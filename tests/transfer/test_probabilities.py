@@ -17,7 +17,7 @@ SETTING = {"kernel": "rbf", "gamma": 0.1, "C": 2.0}
 
 @pytest.fixture
 def saved(workdir):
-    """Two tables of the same 60 tracks in three classes."""
+    """Save two tables of the same 60 tracks in three classes."""
     for name, seed in (("one", 0), ("two", 1)):
         genre_table(layers=("penultimate",), seed=seed).save(f"{name}.parquet")
     return workdir
@@ -29,7 +29,7 @@ def transfer(name, *words, out=None, classifier="logistic"):
 
 
 @pytest.mark.parametrize("classifier", ["svm_rbf", "logistic", "knn"])
-def test_every_track_is_tested_once_and_validated_once(saved, classifier):
+def test_every_track_is_in_one_test_fold_and_one_validation_fold(saved, classifier):
     transfer("one", "--folds", "3", classifier=classifier)
     [run] = load_runs(["one"])
     for results in (run.test, run.validation):
@@ -46,7 +46,7 @@ def test_every_track_is_tested_once_and_validated_once(saved, classifier):
     assert (validated["track"].map(fold_of) == (validated["fold"] + 1) % 3).all()
 
 
-def test_components_are_fused_with_fitted_weights(saved):
+def test_results_can_be_fused_with_fitted_weights(saved):
     for name in ("one", "two"):
         transfer(name, "--folds", "3")
     runs = load_runs(["one", "two"])
@@ -59,8 +59,7 @@ def test_components_are_fused_with_fitted_weights(saved):
     assert len(fit_weights(runs, "weighted")) == 3
 
 
-def test_folds_of_a_cross_validation(saved):
-    """Whatever its folds are, the test tracks are the same, so that all of it can be fused."""
+def test_folds_of_copies_the_folds_of_a_cross_validation(saved):
     transfer("one", "--folds", "4", "--seed", "5", out="cv")
     transfer("two", "--folds_of", "cv")
     given, ours = (Results.load(f"{folder}/test").tracks for folder in ("cv", "two"))
@@ -73,7 +72,7 @@ def test_folds_of_a_cross_validation(saved):
 
 
 def count_from_one(folder):
-    """Renumber the folds of results, as earlier versions of mgc transfer counted them."""
+    """Number folds from 1, as earlier versions of mgc transfer did."""
     for stage in ("test", "validate"):
         results = Results.load(f"{folder}/{stage}")
         for rows in (results.clips, results.tracks):
@@ -81,7 +80,7 @@ def count_from_one(folder):
         results.save(f"{folder}/{stage}")
 
 
-def test_older_results_that_counted_folds_from_one_still_serve(saved):
+def test_older_results_that_count_folds_from_one_are_readable(saved):
     for name in ("one", "two"):
         transfer(name, "--folds", "4", "--seed", "5")
     expected = Results.load("one/test").tracks
@@ -93,8 +92,7 @@ def test_older_results_that_counted_folds_from_one_still_serve(saved):
     fuse_runs(load_runs(["one", "again"]), "product", fit=True)
 
 
-def test_what_is_tested_is_not_fitted_on(saved):
-    """One fold of three: two thirds to fit on, and neither part reaches the other's fits."""
+def test_training_tracks_exclude_test_and_validation_tracks(saved):
     table = genre_table(layers=("penultimate",))
     fold = pd.DataFrame({"track": table.tracks["track"], "seed": 0, "fold": np.arange(60) % 3})
     test, validation = fold[fold["fold"] == 0], fold[fold["fold"] == 1].assign(fold=0)
@@ -109,7 +107,7 @@ def test_what_is_tested_is_not_fitted_on(saved):
 
 
 def test_probabilities_are_calibrated():
-    """Far fewer surprises than probabilities that trust every decision, and no overconfidence."""
+    """Log-loss is far below that of overconfident probabilities, and confidence is not too high."""
     random = np.random.default_rng(0)
     targets = np.arange(300) % 3
     values = np.eye(3)[targets] + random.normal(size=(300, 3))
@@ -120,7 +118,7 @@ def test_probabilities_are_calibrated():
     assert 0.45 < found.max(1).mean() < right.mean() + 0.05
 
 
-def test_classes_without_training_tracks_are_impossible():
+def test_classes_without_training_tracks_have_probability_zero():
     targets = np.repeat([0, 2], 6)
     values = np.random.default_rng(0).normal(size=(12, 2)) + targets[:, None]
     found = calibrated_probabilities(SETTING, values, values[:3], targets)
@@ -128,35 +126,35 @@ def test_classes_without_training_tracks_are_impossible():
     assert (found[:, 1] == 0).all()
 
 
-def test_a_class_with_one_track_is_told():
-    with pytest.raises(MgcError, match="A class has a single track to train on"):
+def test_a_class_with_one_training_track_is_an_error():
+    with pytest.raises(MgcError, match="A class has only 1 training track"):
         calibrated_probabilities(SETTING, np.eye(3), np.eye(3), np.array([0, 0, 1]))
 
 
-def test_what_cannot_be_done_is_told(saved, capsys):
+def test_contradicting_options_are_errors(saved, capsys):
     def error(*words):
         with pytest.raises(SystemExit):
             main(["transfer", *words, "--out", "out", "--jobs", "1"])
         return capsys.readouterr().err
 
     genre_table().save("layers.parquet")
-    assert "give one combination of layers" in error("layers.parquet", "--probabilities")
-    assert "leave out --folds" in error("one.parquet", "--folds_of", "x", "--folds", "3")
+    assert "a single combination of layers" in error("layers.parquet", "--probabilities")
+    assert "--folds_of excludes --folds" in error("one.parquet", "--folds_of", "x", "--folds", "3")
     assert "does not exist" in error("one.parquet", "--folds_of", "nowhere")
     mood_table(layers=("penultimate",)).save("mood.parquet")
     words = ("mood.parquet", "--probabilities", "--classifier", "knn", "--folds", "3")
-    assert "only of classes" in error(*words)
+    assert "--probabilities needs a multiclass task, not regression" in error(*words)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows.drop(columns="seed"), "these are no results of mgc crossval"),
-        (lambda rows: pd.concat([rows, rows.assign(seed=1)]), "one seed, not of 2"),
-        (lambda rows: rows.assign(track="other"), "60 of its tracks are not in the table"),
+        (lambda rows: rows.drop(columns="seed"), "expects the output folder of mgc crossval"),
+        (lambda rows: pd.concat([rows, rows.assign(seed=1)]), "one seed, not 2"),
+        (lambda rows: rows.assign(track="other"), "the feature table lacks 60 of its tracks"),
     ],
 )
-def test_folds_of_something_else_are_told(change, message):
+def test_folds_of_needs_a_cross_validation_of_the_same_tracks(change, message):
     table = genre_table()
     rows = pd.DataFrame({"track": table.tracks["track"], "seed": 0, "fold": np.arange(60) % 3})
     with pytest.raises(MgcError, match=message):

@@ -13,7 +13,7 @@ from mgc.transfer.projection import project as make_projection
 
 
 def write(path, apart, labels=("jazz", "pop", "rock"), split=None, seed=0, **layers):
-    """Ten tracks a class whose features lie so many deviations apart."""
+    """Save a table with ten tracks per class; `apart` is the distance between classes in stds."""
     rng = np.random.default_rng(seed)
     number = np.repeat(np.arange(len(labels)), 10)
     tracks = pd.DataFrame({"track": [f"t{i}" for i in range(len(number))], "group": None})
@@ -29,7 +29,7 @@ def project(*words):
     main(["report", "projection", *words, "--out", "out"])
 
 
-def test_tables_side_by_side(workdir):
+def test_two_tables_in_one_plot(workdir):
     write("apart.parquet", 12)
     write("mixed.parquet", 0)
     project("apart.parquet", "mixed.parquet", "--names", "learned,random")
@@ -44,7 +44,7 @@ def test_tables_side_by_side(workdir):
     assert measures.loc["random", "same_class_in_picture"] < 0.6
     points = pd.read_csv("out/projection.csv")
     assert points.groupby("features").size().to_dict() == {"learned": 30, "random": 30}
-    # The same seed gives the same picture.
+    # The same seed gives the same plot.
     project("apart.parquet", "mixed.parquet", "--names", "learned,random")
     pd.testing.assert_frame_equal(pd.read_csv("out/projection.csv"), points)
 
@@ -57,7 +57,7 @@ def test_one_split(workdir):
 
 
 def test_share_of_test_tracks(workdir):
-    """A network that has learnt its training tracks by heart puts others in wrong places."""
+    """An overfitted network places test tracks among other classes."""
     split = np.array((["train"] * 8 + ["test"] * 2) * 3)
     place = np.repeat(np.arange(3), 10)
     place[split == "test"] = (place[split == "test"] + 1) % 3
@@ -74,7 +74,7 @@ def test_share_of_test_tracks(workdir):
 
 
 def test_neighbours_of_small_classes(workdir):
-    """With four tracks a class, three others can be of a track's class."""
+    """With four tracks per class, a track has at most three neighbours of its class."""
     write("f.parquet", 12, split=(["test"] * 4 + ["train"] * 6) * 3)
     project("f.parquet", "--split", "test")
     (measures,) = pd.read_csv("out/measures.csv").to_dict("records")
@@ -82,7 +82,7 @@ def test_neighbours_of_small_classes(workdir):
     assert measures["same_class"] == measures["same_class_of_test"] == 1
 
 
-def test_only_test_tracks_among_others_have_an_outline(workdir):
+def test_test_tracks_among_others_have_an_outline(workdir):
     write("f.parquet", 5, split=["test", "train"] * 15)
     table = FeatureTable.load("f.parquet")
 
@@ -95,7 +95,7 @@ def test_only_test_tracks_among_others_have_an_outline(workdir):
     assert not outlines("test").any()
 
 
-def test_the_fewest_tracks_that_make_a_picture(workdir):
+def test_smallest_number_of_tracks(workdir):
     write("f.parquet", 5, split=["test"] * 11 + ["train"] * 19)
     project("f.parquet", "--split", "test")
     assert len(pd.read_csv("out/projection.csv")) == 11
@@ -117,15 +117,21 @@ def test_logged_to_wandb(workdir):
     [
         (["one.parquet", "other.parquet"], "other: has other classes than the first"),
         (["one.parquet", "one.parquet"], "Give 2 different names"),
-        (["one.parquet", "--layers", "conv9"], "one: has none of the layers conv9, but hidden"),
-        (["one.parquet", "--split", "test"], "0 tracks of the split test are too few"),
-        (["few.parquet", "--split", "val"], "few: 10 tracks of the split val are too few"),
-        (["flat.parquet"], "flat: one number a track makes no picture"),
+        (
+            ["one.parquet", "--layers", "conv9"],
+            "one: has none of the layers conv9. Choose from hidden",
+        ),
+        (["one.parquet", "--split", "test"], "needs more than 10 tracks, found 0 in split test"),
+        (
+            ["few.parquet", "--split", "val"],
+            "few: a projection needs more than 10 tracks, found 10 in split val",
+        ),
+        (["flat.parquet"], "flat: a projection needs two or more features per track, found 1"),
         (["one.parquet", "--perplexity", "0"], "perplexity=0: must be greater than 0"),
-        (["broken.parquet"], "broken: holds values that are not finite"),
+        (["broken.parquet"], "broken: has NaN or infinite values"),
     ],
 )
-def test_what_is_refused(workdir, capsys, words, match):
+def test_invalid_input_is_an_error(workdir, capsys, words, match):
     write("one.parquet", 5)
     write("other.parquet", 5, labels=("a", "b"))
     write("few.parquet", 5, split=["val", "train", "train"] * 10)
@@ -138,7 +144,7 @@ def test_what_is_refused(workdir, capsys, words, match):
 
 
 def test_umap(workdir, monkeypatch):
-    """A third of the tracks at most are neighbours, and the seed is passed on."""
+    """The number of neighbours is at most a third of the tracks; the seed is passed to UMAP."""
     asked = {}
 
     class UMAP:

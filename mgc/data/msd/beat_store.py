@@ -65,13 +65,7 @@ _BROKEN = pa.schema([("track", pa.string()), ("file", pa.string()), ("reason", p
 
 
 class BeatStore:
-    """Reads any track of a store. Memory does not grow with the store.
-
-    Args:
-        path: Folder of the store.
-
-    Attributes:
-        beats: Number of beats of each track, of shape (tracks,).
+    """Reads tracks from the store in a folder. Memory does not grow with the store.
 
     Raises:
         MgcError: If the store is missing, incomplete or damaged.
@@ -97,27 +91,13 @@ class BeatStore:
         return type(self), (self.path,)
 
     def read(self, track: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read the features of a track.
-
-        Args:
-            track: Row of the track in the index.
-
-        Returns:
-            Chroma in [0, 1] and normalised timbre, float32 of shape (beats, 12) each.
-        """
+        """Return chroma in [0, 1] and normalised timbre of shape (beats, 12) of a row's track."""
         start = self._offsets[track]
         features = self._features[start : start + self.beats[track]].astype(np.float32)
         return features[:, :DIMENSIONS], features[:, DIMENSIONS:]
 
     def index(self, columns: list[str] | None = None) -> pd.DataFrame:
-        """Read the index, one row per track.
-
-        Args:
-            columns: Columns to read; all by default.
-
-        Raises:
-            MgcError: If the store is missing, incomplete or damaged.
-        """
+        """Read columns of the index, one row per track."""
         path = self.path / INDEX
         if not path.is_file():
             raise MgcError(
@@ -139,13 +119,8 @@ def pack(
     """Pack the track files of a folder, or one machine's share of them, into a store.
 
     The last machine to finish merges the parts. For machines without a shared disk, copy their
-    parts into one folder, then call :func:`merge` or pack again.
-
-    Args:
-        root: Folder of the Million Song Dataset.
-        store: Folder of the store.
-        processes: Number of processes; 1 packs in this process.
-        shard: Index of this machine, from 0, and the number of machines.
+    parts into one folder, then call :func:`merge` or pack again. ``shard`` is the index of this
+    machine, from 0, and the number of machines.
 
     Returns:
         Whether the store is complete. If not, parts of other machines are missing.

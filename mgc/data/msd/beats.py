@@ -16,17 +16,13 @@ def beat_align(
 ) -> np.ndarray:
     """Average the features of the segments of each beat; float32 of shape (beats, dimensions).
 
-    The paper does not define the mapping. Here a segment belongs to the beat that contains its
-    middle. Its start is unsuitable: the Echo Nest's segments start about 30 ms before the beat that
-    they mark (median over real tracks), so a note on a beat would count for the previous beat. A
-    beat without a segment takes the one that sounds at the beat's middle. The last segment and the
-    last beat end with the track. Segments before the first beat are ignored.
+    Ascending starts and ``duration`` are in seconds. Features have shape (segments, dimensions).
 
-    Args:
-        segments_start: Start of each segment in seconds, ascending, of shape (segments,).
-        beats_start: Time of each beat in seconds, ascending, of shape (beats,).
-        features: Features of each segment, of shape (segments, dimensions).
-        duration: Length of the track in seconds.
+    The paper does not define the mapping. Here a segment belongs to the beat that
+    contains its middle. Its start is unsuitable: the Echo Nest's segments start about 30 ms before
+    the beat that they mark (median over real tracks), so a note on a beat would count for the
+    previous beat. A beat without a segment takes the one that sounds at the beat's middle. The last
+    segment and the last beat end with the track. Segments before the first beat are ignored.
     """
     if not len(segments_start):
         raise ValueError("there are no segments to align to beats")
@@ -44,10 +40,9 @@ def beat_align(
 
 
 def normalise_timbre(timbre: np.ndarray) -> np.ndarray:
-    """Scale each timbre component of a track to zero mean and unit variance (section 5.2).
+    """Scale each timbre component to zero mean and unit variance (section 5.2); float32.
 
-    A constant component becomes zero. Input and output have shape (beats, dimensions), the output
-    is float32.
+    A constant component becomes zero. The shape is (beats, dimensions).
     """
     if not len(timbre):
         return timbre.astype(np.float32)

@@ -23,102 +23,31 @@ from mgc.errors import MgcError
 
 #: The 20 genres of section 4, in the paper's order.
 GENRES = (
-    "folk",
-    "punk",
-    "metal",
-    "jazz",
-    "country",
-    "blues",
-    "classical",
-    "rnb",
-    "new wave",
-    "world",
-    "soul",
-    "latin",
-    "dance",
-    "reggae",
-    "techno",
-    "funk",
-    "rap",
-    "hip hop",
-    "rock",
+    "folk", "punk", "metal", "jazz", "country", "blues", "classical", "rnb", "new wave",
+    "world", "soul", "latin", "dance", "reggae", "techno", "funk", "rap", "hip hop", "rock",
     "pop",
-)
+)  # fmt: skip
 
 #: Genres of the tagtraum annotations (Schreiber, "Improving genre annotations for the Million
 #: Song Dataset", ISMIR 2015).
 TAGTRAUM_GENRES = (
-    "Blues",
-    "Country",
-    "Electronic",
-    "Folk",
-    "International",
-    "Jazz",
-    "Latin",
-    "New Age",
-    "Pop_Rock",
-    "Rap",
-    "Reggae",
-    "RnB",
-    "Vocal",
-)
+    "Blues", "Country", "Electronic", "Folk", "International", "Jazz", "Latin", "New Age",
+    "Pop_Rock", "Rap", "Reggae", "RnB", "Vocal",
+)  # fmt: skip
 
 KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 #: The 50 most frequent Last.fm tags that describe the music, most frequent first, as in Choi,
 #: Fazekas and Sandler, "Automatic tagging using deep convolutional neural networks" (ISMIR 2016).
 TAGS = (
-    "rock",
-    "pop",
-    "alternative",
-    "indie",
-    "electronic",
-    "female vocalists",
-    "dance",
-    "00s",
-    "alternative rock",
-    "jazz",
-    "beautiful",
-    "metal",
-    "chillout",
-    "male vocalists",
-    "classic rock",
-    "soul",
-    "indie rock",
-    "Mellow",
-    "electronica",
-    "80s",
-    "folk",
-    "90s",
-    "chill",
-    "instrumental",
-    "punk",
-    "oldies",
-    "blues",
-    "hard rock",
-    "ambient",
-    "acoustic",
-    "experimental",
-    "female vocalist",
-    "guitar",
-    "Hip-Hop",
-    "70s",
-    "party",
-    "country",
-    "easy listening",
-    "sexy",
-    "catchy",
-    "funk",
-    "electro",
-    "heavy metal",
-    "Progressive rock",
-    "60s",
-    "rnb",
-    "indie pop",
-    "sad",
-    "House",
-    "happy",
-)
+    "rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s",
+    "alternative rock", "jazz", "beautiful", "metal", "chillout", "male vocalists",
+    "classic rock", "soul", "indie rock", "Mellow", "electronica", "80s", "folk", "90s",
+    "chill", "instrumental", "punk", "oldies", "blues", "hard rock", "ambient", "acoustic",
+    "experimental", "female vocalist", "guitar", "Hip-Hop", "70s", "party", "country",
+    "easy listening", "sexy", "catchy", "funk", "electro", "heavy metal", "Progressive rock",
+    "60s", "rnb", "indie pop", "sad", "House", "happy",
+)  # fmt: skip
 
 #: Track ids of the Last.fm top-50 tagging split.
 SPLIT_LISTS = {
@@ -154,9 +83,6 @@ def find_genres(index: pd.DataFrame) -> pd.Series:
     Dieleman et al. do not say how to choose between several tags. Here the tag given by most users
     wins. On a tie, the genre with the fewest tracks wins, as it is more specific: "rock" and "punk"
     is punk. Tracks without a genre are left out.
-
-    Args:
-        index: Rows with ``track``, ``mbtags`` and ``mbtags_count``.
     """
     tags = index[["track", "mbtags", "mbtags_count"]].explode(["mbtags", "mbtags_count"])
     spelled = {tag: find_genre(tag) for tag in tags["mbtags"].dropna().unique()}
@@ -190,10 +116,7 @@ def select_tagtraum(
 def select_artists(
     index: pd.DataFrame, artists: int = 50, per_artist: int = 100, seed: int = 0
 ) -> pd.DataFrame:
-    """Select random tracks of the artists with the most tracks, without known duplicates.
-
-    Labels are the artists' ranks (see :func:`make_artist_labels`).
-    """
+    """Select random tracks of the artists with the most tracks, labelled by rank."""
     counts = index["artist_id"].value_counts().rename_axis("artist_id").reset_index()
     if len(counts) < artists:
         raise MgcError(f"artists={artists}, but there are only {len(counts)} artists. Use fewer.")
@@ -205,10 +128,7 @@ def select_artists(
 
 
 def make_artist_labels(artists: int) -> tuple[str, ...]:
-    """Return the class names of the artist task.
-
-    They must be known before any file is read, so ``artist 01`` is the artist with the most tracks.
-    """
+    """Return the class names of the artist task: ``artist 01`` has the most tracks."""
     return tuple(f"artist {rank:02d}" for rank in range(1, artists + 1))
 
 
@@ -304,17 +224,11 @@ def read_lastfm(
     tags: Sequence[str],
     min_weight: float = 0.0,
 ) -> np.ndarray:
-    """Read the Last.fm tags of tracks as a binary matrix.
+    """Read the Last.fm tags of tracks, float32 of shape (tracks, tags): 1 where a track has a tag.
 
-    Args:
-        source: ``lastfm_tags.db``, or a folder of JSON files (``A/B/C/TRABC….json``):
-            ``lastfm_train``, ``lastfm_test`` or the folder that contains both.
-        tracks: Track ids.
-        tags: Tags, spelled as on Last.fm.
-        min_weight: Weight, 0 to 100, that a tag must exceed.
-
-    Returns:
-        Float32 of shape (tracks, tags), 1 where a track has the tag; all 0 for unknown tracks.
+    The source is ``lastfm_tags.db``, or a folder of JSON files (``A/B/C/TRABC….json``):
+    ``lastfm_train``, ``lastfm_test`` or the folder that contains both. Weights, 0 to 100, must
+    exceed ``min_weight``. Unknown tracks have no tags.
 
     Raises:
         MgcError: If the source is missing or unreadable, or contains none of the tracks.

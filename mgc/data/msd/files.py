@@ -46,65 +46,35 @@ _ROWS = {
 
 @dataclass(frozen=True)
 class MsdTrack:
-    """Content of a track file that beat-aligned features need.
+    """Content of a track file that beat-aligned features need. Times are in seconds."""
 
-    Attributes:
-        track: Track id, such as ``TRABCDE128F0123456``.
-        song: Song id.
-        artist_id: Echo Nest id of the artist.
-        artist: Name of the artist.
-        title: Title of the track.
-        track_7digital: 7digital id of the track, used in names of audio previews; 0 or less if
-            none.
-        year: Year of release; 0 if unknown to MusicBrainz.
-        duration: Length in seconds.
-        tempo: Estimated tempo in beats per minute.
-        key: Estimated key, 0 (C) to 11 (B).
-        key_confidence: From 0 to 1.
-        mode: Estimated mode, 0 (minor) or 1 (major).
-        mode_confidence: From 0 to 1.
-        mbtags: MusicBrainz tags of the artist.
-        mbtags_count: Number of users who gave each tag.
-        terms: Echo Nest tags of the artist.
-        terms_weight: Weight of each of these tags, from 0 to 1.
-        beats_start: Time of each beat in seconds, of shape (beats,).
-        segments_start: Start of each segment in seconds, of shape (segments,).
-        chroma: Chroma of each segment in [0, 1], C to B, of shape (segments, 12).
-        timbre: Timbre coefficients of each segment, of shape (segments, 12).
-    """
-
-    track: str
+    track: str  # TRABCDE128F0123456
     song: str
-    artist_id: str
+    artist_id: str  # of the Echo Nest
     artist: str
     title: str
-    track_7digital: int
-    year: int
+    track_7digital: int  # in names of audio previews; 0 or less if none
+    year: int  # 0 if unknown to MusicBrainz
     duration: float
-    tempo: float
-    key: int
+    tempo: float  # beats per minute
+    key: int  # 0 (C) to 11 (B)
     key_confidence: float
-    mode: int
+    mode: int  # 0 (minor) or 1 (major)
     mode_confidence: float
-    mbtags: list[str]
-    mbtags_count: list[int]
-    terms: list[str]
-    terms_weight: list[float]
+    mbtags: list[str]  # of the artist, on MusicBrainz
+    mbtags_count: list[int]  # users who gave each tag
+    terms: list[str]  # of the artist, by the Echo Nest
+    terms_weight: list[float]  # 0 to 1
     beats_start: np.ndarray
     segments_start: np.ndarray
-    chroma: np.ndarray
-    timbre: np.ndarray
+    chroma: np.ndarray  # (segments, 12), 0 to 1, C to B
+    timbre: np.ndarray  # (segments, 12)
 
 
 def find_tracks(root: str | os.PathLike[str]) -> list[Path]:
     """Find the track files of a copy of the dataset, in the order of their track ids.
 
-    If ``root/data`` exists, only this folder is searched. Files may be at any depth: in the
-    dataset's own folders, named by characters 3, 4 and 5 of the track id (``A/B/C/TRABC….h5``), or
-    in a flat folder.
-
-    Args:
-        root: Folder of the dataset, or of its subset of 10 000 tracks.
+    If ``root/data`` exists, only this folder is searched. Files may be at any depth.
 
     Raises:
         MgcError: If there are no track files, or two for one track.

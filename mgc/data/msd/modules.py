@@ -37,26 +37,17 @@ log = logging.getLogger(__name__)
 
 # Columns to read from the index; the terms of a million artists would fill gigabytes.
 _COLUMNS = (
-    "track",
-    "artist_id",
-    "artist",
-    "title",
-    "year",
-    "key",
-    "key_confidence",
-    "mode",
-    "mbtags",
+    "track", "artist_id", "artist", "title", "year", "key", "key_confidence", "mode", "mbtags",
     "mbtags_count",
-)
+)  # fmt: skip
 
 GenreSource = Literal["musicbrainz", "tagtraum"]
 
 
 class BeatDataset(Dataset[Batch]):
-    """Whole tracks of one split as beat-aligned features.
+    """Batches of whole tracks of one split as beat-aligned features.
 
-    Returns whole batches: an index is a list of tracks. ``rows`` has the row of every track in the
-    store, ``tracks`` the indices of the split's tracks.
+    ``rows`` has the row of every track in the store, ``tracks`` the indices of the split's tracks.
     """
 
     def __init__(
@@ -75,12 +66,6 @@ class BeatDataset(Dataset[Batch]):
         return len(self.tracks)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Read a batch of tracks.
-
-        Returns:
-            ``chroma`` and ``timbre`` (batch, beats, 12), zero after the end of a track, ``length``
-            (batch,) in beats, ``track``, and ``target`` if there are targets.
-        """
         tracks = self.tracks[split_keys(keys)[1]]
         lengths = self.store.beats[self.rows[tracks]]
         chroma, timbre = torch.zeros(2, len(keys), int(lengths.max()), DIMENSIONS)
@@ -143,11 +128,7 @@ class MSDBeats(MusicDataModule):
         return self._add_groups(self.select(self.read_index()))
 
     def read_index(self) -> pd.DataFrame:
-        """Read the store's index without known duplicates, with the row in the store as ``row``.
-
-        Raises:
-            MgcError: If the store or the list of duplicates is missing.
-        """
+        """Read the store's index without known duplicates, with the row in the store as ``row``."""
         index = BeatStore(self.store).index(list(_COLUMNS))
         index["row"] = np.arange(len(index))
         if self.duplicates:
@@ -155,14 +136,10 @@ class MSDBeats(MusicDataModule):
         return index
 
     def find_list(self, name: str) -> Path:
-        """Return the path of one of the dataset's lists.
-
-        Raises:
-            MgcError: If it is in none of the usual folders.
-        """
-        for folder in ("", "labels", "AdditionalFiles"):
-            if (self.root / folder / name).is_file():
-                return self.root / folder / name
+        """Return the path of one of the dataset's lists."""
+        path = self._find_file(name, f"labels/{name}", f"AdditionalFiles/{name}")
+        if path:
+            return path
         hint = ", or set data.duplicates='' to keep duplicates" if name == self.duplicates else ""
         raise MgcError(f"{self.root}: no {name}. Download it from the dataset's site{hint}.")
 

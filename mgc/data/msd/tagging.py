@@ -70,7 +70,8 @@ class MSDTagging(AudioDataModule):
         tracks = listed.dropna(subset="path").reset_index(drop=True)
         missing = len(listed) - len(tracks)
         log.info("%d of %d tracks have no preview.", missing, len(listed))
-        targets = read_lastfm(self._find_tags(), tracks["track"].tolist(), TAGS, self.min_weight)
+        source = self._find_file("lastfm_tags.db") or self.root
+        targets = read_lastfm(source, tracks["track"].tolist(), TAGS, self.min_weight)
         columns = pd.DataFrame(targets, columns=[f"target.{tag}" for tag in TAGS])
         return pd.concat([tracks.assign(group=tracks["track"]), columns], axis=1)
 
@@ -89,8 +90,7 @@ class MSDTagging(AudioDataModule):
     def _read_lists(self) -> pd.DataFrame:
         lists = []
         for split, name in SPLIT_LISTS.items():
-            folders = [self.root, self.root / "labels"]
-            path = next((f / name for f in folders if (f / name).is_file()), None)
+            path = self._find_file(name, f"labels/{name}")
             if path is None:
                 raise MgcError(f"{self.root}: {name} not found, also not in labels/.")
             lists.append(pd.DataFrame({"track": read_track_list(path), "listed": split}))
@@ -99,10 +99,6 @@ class MSDTagging(AudioDataModule):
         if len(repeated):
             raise MgcError(f"{self.root}: {repeated.iloc[0]} is in two of the split lists.")
         return listed
-
-    def _find_tags(self) -> Path:
-        database = self.root / "lastfm_tags.db"
-        return database if database.is_file() else self.root
 
     def _find_previews(self) -> dict[str, str]:
         """Return the path of the preview of each track."""

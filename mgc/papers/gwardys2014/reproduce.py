@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgc.errors import MgcError
-from mgc.papers.reproducing import describe_music, refuse_own, say
+from mgc.papers.reproducing import describe_music, say
+from mgc.training.options import refuse_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,13 +85,15 @@ def reproduce_gwardys2014(
     from mgc.transfer.extraction import extract_audio
     from mgc.transfer.files import transfer
 
-    refuse_own(overrides, ("data.root", "model.component"), "gwardys2014")
+    refuse_options(overrides, ("data.root", "model.component"), "reproduce gwardys2014")
     folder = Path(out)
     for component in COMPONENTS:
         words = [f"--data.root={root}", f"--model.component={component}", *overrides]
         place = str(folder / f"finetuned_{component}")
         say("crossval", config=config, folds=FOLDS, test_folds=test_folds, out=place, rest=words)
-        cross_validate(config, Path(place), words, FOLDS, [0], test_folds, jobs)
+        summary = cross_validate(config, place, words, FOLDS, [0], test_folds, jobs)
+        print(summary.text)
+        print(f"Written to {place}")
     for component in COMPONENTS:
         trained = folder / f"finetuned_{component}"
         features, place = str(folder / f"{component}.parquet"), str(folder / f"svm_{component}")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mgc.checkpoint import digest_of
 from mgc.core.parquet import read_parquet
-from mgc.evaluation.results import Results, transferred
+from mgc.evaluation.results import Results, load_nested_results
 from mgc.papers.claims import Cell
 from mgc.papers.zhang2015 import FEATURES
 from mgc.papers.zhang2015.tables import ROWS
@@ -113,7 +113,7 @@ def _machines(folder: Path, trained: Results) -> Results | None:
         place = folder / f"seed{seed}_fold{fold}"
         if not is_fitted(place, checkpoint):
             return None
-        part = transferred(place)
+        part = load_nested_results(place)
         parts.append(part)
         for rows in (part.clips, part.tracks):
             rows["seed"], rows["fold"] = seed, fold

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mgc import registry
 from mgc.configurations import find_configuration
 from mgc.errors import MgcError
-from mgc.experiments.overrides import divide_options, option_name
-from mgc.papers.reproducing import describe_music, refuse_own, say
+from mgc.papers.reproducing import describe_music, say
+from mgc.training.options import divide_options, option_name, read_settings, refuse_options
 
 if TYPE_CHECKING:
     from mgc.evaluation.results import Results
@@ -110,7 +110,7 @@ def reproduce_zhang2015(
     from mgc.papers.zhang2015.tables import ROWS, describe
     from mgc.reports.experiment import make_report
 
-    refuse_own(overrides, ("data.root", "model.features"), "zhang2015")
+    refuse_options(overrides, ("data.root", "model.features"), "reproduce zhang2015")
     columns = _choose("features", features, FEATURES)
     names = list(ROWS) if systems == "all" else _choose("systems", systems, list(ROWS))
     rows = {name: ROWS[name] for name in names}
@@ -154,7 +154,10 @@ def reproduce_zhang2015(
             place = folder / f"{network}_{feature}"
             rest = [f"--data.root={root}", f"--model.features={feature}", *words[network]]
             say("crossval", config=path, out=place, rest=rest, **settings)
-            cross_validate(str(path), place, rest, count, list(range(repeats)), test_folds, jobs)
+            seeds = list(range(repeats))
+            summary = cross_validate(path, place, rest, count, seeds, test_folds, jobs)
+            print(summary.text)
+            print(f"Written to {place}")
             if network in with_machine:
                 fit_machines(place, folder / f"svm_{network}_{feature}", root, data)
             text, cells = write()
@@ -331,9 +334,9 @@ def _choose(option: str, text: str, known: Sequence[str]) -> list[str]:
 def _split(words: Sequence[str]) -> str:
     """Find the split that options name."""
     split = "that of the configuration"
-    for first, *values in divide_options(words):
-        if option_name(first) == "data.split":
-            split = first.partition("=")[2] or " ".join(values)
+    for name, value, _ in read_settings(words):
+        if name == "data.split":
+            split = str(value)
     return split
 
 

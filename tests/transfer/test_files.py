@@ -1,0 +1,89 @@
+"""The library functions on objects and folders."""
+
+import inspect
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from generated_tables import genre_table
+
+import mgc
+from mgc.experiments.crossval import Summary
+from mgc.transfer.extraction import extract_audio
+from mgc.transfer.outcome import Transfer
+
+SETTINGS = {"classifier": "knn", "folds": 3, "jobs": 1}
+
+
+def table(seed=0):
+    return genre_table(layers=("penultimate",), seed=seed)
+
+
+def test_loading_restores_everything(tmp_path):
+    result = mgc.transfer(table(), tmp_path / "out", probabilities=True, **SETTINGS)
+    loaded = Transfer.load(tmp_path / "out")
+    assert loaded.folder == result.folder == tmp_path / "out"
+    assert loaded.meta == result.meta
+    for name in ("scores", "summary", "predictions"):
+        pd.testing.assert_frame_equal(getattr(loaded, name), getattr(result, name))
+    for stage in ("test", "validation"):
+        ours, theirs = getattr(result, stage), getattr(loaded, stage)
+        pd.testing.assert_frame_equal(theirs.tracks, ours.tracks)
+        pd.testing.assert_frame_equal(theirs.clips, ours.clips)
+        assert (theirs.task, theirs.labels) == (ours.task, ours.labels)
+
+
+def test_loading_ignores_probabilities_of_an_earlier_experiment(tmp_path):
+    mgc.transfer(table(), tmp_path, probabilities=True, **SETTINGS)
+    mgc.transfer(table(), tmp_path, **SETTINGS | {"folds": 4})
+    assert (tmp_path / "test" / "tracks.parquet").is_file()
+    assert Transfer.load(tmp_path).test is None
+
+
+def test_results_are_those_of_the_folder(tmp_path):
+    """Without probabilities, results are the decisions of the nested protocol."""
+    result = mgc.transfer(table(), tmp_path / "out", **SETTINGS)
+    loaded = Transfer.load(tmp_path / "out")
+    assert result.test is loaded.test is loaded.validation is None
+    pd.testing.assert_frame_equal(loaded.results.tracks, result.results.tracks)
+    several = mgc.transfer(genre_table(), nested=True, **SETTINGS)
+    with pytest.raises(mgc.MgcError, match="one combination of layers, found 12, 1, 2, mfcc"):
+        _ = several.results
+
+
+def crossval(result, folder):
+    """Create a return value of mgc.cross_validate from the results of a transfer experiment."""
+    nothing = pd.DataFrame()
+    return Summary(result.test, result.validation, nothing, nothing, "", folder)
+
+
+def test_fuse_takes_experiments(tmp_path):
+    one = mgc.transfer(table(), probabilities=True, **SETTINGS)
+    two = mgc.transfer(table(1), tmp_path / "two", probabilities=True, **SETTINGS)
+    by_object = mgc.fuse([crossval(one, Path("one")), two], "product", fit_weights="validation")
+    one.test.save(tmp_path / "one" / "test")
+    one.validation.save(tmp_path / "one" / "validate")
+    by_folder = mgc.fuse([tmp_path / "one", tmp_path / "two"], "product", fit_weights="validation")
+    pd.testing.assert_frame_equal(by_object.tracks, by_folder.tracks)
+    assert by_object.report == by_folder.report
+    assert "product of one, two" in by_object.report
+
+
+def test_compare_takes_experiments(tmp_path):
+    one = mgc.transfer(table(), probabilities=True, **SETTINGS)
+    two = mgc.transfer(table(1), tmp_path / "two", **SETTINGS)
+    compared = mgc.compare({"one": crossval(one, None), "two": two})
+    by_folder = mgc.compare({"one": one.test, "two": tmp_path / "two"})
+    pd.testing.assert_frame_equal(compared.table, by_folder.table)
+    accuracy = two.summary["nested"].item()
+    assert compared.table.loc["two", "test/track_accuracy"].startswith(f"{accuracy:.3f}")
+    assert list(mgc.compare([one, two]).table.index)[1] == "two"
+
+
+def test_extract_names_its_options():
+    options = inspect.signature(mgc.extract).parameters
+    assert all(option.kind is not option.VAR_KEYWORD for option in options.values())
+    expected = inspect.signature(extract_audio).parameters
+    assert set(options) == set(expected) - {"ckpt"}
+    for name in set(options) - {"audio", "out", "model", "devices"}:
+        assert options[name].default == expected[name].default, name
