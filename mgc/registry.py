@@ -158,7 +158,7 @@ def check(kind: str, component: object, where: str) -> None:
             return
         if any(parent.__module__.startswith("pytorch_lightning") for parent in component.__mro__):
             raise RegistryError(
-                f"{where} subclasses a class of pytorch_lightning: import lightning.pytorch instead."
+                f"{where} subclasses pytorch_lightning: import lightning.pytorch instead."
             )
     raise RegistryError(f"{where} is not a {base.__name__} ({base.__module__}).")
 
