@@ -62,7 +62,7 @@ def export(
     if (ckpt is None) == (model is None):
         raise MgcError("Give a checkpoint (--ckpt FILE) or the name of a model (--model NAME).")
     if model is not None and outputs != "features":
-        raise MgcError("--model: an untrained model has no classes. Add --outputs features.")
+        raise MgcError("--model: an untrained model has no classes: add --outputs features.")
     ending = {"onnx": ".onnx", "torch_export": ".pt2"}[format]
     if Path(out).suffix != ending:
         raise MgcError(f"--out {out}: the name must end in {ending} with --format {format}.")
