@@ -234,7 +234,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--model.chanels=3"], "error: --model.chanels: no such option."),
     (["--data.rot=here"], "error: --data.rot: no such option."),
     (["--trainer.max_epoxs=3"], "max_epoxs"),
-    (["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.9"], "without an optimizer section"),
+    (["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.9"], "needs an optimizer section"),
     (["--trainer.accelerator=hpu"], "hpu"),
     (["--ckpt_path=last"], "no last.ckpt in runs/"),
     (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
