@@ -3,7 +3,6 @@
 import inspect
 import logging
 import os
-import re
 import shlex
 import sys
 import warnings
@@ -34,6 +33,7 @@ from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
 from mgc.core.launching import errors_of_processes
 from mgc.core.lightning_internals import KeepConfiguration
+from mgc.core.parser_errors import OneLineErrors, explain
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
 from mgc.data.base import MusicDataModule
@@ -144,12 +144,8 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
         )
 
 
-class Parser(LightningArgumentParser):
+class Parser(OneLineErrors, LightningArgumentParser):
     """Parser that raises errors with a one-line message."""
-
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise an :class:`MgcError` instead of printing the usage."""
-        raise MgcError(_reason(message)) from ex
 
 
 class MgcCLI(KeepConfiguration, LightningCLI):
@@ -220,7 +216,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             # The parser hides errors of constructors in its own.
-            raise _find_mgc_error(error) or MgcError(_reason(str(error))) from error
+            raise _find_mgc_error(error) or MgcError(explain(str(error))) from error
         path = self.config[self.subcommand].get("ckpt_path")
         for name in ("labels", "task", "sample_rate"):
             trained, given = self.about.get(name), getattr(self.datamodule, name)
@@ -428,13 +424,3 @@ def _find_mgc_error(error: BaseException | None) -> MgcError | None:
     while error is not None and not isinstance(error, MgcError):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _reason(message: str) -> str:
-    """Shorten a parser error: drop the types it tried and the values it got."""
-    pattern = r"Errors:\s+- (.*?)\s+(?:- Expected a <class 'NoneType'>|Given value)"
-    found = re.search(pattern, message, re.DOTALL)
-    if not found:
-        return message
-    key = re.match(r'Parser key "([^"]+)"', message)
-    return f"{key[1]}: {found[1]}" if key else found[1]

@@ -75,7 +75,7 @@ class KeepLast(Checkpoint):
         if stage == "fit":
             signals.deferred = False
             self._agreement = None
-            signals.act()
+            signals.raise_received()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -151,7 +151,7 @@ class KeepLast(Checkpoint):
             return
         if trainer.sanity_checking:
             if trainer.world_size == 1:
-                signals.act()
+                signals.raise_received()
             return
         # With other loaders, devices may get unequal numbers of batches.
         loaders = trainer.val_dataloaders
@@ -202,7 +202,7 @@ class KeepLast(Checkpoint):
             raise RuntimeError("no signal was received")
         if trainer.global_step and self._written != trainer.global_step:
             self._save(trainer)
-        stopped = Stopped(agreement.signum, told=True, code=_exit_code(trainer))
+        stopped = Stopped(agreement.signum, reported=True, code=_exit_code(trainer))
         if trainer.is_global_zero:
             log.warning("Stopped by %s %s. %s", stopped.name, when, self._resume_hint(trainer))
         raise stopped

@@ -244,7 +244,7 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
     [
         ("--out x.onnx", "Give a checkpoint"),
         ("--out x.onnx --model mfcc", "add --outputs features"),
-        ("--out x.pt --ckpt y.ckpt", "a file of --format onnx ends in .onnx"),
+        ("--out x.pt --ckpt y.ckpt", "the name must end in .onnx with --format onnx"),
         ("--out x.onnx --ckpt missing.ckpt", "missing.ckpt: no such checkpoint"),
         ("--out x.onnx --ckpt y.ckpt --tolerance 0", "must be greater than 0"),
     ],

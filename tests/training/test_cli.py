@@ -231,10 +231,10 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--data.sample_rate=3"], "sample_rate=3: must be from 1000"),
     (["--data.split=fault_filtred"], "choose one of stratified, fold, fault_filtered"),
     (["--model=vgg_tager"], "Did you mean 'vgg_tagger'"),
-    (["--model.chanels=3"], "error: model: Option 'chanels' is not accepted"),
-    (["--data.rot=here"], "error: data: Option 'rot' is not accepted"),
+    (["--model.chanels=3"], "error: --model.chanels: no such option."),
+    (["--data.rot=here"], "error: --data.rot: no such option."),
     (["--trainer.max_epoxs=3"], "max_epoxs"),
-    (["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.9"], "without an optimizer section"),
+    (["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.9"], "needs an optimizer section"),
     (["--trainer.accelerator=hpu"], "hpu"),
     (["--ckpt_path=last"], "no last.ckpt in runs/"),
     (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
@@ -283,5 +283,5 @@ def test_truncated_checkpoint_and_other_labels(
     cut = workdir / "cut.ckpt"
     cut.write_bytes(ckpt.read_bytes()[:3000])
     for words in (test, ["test"]):
-        assert "no checkpoint, or only a part of one" in fails(capsys, *words, f"--ckpt_path={cut}")
+        assert "not a checkpoint, or truncated" in fails(capsys, *words, f"--ckpt_path={cut}")
     assert "no config.yaml in" in fails(capsys, "test", f"--ckpt_path={copy_of(ckpt)}")
