@@ -59,10 +59,10 @@ _MODULES = {
 }
 
 # Since 1.29, ONNX Runtime sends names and hashes of models to Microsoft unless this is set before
-# it is imported. Users can allow it with 0.
+# its import. Users can allow it with 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-#: Name of the distribution. The name mgc belongs to another project on the package index.
+#: Name of the distribution. On the package index, mgc is another project.
 DISTRIBUTION = "mgc-lightning"
 
 __version__ = version(DISTRIBUTION)
@@ -70,7 +70,7 @@ __version__ = version(DISTRIBUTION)
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use."""
-    if name == "transfer":  # the package itself, which is callable
+    if name == "transfer":  # a callable package
         return import_module("mgc.transfer")
     if name not in _MODULES:
         raise AttributeError(f"module 'mgc' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Checkpoints that say what they are."""
+"""Self-describing checkpoints."""
 
 import hashlib
 import pickle
@@ -15,24 +15,24 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 import mgc
 from mgc import registry
-from mgc.core.description import checked
+from mgc.core.description import check_description
 from mgc.errors import MgcError
 
-#: Where a checkpoint keeps its description.
+#: Checkpoint entry with the description.
 KEY = "mgc"
 
-#: Where Lightning keeps what ``save_hyperparameters`` saves.
+#: Checkpoint entry of ``save_hyperparameters``.
 HYPER = LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
 
-#: Where a model keeps the arguments that it was built from.
+#: Attribute of a model with its init arguments.
 INIT_ARGS = "mgc_init_args"
 
-#: Where a loaded model keeps the description from its checkpoint.
+#: Attribute of a loaded model with the description from its checkpoint.
 DESCRIPTION = "mgc_description"
 
 
 class DescribeCheckpoint(Callback):
-    """Write into every checkpoint what is needed to use it: class, labels, task, sample rate."""
+    """Adds the description to every checkpoint: class, labels, task, sample rate."""
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -43,34 +43,25 @@ class DescribeCheckpoint(Callback):
 
 
 def remember_init_args(model: LightningModule, init_args: Mapping[str, Any]) -> None:
-    """Note what a model was built from, for its checkpoints.
+    """Store all init arguments in a model, for its checkpoints.
 
-    So a model that does not call ``save_hyperparameters`` can be loaded from its file alone.
-    Arguments are only kept where all of them are plain values (numbers, strings, lists,
-    dictionaries), and none describes an object, as a dictionary with a ``class_path`` does.
-
-    Args:
-        model: The model.
-        init_args: All arguments that its class was called with, by name.
+    A model that does not call ``save_hyperparameters`` can then be loaded from its file. Arguments
+    are stored only if all are plain values (numbers, strings, lists, dictionaries) and none is a
+    dictionary with a ``class_path``.
     """
     given = dict(init_args)
     setattr(model, INIT_ARGS, given if _is_plain(given) else None)
 
 
 def describe(model: LightningModule, data: Any) -> dict[str, Any]:
-    """Describe a trained model.
-
-    Args:
-        model: The model.
-        data: The data module that it was trained on.
+    """Describe a model and the data module that it was trained on.
 
     Returns:
         Plain values: ``version`` of mgc, ``class_path``, ``labels``, ``task``, ``sample_rate``
         in Hz, ``clip_seconds`` and ``hop_seconds``, ``channel`` and ``short`` (see
         :class:`mgc.data.base.AudioDataModule`), ``resampling`` (see
-        :data:`mgc.data.resampling.Resampling`), ``data``, the class of the data module, and
-        ``init_args``, what the model was built from, or None where that is not known (see
-        :func:`remember_init_args`).
+        :data:`mgc.data.resampling.Resampling`), ``data`` (class path of the data module) and
+        ``init_args`` of the model, None if unknown (see :func:`remember_init_args`).
     """
     rate = getattr(data, "sample_rate", 0)
     return {
@@ -90,64 +81,48 @@ def describe(model: LightningModule, data: Any) -> dict[str, Any]:
 
 
 def read(path: str | PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint without running any code in it.
-
-    Args:
-        path: File written by ``mgc fit``.
-
-    Returns:
-        Everything in the file, tensors on the CPU.
+    """Read a checkpoint, tensors on the CPU, without running code from it.
 
     Raises:
-        MgcError: If the file is missing, cut short, or holds more than plain values and tensors.
+        MgcError: If the file is missing, truncated, or holds more than plain values and tensors.
     """
     if "://" in str(path):
-        raise MgcError(f"{path}: checkpoints are not loaded from the network. Download it first.")
+        raise MgcError(f"{path}: cannot load a checkpoint from the network. Download it first.")
     if not Path(path).is_file():
         raise MgcError(f"{path}: no such checkpoint.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not zipfile.is_zipfile(path):
-            raise MgcError(f"{path}: no checkpoint, or only a part of one.") from error
+            raise MgcError(f"{path}: not a checkpoint, or truncated.") from error
         raise MgcError(
-            f"{path}: holds more than weights and plain values, so it is not loaded: it could "
-            "run code. Keep hyperparameters to numbers, strings, lists and dictionaries."
+            f"{path}: not loaded, because it holds more than weights and plain values and could "
+            "run code. Hyperparameters may be numbers, strings, lists and dictionaries."
         ) from error
-    except Exception as error:  # what it raises depends on the first bytes of the file
-        raise MgcError(f"{path}: no checkpoint, or only a part of one.") from error
+    except Exception as error:  # its type depends on the first bytes of the file
+        raise MgcError(f"{path}: not a checkpoint, or truncated.") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise MgcError(f"{path}: not a checkpoint of a LightningModule.")
     return checkpoint
 
 
 def description(path: str | PathLike[str]) -> dict[str, Any]:
-    """Read what a checkpoint is.
-
-    Args:
-        path: File written by ``mgc fit``.
-
-    Returns:
-        See :func:`describe`.
+    """Read the description of a checkpoint (see :func:`describe`).
 
     Raises:
-        MgcError: If the file cannot be read or does not say what it is.
+        MgcError: If the file cannot be read or has no valid description.
     """
     return _description(path, read(path))
 
 
 def load(path: str | PathLike[str], map_location: "str | torch.device" = "cpu") -> LightningModule:
-    """Load a trained model from its file alone.
+    """Load a trained model from a checkpoint, in evaluation mode.
 
-    The file names the model's class. It is imported only if it belongs to a registered model, or
-    is imported already: a file from somebody else cannot make any other module run.
+    For security, the checkpoint's model class must be registered or already imported.
 
     Args:
         path: File written by ``mgc fit``.
         map_location: Device of the model.
-
-    Returns:
-        The model, in evaluation mode.
 
     Raises:
         MgcError: If the file cannot be read, its class cannot be found, or its weights do not fit
@@ -159,19 +134,7 @@ def load(path: str | PathLike[str], map_location: "str | torch.device" = "cpu") 
 def read_model(
     path: str | PathLike[str], map_location: "str | torch.device" = "cpu"
 ) -> tuple[LightningModule, dict[str, Any]]:
-    """Load a trained model, and what its file says of it.
-
-    Args:
-        path: File written by ``mgc fit``.
-        map_location: Device of the model.
-
-    Returns:
-        The model, in evaluation mode (see :func:`load`), and its description (see
-        :func:`describe`).
-
-    Raises:
-        MgcError: As :func:`load` does.
-    """
+    """Load a model as :func:`load` does, and its description (see :func:`describe`)."""
     checkpoint = read(path)
     about = _description(path, checkpoint)
     model_class = _find_class(path, about["class_path"])
@@ -181,20 +144,20 @@ def read_model(
         if "loading state_dict" not in str(error):
             raise
         raise MgcError(
-            f"{path}: its weights do not fit {about['class_path']}, which may have changed since: "
+            f"{path}: weights do not fit {about['class_path']}, which may have changed: "
             f"{_first_mismatch(error)}"
         ) from error
     except (TypeError, ValueError) as error:
         hint = "" if HYPER in checkpoint else " Call save_hyperparameters() in its constructor."
         raise MgcError(
-            f"{path}: {about['class_path']} cannot be built from what the file holds: "
+            f"{path}: cannot build {about['class_path']} from the checkpoint: "
             f"{str(error).removesuffix('.')}.{hint}"
         ) from error
     setattr(model, DESCRIPTION, about)
     try:
         return model.to(map_location).eval(), about
     except (RuntimeError, AssertionError) as error:
-        raise MgcError(f"The device {map_location} cannot be used: {error}") from error
+        raise MgcError(f"Cannot use device {map_location}: {error}") from error
 
 
 def _build(
@@ -203,7 +166,7 @@ def _build(
     checkpoint: dict[str, Any],
     init_args: dict[str, Any],
 ) -> LightningModule:
-    """Build a model from its hyperparameters, or from its arguments where it saves none."""
+    """Build a model from its hyperparameters, or from its init arguments if it saves none."""
     if HYPER in checkpoint:
         return model_class.load_from_checkpoint(Path(path), map_location="cpu", weights_only=True)
     model = model_class(**init_args)
@@ -214,15 +177,15 @@ def _build(
 
 
 def _first_mismatch(error: RuntimeError) -> str:
-    """What torch says first of weights that do not fit, with one name out of a list of names."""
+    """Return the first line of torch's message, with one parameter name instead of all."""
     line = str(error).splitlines()[1].strip()
     return re.sub(r'("[^"]*"), ".*', r"\1, …", line)
 
 
 def _description(path: str | PathLike[str], checkpoint: dict[str, Any]) -> dict[str, Any]:
     if KEY not in checkpoint:
-        raise MgcError(f"{path}: does not say what it is; it was not written by mgc.")
-    return checked(path, checkpoint[KEY])
+        raise MgcError(f"{path}: has no description. It was not written by mgc.")
+    return check_description(path, checkpoint[KEY])
 
 
 def _is_plain(value: Any) -> bool:
@@ -231,7 +194,7 @@ def _is_plain(value: Any) -> bool:
         return named and "class_path" not in value and all(map(_is_plain, value.values()))
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
-    # Their subclasses, such as those of numpy, are refused when the file is read.
+    # Subclasses, such as NumPy's, cannot be loaded with weights_only.
     return value is None or type(value) in (bool, int, float, str)
 
 
@@ -242,24 +205,17 @@ def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningMod
         try:
             return registry.load_claim("model", entry_point)
         except MgcError as error:
-            raise MgcError(f"{path}: its model cannot be used: {error}") from error
+            raise MgcError(f"{path}: cannot load its model class: {error}") from error
     found = getattr(sys.modules.get(module), name, None)
     if not (isinstance(found, type) and issubclass(found, LightningModule)):
         raise MgcError(
-            f"{path}: holds a {class_path}, which no installed package registers. Install the "
-            "package of the model."
+            f"{path}: no installed package registers its model {class_path}. Install the model's "
+            "package."
         )
     return found
 
 
 def digest_of(path: str) -> str:
-    """Digest of a file, by which a table of features knows its checkpoint.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Hexadecimal SHA-256.
-    """
+    """Return the hexadecimal SHA-256 of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

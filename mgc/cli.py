@@ -1,6 +1,6 @@
-"""The ``mgc`` command: finds the command that is asked for and runs it.
+"""The ``mgc`` command: finds a command by its name and runs it.
 
-Starting is fast: neither torch nor a plugin is imported before a command needs it.
+It starts fast: torch and plugins are only imported when a command needs them.
 """
 
 import inspect
@@ -14,7 +14,13 @@ from typing import Any, get_args, get_origin
 
 import mgc
 from mgc.core.stopping import signals
-from mgc.core.terminal import RESUME, TRACEBACK, report_user_errors, show_log
+from mgc.core.terminal import (
+    RESUME,
+    TRACEBACK,
+    quiet_when_closed,
+    report_user_errors,
+    show_log,
+)
 from mgc.errors import MgcError
 from mgc.runs.tracking import wandb_session
 
@@ -24,10 +30,9 @@ class Command:
     """A command.
 
     Attributes:
-        target: Function that runs it, as ``module:name``. Its signature and docstring are the
-            command's arguments and help.
-        help: What it does, in a line.
-        resumes: Whether, given again, it goes on where it was stopped.
+        target: Function as ``module:name``. Its signature and docstring give arguments and help.
+        help: Summary in one line.
+        resumes: Whether rerunning it resumes.
     """
 
     target: str
@@ -35,81 +40,81 @@ class Command:
     resumes: bool = False
 
 
-#: Lightning's own commands, all run by :mod:`mgc.training.cli`.
+#: Commands of :mod:`mgc.training.cli`, Lightning's CLI.
 TRAINING = {
     "fit": "Train a model: mgc fit --config vgg_gtzan --data.root PATH",
-    "validate": "Measure a checkpoint on the validation split",
-    "test": "Measure a checkpoint on the test split: mgc test --ckpt_path PATH",
-    "predict": "Write probabilities for all tracks: mgc predict --ckpt_path PATH",
+    "validate": "Evaluate a checkpoint on the validation split",
+    "test": "Evaluate a checkpoint on the test split: mgc test --ckpt_path PATH",
+    "predict": "Write probabilities of all tracks: mgc predict --ckpt_path PATH",
 }
 
 COMMANDS = {
-    "list": Command(
-        "mgc.commands.list:list_components", "Models and data sets, and their packages"
-    ),
-    "configs": Command(
-        "mgc.commands.configs:configs", "Configurations to train with: list them, or print one"
-    ),
-    "doctor": Command("mgc.commands.doctor:doctor", "What is installed, and what is wrong with it"),
+    "list": Command("mgc.commands.list:list_components", "List models, data sets and packages"),
+    "configs": Command("mgc.commands.configs:configs", "List or print shipped configurations"),
+    "doctor": Command("mgc.commands.doctor:doctor", "Check the installation"),
     "locks": Command(
-        "mgc.commands.locks:locks", "Path of a lock file for pip: mgc locks full, mgc locks serve"
+        "mgc.commands.locks:locks", "Print the path of a lock file for pip: full or serve"
     ),
     "new-plugin": Command(
-        "mgc.commands.new_plugin:new_plugin", "Start a package with a model or data set of your own"
+        "mgc.commands.new_plugin:new_plugin", "Create a package for your own model or data set"
     ),
-    "classify": Command("mgc.commands.classify:classify", "Genres of songs, from a checkpoint"),
+    "classify": Command("mgc.commands.classify:classify", "Classify songs with a trained model"),
     "export": Command(
-        "mgc.commands.export:export", "A trained model as a graph: ONNX, or torch.export"
+        "mgc.commands.export:export", "Export a trained model to ONNX or torch.export"
     ),
-    "card": Command("mgc.commands.card:card", "Model card of a checkpoint"),
+    "card": Command("mgc.commands.card:card", "Write the model card of a checkpoint"),
     "extract": Command(
-        "mgc.commands.extract:extract", "Features of every layer of a model", resumes=True
+        "mgc.commands.extract:extract", "Extract layer features from audio", resumes=True
     ),
     "transfer": Command(
-        "mgc.commands.transfer:transfer", "What features are worth for another task", resumes=True
+        "mgc.commands.transfer:transfer", "Train classifiers on extracted features", resumes=True
     ),
     "crossval": Command("mgc.commands.crossval:crossval", "Cross-validate a model", resumes=True),
-    "sweep": Command("mgc.commands.sweep:sweep", "Train with many settings", resumes=True),
+    "sweep": Command("mgc.commands.sweep:sweep", "Search hyperparameters", resumes=True),
     "compare": Command(
-        "mgc.commands.compare:compare", "Runs side by side: settings, scores, paired tests"
+        "mgc.commands.compare:compare", "Compare runs: settings, scores, significance tests"
     ),
-    "fuse": Command("mgc.commands.fuse:fuse", "Combine what several models said"),
+    "fuse": Command("mgc.commands.fuse:fuse", "Combine predictions of several models"),
     "separate": Command(
         "mgc.commands.separate:separate",
-        "Harmonic and percussive waveforms of songs",
+        "Separate songs into harmonic and percussive components",
         resumes=True,
     ),
     "plot components": Command(
         "mgc.commands.plot_components:plot_components",
-        "Spectrograms of a song's harmonic and percussive components",
+        "Plot spectrograms of a song's harmonic and percussive components",
     ),
     "report experiment": Command(
         "mgc.commands.report_experiment:report_experiment",
-        "Confusion matrices and accuracies, beside published ones",
+        "Report accuracies and confusion matrices beside published ones",
     ),
     "report transfer": Command(
-        "mgc.commands.report_transfer:report_transfer", "Tables and plots of transfer experiments"
+        "mgc.commands.report_transfer:report_transfer", "Report transfer experiments"
     ),
     "reproduce gwardys2014": Command(
         "mgc.papers.gwardys2014.reproduce:reproduce_gwardys2014",
-        "Networks and SVMs on three components of GTZAN, beside the paper's tables",
+        "Reproduce Gwardys & Grzywczak (2014): harmonic and percussive components",
         resumes=True,
     ),
     "reproduce zhang2015": Command(
         "mgc.papers.zhang2015.reproduce:reproduce_zhang2015",
-        "KCNN and its competitors on audio words, beside the paper's tables",
+        "Reproduce Zhang et al. (2015): KCNN and its baselines",
         resumes=True,
     ),
     "report projection": Command(
-        "mgc.commands.report_projection:report_projection", "Features in the plane, by genre"
+        "mgc.commands.report_projection:report_projection", "Plot features in two dimensions"
     ),
     "import choi2017": Command(
-        "mgc.commands.import_choi2017:import_choi2017", "The published weights of the VGG tagger"
+        "mgc.commands.import_choi2017:import_choi2017",
+        "Convert the published weights of the VGG tagger to a checkpoint",
     ),
     "data prepare": Command(
-        "mgc.commands.data_prepare:prepare", "Download a data set, or tell where to get it"
+        "mgc.commands.data_prepare:prepare", "Download a data set, or print how to get it"
     ),
-    "data verify": Command("mgc.commands.data_verify:verify", "Find what is wrong with a data set"),
+    "data verify": Command(
+        "mgc.commands.data_verify:verify",
+        "Check a data set for missing, broken or duplicate files",
+    ),
     "data pack": Command(
         "mgc.commands.data_pack:pack", "Decode and resample a data set once", resumes=True
     ),
@@ -118,33 +123,31 @@ COMMANDS = {
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the ``mgc`` command.
-
-    Args:
-        args: Words of the command line; by default those of the process.
+    """Run the ``mgc`` command with ``args``, by default those of the process.
 
     Raises:
-        SystemExit: With code 2 after an error that the user can mend, told in one line; with 128 +
-            signal after a signal that asks to stop.
+        SystemExit: With code 2 after an error that the user can fix, printed in one line; 128 +
+            signal after a signal; 141 if the output is closed.
     """
     argv = list(sys.argv[1:] if args is None else args)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Song and file names may have characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     show_log()
-    with report_user_errors(_hint(argv)), signals.handled(), wandb_session():
+    with (
+        quiet_when_closed(),
+        report_user_errors(_hint(argv)),
+        signals.handled(),
+        wandb_session(),
+    ):
         run(argv)
 
 
 def run(argv: list[str]) -> None:
-    """Find a command and run it.
-
-    Args:
-        argv: Words of the command line.
+    """Run the command that ``argv`` names.
 
     Raises:
         MgcError: If there is no such command, or it fails.
-        ArgumentError: If the command's arguments are wrong.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
@@ -152,8 +155,8 @@ def run(argv: list[str]) -> None:
         print(f"mgc {mgc.__version__}")
     elif argv[0] in TRAINING:
         import_module("mgc.training.cli").main(argv)
-    elif argv[1:] in (["-h"], ["--help"]) and _inner(argv[0]):
-        print("\n".join(f"mgc {name}: {COMMANDS[name].help}" for name in _inner(argv[0])))
+    elif argv[1:] in (["-h"], ["--help"]) and _subcommands(argv[0]):
+        print("\n".join(f"mgc {name}: {COMMANDS[name].help}" for name in _subcommands(argv[0])))
     else:
         name, rest = _split_name(argv)
         module, _, function = COMMANDS[name].target.partition(":")
@@ -161,20 +164,15 @@ def run(argv: list[str]) -> None:
 
 
 def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> None:
-    """Parse a function's arguments from words and call it.
+    """Parse the arguments of the command ``name`` from ``argv`` and call its function.
 
-    A first parameter without default is positional, and takes one word or more if it is a list. A
-    positional-only one with a default may be left out.
-    All others are options, with dashes or underscores in their names; ``--flag`` alone means true.
-    Words after ``--`` are passed on as they are to a function that takes ``*words``.
-
-    Args:
-        function: A typed, documented function.
-        name: Name of its command.
-        argv: Words after the name.
+    The first parameter is positional if it has no default, and takes one or more words if it is a
+    list. If it is positional-only and has a default, it is optional. All others are options, with
+    dashes or underscores in their names; ``--flag`` alone means true. A function with ``*words``
+    receives the words after ``--`` unchanged.
 
     Raises:
-        ArgumentError: If the words do not fit the function's signature.
+        MgcError: If the words do not fit the function's signature.
     """
     parameters = list(inspect.signature(function).parameters.values())
     passed_on: list[str] = []
@@ -189,17 +187,14 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
     ]
     required = [p for p in parameters if p.default is p.empty]
     words = [word for word in argv if not word.startswith("-")]
-    # Without anything to parse: jsonargparse takes longer to import than mgc list may take, and
-    # mgc locks runs before it is installed.
+    # Skip jsonargparse if possible: its import is slow, and mgc locks runs before it is installed.
     plain = [p.annotation for p in positional] == [str] * len(words)
     if required == positional and words == argv and plain:
         function(*argv, *passed_on)
         return
-    from jsonargparse import ArgumentParser
+    from mgc.core.parser_errors import Parser
 
-    parser = ArgumentParser(
-        prog=f"mgc {name}", description=_description(function), exit_on_error=False
-    )
+    parser = Parser(name, _description(function), [p.name for p in positional])
     for parameter in positional:
         kind, several = parameter.annotation, get_origin(parameter.annotation) is list
         optional = parameter.default is not parameter.empty
@@ -218,48 +213,44 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
 
 
 def overview() -> str:
-    """Describe all commands.
-
-    Returns:
-        Text for ``mgc --help``.
-    """
+    """Return the text of ``mgc --help``."""
     lines = [f"mgc {mgc.__version__}: train, compare and reuse music genre and tag classifiers", ""]
-    lines.append("Usage: mgc COMMAND [ARGUMENTS]; mgc COMMAND --help tells its arguments.")
+    lines.append("Usage: mgc COMMAND [ARGUMENTS]. For help on a command: mgc COMMAND --help.")
     lines.append("")
     commands = TRAINING | {name: command.help for name, command in COMMANDS.items()}
     width = max(map(len, commands)) + 2
     lines += [f"  {name:{width}}{text}" for name, text in commands.items()]
-    lines += ["", f"Set {TRACEBACK}=1 to see where an error comes from."]
+    lines += ["", f"Set {TRACEBACK}=1 for the traceback of an error."]
     return "\n".join(lines)
 
 
 def _hint(argv: list[str]) -> str:
-    """What can be done after a signal."""
+    """Return what the user can do after a signal."""
     command = COMMANDS.get(" ".join(argv[:2])) or COMMANDS.get(" ".join(argv[:1]))
     return RESUME if command and command.resumes else ""
 
 
-def _inner(group: str) -> list[str]:
-    """Commands of two words that begin with one."""
+def _subcommands(group: str) -> list[str]:
+    """List the two-word commands of a group such as ``data``."""
     return [name for name in COMMANDS if name.startswith(f"{group} ")]
 
 
 def _split_name(argv: list[str]) -> tuple[str, list[str]]:
-    """Split words into the name of a command, of one word or two, and its arguments."""
+    """Split words into the command's name, of one or two words, and its arguments."""
     for length in (2, 1):
         name = " ".join(argv[:length])
         if name in COMMANDS:
             return name, argv[length:]
-    if _inner(argv[0]):
-        raise MgcError(f"'mgc {argv[0]}' needs one of: {', '.join(_inner(argv[0]))}.")
+    if _subcommands(argv[0]):
+        raise MgcError(f"'mgc {argv[0]}' needs one of: {', '.join(_subcommands(argv[0]))}.")
     known = [*TRAINING, *COMMANDS]
     close = get_close_matches(argv[0], known, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else " See mgc --help."
-    raise MgcError(f"There is no command '{argv[0]}'.{hint}")
+    raise MgcError(f"Unknown command '{argv[0]}'.{hint}")
 
 
 def _normalise(argv: list[str], flags: set[str]) -> list[str]:
-    """Spell options as parameters are spelled, and flags with their value."""
+    """Replace dashes in option names by underscores, and give bare flags the value true."""
     words = []
     for word, following in zip(argv, [*argv[1:], "--"], strict=False):
         if word.startswith("--"):
@@ -273,12 +264,12 @@ def _normalise(argv: list[str], flags: set[str]) -> list[str]:
 
 
 def _description(function: Callable[..., Any]) -> str:
-    """What a function does, up to its list of arguments."""
+    """Return a function's docstring up to its arguments."""
     return inspect.getdoc(function).partition("\n\nArgs:")[0]  # type: ignore[union-attr] # all have one
 
 
 def _help(function: Callable[..., Any], parameter: inspect.Parameter) -> str:
-    """What a docstring says of a parameter."""
+    """Return the description of a parameter in its function's docstring."""
     from docstring_parser import parse
 
     documented = {p.arg_name: p.description for p in parse(inspect.getdoc(function) or "").params}

@@ -1,7 +1,7 @@
-"""Configurations that mgc and its plugins ship, found by name.
+"""Configurations that mgc and its plugins ship, by name.
 
-A package ships the YAML files of its folder ``configs``, those of sweeps in ``configs/sweeps``. In
-a source tree the folder lies beside the package.
+They are the YAML files in a package's folder ``configs``, with sweeps in ``configs/sweeps``. In a
+source tree, the folder is beside the package.
 """
 
 import logging
@@ -18,34 +18,27 @@ log = logging.getLogger(__name__)
 
 FOLDER = "configs"
 
-#: Beginning of the names of sweeps.
+#: Prefix of the names of sweeps.
 SWEEPS = "sweeps/"
 
 
 class Configuration(NamedTuple):
-    """A shipped configuration.
-
-    Attributes:
-        path: Its YAML file.
-        package: Name and version of the package that ships it.
-    """
+    """A shipped configuration: its YAML file, and name and version of its package."""
 
     path: Path
     package: str
 
     @property
     def summary(self) -> str:
-        """First line of the file if it is a comment, else nothing."""
+        """First line of the file if it is a comment, else ``""``."""
         first = self.path.read_text(encoding="utf-8").partition("\n")[0]
         return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
 def find_shipped() -> dict[str, list[Configuration]]:
-    """Find the shipped configurations, without importing a plugin.
+    """Return the shipped configurations by name, without importing plugins.
 
-    Returns:
-        The configurations by name, such as ``vgg_gtzan`` or ``sweeps/vgg_gtzan``. More than one of
-        a name is a clash between packages.
+    Names are like ``vgg_gtzan`` or ``sweeps/vgg_gtzan``. Several packages may ship the same name.
     """
     owners = {}
     for kind in registry.GROUPS:
@@ -62,18 +55,16 @@ def find_shipped() -> dict[str, list[Configuration]]:
 
 
 def find_configuration(name: str, sweep: bool = False) -> Path:
-    """Find a configuration.
+    """Return the path of a configuration.
 
     Args:
-        name: Path of a file; or the name of a shipped configuration, which may be written like
-            its path in a clone, ``configs/vgg_gtzan.yaml``. An existing file comes first.
-        sweep: Whether to find a sweep, whose name needs no ``sweeps/``, or settings of a fit.
-
-    Returns:
-        Path of the file.
+        name: Path of a file; else the name of a shipped configuration, or its path in a clone,
+            ``configs/vgg_gtzan.yaml``.
+        sweep: Whether to search the sweeps, whose prefix ``sweeps/`` is optional, or the other
+            configurations.
 
     Raises:
-        MgcError: If neither a file nor a single shipped configuration has this name.
+        MgcError: If no file and no shipped configuration, or several of them, have this name.
     """
     if Path(name).is_file():
         return Path(name)
@@ -88,17 +79,10 @@ def find_configuration(name: str, sweep: bool = False) -> Path:
 
 
 def read_configuration(name: str, sweep: bool = False) -> str:
-    """Read a configuration.
-
-    Args:
-        name: See :func:`find_configuration`.
-        sweep: Whether it is a sweep.
-
-    Returns:
-        The text of its file.
+    """Return the text of a configuration (see :func:`find_configuration`).
 
     Raises:
-        MgcError: If there is none, or the file cannot be read.
+        MgcError: If it does not exist or cannot be read.
     """
     try:
         return find_configuration(name, sweep).read_text(encoding="utf-8")
@@ -108,15 +92,9 @@ def read_configuration(name: str, sweep: bool = False) -> str:
 
 
 def choose(name: str, shipped: dict[str, list[Configuration]], group: str = "") -> Configuration:
-    """Choose a shipped configuration by name.
+    """Return the shipped configuration with this name, or with this path in a clone.
 
-    Args:
-        name: Its name, or its path in a clone.
-        shipped: Configurations by name.
-        group: Beginning of all names, which may be left out.
-
-    Returns:
-        The configuration.
+    ``group`` is an optional prefix of the names.
 
     Raises:
         MgcError: If none or several have this name.
@@ -131,12 +109,12 @@ def choose(name: str, shipped: dict[str, list[Configuration]], group: str = "") 
         )
     if len(shipped[key]) > 1:
         places = ", ".join(f"{same.path} ({same.package})" for same in shipped[key])
-        raise MgcError(f"{name}: several packages ship it. Give a path: {places}.")
+        raise MgcError(f"{name}: several packages ship this name. Give a path: {places}.")
     return shipped[key][0]
 
 
 def _folders(package: str) -> list[Path]:
-    """Folders with the configurations of a package: inside it, or beside it in a source tree."""
+    """List the configuration folders of a package: inside it, or beside it in a source tree."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):

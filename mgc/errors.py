@@ -1,9 +1,9 @@
-"""Errors that are told to the user in one line."""
+"""Errors that a command reports in one line."""
 
 
 class MgcError(Exception):
-    """Something the user can mend: a setting, a file, a plugin.
+    """An error that the user can fix: in a setting, a file or a plugin.
 
-    The message is one line: which file or setting, what is wrong, what to do. The command line
-    prints it without a traceback and exits with code 2.
+    The message is one line: which setting or file, what is wrong, how to fix it. Commands print it
+    without a traceback and exit with code 2.
     """

@@ -1,6 +1,6 @@
-"""Installed libraries: tested versions, requirements, and imports that fail.
+"""Installed libraries: tested versions, requirements, failed imports.
 
-Imports only the standard library and ``packaging``, so that it works where a library is broken.
+Imports only the standard library and ``packaging``, so it works if another library is broken.
 """
 
 import shlex
@@ -8,18 +8,18 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from traceback import walk_tb
 
 import mgc
 from mgc import locks
-from mgc.installation import find_clone, pip_install
+from mgc.installation import find_clone, installed, pip_install
 
-#: Packages with compiled code that loads beside some versions of the others only.
+#: Packages whose compiled code requires matching versions of each other.
 BUILT_TOGETHER = ("torch", "torchvision", "torchaudio")
 
-#: Characters of a library's own message that a line quotes.
+#: Maximum number of characters quoted from a library's error message.
 MAX_MESSAGE_CHARS = 200
 
 
@@ -29,7 +29,7 @@ class FailedImport:
 
     Attributes:
         library: Name of its package.
-        reason: What is wrong, in one line.
+        reason: Problem in one line.
         fix: Command that fixes it.
     """
 
@@ -42,17 +42,11 @@ class FailedImport:
 
 
 def diagnose(error: BaseException) -> FailedImport | None:
-    """Find the required library whose import an error comes from.
-
-    Errors of any type count if they were raised while a library's modules were executed, and so do
-    the errors that they were raised from. Packages that mgc does not require have hints of their
-    own.
-
-    Args:
-        error: An error.
+    """Find the required library whose import raised an error, or one of the error's causes.
 
     Returns:
-        The library, or None if the error has another origin.
+        The library, or None if the error has another origin, such as the import of a package that
+        mgc does not require.
     """
     for link in _chain(error):
         found = _failed_import(link)
@@ -62,13 +56,10 @@ def diagnose(error: BaseException) -> FailedImport | None:
 
 
 def required_packages(*roots: str) -> dict[str, Distribution | None]:
-    """List packages with everything that they require, directly or not.
-
-    Args:
-        *roots: Names of installed packages; mgc by default.
+    """Return packages (by default mgc) and their direct and indirect requirements.
 
     Returns:
-        The packages by canonical name; None for one that is not installed.
+        The packages by canonical name; None for a package that is not installed.
     """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
@@ -91,21 +82,11 @@ def required_packages(*roots: str) -> dict[str, Distribution | None]:
     return found
 
 
-def installed(name: str) -> Distribution | None:
-    """Return an installed package, or None; one without metadata counts as not installed."""
-    try:
-        dist = distribution(name)
-    except PackageNotFoundError:
-        return None
-    return dist if "Version" in dist.metadata else None
-
-
 def untested() -> Iterator[tuple[str, str, str]]:
-    """Find the packages whose installed version is not the tested one.
+    """Find untested versions of mgc's direct requirements and of PyTorch's partners.
 
     Yields:
-        Name, installed version and tested version of a package that mgc itself requires, or that
-        must fit PyTorch.
+        Name, installed version and tested version.
     """
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
@@ -125,15 +106,13 @@ def untested() -> Iterator[tuple[str, str, str]]:
 
 
 def duplicates(names: Iterable[str]) -> Iterator[tuple[str, list[Path]]]:
-    """Find packages that are recorded more than once in one folder.
-
-    An upgrade that was interrupted leaves that; which version is in use is a matter of chance.
+    """Find packages with several metadata folders, as an interrupted upgrade leaves them.
 
     Args:
         names: Canonical names of packages.
 
     Yields:
-        Name of a package, and its folders of metadata.
+        Name of a package, and its metadata folders.
     """
     from packaging.utils import canonicalize_name
 
@@ -150,12 +129,8 @@ def duplicates(names: Iterable[str]) -> Iterator[tuple[str, list[Path]]]:
 def install_command(*names: str) -> str:
     """Return the command that installs the tested versions of packages.
 
-    Args:
-        *names: Canonical names. A package that requires PyTorch is installed with the versions of
-            PyTorch, torchvision and torchaudio that fit one another.
-
-    Returns:
-        A pip command; in the environment that ``make install`` made, a make command.
+    Packages that require PyTorch are installed with matching versions of PyTorch, torchvision and
+    torchaudio. In the environment of ``make install`` the command uses make, elsewhere pip.
     """
     from packaging.specifiers import SpecifierSet
 
@@ -165,7 +140,7 @@ def install_command(*names: str) -> str:
             return pip_install()
         wanted = [*BUILT_TOGETHER, *(name for name in wanted if name not in BUILT_TOGETHER)]
     tested = _tested_versions()
-    # An installer leaves alone what has the version that it is asked for.
+    # Installers skip packages that have the requested version.
     damaged = all(
         (dist := installed(name)) and SpecifierSet(f"=={tested[name]}").contains(dist.version)
         for name in wanted
@@ -185,7 +160,7 @@ def install_command(*names: str) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that it was raised from. A chain may lead back to its start."""
+    """Yield an error and its causes. The chain may be circular."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -195,11 +170,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _failed_import(error: BaseException) -> FailedImport | None:
-    """Find the required library whose import raised an error, its causes left aside."""
+    """Find the required library whose import raised an error, without its causes."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     raised_by = _top(frames[-1].f_globals.get("__name__")) if frames else ""
     imported = _top(error.name) if isinstance(error, ImportError) else ""
-    # Packages whose modules were being executed, the innermost first.
+    # Packages whose modules were being imported, innermost first.
     bodies = [frame for frame in reversed(frames) if frame.f_code.co_name == "<module>"]
     packages = dict.fromkeys(_top(frame.f_globals.get("__name__")) for frame in bodies)
     packages = {name: None for name in packages if name not in ("mgc", "__main__")}
@@ -215,7 +190,7 @@ def _failed_import(error: BaseException) -> FailedImport | None:
         culprit = _package(imported, required)
         if culprit and culprit in missing:
             return _missing([culprit])
-        # A package's modules may have other names.
+        # The package may have another name than the module.
         if culprit is None and missing and (raised_by == "mgc" or _package(raised_by, required)):
             return _missing(missing)
     for package in packages:
@@ -227,7 +202,7 @@ def _failed_import(error: BaseException) -> FailedImport | None:
 
 
 def _tested_versions() -> dict[str, str]:
-    """Versions of the lock by canonical name."""
+    """Return the locked versions by canonical name."""
     from packaging.utils import canonicalize_name
 
     return {canonicalize_name(name): version for name, version in locks.locked_versions("full")}
@@ -246,13 +221,13 @@ def _broken(name: str, error: BaseException) -> FailedImport:
     return FailedImport(
         name,
         f"{name}{f' {dist.version}' if dist else ''} cannot be imported"
-        f"{f' beside torch {torch.version}' if beside and torch else ''}: {_essence(error)}",
+        f"{f' beside torch {torch.version}' if beside and torch else ''}: {_root_message(error)}",
         install_command(name),
     )
 
 
-def _essence(error: BaseException) -> str:
-    """First sentences of the error at the bottom of a chain, without the folder of a library."""
+def _root_message(error: BaseException) -> str:
+    """Return the first sentences of the root cause, without paths of installed packages."""
     causes = set()
     while error.__cause__ and id(error) not in causes:
         causes.add(id(error))
@@ -268,18 +243,18 @@ def _essence(error: BaseException) -> str:
 
 
 def _top(module: str | None) -> str:
-    """Name of the package at the top of a module's dotted name."""
+    """Return the top-level package of a module."""
     return (module or "").partition(".")[0]
 
 
 def _package(module: str, required: dict[str, Distribution | None]) -> str | None:
-    """Canonical name of the required package that a module belongs to."""
+    """Return the canonical name of the required package that contains a module."""
     from packaging.utils import canonicalize_name
 
     name = canonicalize_name(module)
     if name in required:
         return name
-    # packages_distributions() knows as well, but looks at every installed file.
+    # packages_distributions() reads all installed files and is slower.
     for owner, dist in required.items():
         record = f"\n{dist.read_text('RECORD')}" if dist and module else ""
         if f"\n{module}/" in record or f"\n{module}.py," in record:

@@ -1,25 +1,27 @@
 """Short names for models and data sets, from the entry points of installed packages.
 
-Finding is apart from loading: names are listed without importing anything, so one broken package
-cannot break another, and the command starts fast.
+Names are listed without imports, so a broken package cannot break another, and commands start fast.
 """
 
 from collections import defaultdict
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
 
 import mgc
 from mgc.errors import MgcError
-from mgc.installation import location as location  # its place until 0.2
+from mgc.installation import location as location  # until 0.2
+
+if TYPE_CHECKING:
+    from mgc.data.base import MusicDataModule
 
 #: Entry point group of each kind of component.
 GROUPS = {"model": "mgc.models", "data": "mgc.data"}
 
-
-#: Class paths of earlier versions, which configurations and checkpoints hold.
+#: Former class paths in configurations and checkpoints, and their new ones.
 MOVED = {"mgc.data.msd_tagging.MSDTagging": "mgc.data.msd.MSDTagging"}
 
-#: Name of another project on the package index, by which plugins required mgc in the past.
+#: Name by which early plugins required mgc. It belongs to another project on the package index.
 FORMER_NAME = "mgc"
 
 #: Names by which plugins require mgc.
@@ -27,17 +29,14 @@ NAMES = (mgc.DISTRIBUTION, FORMER_NAME)
 
 
 class RegistryError(MgcError):
-    """A short name cannot be turned into a class."""
+    """Raised if a short name does not lead to a class."""
 
 
 def find(kind: str) -> dict[str, list[EntryPoint]]:
-    """Find every registered name of one kind, without importing anything.
-
-    Args:
-        kind: ``model`` or ``data``.
+    """List the registered names of one kind (``model`` or ``data``) without importing anything.
 
     Returns:
-        The entry points that claim each name. More than one is a clash.
+        The entry points of each name. Several entry points are a conflict.
     """
     found: dict[str, list[EntryPoint]] = defaultdict(list)
     for entry_point in entry_points(group=GROUPS[kind]):
@@ -48,18 +47,11 @@ def find(kind: str) -> dict[str, list[EntryPoint]]:
 
 
 def load(kind: str, name: str) -> type:
-    """Import the class behind a short name.
-
-    Args:
-        kind: ``model`` or ``data``.
-        name: A short name such as ``vgg_tagger``.
-
-    Returns:
-        The class.
+    """Import the class of a short name such as ``vgg_tagger``.
 
     Raises:
-        RegistryError: If the name is unknown or claimed twice, or its class cannot be had (see
-            :func:`load_claim`).
+        RegistryError: If the name is unknown or registered twice, or its class cannot be loaded
+            (see :func:`load_claim`).
     """
     found = find(kind)
     if name not in found:
@@ -76,18 +68,36 @@ def load(kind: str, name: str) -> type:
     return load_claim(kind, claims[0])
 
 
-def load_claim(kind: str, entry_point: EntryPoint) -> type:
-    """Import what an entry point names.
+def make_data_module(
+    name: str, root: str, data_args: dict[str, Any] | None, **settings: Any
+) -> "MusicDataModule":
+    """Build a data module by its short name.
 
     Args:
-        kind: ``model`` or ``data``.
-        entry_point: A registered component.
-
-    Returns:
-        The class.
+        name: A short name such as ``gtzan``.
+        root: Folder of the data set.
+        data_args: Other arguments from the command line (``--data_args``).
+        **settings: Arguments for which the command has options.
 
     Raises:
-        RegistryError: If its package needs another version of mgc, it fails to import, or is no
+        MgcError: If there is no such data set, or an argument is wrong.
+    """
+    component = load("data", name)
+    given = data_args or {}
+    for key in given.keys() & {"root", *settings}:
+        raise MgcError(f"--data_args.{key}: use the option --{key} instead.")
+    try:
+        data: MusicDataModule = component(root=root, **settings, **given)
+    except TypeError as error:
+        raise MgcError(f"The data '{name}': {error}. Check --data_args.") from error
+    return data
+
+
+def load_claim(kind: str, entry_point: EntryPoint) -> type:
+    """Import the class of an entry point.
+
+    Raises:
+        RegistryError: If its package needs another version of mgc, the import fails, or it is not a
             class of the right kind.
     """
     where = f"The {kind} '{entry_point.name}' from {owner(entry_point)}"
@@ -100,7 +110,7 @@ def load_claim(kind: str, entry_point: EntryPoint) -> type:
         )
     try:
         component = entry_point.load()
-    # A plugin that calls sys.exit while it is imported is broken as well.
+    # A plugin may call sys.exit when imported.
     except (Exception, SystemExit) as error:
         raise RegistryError(
             f"{where} could not be imported ({entry_point.value}): {type(error).__name__}: {error}"
@@ -110,15 +120,7 @@ def load_claim(kind: str, entry_point: EntryPoint) -> type:
 
 
 def mgc_versions(dist: Distribution | None) -> str:
-    """Read which versions of mgc a package says it needs.
-
-    Args:
-        dist: An installed package.
-
-    Returns:
-        What its requirement of mgc says, such as ``>=0.1,<0.2``; empty if it says nothing, or is
-        mgc itself.
-    """
+    """Return the versions of mgc that a package requires, such as ``>=0.1,<0.2``, or ``""``."""
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
@@ -126,7 +128,7 @@ def mgc_versions(dist: Distribution | None) -> str:
         try:
             requirement = Requirement(line)
         except InvalidRequirement:
-            continue  # not what mgc has to complain about
+            continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if canonicalize_name(requirement.name) in NAMES and applies:
             return ",".join(sorted(map(str, requirement.specifier), reverse=True))  # >=0.1,<0.2
@@ -134,29 +136,17 @@ def mgc_versions(dist: Distribution | None) -> str:
 
 
 def fits(needed: str) -> bool:
-    """Tell whether this version of mgc is among those that a package needs.
-
-    Args:
-        needed: What :func:`mgc_versions` gives.
-
-    Returns:
-        Whether it is.
-    """
+    """Check whether this version of mgc meets a requirement from :func:`mgc_versions`."""
     from packaging.specifiers import SpecifierSet
 
     return SpecifierSet(needed).contains(mgc.__version__, prereleases=True)
 
 
 def check(kind: str, component: object, where: str) -> None:
-    """Check that a component is what the commands take.
-
-    Args:
-        kind: ``model`` or ``data``.
-        component: What an entry point names.
-        where: Beginning of the error message.
+    """Check that a component is a LightningModule or MusicDataModule class.
 
     Raises:
-        RegistryError: If it is not a class of the right kind.
+        RegistryError: If it is not. The message begins with ``where``.
     """
     from lightning.pytorch import LightningModule
 
@@ -168,38 +158,25 @@ def check(kind: str, component: object, where: str) -> None:
             return
         if any(parent.__module__.startswith("pytorch_lightning") for parent in component.__mro__):
             raise RegistryError(
-                f"{where} subclasses pytorch_lightning, whose classes are not those of "
-                "lightning.pytorch: import lightning.pytorch instead."
+                f"{where} subclasses pytorch_lightning: import lightning.pytorch instead."
             )
     raise RegistryError(f"{where} is not a {base.__name__} ({base.__module__}).")
 
 
 def class_path(kind: str, name: str) -> str:
-    """Turn a short name into a class path.
-
-    Args:
-        kind: ``model`` or ``data``.
-        name: A short name such as ``vgg_tagger``.
-
-    Returns:
-        The class path, such as ``mgc.models.vgg.VGGTagger``.
+    """Return the class path of a short name, such as ``mgc.models.vgg.VGGTagger``.
 
     Raises:
-        RegistryError: If the name cannot be turned into a class.
+        RegistryError: If the name does not lead to a class.
     """
     load(kind, name)
     return find(kind)[name][0].value.replace(":", ".")
 
 
 def entry_point_of(class_path: str) -> EntryPoint | None:
-    """Find the entry point that names a class.
+    """Return the entry point of a class, or None.
 
-    Args:
-        class_path: Path of a class, such as ``mgc.models.vgg.VGGTagger``. A class that a package
-            registers by its own path may be defined in a module of the package.
-
-    Returns:
-        The entry point, which has a short name and a package; nothing if none names the class.
+    The class may be defined in a module below the one that is registered.
     """
     class_path = MOVED.get(class_path, class_path)
     claims = [claim for kind in GROUPS for same in find(kind).values() for claim in same]
@@ -213,36 +190,18 @@ def entry_point_of(class_path: str) -> EntryPoint | None:
 
 
 def name_of(class_path: str) -> str:
-    """Short name of a class.
-
-    Args:
-        class_path: Path of a class.
-
-    Returns:
-        The short name; the class path itself if no entry point names the class.
-    """
+    """Return the short name of a class; its class path if it is not registered."""
     claim = entry_point_of(class_path)
     return claim.name if claim else class_path
 
 
 def packages() -> dict[str, Distribution]:
-    """Find the packages that register something, without importing them.
-
-    Returns:
-        The packages by name and version, mgc among them.
-    """
+    """Return mgc and its plugins by name and version, without importing them."""
     claims = [claim for kind in GROUPS for same in find(kind).values() for claim in same]
     return {owner(claim): claim.dist for claim in claims if claim.dist}
 
 
 def owner(entry_point: EntryPoint) -> str:
-    """Name the package behind an entry point.
-
-    Args:
-        entry_point: A registered component.
-
-    Returns:
-        Name and version of its package.
-    """
+    """Return name and version of the package of an entry point."""
     dist = entry_point.dist
     return f"{dist.name} {dist.version}" if dist else "an unknown package"

@@ -1,4 +1,4 @@
-"""What a data set asks for."""
+"""The kinds of task."""
 
 from typing import Literal
 

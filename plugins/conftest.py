@@ -1,6 +1,6 @@
-"""Makes the plugins of a checkout look installed, so that their tests run without installing them.
+"""Fakes the metadata of the plugins, so that their tests run without installation.
 
-Whether they can be installed is tested in ``tests/test_plugins.py``.
+``tests/test_plugins.py`` tests the installation.
 """
 
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from isolation import isolate_wandb
 
-# Before torch is imported: several test processes share the cores.
+# Must be set before torch is imported: several test processes share the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 isolate_wandb()
 
-#: What an installer would write of each package; removed when the tests end.
+#: Metadata as written by an installer; removed after the tests.
 METADATA = tempfile.TemporaryDirectory()
 
 for path in sorted(Path(__file__).parent.glob("*/pyproject.toml")):

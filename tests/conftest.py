@@ -41,6 +41,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "workdir"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("MGC_CACHE_DIR", str(tmp_path / "cache"))
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     return folder

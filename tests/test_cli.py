@@ -13,7 +13,7 @@ from mgc.errors import MgcError
 
 
 def fails(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    """The one line of a command that ends with code 2."""
+    """Return the error line of a command that exits with code 2."""
     with pytest.raises(SystemExit) as stop:
         main(list(args))
     assert stop.value.code == 2
@@ -35,6 +35,12 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         main([*name.split(), "--help"])
     assert not stop.value.code
     assert f"mgc {name}" in capsys.readouterr().out
+
+
+def test_help_keeps_paragraphs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["list", "--help"])
+    assert "\n\nExample: mgc list --verbose\n\n" in capsys.readouterr().out
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +82,7 @@ def test_help_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--nonsense" in fails(capsys, "list", "--nonsense")
-    assert "root" in fails(capsys, "data", "verify", "gtzan")
+    assert "--root" in fails(capsys, "data", "verify", "gtzan")
 
 
 def test_arguments_from_a_signature() -> None:
@@ -115,16 +121,32 @@ def test_words_after_two_dashes_are_passed_on() -> None:
     assert given == {"file": "a.yaml", "words": ("--count", "3"), "count": 2}
 
 
-def test_places_that_cannot_be_written_to(
-    capsys: pytest.CaptureFixture[str], workdir: Path
-) -> None:
+def test_unwritable_output(capsys: pytest.CaptureFixture[str], workdir: Path) -> None:
     soundfile.write("song.wav", np.zeros(8000), 8000)
     Path("taken").touch()
-    told = fails(capsys, "plot", "components", "song.wav", "--out", "taken/components.png")
-    assert told == "mgc: error: taken: File exists.\n"
-    told = fails(capsys, "separate", "song.wav", "--out", "taken/more")
-    assert "taken" in told
-    assert "Not a directory" in told
+    line = fails(capsys, "plot", "components", "song.wav", "--out", "taken/components.png")
+    assert line == "mgc: error: taken: File exists.\n"
+    line = fails(capsys, "separate", "song.wav", "--out", "taken/more")
+    assert "taken" in line
+    assert "Not a directory" in line
+
+
+@pytest.mark.parametrize("args", [["list"], ["--help"], ["list", "--help"], ["nonsense"]])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_closed_output_ends_a_command_quietly(args: list[str], stream: str) -> None:
+    """As in ``mgc list | head -1``, but closed from the start."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: writer}
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    done = subprocess.run([sys.executable, "-m", "mgc", *args], env=environment, **streams)
+    os.close(writer)
+    if (stream == "stderr") is (args == ["nonsense"]):
+        assert done.returncode == 141
+        assert not done.stdout
+        assert not done.stderr
+    else:
+        assert done.returncode == (2 if args == ["nonsense"] else 0)
 
 
 def test_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,8 +109,8 @@ def test_data_must_be_a_music_data_module(install: Callable[..., None]) -> None:
 NET = "import lightning.pytorch as pl\nclass Net(pl.LightningModule): ..."
 
 
-def test_a_package_for_other_versions_of_mgc(install: Callable[..., None]) -> None:
-    """It is not even imported: what it needs may be gone."""
+def test_package_for_other_versions_of_mgc(install: Callable[..., None]) -> None:
+    """Such a package is not imported, because names that it needs may be missing."""
     install("late_one", "raise SystemExit", requires="mgc<0.9,>=0.8", late="late_one:Net")
     with pytest.raises(RegistryError) as caught:
         class_path("model", "late")

@@ -1,4 +1,4 @@
-"""``mgc card``: the model card of a checkpoint."""
+"""``mgc card``: write the model card of a checkpoint."""
 
 import logging
 from pathlib import Path
@@ -16,12 +16,12 @@ def card(
     license: str | None = None,
     test: str | None = None,
 ) -> None:
-    """Write what a checkpoint is: a model card in the format of Hugging Face.
+    """Write the model card of a checkpoint, in the format of Hugging Face.
 
-    The card tells the model and its settings, the data set with its split and its licence, how the
-    model was trained, what it was tested on and how it did, with 95 % intervals, and how to use it.
-    All of it is read from the checkpoint, the configuration beside it and the results of mgc test;
-    what is not known is said to be so.
+    The card describes the model and its settings, the data set with its split and licence, the
+    training, the test results with 95 % intervals, and how to use the model. It is read from the
+    checkpoint, the configuration beside it and the results of mgc test. The card marks missing
+    information as unknown.
 
     Example: mgc card --ckpt runs/mgc/abc/checkpoints/best.ckpt --license cc-by-4.0 --out README.md
 
@@ -29,17 +29,17 @@ def card(
         ckpt: Checkpoint written by mgc fit.
         out: File to write; by default the card is printed.
         name: Title of the card; by default the model and the data set.
-        license: Licence of the weights, by Hugging Face's name for it, such as mit or cc-by-nc-4.0.
+        license: Licence of the weights, as Hugging Face names it: mit, cc-by-nc-4.0, ….
         test: Folder with the results of mgc test; by default that of the checkpoint's run.
 
     Raises:
-        MgcError: If the checkpoint or the results cannot be read, or are not of one another.
+        MgcError: If the checkpoint or the results cannot be read, or do not belong together.
     """
     from mgc.core.writing import replacing
     from mgc.reports.model_card import model_card
 
     if out is not None and Path(out).is_dir():
-        raise MgcError(f"--out {out}: is a folder; name a file in it, README.md for one.")
+        raise MgcError(f"--out {out} is a folder. Name a file, such as {Path(out, 'README.md')}.")
     text = model_card(ckpt, name=name, license=license, test=test)
     if out is None:
         print(text, end="")

@@ -1,4 +1,4 @@
-"""``mgc classify``: genres of songs."""
+"""``mgc classify``: classify songs with a trained model."""
 
 import json
 import sys
@@ -22,25 +22,25 @@ def classify(
     device: Literal["cpu", "cuda", "mps"] = "cpu",
     format: Literal["text", "json"] = "text",
 ) -> None:
-    """Tell the genre, tags or ratings of songs, from a checkpoint or an exported graph alone.
+    """Predict genre, tags or ratings of songs with a checkpoint or an exported ONNX model.
 
-    Probabilities of a song are the means over its clips. A file that cannot be read is reported;
-    the others are classified, and the exit code is 2.
+    A song's probabilities are the means over its clips. Unreadable files are reported and skipped,
+    and the exit code is then 2.
 
     Example: mgc classify song.mp3 more/*.wav --ckpt runs/mgc/abc/checkpoints/best.ckpt
 
-    Example, without PyTorch: mgc classify song.mp3 --ckpt vgg.onnx
+    Without PyTorch: mgc classify song.mp3 --ckpt vgg.onnx
 
     Args:
         files: Audio files: WAV, AU, FLAC, OGG, MP3.
         ckpt: Checkpoint written by mgc fit, or ONNX file written by mgc export.
-        top: How many classes to tell, the best first.
-        over_time: Tell the classes of every clip as well, with its start in seconds.
-        hop_seconds: Distance between two clips in seconds; by default that of mgc test, which the
-            checkpoint tells.
+        top: Number of classes to print, best first.
+        over_time: Also print the classes of every clip, with its start in seconds.
+        hop_seconds: Distance between the starts of two clips in seconds; by default that of mgc
+            test, read from the checkpoint.
         batch_size: Clips per batch.
-        device: Where the model runs.
-        format: A line per song, or a JSON object per song with all probabilities.
+        device: Device that runs the model.
+        format: text prints a line per song; json an object per song with all probabilities.
     """
     classifier = Classifier(ckpt, device, hop_seconds, batch_size)
     failures = 0
@@ -52,12 +52,12 @@ def classify(
             print(f"mgc: {error}", file=sys.stderr)
             continue
         labels = classifier.about["labels"] or [str(i) for i in range(values.shape[1])]
-        _tell(file, values, starts, labels, top, over_time, format)
+        _print_song(file, values, starts, labels, top, over_time, format)
     if failures:
         raise MgcError(f"{failures} of {len(files)} files could not be classified.")
 
 
-def _tell(
+def _print_song(
     file: str,
     values: np.ndarray,
     starts: np.ndarray,
@@ -66,7 +66,7 @@ def _tell(
     over_time: bool,
     format: str,
 ) -> None:
-    """Print what was found in a song."""
+    """Print the outputs of one song, of shape (clips, classes)."""
     mean = values.mean(axis=0)
     if format == "json":
         song: dict[str, Any] = {

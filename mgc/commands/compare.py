@@ -1,14 +1,13 @@
-"""``mgc compare``: runs side by side."""
+"""``mgc compare``: compare runs."""
 
 
 def compare(runs: list[str], out: str | None = None) -> None:
-    """Set runs side by side: settings that differ, scores with 95 % intervals, paired tests.
+    """Compare runs: settings that differ, scores with 95 % intervals, paired tests.
 
-    Runs of different models are comparable if they have the same data and split; differences of
-    these are told. Where runs were tested on the same tracks, the best one is tested against every
-    other (difference with a paired bootstrap interval; for classes McNemar's exact test, adjusted
-    to the number of tests). Of runs in W&B the settings and scores are known, so there are no
-    paired tests.
+    Runs of different models are comparable if they have the same data and split; the command warns
+    if they do not. If runs were tested on the same tracks, the best one is tested against every
+    other: paired bootstrap interval of the difference and, for classes, McNemar's exact test,
+    corrected for the number of tests. W&B stores no predictions, so its runs have no paired tests.
 
     Example: mgc compare runs/mgc/a1b2c3d4 runs/crossval/stft runs/sweep/vgg_gtzan --out comparison
 
@@ -18,7 +17,7 @@ def compare(runs: list[str], out: str | None = None) -> None:
         out: Folder for compare.md, compare.html and compare.csv; by default nothing is written.
 
     Raises:
-        MgcError: If there are not two runs to compare, or W&B does not give them.
+        MgcError: If there are fewer than two runs, or W&B cannot be read.
     """
     from mgc.reports import comparison
 

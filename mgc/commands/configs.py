@@ -1,4 +1,4 @@
-"""``mgc configs``: configurations that mgc and its plugins ship."""
+"""``mgc configs``: list or print shipped configurations."""
 
 import mgc
 from mgc.configurations import choose, find_shipped
@@ -6,10 +6,10 @@ from mgc.core.terminal import print_table
 
 
 def configs(name: str = "", /) -> None:
-    """List the shipped configurations, or print one of them.
+    """List the configurations that mgc and its plugins ship, or print one of them.
 
-    They are found by name wherever a command takes a configuration. To change one, print it into a
-    file and give the file's path.
+    Every command that takes a configuration accepts these names. To change one, save it to a file
+    and pass the file's path.
 
     Example: mgc configs
 

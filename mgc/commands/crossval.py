@@ -1,4 +1,4 @@
-"""``mgc crossval``: train and test a model on every fold, or several times on one split."""
+"""``mgc crossval``: cross-validate a model."""
 
 
 def crossval(
@@ -13,17 +13,20 @@ def crossval(
 ) -> None:
     """Cross-validate a model: one fit and one test per fold, as runs of one W&B group.
 
-    Each fold's checkpoint is chosen as the configuration says, by the validation fold, and then
-    tested. Splits depend on the seed alone, so models that are given the same data have the same
-    folds and `mgc fuse` can combine them. An interrupted cross-validation goes on where it stopped
-    when the same command is given again. With `--folds 1` the split is the one that the
-    configuration names (such as given or fault_filtered), one fit and one test per seed, and
-    `--repeats 10` is the mean of ten runs with its spread; its interval is over tracks, which
-    count once however often they are tested. Written to OUT: `test` and `validate` (results of all
-    folds), folds.csv, summary.csv, confusion_matrix.csv and .png, per_class.csv. Where
-    the folds go to W&B, so does the summary, as one more run of their group.
+    The validation fold selects each fold's checkpoint, as the configuration says; the test fold
+    tests it. Splits depend on the seed only, so models trained on the same data have the same folds
+    and `mgc fuse` can combine them. To resume an interrupted cross-validation, run the same command
+    again.
 
-    Words after `--` are options of `mgc fit` and change the configuration.
+    With `--folds 1`, the configuration's own split (such as given or fault_filtered) is used, with
+    one fit and one test per seed. `--repeats 10` then reports mean and standard deviation of ten
+    runs; the interval is over tracks, and each track counts once.
+
+    Writes to OUT: `test` and `validate` (results of all folds), folds.csv, summary.csv,
+    confusion_matrix.csv and .png, per_class.csv. If the folds are logged to W&B, the summary is
+    logged as another run of their group.
+
+    Words after `--` are options of `mgc fit` that override the configuration.
 
     Example: mgc crossval --config vgg_gtzan --folds 10 --repeats 2 -- --data.root PATH
 
@@ -32,18 +35,18 @@ def crossval(
     Args:
         overrides: Options of `mgc fit`, given after `--`.
         config: YAML file or name of a shipped configuration, as for `mgc fit`.
-        folds: Number of folds, 3 or more; data sets that come with folds have their own number. 1
-            is the split that the configuration names.
-        repeats: How often to repeat it with another seed: 0, 1, 2 and so on.
-        seeds: Seeds of the splits and of training, separated by commas, instead of repeats.
-        test_folds: How many of the folds to train and test, from the first; by default all. 1 is a
-            single split of the same proportions; the other folds can be added later.
+        folds: Number of folds, at least 3, or 1 for the configuration's own split. Data sets with
+            given folds require their number.
+        repeats: Number of repetitions, with the seeds 0, 1, 2, ….
+        seeds: Seeds of splits and training, separated by commas, instead of repeats.
+        test_folds: Number of folds to train and test, starting with the first; by default all. 1 is
+            a single split of the same proportions. The other folds can be added later.
         out: Folder for the results; by default runs/crossval/NAME-OF-CONFIG.
-        jobs: Folds to run at the same time; by default one per GPU, without a GPU one. With more
-            than one, each fold has one GPU to itself.
+        jobs: Number of folds to run in parallel; by default the number of GPUs, or 1. With more
+            than one, each fold uses one GPU.
 
     Raises:
-        MgcError: If settings are wrong, the folder holds another cross-validation, or a fold fails.
+        MgcError: If a setting is wrong, OUT holds another cross-validation, or a fold fails.
     """
     from mgc.experiments.crossval import cross_validate
 

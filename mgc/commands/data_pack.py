@@ -1,16 +1,16 @@
-"""``mgc data pack``: decode a data set once."""
+"""``mgc data pack``: decode and resample a data set once."""
 
 import os
 from typing import Any
 
 from joblib import cpu_count
 
-from mgc.commands.data_module import find_data_module, make_data_module
+from mgc import registry
 from mgc.errors import MgcError
 
-#: From here on, numbers of SLURM's steps are those of a batch script or an interactive shell
-#: (``SLURM_MAX_NORMAL_STEP_ID`` in slurm.h), of which there is one however many tasks there are.
-SPECIAL_STEPS = 0xFFFFFFF0
+#: Smallest SLURM step id of batch scripts and interactive shells, which run once for all tasks
+#: (``SLURM_MAX_NORMAL_STEP_ID`` in slurm.h).
+MIN_SPECIAL_STEP = 0xFFFFFFF0
 
 
 def pack(
@@ -22,20 +22,20 @@ def pack(
     shard: str | None = None,
     data_args: dict[str, Any] | None = None,
 ) -> None:
-    """Decode a data set once, so that training need not.
+    """Decode and resample a data set once, for faster training.
 
-    Audio is resampled into a store in the folder packed/ of the data set, from which random clips
-    are read at memory speed. Training takes it by itself where data.sample_rate and data.channel
-    are the same. An hour of audio takes 2 * 3600 * sample_rate bytes: 159 MB at 22050 Hz. The
-    original audio files may be removed afterwards where the data set's lists tell its tracks.
+    Audio is resampled into a store in the data set's folder packed/, which gives random clips at
+    memory speed. Training uses it automatically if data.sample_rate and data.channel match. An hour
+    of audio takes 2 * 3600 * sample_rate bytes: 159 MB at 22050 Hz. Afterwards, the original audio
+    files may be deleted if the data set has lists of its tracks.
 
-    Track files of the Million Song Dataset become beat-aligned features in the folder beats/, one
-    store for all of its tasks.
+    For the Million Song Dataset, the track files are converted to a store of beat-aligned features
+    in the folder beats/, which all of its tasks use.
 
-    Run it again after an interruption, and it goes on where it stopped; or after audio files have
-    changed, and it packs those parts anew. Several machines that share the folder share the work
-    with --shard 0/4 to 3/4 (torchrun and srun set it by themselves); without a shared folder, bring
-    the parts into one folder and run it there once more.
+    To resume an interrupted run, or to repack audio files that have changed, run the same command
+    again. Several machines with a shared folder split the work with --shard 0/4 to 3/4 (automatic
+    with torchrun and srun). Without a shared folder, copy the parts into one folder and run the
+    command there again.
 
     Example: mgc data pack gtzan --root data/gtzan --sample_rate 22050
 
@@ -44,36 +44,35 @@ def pack(
     Args:
         name: Name of the data set, as in mgc list.
         root: Folder with the data set.
-        sample_rate: Rate that audio is resampled to, in Hz; needed where there is audio.
-        channel: Number of the channel to pack, from 0; by default the mean of all channels.
-        workers: Processes that decode; by default one per core, 0 for none but this one.
-        shard: Share of this machine, such as 0/4 for the first of four; by default what torchrun or
-            srun says, or all of it.
+        sample_rate: Target sample rate in Hz; required for data sets with audio.
+        channel: Channel to pack, from 0; by default the mean of all channels.
+        workers: Number of processes; by default one per core. 0 uses the main process only.
+        shard: Share of this machine, such as 0/4 for the first of four; by default set by torchrun
+            or srun, else 0/1.
         data_args: Arguments of the data set, as in --data_args.table tracks.csv.
     """
     settings: dict[str, Any] = {}
-    if find_data_module(name).kind == "audio":
+    if registry.load("data", name).kind == "audio":
         if sample_rate is None:
-            raise MgcError(f"{name} has audio: give the rate to train at, as --sample_rate 22050.")
+            raise MgcError(f"{name} has audio. Give the sample rate, such as --sample_rate 22050.")
         settings = {"sample_rate": sample_rate, "channel": channel}
     elif sample_rate is not None or channel is not None:
-        raise MgcError(f"{name} has no audio: leave out --sample_rate and --channel.")
-    module = make_data_module(name, root, data_args, **settings)
+        raise MgcError(f"{name} has no audio. Omit --sample_rate and --channel.")
+    module = registry.make_data_module(name, root, data_args, **settings)
     number, count = parse_shard(shard)
-    # Where a launcher runs the others, this process may well end before them, and not in error:
-    # torchrun would stop them all.
+    # With a launcher, other processes may still run. An error would make torchrun stop them.
     expected = shard is not None or _in_srun() or "TORCHELASTIC_RUN_ID" in os.environ
     packed = module.pack(cpu_count() if workers is None else workers, (number, count))
     if not packed.finished and not expected:
         raise MgcError(
-            f"{packed.folder}: only share {number}/{count} is packed, as RANK and WORLD_SIZE in "
-            "the environment ask for. Run the others too, or give --shard 0/1 to pack all of it."
+            f"{packed.folder}: packed only shard {number}/{count}, because RANK and WORLD_SIZE are "
+            "set. Pack the other shards too, or use --shard 0/1 to pack everything."
         )
     if not packed.finished:
         print(
             f"Shard {number}/{count} is packed, others are not yet: {packed.folder}\n"
-            "The last one to finish makes the store. If it was on another disk, bring its files "
-            "here and run this command once more."
+            "The last shard creates the store. If shards are on other disks, copy their files into "
+            "this folder and run this command again."
         )
         return
     for file, reason in packed.broken.items():
@@ -82,16 +81,13 @@ def pack(
 
 
 def parse_shard(shard: str | None) -> tuple[int, int]:
-    """Find this machine's share of the work.
+    """Return this machine's number, from 0, and the number of machines.
 
     Args:
-        shard: Share such as ``0/4``; by default what torchrun or srun says, or all of it.
-
-    Returns:
-        Number of the machine, from 0, and how many machines there are.
+        shard: Share such as ``0/4``; by default set by torchrun or srun, else ``0/1``.
 
     Raises:
-        MgcError: If the share is not of this form.
+        MgcError: If ``shard`` has another form.
     """
     if shard is None:
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
@@ -101,12 +97,12 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
         return 0, 1
     first, _, second = shard.partition("/")
     if not (first.isdecimal() and second.isdecimal()):
-        raise MgcError(f"--shard {shard}: give number and count, such as 0/4 for the first of 4.")
+        raise MgcError(f"--shard {shard}: expected NUMBER/COUNT, such as 0/4 for the first of 4.")
     return int(first), int(second)
 
 
 def _in_srun() -> bool:
-    """Whether srun started this process; a batch script has the same variables, but runs once."""
+    """Check whether srun started this process. Batch scripts set the variables but run once."""
     step = os.environ.get("SLURM_STEP_ID", "")
     tasks = {"SLURM_PROCID", "SLURM_NTASKS"} <= set(os.environ)
-    return tasks and step.isdecimal() and int(step) < SPECIAL_STEPS
+    return tasks and step.isdecimal() and int(step) < MIN_SPECIAL_STEP

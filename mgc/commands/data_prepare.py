@@ -1,4 +1,4 @@
-"""``mgc data prepare``: get a data set."""
+"""``mgc data prepare``: download a data set."""
 
 import inspect
 from pathlib import Path
@@ -10,11 +10,11 @@ from mgc.errors import MgcError
 
 
 def prepare(name: str, root: str) -> None:
-    """Download a data set, or tell where to get it.
+    """Download a data set, or print how to get it.
 
-    Where the source still serves the data, its files are downloaded, checked and unpacked. An
-    interrupted download goes on where it stopped when the command is run again. Otherwise, this
-    tells where people get the data set and what its folder must look like.
+    If the data set can be downloaded, its files are downloaded, verified and unpacked; to resume an
+    interrupted download, run the command again. Otherwise, the command prints where to get the data
+    set and the expected folder layout.
 
     Example: mgc data prepare urbansound8k --root data/urbansound8k
 
@@ -22,35 +22,30 @@ def prepare(name: str, root: str) -> None:
         name: Name of the data set, as in mgc list.
         root: Folder for the data set.
     """
-    component = registry.load("data", name)
-    if not issubclass(component, MusicDataModule):
-        raise MgcError(f"The data '{name}' cannot be prepared: it is no MusicDataModule.")
     folder = Path(root)
-    module = component(root=root)
+    module = registry.make_data_module(name, root, None)
     present, listed = _count_tracks(module)
-    # An archive that is still there was not unpacked to its end.
-    unfinished = any((folder / source.name).exists() for source in component.sources)
-    if present and not unfinished and (present == listed or not component.sources):
-        print(f"{present} of {listed} tracks are there already: {folder}")
+    # Archives are deleted after unpacking.
+    unfinished = any((folder / source.name).exists() for source in module.sources)
+    if present and not unfinished and (present == listed or not module.sources):
+        print(f"{folder} already has {present} of {listed} tracks.")
         print(f"Check them: mgc data verify {name} --root {root}")
         return
-    if not component.sources:
-        print(inspect.getdoc(component))
-        raise MgcError(
-            f"{name} is not downloaded by mgc: put it into {folder}, as described above."
-        )
-    for source in component.sources:
+    if not module.sources:
+        print(inspect.getdoc(type(module)))
+        raise MgcError(f"mgc cannot download {name}. Put it into {folder} as described above.")
+    for source in module.sources:
         fetch(source, folder)
     present, listed = _count_tracks(module)
-    print(f"{present} of {listed} tracks: {folder}")
+    print(f"{folder} has {present} of {listed} tracks.")
 
 
 def _count_tracks(module: MusicDataModule) -> tuple[int, int]:
-    """Number of tracks whose files are there, and of all that the lists name."""
+    """Count the tracks whose files exist, and all listed tracks."""
     try:
         catalogue = module.read_catalogue()
     except MgcError:
         return 0, 0
-    # Beat-aligned features are in one store, which the catalogue comes from.
+    # All beat-aligned features are in one store, which the catalogue is read from.
     files = catalogue["path"] if "path" in catalogue else [module.root] * len(catalogue)
     return sum(Path(path).exists() for path in files), len(catalogue)

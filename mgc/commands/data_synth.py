@@ -1,4 +1,4 @@
-"""``mgc data synth``: a small music data set that needs no download."""
+"""``mgc data synth``: synthesise a small music data set."""
 
 from mgc.synthesis.data_set import synthesise
 
@@ -11,19 +11,19 @@ def synth(
     seed: int = 0,
     workers: int | None = None,
 ) -> None:
-    """Synthesise a ten-genre music data set in GTZAN's own folder layout.
+    """Synthesise a music data set with ten genres, in the folder layout of GTZAN.
 
-    The same arguments always give the same files. Files that are there already are kept, so an
-    interrupted synthesis continues.
+    The same arguments always give the same files. Existing files are kept, so running an
+    interrupted command again resumes it.
 
     Example: mgc data synth data/synthetic --tracks_per_genre 40
 
     Args:
         root: Folder to write to.
-        tracks_per_genre: Number of tracks of each of the ten genres.
+        tracks_per_genre: Number of tracks per genre.
         seconds: Length of a track in seconds.
-        sample_rate: Rate of the files in Hz.
-        seed: Another seed gives other music.
+        sample_rate: Sample rate in Hz.
+        seed: Random seed of the music.
         workers: Number of processes; by default one per core.
     """
     synthesise(root, tracks_per_genre, seconds, sample_rate, seed, workers)

@@ -1,4 +1,4 @@
-"""``mgc data verify``: what is wrong with a copy of a data set."""
+"""``mgc data verify``: check a copy of a data set."""
 
 import json
 from collections import Counter
@@ -8,15 +8,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mgc.commands.data_module import make_data_module
 from mgc.data.verification import Problem, verify_checksums
 from mgc.errors import MgcError
+from mgc.registry import make_data_module
 
-#: Found in good copies as well.
+#: Kinds of problems that good copies have too.
 HARMLESS = {"unexpected", "duplicate"}
 
-#: Problems of one kind that are listed, unless all are asked for.
-LISTED = 20
+#: Problems listed per kind without ``--all``.
+MAX_LISTED = 20
 
 
 def verify(
@@ -26,22 +26,22 @@ def verify(
     all: bool = False,
     data_args: dict[str, Any] | None = None,
 ) -> None:
-    """Find missing, broken, silent, duplicate and unexpected files of a data set.
+    """Check a data set for missing, broken, silent, duplicate and unexpected files.
 
-    Every file is decoded to its end. Exit code 0: nothing harmful was found; 1: something was.
+    Decodes every file completely. Exits with code 1 if there are harmful problems, else 0.
 
     Example: mgc data verify gtzan --root data/gtzan
 
     Args:
         name: Name of the data set, as in mgc list.
         root: Folder with the data set.
-        checksums: File with the MD5 of the original files: lines of md5sum, or an index of mirdata
+        checksums: File with the MD5 of the original files: output of md5sum, or an index of mirdata
             (JSON). Files with other contents are reported.
-        all: List all problems, not the first 20 of each kind.
+        all: List all problems, not only the first 20 of each kind.
         data_args: Arguments of the data set, as in --data_args.table tracks.csv.
     """
     module = make_data_module(name, root, data_args)
-    known = read_checksums(checksums) if checksums else {}
+    known = _read_checksums(checksums) if checksums else {}
     problems = module.verify(lambda files: tqdm(files, unit="file"))
     compared = ""
     try:
@@ -51,8 +51,8 @@ def verify(
             both = set(known) & set(catalogue["track"])
             compared = f", {len(both)} compared with their checksums"
     finally:
-        # What was found is told even where the catalogue cannot be read.
-        counts = _list_problems(problems, None if all else LISTED)
+        # List the problems even if the catalogue cannot be read.
+        counts = _list_problems(problems, None if all else MAX_LISTED)
     print(f"\n{len(catalogue)} tracks found{compared}.")
     for kind, count in counts.items():
         print(f"{kind:10}  {count:6}")
@@ -62,7 +62,7 @@ def verify(
 
 
 def _list_problems(problems: Sequence[Problem], limit: int | None) -> Counter[str]:
-    """Print the problems of each kind, and count them."""
+    """Print the problems and count them by kind."""
     counts = Counter(problem.kind for problem in problems)
     for kind, count in counts.items():
         for problem in [p for p in problems if p.kind == kind][:limit]:
@@ -72,17 +72,13 @@ def _list_problems(problems: Sequence[Problem], limit: int | None) -> Counter[st
     return counts
 
 
-def read_checksums(path: str) -> dict[str, str]:
-    """Read known checksums.
+def _read_checksums(path: str) -> dict[str, str]:
+    """Read the MD5 of each track (file name without extension).
 
-    Args:
-        path: Lines of ``md5sum``, or an index of mirdata (JSON).
-
-    Returns:
-        MD5 by track, a track being a file's name without its ending.
+    The file is output of ``md5sum`` or an index of mirdata (JSON).
 
     Raises:
-        MgcError: If the file is missing or is neither.
+        MgcError: If the file is missing or has another format.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -95,4 +91,4 @@ def read_checksums(path: str) -> dict[str, str]:
         lines = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
         return {Path(name.lstrip("*")).stem: md5 for md5, name in lines}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MgcError(f"{path}: neither lines of md5sum nor an index of mirdata.") from error
+        raise MgcError(f"{path}: neither output of md5sum nor an index of mirdata.") from error

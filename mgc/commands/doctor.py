@@ -1,4 +1,4 @@
-"""``mgc doctor``: what is installed, and what is wrong with it."""
+"""``mgc doctor``: check the installation."""
 
 import faulthandler
 import multiprocessing
@@ -11,50 +11,49 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution
 
 import mgc
 from mgc import locks, registry
 from mgc.core.stopping import REQUEUE
 from mgc.core.terminal import print_table
 from mgc.errors import MgcError
-from mgc.installation import find_clone
+from mgc.installation import find_clone, installed, pip_install
 from mgc.libraries import (
     FailedImport,
     diagnose,
     duplicates,
     install_command,
-    installed,
     required_packages,
     untested,
 )
 
-#: What training stands on, in the order of a first look.
+#: Libraries to print.
 LIBRARIES = (
     "torch", "torchvision", "torchaudio", "lightning", "torchmetrics", "timm", "soundfile",
     "librosa", "wandb",
 )  # fmt: skip
 
-#: Those that come with compiled code, or need one that does: they are imported, in this order.
+#: Libraries to import, in this order: they have compiled code, or need a library that has.
 COMPILED = ("torch", "torchvision", "torchaudio", "soundfile", "timm", "lightning")
 
-#: The same in a set-up for ONNX models only.
+#: Libraries to print and import in an installation for ONNX models only.
 SERVING_LIBRARIES = ("onnxruntime", "numpy", "soundfile")
 
-#: Formats that music comes in.
+#: Audio formats to check.
 FORMATS = ("WAV", "AU", "FLAC", "OGG", "MP3")
 
 
 @dataclass
 class Findings:
-    """What is wrong.
+    """Results of the checks.
 
     Attributes:
-        problems: What does not work, a line each.
+        problems: Descriptions in one line each.
         fixes: Commands that fix problems.
-        notes: What may be worth knowing, a line each.
-        broken: Modules that could not be imported.
-        blamed: Packages whose import failed, which is a problem already.
+        notes: Information in one line each.
+        broken: Modules that cannot be imported.
+        blamed: Packages that have a problem already.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -64,41 +63,40 @@ class Findings:
     blamed: set[str] = field(default_factory=set)
 
     def add(self, problem: str, fix: str = "") -> None:
-        """Add a problem, and a command that fixes it."""
+        """Add a problem and the command that fixes it."""
         self.problems.append(problem)
         if fix and fix not in self.fixes:
             self.fixes.append(fix)
 
     def add_import(self, failed: FailedImport) -> None:
-        """Add a package whose import failed; the first error of each counts."""
+        """Add the first failed import of a package."""
         if failed.library not in self.blamed:
             self.blamed.add(failed.library)
             self.add(failed.reason, failed.fix)
 
 
 def doctor() -> None:
-    """Print what is installed, which devices there are, and what is wrong.
+    """Print installed libraries, devices and W&B mode, and check the installation.
 
-    Imports PyTorch and what must fit it, every model and data set. Compares the installed versions
-    with those that mgc, the packages it requires and every plugin ask for, and with those that mgc
-    was tested with. Checks whether W&B runs go online. Ends with a line for each problem and the
-    commands that fix them. The exit code is 1 if there is a problem, so that scripts can ask; it is
-    0 if all is well. A version that was not tested is not a problem.
+    Imports PyTorch, related libraries, and every model and data set. Compares the installed
+    versions with the requirements of mgc, its dependencies and plugins, and with the tested
+    versions. Prints each problem and the commands that fix them. An untested version is not a
+    problem. The exit code is 1 if there are problems, else 0.
 
     Example: mgc doctor
 
     Raises:
-        SystemExit: With code 1 if something is wrong.
+        SystemExit: With code 1 if there are problems.
     """
-    # Libraries that do not fit one another may crash the process: this prints which one it was.
+    # Incompatible libraries may crash the process. This prints which one did.
     faulthandler.enable(sys.__stderr__ or sys.stderr)
     found = Findings()
     print(f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
     serving = locks.is_for_serving()
     if serving:
-        print(f"Set-up: {locks.LOCKS['serve']}. For all commands: pip install {mgc.DISTRIBUTION}\n")
+        print(f"Set-up: {locks.LOCKS['serve']}. For all commands: {pip_install()}\n")
         _check_serving(found)
-    compiled = [name for name in SERVING_LIBRARIES if locks.is_installed(name)]
+    compiled = [name for name in SERVING_LIBRARIES if installed(name)]
     _import_compiled(found, compiled if serving else COMPILED)
     libraries = _libraries(SERVING_LIBRARIES if serving else LIBRARIES)
     print_table([("LIBRARY", "VERSION", ""), *libraries])
@@ -120,16 +118,12 @@ def doctor() -> None:
 
 
 def unmet(dist: Distribution) -> Iterator[tuple[str, str]]:
-    """Find the requirements of a package that the installed packages do not meet.
+    """Find unmet requirements of an installed package, except its requirement of mgc.
 
-    The version of mgc that it requires is left to :func:`mgc.registry.load_claim`.
-
-    Args:
-        dist: An installed package.
+    :func:`mgc.registry.load_claim` checks the requirement of mgc.
 
     Yields:
-        Name of a package, and in a line that it is missing, of another version or of another
-        project.
+        Name of the required package, and the problem in one line.
     """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
@@ -138,7 +132,7 @@ def unmet(dist: Distribution) -> Iterator[tuple[str, str]]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
-            yield "", f"its requirement {text!r} cannot be understood"
+            yield "", f"has an invalid requirement {text!r}"
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if not applies:
@@ -160,7 +154,7 @@ def unmet(dist: Distribution) -> Iterator[tuple[str, str]]:
 
 
 def _check_serving(found: Findings) -> None:
-    names = [name for name, _ in locks.locked_versions("serve") if not locks.is_installed(name)]
+    names = [name for name, _ in locks.locked_versions("serve") if not installed(name)]
     if names:
         found.add(f"not installed: {', '.join(names)}. {locks.install_hint()}")
 
@@ -178,36 +172,36 @@ def _import_compiled(found: Findings, libraries: Sequence[str]) -> None:
                 found.add(f"{name} cannot be imported: {type(error).__name__}: {error}")
             if name == "torch":
                 found.broken |= set(libraries)
-                return  # the others need it
+                return  # the others need torch
 
 
 def _check_versions(found: Findings, serving: bool) -> None:
-    """Compare installed versions with what packages require and what was tested."""
+    """Compare installed versions with requirements and tested versions."""
     plugins = {dist.name for dist in registry.packages().values()}
     required = required_packages(mgc.DISTRIBUTION, *plugins)
     for dist in filter(None, required.values()):
         if serving and dist.name == mgc.DISTRIBUTION:
-            continue  # that set-up leaves out what other commands need
+            continue  # this installation omits packages of other commands
         for name, line in unmet(dist):
             if installed(name) or name not in found.blamed:
                 fix = install_command(name) if name in required_packages() else ""
                 found.add(f"{dist.name} {dist.version}: {line}", fix)
             if not installed(name):
-                found.blamed.add(name)  # one line, however many packages require it
+                found.blamed.add(name)  # report it once
     for name, records in duplicates(required):
         versions = " and ".join(record.name.removesuffix(".dist-info") for record in records)
         remove = f"rm -r {shlex.join(map(str, records))} && "
         found.add(
-            f"{name} is recorded more than once in {records[0].parent}: {versions}",
+            f"{name} has several metadata folders in {records[0].parent}: {versions}",
             install_command(name) if find_clone() else remove + install_command(name),
         )
     differing = [f"{name} {has} ({tested})" for name, has, tested in untested()]
     if differing:
-        found.notes.append(f"not the tested versions: {', '.join(differing)}")
+        found.notes.append(f"untested versions (tested in brackets): {', '.join(differing)}")
 
 
 def _check_system(found: Findings) -> None:
-    """Name what this system lacks."""
+    """Note missing features of this operating system."""
     if not REQUEUE:
         found.notes.append("no SIGUSR1 on this system: SLURM cannot announce the end of a job")
     if "fork" not in multiprocessing.get_all_start_methods():
@@ -215,40 +209,36 @@ def _check_system(found: Findings) -> None:
 
 
 def _libraries(libraries: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Name and version of each library, and what else counts about it."""
+    """Yield name, version and build details of each library."""
     for name in libraries:
-        try:
-            found = distribution(name).version
-        except PackageNotFoundError:
-            found = "-"
-        note = ""
+        dist, note = installed(name), ""
         library = sys.modules.get(name)
         if name == "torch" and library:
             note = f"built for CUDA {library.version.cuda}" if library.version.cuda else "CPU only"
         elif name == "soundfile" and library:
             readable = [form for form in FORMATS if form in library.available_formats()]
             note = f"libsndfile {library.__libsndfile_version__}, reads {' '.join(readable)}"
-        yield name, found, note
+        yield name, dist.version if dist else "-", note
 
 
 def _print_devices(found: Findings) -> None:
     import torch
 
     print(f"device: cpu, {os.cpu_count()} cores, torch uses {torch.get_num_threads()}")
-    with warnings.catch_warnings(record=True) as told:
-        # A driver that is too old for this torch is a warning, and no device.
+    with warnings.catch_warnings(record=True) as caught:
+        # If the driver is too old, torch warns and finds no device.
         warnings.simplefilter("always")
         for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
             about = torch.cuda.get_device_properties(number)
             print(f"device: cuda:{number}, {about.name}, {about.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
         print("device: mps")
-    for warning in told:
+    for warning in caught:
         found.add(_driver_problem(str(warning.message)) or str(warning.message))
 
 
 def _driver_problem(warning: str) -> str:
-    """Shorten PyTorch's warning of an old driver; empty if it is another warning."""
+    """Shorten PyTorch's warning about an old driver; return ``""`` for other warnings."""
     import torch
 
     old = re.search(r"driver on your system is too old \(found version (\d+)\)", warning)
@@ -279,7 +269,7 @@ def _print_wandb(found: Findings) -> None:
 
 
 def _print_components(found: Findings) -> None:
-    """Import everything that is registered."""
+    """Import all registered components and print those that work."""
     works: dict[str, list[str]] = {name: [] for name in registry.packages()}
     for kind in registry.GROUPS:
         for name, claims in registry.find(kind).items():

@@ -1,4 +1,4 @@
-"""``mgc export``: a trained model as a graph for deployment."""
+"""``mgc export``: export a trained model for deployment."""
 
 import logging
 from pathlib import Path
@@ -23,17 +23,18 @@ def export(
     sample_rate: int = 12000,
     clip_seconds: float = 29.0,
 ) -> None:
-    """Write a model as a graph from raw audio to probabilities, and check it against the model.
+    """Export a model as a graph from raw audio to probabilities, and compare it with the model.
 
-    The spectrogram and all else between audio and network are part of the graph. It takes clips of
-    shape (batch, samples), any number of them and of any length where the model allows. A model of
-    beats takes chroma and timbre of shape (batch, beats, 12) and the lengths in beats. The file
-    says what it is: labels, task, sample rate, how clips are cut. mgc classify runs ONNX files,
-    without PyTorch; torch.export.load(FILE).module(check_guards=False) gives the other kind to
-    PyTorch.
+    The graph includes the front end, such as the spectrogram. Its input is a batch of clips of
+    shape (batch, samples), of any size and, if the model allows it, any length. Models of beats
+    take chroma and timbre of shape (batch, beats, 12) and the lengths in beats. The file also holds
+    labels, task, sample rate and clip settings.
 
-    The graph is compared with the model right away, on several lengths and numbers of clips; the
-    largest difference is told, and with a larger one than accepted nothing is written.
+    mgc classify runs ONNX files without PyTorch. To load a torch_export file:
+    torch.export.load(FILE).module(check_guards=False).
+
+    The graph is compared with the model on several batch sizes and clip lengths. If the largest
+    difference exceeds the tolerance, no file is written.
 
     Example: mgc export --ckpt runs/mgc/abc/checkpoints/best.ckpt --out vgg.onnx
 
@@ -44,15 +45,15 @@ def export(
     Args:
         out: File to write: .onnx, or .pt2 for torch_export.
         ckpt: Checkpoint written by mgc fit.
-        model: Name of a model that needs no training, as in mgc list, in place of a checkpoint.
+        model: Name of a model that needs no training, as in mgc list, instead of a checkpoint.
         model_args: Arguments of that model.
-        format: onnx, for ONNX Runtime and others; or torch_export, an archive for PyTorch.
-        outputs: probabilities (ratings for regression), or features: an output for each layer.
-        precision: float16 halves the file: weights are kept in half precision, but everything is
-            computed in single precision.
-        tolerance: Largest difference from the model that is accepted, in probabilities, or as a
-            share of the largest value of an output; by default 1e-4, with float16 1e-2.
-        sample_rate: With --model, rate of the audio in Hz; a checkpoint tells its own.
+        format: onnx for ONNX Runtime, torch_export for PyTorch.
+        outputs: probabilities (ratings for regression), or features: one output per layer.
+        precision: float16 stores the weights in half precision, which halves the file, and computes
+            in single precision.
+        tolerance: Largest accepted difference from the model: of probabilities, or relative to the
+            largest value of a feature output. By default 1e-4, with float16 1e-2.
+        sample_rate: With --model, sample rate of the audio in Hz.
         clip_seconds: With --model, length of a clip in seconds.
 
     Raises:
@@ -61,10 +62,10 @@ def export(
     if (ckpt is None) == (model is None):
         raise MgcError("Give a checkpoint (--ckpt FILE) or the name of a model (--model NAME).")
     if model is not None and outputs != "features":
-        raise MgcError("--model: an untrained model tells no classes; add --outputs features.")
+        raise MgcError("--model: an untrained model has no classes: add --outputs features.")
     ending = {"onnx": ".onnx", "torch_export": ".pt2"}[format]
     if Path(out).suffix != ending:
-        raise MgcError(f"--out {out}: a file of --format {format} ends in {ending}.")
+        raise MgcError(f"--out {out}: the name must end in {ending} with --format {format}.")
     if tolerance is not None and not tolerance > 0:
         raise MgcError(f"--tolerance {tolerance:g}: must be greater than 0.")
     if format == "onnx":
@@ -84,10 +85,10 @@ def export(
     length = done.about["samples"]
     shapes = ", ".join(" by ".join(map(str, shape)) for shape in done.checked)
     log.info(
-        "%s: %.1f MB, clips of %s. Largest difference from the model: %.1e (compared: %s).",
+        "%s: %.1f MB, clips of %s. Largest difference from the model: %.1e (shapes: %s).",
         out,
         Path(out).stat().st_size / 1e6,
-        f"{length} samples, no others" if length else _lengths(done.about),
+        f"exactly {length} samples" if length else _lengths(done.about),
         done.difference,
         shapes,
     )

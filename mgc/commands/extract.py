@@ -1,4 +1,4 @@
-"""``mgc extract``: features of music, for transfer learning and other uses."""
+"""``mgc extract``: extract layer features from audio."""
 
 from typing import Any, Literal
 
@@ -27,14 +27,13 @@ def extract(
     strategy: str = "auto",
     precision: Literal["32", "bf16", "16"] = "32",
 ) -> None:
-    """Compute the features of music with a trained or a random model.
+    """Extract layer features from audio with a trained or randomly initialised model.
 
-    Writes a Parquet file that pandas reads: a row per track, with the columns track, group, split,
-    fold, label (or target.NAME), and LAYER.0, LAYER.1, … for each layer. Features of a track are
-    the means over its clips; tracks shorter than a clip are treated as in training, and repeated
-    without a checkpoint. Files that cannot be read are
-    reported and left out. An interrupted run goes on where it stopped when the same command is
-    given again. Each device needs a share of num_workers of its own.
+    Writes a Parquet file for pandas: one row per track, with the columns track, group, split, fold,
+    label (or target.NAME), and LAYER.0, LAYER.1, … for each layer. A track's features are the means
+    over its clips. Tracks shorter than a clip are treated as in training; without a checkpoint they
+    are repeated. Unreadable files are reported and skipped. To resume an interrupted run, run the
+    same command again.
 
     Example: mgc extract data/gtzan --data gtzan --ckpt vgg_choi2017.ckpt --out gtzan.parquet
 
@@ -46,34 +45,34 @@ def extract(
     Example: mgc extract music/ song.mp3 --model vgg_tagger --seed 1 --out random.parquet
 
     Args:
-        audio: The data set's folder with --data; without it, audio files, and folders of them.
+        audio: With --data, the data set's folder; otherwise audio files and folders.
         out: Parquet file to write.
         ckpt: Checkpoint of the model.
-        model: Name of a model, as in mgc list, in place of a checkpoint; with random weights, or
-            those that its arguments name.
+        model: Name of a model, as in mgc list, instead of a checkpoint; randomly initialised unless
+            its arguments name weights.
         model_args: Arguments of that model, as in --model_args.channels 64.
         seed: Seed of the random weights.
-        data: Name of the data set, as in mgc list; without it there are no labels.
+        data: Name of the data set, as in mgc list. Without it, the table has no labels.
         data_args: Arguments of the data set, as in --data_args.split fault_filtered.
-        layers: Which layers to keep: all; digits that count them, as in 135; or names with commas.
-        sample_rate: Rate of the audio in Hz; by default the checkpoint's, else 12000.
+        layers: Layers to keep: all; digits that number them, as in 135; or names with commas.
+        sample_rate: Sample rate in Hz; by default the checkpoint's, else 12000.
         clip_seconds: Length of a clip in seconds; by default the checkpoint's, else 29.
         hop_seconds: Distance between the starts of two clips in seconds; by default the length of
             a clip.
-        resampling: How carefully rates are changed: fast, as for training, or best, which keeps the
-            highest frequencies; by default the checkpoint's way, best without a checkpoint.
-        per_clip: Write a row per clip instead, with columns clip and start (seconds).
-        keep_split: Also write a split that is drawn at random. For a model that was trained on the
-            very split that --data_args name: mgc transfer then fits on its training and validation
-            tracks and tests on its test tracks.
-        batch_size: Clips per batch and device; by default 32, on a CPU as many as make half a
-            minute, which its memory serves several times faster than larger batches.
-        num_workers: Processes per device that read clips; 0 reads in the main process.
-        accelerator: Kind of device: auto, cpu, gpu, ….
+        resampling: fast, as for training, or best, which keeps the highest frequencies; by default
+            the checkpoint's setting, else best.
+        per_clip: Write one row per clip, with columns clip and start (seconds).
+        keep_split: Also write a random split. Use it for a model that was trained on the split that
+            --data_args names: mgc transfer then trains on its training and validation tracks and
+            tests on its test tracks.
+        batch_size: Clips per batch and device; by default 32, on a CPU half a minute of audio,
+            which is several times faster there than larger batches.
+        num_workers: Data loader processes per device; 0 loads in the main process.
+        accelerator: Type of device: auto, cpu, gpu, ….
         devices: Number of devices, or auto for all.
-        num_nodes: Number of machines, which share the folder of the output.
+        num_nodes: Number of machines. They must share the output folder.
         strategy: Lightning's strategy for several devices.
-        precision: Number format of the network: 32, bf16 or 16 (mixed).
+        precision: Precision of the network: 32, bf16 or 16 (mixed).
 
     Raises:
         MgcError: If settings contradict each other, or nothing can be read.

@@ -1,4 +1,4 @@
-"""``mgc fuse``: combine what several models said of the same tracks."""
+"""``mgc fuse``: combine predictions of several models."""
 
 from typing import Literal
 
@@ -10,27 +10,27 @@ def fuse(
     weights: str = "",
     fit_weights: Literal["validation"] | None = None,
 ) -> None:
-    """Combine the results of models that were tested on the same tracks (late fusion).
+    """Combine predictions of models tested on the same tracks (late fusion).
 
-    Senac et al. (2017), section 4.3: `fusion1` averages the probabilities of all clips of all runs
-    and takes the best class; `fusion2` averages the runs clip by clip, decides for each clip and
-    takes the majority. `weighted` is a weighted mean of the runs' probabilities of a track,
-    `product` a weighted geometric mean. Runs whose tracks, labels or folds differ are refused, for
-    the methods by clip also those whose clips differ.
+    `fusion1` averages the probabilities of all clips and runs and takes the best class. `fusion2`
+    averages the runs clip by clip, classifies each clip and takes the majority (Senac et al. 2017,
+    section 4.3). `weighted` is the weighted arithmetic mean of the runs' track probabilities,
+    `product` the weighted geometric mean. All runs must have the same tracks, labels and folds, for
+    fusion1 and fusion2 also the same clips.
 
     Example: mgc fuse runs/crossval/stft runs/crossval/music --method fusion2 --out runs/fused
 
     Args:
         runs: Folders of runs or cross-validations, or of their results (with tracks.parquet).
-        out: Folder for the fused results, which is one of results itself.
+        out: Folder for the fused results; other commands read it like a run.
         method: fusion1, fusion2, weighted or product.
         weights: Weights of the runs for weighted and product, separated by commas; by default
             equal. They are scaled to a sum of 1.
-        fit_weights: `validation` finds the weights that fit the validation tracks best (smallest
-            log-loss; for regression smallest error), for every fold from its own ones.
+        fit_weights: `validation` fits the weights on the validation tracks of each fold (smallest
+            log-loss; for regression smallest error).
 
     Raises:
-        MgcError: If the runs do not belong together or the settings do not fit.
+        MgcError: If the runs do not match or a setting is wrong.
     """
     from mgc.evaluation import fusion
 

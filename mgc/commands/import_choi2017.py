@@ -1,4 +1,4 @@
-"""``mgc import choi2017``: the published weights of the VGG tagger."""
+"""``mgc import choi2017``: convert the published weights of the VGG tagger."""
 
 import random
 import sys
@@ -16,23 +16,23 @@ def import_choi2017(
     calibrate: str | None = None,
     clips: int = 256,
 ) -> None:
-    """Turn the weights published by Choi et al. (ISMIR 2017) into a checkpoint of the VGG tagger.
+    """Convert the weights published by Choi et al. (ISMIR 2017) to a checkpoint of the VGG tagger.
 
-    The checkpoint takes 29 s at 12 000 Hz and gives 50 Last.fm tags; every command takes it. The
-    published network leans on the statistics of the batch it is given, so something must stand in
-    for them. per_clip: each clip's own, which is what the released script does with one clip at a
-    time. calibrated: those of a collection of music, computed once and then fixed, which keeps
-    what tells one clip from another, such as its level, and is nearer to the published features.
+    The model takes clips of 29 s at 12 000 Hz and predicts 50 Last.fm tags. The published network
+    normalises with the statistics of its input batch. The checkpoint replaces them: per_clip uses
+    the statistics of each clip, like the released script with one clip at a time. calibrated
+    uses fixed statistics of a music collection, which preserves differences between clips, such as
+    their level, and is closer to the published features.
 
     Example: mgc import choi2017 weights_theano.hdf5 --out vgg_choi2017.ckpt --calibrate music/
 
     Args:
         weights: The released file weights_theano.hdf5.
         out: Checkpoint to write.
-        statistics: per_clip or calibrated; by default calibrated if a folder is given for it.
-        calibrate: Folder of music to calibrate on, with sub-folders; mixed music is best.
-        clips: How many files of the folder are used at most, drawn at random, always the same. The
-            published features were computed with 256 at a time. Memory: 7 MB a clip.
+        statistics: per_clip or calibrated; by default calibrated with --calibrate, else per_clip.
+        calibrate: Folder of music of various genres for calibration, searched recursively.
+        clips: Maximum number of files to use, drawn at random with a fixed seed. The published
+            features were computed in batches of 256. Needs 7 MB of memory per clip.
 
     Raises:
         MgcError: If the weights or the music cannot be read.
@@ -40,11 +40,11 @@ def import_choi2017(
     if statistics is None:
         statistics = "calibrated" if calibrate else "per_clip"
     if statistics == "calibrated" and not calibrate:
-        raise MgcError("statistics=calibrated needs music: give a folder with --calibrate.")
+        raise MgcError("--statistics calibrated needs a music folder: add --calibrate.")
     if statistics == "per_clip" and calibrate:
-        raise MgcError("statistics=per_clip uses no music: leave --calibrate out.")
+        raise MgcError("--statistics per_clip uses no music: omit --calibrate.")
     if clips < 1:
-        raise MgcError(f"clips={clips}: at least 1 is needed.")
+        raise MgcError(f"--clips {clips}: must be at least 1.")
 
     from mgc.data.audio import find_files
     from mgc.models import choi2017_weights as choi2017
@@ -55,7 +55,7 @@ def import_choi2017(
     else:
         files = find_files(calibrate)
         if not files:
-            raise MgcError(f"{calibrate}: no audio files in this folder. Check --calibrate.")
+            raise MgcError(f"--calibrate {calibrate}: no audio files in this folder.")
         if len(files) > clips:
             files = random.Random(0).sample(files, clips)  # noqa: S311 # no secret
         broken: list[str] = []
@@ -65,6 +65,6 @@ def import_choi2017(
         choi2017.calibrate(model, decibels)
         for line in broken:
             print(f"mgc: {line}", file=sys.stderr)
-        print(f"Calibrated on {len(decibels)} clips, {len(broken)} files could not be read.")
+        print(f"Calibrated on {len(decibels)} clips; skipped {len(broken)} unreadable files.")
     choi2017.write_checkpoint(model, out)
-    print(f"Written: {out}")
+    print(f"Written to {out}")

@@ -1,4 +1,4 @@
-"""``mgc list``: models and data sets."""
+"""``mgc list``: list models, data sets and packages."""
 
 from mgc import registry
 from mgc.core.terminal import print_table
@@ -8,16 +8,15 @@ from mgc.libraries import diagnose
 
 
 def list_components(verbose: bool = False, check: bool = False) -> None:
-    """List the registered models and data sets and the packages they come from.
+    """List the registered models and data sets with their packages.
 
-    Nothing is imported, so a broken package is listed like any other unless --check is given.
+    Nothing is imported, so broken packages are listed too. To find them, use --check.
 
     Example: mgc list --verbose
 
     Args:
-        verbose: Tell also of each package what it is, where it is installed and which versions of
-            mgc it is made for.
-        check: Import everything, which takes seconds, and tell what is broken and why.
+        verbose: Also list the packages with required version of mgc, folder and summary.
+        check: Import everything, which takes seconds, and list what is broken.
     """
     rows = [("KIND", "NAME", "PACKAGE", "CLASS")]
     notes = []
@@ -25,7 +24,7 @@ def list_components(verbose: bool = False, check: bool = False) -> None:
         for name, claims in registry.find(kind).items():
             rows += [(kind, name, registry.owner(claim), claim.value) for claim in claims]
             if len(claims) > 1:
-                notes.append(f"The {kind} '{name}' is claimed {len(claims)} times.")
+                notes.append(f"{len(claims)} packages register the {kind} '{name}'.")
             elif check:
                 try:
                     registry.load(kind, name)
@@ -38,11 +37,11 @@ def list_components(verbose: bool = False, check: bool = False) -> None:
     for note in dict.fromkeys(notes):  # models share libraries
         print(f"broken: {note}")
     if check and not notes:
-        print("All of them can be imported.")
+        print("All can be imported.")
 
 
 def _packages() -> list[tuple[str, ...]]:
-    """What is known of each package."""
+    """Return a table of the packages."""
     rows: list[tuple[str, ...]] = [("PACKAGE", "FOR MGC", "FITS", "WHERE", "WHAT")]
     for name, dist in registry.packages().items():
         needed = registry.mgc_versions(dist)

@@ -1,4 +1,4 @@
-"""``mgc locks``: paths of the lock files."""
+"""``mgc locks``: print the path of a lock file."""
 
 from mgc.errors import MgcError
 from mgc.locks import LOCKS, lock_path
@@ -7,8 +7,8 @@ from mgc.locks import LOCKS, lock_path
 def locks(name: str) -> None:
     """Print the path of a lock file: tested versions of all packages, with hashes, for pip.
 
-    "full" is for all commands. "serve" is for mgc classify with ONNX models: it has no PyTorch.
-    pip checks the hashes. With --no-deps, it installs nothing that is not in the lock.
+    "full" is for all commands. "serve", without PyTorch, is for mgc classify with ONNX models. pip
+    verifies the hashes. With --no-deps, pip installs only the locked packages.
 
     Example: pip install --no-deps -r "$(mgc locks serve)"
 

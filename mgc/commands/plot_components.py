@@ -1,4 +1,4 @@
-"""``mgc plot components``: spectrograms of a song's harmonic and percussive components."""
+"""``mgc plot components``: plot harmonic and percussive components of a song."""
 
 from pathlib import Path
 from typing import Literal
@@ -23,28 +23,28 @@ def plot_components(
     f_max: float | None = None,
     top_db: float = 80.0,
 ) -> None:
-    """Draw the spectrograms of a song and of its harmonic and percussive components.
+    """Plot spectrograms of a song and of its harmonic and percussive components.
 
-    With margins greater than 1 or hard masks, the residual is drawn too.
+    With margins greater than 1 or hard masks, the residual is plotted too.
 
     Example: mgc plot components song.wav --out components.png --start 30 --seconds 10
 
     Args:
         song: Audio file: WAV, AU, FLAC, OGG, MP3. Its channels are averaged.
-        out: Picture to write; its ending tells the format: png, pdf, svg.
-        start: Where to begin, in seconds.
-        seconds: How much of the song to draw, in seconds.
+        out: Image file to write: .png, .pdf or .svg.
+        start: Start of the excerpt in seconds.
+        seconds: Length of the excerpt in seconds.
         n_fft: Length of a frame in samples.
         hop_length: Distance between two frames in samples.
         harmonic_length: Length of the median filter along time, in frames; odd.
         percussive_length: Length of the median filter along frequency, in bins; odd.
-        power: Exponent of the soft masks; inf makes hard masks.
-        margin_harmonic: How many times as large as the percussive part the harmonic one must be,
-            1 or more.
-        margin_percussive: The same for the percussive part.
+        power: Exponent of the soft masks; inf gives hard masks.
+        margin_harmonic: Minimum ratio of harmonic to percussive magnitude for the harmonic mask, at
+            least 1.
+        margin_percussive: The same for the percussive mask.
         scale: Scale of the frequency axis.
-        f_min: Lowest frequency of a logarithmic axis in Hz; a linear one begins at 0.
-        f_max: Highest frequency in Hz; by default half of the song's rate.
+        f_min: Lowest frequency of a logarithmic axis in Hz; a linear axis starts at 0.
+        f_max: Highest frequency in Hz; by default half of the sample rate.
         top_db: Range of the colours in decibels.
 
     Raises:
@@ -62,15 +62,15 @@ def plot_components(
     )
     form = Path(out).suffix.lower().removeprefix(".")
     if form not in ("png", "pdf", "svg"):
-        raise MgcError(f"{out}: the picture's name must end in .png, .pdf or .svg.")
+        raise MgcError(f"--out {out}: the name must end in .png, .pdf or .svg.")
     if n_fft < 2 or hop_length < 1:
         raise MgcError(f"n_fft={n_fft} and hop_length={hop_length}: must be at least 2 and 1.")
     info = audio.probe(song)
     rate = info.sample_rate
     if start < 0 or start >= info.seconds or seconds <= 0:
         raise MgcError(
-            f"{song}: lasts {info.seconds:.1f} s, there is nothing in {seconds:g} s from "
-            f"{start:g} s on. Change start or seconds."
+            f"{song} lasts {info.seconds:.1f} s and has no audio in {seconds:g} s from "
+            f"{start:g} s. Change --start or --seconds."
         )
     f_max = f_max or rate / 2
     if not 0 < f_min < f_max <= rate / 2 or top_db <= 0:
@@ -91,7 +91,7 @@ def plot_components(
     shown = {"original": magnitude, "harmonic": harmonic, "percussive": percussive}
     if separation.has_residual:
         shown["residual"] = magnitude - harmonic - percussive
-    # The quietest level keeps silence finite.
+    # The lower bound keeps silence finite.
     reference = max(magnitude.max().item(), 1e-5)
     decibels = {
         name: (20 * torch.log10(values / reference)).clamp(min=-top_db).numpy()

@@ -1,4 +1,4 @@
-"""``mgc report experiment``: results of several systems, beside published ones."""
+"""``mgc report experiment``: report several systems beside published results."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,28 +12,28 @@ def report_experiment(
     wandb: bool = False,
     project: str = "mgc",
 ) -> None:
-    """Report what systems said of the same data: accuracies, classes, confusion matrices.
+    """Report systems tested on the same data: accuracies, classes, confusion matrices.
 
-    Writes experiment.md, systems.csv, classes.csv and for every system confusion_NAME.csv and .png,
-    for several systems confusion_all.csv with all of them in each cell, and plots of the accuracies
-    and classes.
+    Writes experiment.md, systems.csv, classes.csv, confusion_NAME.csv and .png per system, and
+    plots of accuracies and classes. With several systems, it also writes confusion_all.csv with the
+    values of all systems in each cell.
 
     Example: mgc report experiment runs/crossval/stft runs/fused --names net_STFT,FUSION2
     --paper senac2017 --out report
 
     Args:
-        results: Folders of runs, cross-validations or fusions, or of their results; folders that
-            mgc transfer wrote of one combination of layers, or folders with one of these a fold.
+        results: Folders of runs, cross-validations or fusions, or of their results; folders of mgc
+            transfer with one combination of layers, or folders that hold one such folder per fold.
         out: Folder for the report.
-        paper: Published figures to set beside ours: senac2017, gwardys2014, zhang2015 or
-            dieleman2011 (genre, artist or key: the classes tell).
-        names: Names of the systems, separated by commas; by default those of the folders. A name
-            that the paper has stands beside its figure.
+        paper: Published results to compare with: senac2017, gwardys2014, zhang2015 or dieleman2011
+            (genre, artist or key, according to the classes).
+        names: Names of the systems, separated by commas; by default those of the folders. A system
+            named as in the paper is compared with the published value.
         wandb: Whether to log the report to Weights & Biases.
         project: Project in Weights & Biases.
 
     Raises:
-        MgcError: If results are missing or of different tasks.
+        MgcError: If results are missing or have different tasks.
     """
     from mgc.evaluation.tested_runs import load_runs
     from mgc.papers import load_paper

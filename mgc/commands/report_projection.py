@@ -1,4 +1,4 @@
-"""``mgc report projection``: features of tracks in the plane."""
+"""``mgc report projection``: plot features in two dimensions."""
 
 from pathlib import Path
 from typing import Literal
@@ -16,13 +16,13 @@ def report_projection(
     wandb: bool = False,
     project: str = "mgc",
 ) -> None:
-    """Draw the tracks of feature tables in the plane, coloured by genre, several side by side.
+    """Plot the tracks of feature tables in two dimensions, coloured by genre, side by side.
 
-    Writes projection.png, projection.csv (place of every track) and measures.csv: how far the
-    picture can be trusted, and the share of a track's five nearest others that are of its genre,
-    which says in a number what the picture shows. Tracks that a network was trained on lie apart
-    by genre more than others: test tracks have an outline and a share of their own
-    (same_class_of_test), and --split test shows them alone.
+    Writes projection.png, projection.csv (coordinates of every track) and measures.csv:
+    trustworthiness of the projection, and the mean share of a track's five nearest neighbours that
+    have its genre. A network separates the genres of its training tracks better than those of new
+    tracks. Therefore test tracks are outlined and measured separately (same_class_of_test), and
+    --split test shows only them.
 
     Example: mgc report projection kcnn.parquet sparse_coding.parquet --out report --split test
 
@@ -30,17 +30,17 @@ def report_projection(
         features: Feature tables of the same classes, written by mgc extract.
         out: Folder for the picture.
         names: Names of the tables, separated by commas; by default those of the files.
-        layers: Layers to use, separated by commas, where a table has them; by default all.
-        split: Show tracks of this split only: train, val or test. Tables hold a split where the
-            data set gives one, or with --keep_split of mgc extract.
+        layers: Layers to use in each table that has them, separated by commas; by default all.
+        split: Show only tracks of this split: train, val or test. Tables have a split if the data
+            set has one, or with --keep_split of mgc extract.
         method: tsne, or umap, which needs the extra `umap` of mgc.
-        perplexity: About how many neighbours a track should have near it.
+        perplexity: Perplexity of t-SNE, or number of neighbours of UMAP.
         seed: Seed of the projection.
-        wandb: Whether to log picture and measures to Weights & Biases.
+        wandb: Whether to log plot and measures to Weights & Biases.
         project: Project in Weights & Biases.
 
     Raises:
-        MgcError: If a table is missing, or the tables do not go together.
+        MgcError: If a table is missing, or the tables do not match.
     """
     from mgc.errors import MgcError
     from mgc.transfer.feature_table import FeatureTable
@@ -50,8 +50,7 @@ def report_projection(
     called = given or [Path(path).stem for path in features]
     if len(called) != len(features) or len(set(called)) < len(called):
         raise MgcError(
-            f"Give {len(features)} different names, one per table: --names A,B, not "
-            f"{', '.join(called)}."
+            f"--names {','.join(called)}: expected {len(features)} different names, one per table."
         )
     projection = make_projection(
         {name: FeatureTable.load(path) for name, path in zip(called, features, strict=True)},

@@ -1,4 +1,4 @@
-"""``mgc report transfer``: tables and plots of transfer experiments."""
+"""``mgc report transfer``: report transfer experiments."""
 
 from pathlib import Path
 
@@ -12,26 +12,26 @@ def report_transfer(
     wandb: bool = False,
     project: str = "mgc",
 ) -> None:
-    """Report a transfer experiment: all combinations of layers, baselines, published scores.
+    """Report a transfer experiment: combinations of layers, baselines, published scores.
 
-    Writes a table (transfer.md, transfer.csv), a bar chart per target, and, when asked, the
-    comparison of two combinations class by class.
+    Writes transfer.md, transfer.csv, a bar chart per target and, with --compare, a comparison of
+    two combinations by class.
 
     Example: mgc report transfer results/gtzan --out report --published choi2017 --tasks gtzan
 
     Args:
-        results: Folders written by `mgc transfer`. The first is reported, the others stand beside
-            it, such as those of features with random weights.
+        results: Folders written by `mgc transfer`: first the experiment to report, then baselines,
+            such as features with random weights.
         out: Folder for the report.
-        published: Published scores: choi2017 for the figures printed in that paper, or a CSV file
-            with columns task, layers, score.
+        published: Published scores: choi2017 for those printed in that paper, or a CSV file with
+            columns task, layers, score.
         tasks: Names of the published tasks, separated by commas, one per target of the results.
-        compare: Two combinations to compare class by class, separated by a comma: 12345,5.
+        compare: Two combinations to compare by class, separated by a comma: 12345,5.
         wandb: Whether to log the report to Weights & Biases.
         project: Project in Weights & Biases.
 
     Raises:
-        MgcError: If results are missing or do not belong together.
+        MgcError: If results are missing or do not match.
     """
     from mgc.errors import MgcError
     from mgc.papers import choi2017
@@ -40,7 +40,9 @@ def report_transfer(
 
     names = [Path(folder).name for folder in results]
     if not names or len(set(names)) < len(names):
-        raise MgcError(f"Give result folders of different names, not {', '.join(names) or 'none'}.")
+        raise MgcError(
+            f"Give result folders with different names, not {', '.join(names) or 'none'}."
+        )
     report = make_report(
         {name: Transfer.load(folder) for name, folder in zip(names, results, strict=True)},
         published=published,

@@ -1,4 +1,4 @@
-"""``mgc separate``: the harmonic and percussive components of songs, as waveforms."""
+"""``mgc separate``: separate songs into harmonic and percussive components."""
 
 import os
 import sys
@@ -26,32 +26,32 @@ def separate(
     overwrite: bool = False,
     device: Literal["cpu", "cuda", "mps"] = "cpu",
 ) -> None:
-    """Split songs into harmonic and percussive waveforms, by median filtering.
+    """Separate songs into harmonic and percussive waveforms by median filtering.
 
-    Writes OUT/song.harmonic.wav and OUT/song.percussive.wav (32-bit float, rate and channels of
-    the song), and OUT/song.residual.wav if a margin is greater than 1 or the masks are hard. They
-    add up to the song. Songs of a folder keep their sub-folders. Songs whose components are
-    there already are skipped. A file that cannot be read is reported, the others are separated,
-    and the exit code is 2. Long songs are separated a minute at a time, with the same result.
+    Writes OUT/song.harmonic.wav and OUT/song.percussive.wav (32-bit float, with the sample rate and
+    channels of the song), and OUT/song.residual.wav if a margin is greater than 1 or the masks are
+    hard. Their sum is the song. Songs from a folder keep their sub-folders. Songs with existing
+    components are skipped. Unreadable files are reported and skipped, and the exit code is then 2.
+    Long songs are processed in parts of a minute, with the same result.
 
     Example: mgc separate song.mp3 more_songs --out components
 
     Args:
-        files: Audio files, and folders to look for them in, with their sub-folders.
+        files: Audio files and folders, which are searched recursively.
         out: Folder for the components.
-        n_fft: Length of a spectrogram's frame in samples.
+        n_fft: Length of a frame in samples.
         hop_length: Distance between two frames in samples, at most a quarter of n_fft.
         harmonic_length: Length of the median filter along time, in frames; odd.
         percussive_length: Length of the median filter along frequency, in bins; odd.
-        power: Exponent of the soft masks; inf makes hard masks.
-        margin_harmonic: How many times as large as the percussive part the harmonic one must be,
-            1 or more. What belongs clearly to neither goes to the residual.
-        margin_percussive: The same for the percussive part.
-        overwrite: Separate songs again whose components are there.
-        device: Where to compute.
+        power: Exponent of the soft masks; inf gives hard masks.
+        margin_harmonic: Minimum ratio of harmonic to percussive magnitude for the harmonic mask, at
+            least 1. The residual receives the rest.
+        margin_percussive: The same for the percussive mask.
+        overwrite: Whether to overwrite existing components.
+        device: Device to use.
 
     Raises:
-        MgcError: If a setting is out of range, or files could not be read.
+        MgcError: If a setting is out of range, or a file cannot be read.
     """
     separation = HarmonicPercussive(
         harmonic_length, percussive_length, power, margin_harmonic, margin_percussive
@@ -72,26 +72,30 @@ def separate(
             continue
         done += 1
     skipped = len(songs) - done - failures
-    there = f" {skipped} {'was' if skipped == 1 else 'were'} there." if skipped else ""
-    print(f"Separated {done} {'song' if done == 1 else 'songs'} into {out}.{there}")
+    note = f" Skipped {_songs(skipped)}: already separated." if skipped else ""
+    print(f"Separated {_songs(done)} into {out}.{note}")
     if failures:
         raise MgcError(f"{failures} of {len(songs)} files could not be read.")
 
 
+def _songs(count: int) -> str:
+    return f"{count} {'song' if count == 1 else 'songs'}"
+
+
 def _find_songs(files: list[str], out: Path) -> dict[Path, Path]:
-    """Find the songs, by the path that their components' files begin with."""
+    """Return the songs by the output path without the component's suffix."""
     songs: dict[Path, Path] = {}
     for source in map(Path, files):
         found = audio.find_files(source) if source.is_dir() else [source]
         folder = source if source.is_dir() else source.parent
         for song in found:
             if out.resolve() in song.resolve().parents and source.is_dir():
-                continue  # components written by an earlier run
+                continue  # component of an earlier run
             target = out / song.relative_to(folder).with_suffix("")
             if os.path.abspath(songs.setdefault(target, song)) != os.path.abspath(song):
                 raise MgcError(
                     f"{song} and {songs[target]} would have components of the same name. "
-                    "Separate them into two folders."
+                    "Separate them into different folders."
                 )
     if not songs:
         raise MgcError(f"{', '.join(files)}: no audio files ({', '.join(audio.SUFFIXES)}).")

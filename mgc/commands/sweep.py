@@ -1,4 +1,4 @@
-"""``mgc sweep``: train with many settings, without W&B's server."""
+"""``mgc sweep``: search hyperparameters without W&B's server."""
 
 from pathlib import Path
 
@@ -11,40 +11,38 @@ def sweep(
     out: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Train with every setting of a sweep, and tell which was best.
+    """Search hyperparameters: train with every setting of a sweep, and print the best.
 
-    The file is in W&B's own format and also runs with `wandb sweep` and `wandb agent`. Here no
-    network is needed; grid and random are known, bayes is not. Each run is a process and a run of
-    one W&B group, of the job type `sweep`. Runs are compared by the sweep's metric at their best
-    epoch. An interrupted sweep goes on where it stopped when the same command is given again;
-    failed runs are tried again then. Written to OUT: runs.csv, the best run first, and a folder per
-    run.
+    The file has W&B's format and also works with `wandb sweep` and `wandb agent`. This command
+    needs no network; it supports the methods grid and random, not bayes. Each run is a
+    separate process, logged to W&B in one group with job type `sweep`. Runs are ranked by the
+    sweep's metric at their best epoch. To resume an interrupted sweep and retry failed runs, run
+    the same command again. Writes to OUT: runs.csv, best run first, and a folder per run.
 
-    Words after `--` are options of `mgc fit` and change the configuration.
+    Words after `--` are options of `mgc fit` that override the configuration.
 
     Example: mgc sweep vgg_gtzan --jobs 2 -- --data.root PATH
 
     Args:
-        file: YAML file with the sweep, whose command is `mgc fit`; or the name of a shipped one
-            (`mgc configs` lists them).
+        file: YAML file of a sweep with the command `mgc fit`, or the name of a shipped sweep (see
+            `mgc configs`).
         overrides: Options of `mgc fit`, given after `--`.
-        count: Number of runs. Needed for random settings, where the file has no run_cap; of a grid
-            it is the first so many points.
-        jobs: Runs at the same time; by default one per GPU, without a GPU one. With more than one,
-            each run has one GPU to itself.
+        count: Number of runs: required for random search unless the file has run_cap; for grid
+            search, the first COUNT points.
+        jobs: Number of runs in parallel; by default the number of GPUs, or 1. With more than one,
+            each run uses one GPU.
         out: Folder for the results; by default runs/sweep/NAME-OF-FILE.
-        seed: Seed of random settings.
+        seed: Seed of random search.
 
     Raises:
-        MgcError: If the file or a setting is wrong, the folder holds another sweep, or all runs
-            fail.
+        MgcError: If the file or a setting is wrong, OUT holds another sweep, or all runs fail.
     """
     from mgc.core.writing import replacing
     from mgc.errors import MgcError
     from mgc.experiments.sweep import SweepPlan, run_sweep, tabulate_runs
 
     if count is not None and count < 1:
-        raise MgcError(f"--count {count}: at least 1 is needed.")
+        raise MgcError(f"--count {count}: must be at least 1.")
     folder = Path(out or Path("runs", "sweep", Path(file).stem))
     plan = SweepPlan.prepare(folder, file, overrides, count, seed)
     run_sweep(plan, jobs)
@@ -55,5 +53,5 @@ def sweep(
     print(shown.to_string(index=False, na_rep="failed"))
     best = table.iloc[0]
     print(f"Best: run {best['run']}, {plan.sweep.metric} {best[plan.sweep.metric]:.4g}")
-    print(f"Its checkpoint: {best['checkpoint']}")
+    print(f"Best checkpoint: {best['checkpoint']}")
     print(f"Written to {folder}")

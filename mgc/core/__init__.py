@@ -1,1 +1,1 @@
-"""What every part of mgc may use: files, signals, processes, messages."""
+"""Basics for every part of mgc: files, signals, processes, messages."""

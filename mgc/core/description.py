@@ -1,12 +1,12 @@
-"""What a trained model says of itself, in a checkpoint or in an exported file."""
+"""Description of a trained model, stored in checkpoints and exported files."""
 
 from os import PathLike
 from typing import Any
 
 from mgc.errors import MgcError
 
-#: What it must say, and of what kind.
-KINDS = {
+#: Required entries and their types.
+ENTRY_TYPES = {
     "class_path": str,
     "labels": list,
     "task": str | None,
@@ -15,22 +15,18 @@ KINDS = {
 }
 
 
-def checked(path: str | PathLike[str], about: Any) -> dict[str, Any]:
-    """Check a description, so that the rest of mgc can rely on it.
-
-    Args:
-        path: File that it is of.
-        about: What the file says (see :func:`mgc.checkpoint.describe`).
-
-    Returns:
-        The description.
+def check_description(path: str | PathLike[str], about: Any) -> dict[str, Any]:
+    """Return the description of a file (see :func:`mgc.checkpoint.describe`) after checking it.
 
     Raises:
-        MgcError: If something is missing or of the wrong kind.
+        MgcError: If an entry is missing or of the wrong type.
     """
     if not isinstance(about, dict):
-        raise MgcError(f"{path}: what it says of itself cannot be understood.")
-    for name, kind in KINDS.items():
+        raise MgcError(f"{path}: invalid description of the model. Was it written by mgc?")
+    for name, kind in ENTRY_TYPES.items():
         if name not in about or not isinstance(about[name], kind):
-            raise MgcError(f"{path}: does not say its {name}; it was not written by this mgc.")
+            raise MgcError(
+                f"{path}: its description has no valid '{name}'. It was not written by this "
+                "version of mgc."
+            )
     return about

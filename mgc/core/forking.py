@@ -1,4 +1,4 @@
-"""Makes it safe to fork a process that has used OpenMP."""
+"""Safe forking of a process that has used OpenMP."""
 
 import ctypes
 import functools
@@ -14,19 +14,18 @@ OMP_PAUSE_SOFT = 1
 def release_threads_before_forks() -> None:
     """Stop the idle threads of GNU OpenMP before each fork of this process.
 
-    A forked process inherits the pool of threads but not the threads, and its first parallel
-    operation waits for them forever. Lightning forks in ``ddp_fork`` and ``ddp_notebook``, data
-    loaders fork their workers. Parent and child create new threads when they need them.
+    A forked process inherits the thread pool without its threads, and its first parallel operation
+    waits for them forever. ``ddp_fork``, ``ddp_notebook`` and data loaders fork. Parent and child
+    create new threads on demand.
     """
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=release_threads)
+        os.register_at_fork(before=_release_threads)
 
 
-def release_threads() -> None:
-    """Stop the idle OpenMP threads of the calling thread.
+def _release_threads() -> None:
+    """Stop the idle OpenMP threads of the calling thread, in every loaded copy of GNU OpenMP.
 
-    PyTorch and scikit-learn may each bring a copy of GNU OpenMP. The OpenMP of LLVM and Intel
-    handles forks itself.
+    The OpenMP of LLVM and Intel handles forks itself.
     """
     for library in threadpool_info():
         if library["prefix"] == "libgomp":

@@ -1,4 +1,4 @@
-"""Work that one process does for all, and errors of processes that others started."""
+"""Work that rank 0 does for all processes, and errors of launched processes."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -15,14 +15,10 @@ T = TypeVar("T")
 
 
 def on_rank_zero(trainer: Trainer | None, compute: Callable[[], T]) -> T:
-    """Let the first process compute something, and tell the others.
+    """Compute on rank 0 and return the result on every process.
 
-    Args:
-        trainer: The trainer whose processes do this, all of them; None for this process alone.
-        compute: What to compute; its result can be pickled.
-
-    Returns:
-        The result, on every process.
+    All processes of ``trainer`` must call this; None means this process only. The result must be
+    picklable.
     """
     if trainer is None or trainer.world_size == 1:
         return compute()
@@ -32,32 +28,32 @@ def on_rank_zero(trainer: Trainer | None, compute: Callable[[], T]) -> T:
 
 @contextmanager
 def errors_of_processes() -> Iterator[None]:
-    """Turn the end of another process into an error of this one.
+    """Turn the failure of a launched process into an error of this process.
 
     Raises:
-        MgcError: If a process failed by an error of mgc, or was killed.
-        Stopped: If it was told to stop.
+        MgcError: If the process raised :class:`MgcError` or was killed.
+        Stopped: If a signal stopped it.
     """
     try:
         yield
     except ProcessExitedException as error:
-        # The process has said what there is to say.
-        signals.act(told=True)
+        # The process printed the message itself.
+        signals.raise_received(reported=True)
         if error.exit_code > 128:
-            raise Stopped(error.exit_code - 128, told=True) from error
+            raise Stopped(error.exit_code - 128, reported=True) from error
         raise MgcError(f"A process of the run ended: {error}") from error
     except ProcessRaisedException as error:
-        # All that is left of the error is the text of its traceback.
+        # Only the traceback's text is available.
         found = re.search(rf"^{MgcError.__module__}\.\w+: (.*)\Z", str(error), re.M | re.S)
         if found is None:
             raise
         raise MgcError(found[1].strip()) from error
     except RuntimeError as error:
-        # The words of torch.utils.data, which has no class for it.
+        # torch.utils.data has no class for this error.
         if not str(error).startswith("DataLoader worker"):
             raise
-        signals.act(told=True)
+        signals.raise_received(reported=True)
         raise MgcError(
-            f"A process that reads clips died, often because memory ran out: {error} Take fewer "
-            "(--data.num_workers) or smaller batches, and go on from last.ckpt."
+            f"A data loader worker died, often because memory ran out: {error} Use fewer workers "
+            "(--data.num_workers) or smaller batches, and resume from last.ckpt."
         ) from error

@@ -1,45 +1,70 @@
-"""Tables in Markdown."""
+"""Markdown with escaped text: tables, headings, code and images."""
+
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 
-def markdown_table(frame: pd.DataFrame) -> str:
-    """Write a table whose columns are aligned, for people and for Markdown.
+class Markdown(str):
+    """Text that is Markdown already and is not escaped again."""
 
-    Args:
-        frame: Table of text.
+    __slots__ = ()
+
+
+def escape(text: object) -> Markdown:
+    """Escape text for a line of Markdown, also in a table: line breaks become spaces."""
+    if isinstance(text, Markdown):
+        return text
+    line = " ".join(str(text).splitlines())
+    return Markdown(re.sub(r"[\\`*<\[\]|]|&(?=#?\w+;)", r"\\\g<0>", line))
+
+
+def code(text: object) -> Markdown:
+    """Format text as inline code that may stand in a table."""
+    line = " ".join(str(text).splitlines())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    pad = " " if "`" in line else ""
+    return Markdown(f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|"))
+
+
+def heading(text: object, level: int = 1) -> Markdown:
+    """Format a heading."""
+    return Markdown(f"{'#' * level} {escape(text)}")
+
+
+def image(text: object, file: str) -> Markdown:
+    """Link an image, with a text that describes it."""
+    return Markdown(f"![{escape(text)}](<{file}>)" if " " in file else f"![{escape(text)}]({file})")
+
+
+def table(
+    head: Sequence[object], rows: Iterable[Sequence[object]], aligned: bool = False
+) -> Markdown:
+    """Format a table. Floats get three decimals, NaN an empty cell; other cells are escaped.
+
+    ``aligned`` pads the cells, so that the table is readable as plain text.
     """
-    rows = [["", *map(str, frame.columns)]]
-    rows += [
-        [str(name), *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)
-    ]
-    rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    widths = [max(3, width) for width in widths]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    )
+    cells = [[_format(value) for value in row] for row in (head, *rows)]
+    columns = range(len(head))
+    widths = [max(3, *(len(row[i]) for row in cells)) if aligned else 3 for i in columns]
+    cells.insert(1, ["-" * width for width in widths])
+    if aligned:
+        cells = [[row[i].ljust(widths[i]) for i in columns] for row in cells]
+    lines = ("|".join(f" {cell} " if cell else " " for cell in row) for row in cells)
+    return Markdown("\n".join(f"|{line}|" for line in lines))
 
 
-def scores_table(frame: pd.DataFrame) -> str:
-    """Write a table in Markdown.
-
-    Args:
-        frame: Table of text and numbers, which get three decimals; NaN is left empty.
-    """
-    head = [str(frame.index.name or ""), *map(str, frame.columns)]
-    rows = [head, ["---"] * len(head)]
-    rows += [
-        [str(name), *map(_cell, row)]
-        for name, row in zip(frame.index, frame.to_numpy(object), strict=True)
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def frame_table(frame: pd.DataFrame, aligned: bool = False) -> Markdown:
+    """Format a data frame, with its index as the first column; see :func:`table`."""
+    head = [frame.index.name or "", *frame.columns]
+    values = frame.to_numpy(object)
+    rows = [[name, *row] for name, row in zip(frame.index, values, strict=True)]
+    return table(head, rows, aligned)
 
 
-def _cell(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, float):
         return "" if np.isnan(value) else f"{value:.3f}"
-    return str(value)
+    return escape(value)

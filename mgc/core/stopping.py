@@ -1,8 +1,7 @@
-"""What signals do: SIGTERM, Ctrl-C, and the one by which SLURM announces the end of a job.
+"""Signal handling: SIGTERM, Ctrl-C and the signal that SLURM sends before a job's time limit.
 
-A command that is told to stop ends with the exit code 128 + signal, as shells report it, says so in
-one line and leaves nothing half-written. A fit first writes a checkpoint (see
-:mod:`mgc.training.interruption`), so there the signal is only noted until the fit gets to it.
+A stopped command exits with code 128 + signal, prints one line and leaves no partial files. ``fit``
+writes a checkpoint first (:mod:`mgc.training.interruption`), so it defers signals.
 """
 
 import os
@@ -16,36 +15,29 @@ from typing import Any
 
 from mgc.core.lightning_internals import launched_processes
 
-#: What asks a command to stop.
+#: Signals that stop a command.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-#: What SLURM is told to send before a job's time is over (``sbatch --signal=SIGUSR1@120``). Windows
-#: does not have it, nor SLURM.
+#: Signal that ``sbatch --signal=SIGUSR1@120`` requests before the time limit. Empty on Windows.
 REQUEUE = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 
-#: Seconds after which a second Ctrl-C is impatience, not the same one sent to a group of processes.
-IMPATIENCE = 2.0
+#: Seconds within which a second Ctrl-C counts as the first one, sent to a process group.
+SAME_SIGNAL_SECONDS = 2.0
 
 
 class Stopped(SystemExit):
-    """The process was told to stop.
+    """Raised when a signal stops the process.
 
-    Attributes:
+    Args:
         signum: Number of the signal.
-        told: Whether the user has been told.
+        reported: Whether a message about it was already printed.
+        code: Exit code, by default 128 + ``signum``.
     """
 
-    def __init__(self, signum: int, told: bool = False, code: int | None = None) -> None:
-        """Initialize.
-
-        Args:
-            signum: Number of the signal.
-            told: Whether the user has been told.
-            code: Exit code of the process; by default 128 + ``signum``.
-        """
+    def __init__(self, signum: int, reported: bool = False, code: int | None = None) -> None:
         super().__init__(128 + signum if code is None else code)
         self.signum = signum
-        self.told = told
+        self.reported = reported
 
     @property
     def name(self) -> str:
@@ -54,15 +46,15 @@ class Stopped(SystemExit):
 
 
 class Signals:
-    """Handles signals for the process.
+    """Signal handler of the process.
 
     Attributes:
-        received: The signal that was received and not acted on yet.
-        deferred: Whether signals are noted, for something that will act on them.
+        received: First signal received.
+        deferred: Whether to record a signal instead of raising; the code that sets it must call
+            :meth:`raise_received`.
     """
 
     def __init__(self) -> None:
-        """Initialize with nothing received."""
         self.received: int | None = None
         self.deferred = False
         self._since = 0.0
@@ -71,16 +63,16 @@ class Signals:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Handle signals while a command runs; afterwards as before.
+        """Handle signals while a command runs, then restore the previous handlers.
 
         Raises:
-            Stopped: In place of what a signal interrupts.
+            Stopped: When a signal arrives.
         """
         if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may
+            yield  # only the main thread may set handlers
             return
         before = {number: signal.getsignal(number) for number in (*SIGNALS, *REQUEUE)}
-        # Another command may have run in this process.
+        # Reset: another command may have run in this process.
         self.received, self.deferred, self._launcher = None, False, None
         self.install()
         try:
@@ -90,59 +82,46 @@ class Signals:
                 signal.signal(number, handler)
 
     def install(self, *others: int) -> None:
-        """Handle signals from now on, whoever did before.
-
-        Args:
-            *others: Signals besides SIGTERM and SIGINT.
-        """
+        """Handle SIGTERM, SIGINT and ``others``, replacing any other handler."""
         for number in (*SIGNALS, *others):
             signal.signal(number, self)
 
     def watch(self, trainer: Any) -> None:
-        """Pass signals on to the processes that a trainer of Lightning starts.
-
-        Args:
-            trainer: The trainer.
-        """
+        """Forward signals to the processes that a Lightning trainer launches."""
         self._launcher = trainer.strategy.launcher
         self._pid = os.getpid()
 
-    def act(self, told: bool = False) -> None:
-        """Stop now, if a signal was received.
-
-        Args:
-            told: Whether the user has been told.
-
-        Raises:
-            Stopped: If so.
-        """
+    def raise_received(self, reported: bool = False) -> None:
+        """Raise :class:`Stopped` if a signal was received."""
         if self.received is not None:
-            raise Stopped(self.received, told)
+            raise Stopped(self.received, reported)
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        waiting = self._pass_on(signum)
-        impatient = self.received is not None and time.monotonic() - self._since > IMPATIENCE
+        waiting = self._forward(signum)
+        repeated = self.received is not None and (
+            time.monotonic() - self._since > SAME_SIGNAL_SECONDS
+        )
         if self.received is None:
             self.received, self._since = signum, time.monotonic()
-        if not (self.deferred or waiting) or (signum == signal.SIGINT and impatient):
+        if not (self.deferred or waiting) or (signum == signal.SIGINT and repeated):
             raise Stopped(signum)
 
-    def _pass_on(self, signum: int) -> bool:
-        """Send a signal to the launched processes; tell whether this one only waits for them."""
-        if os.getpid() != self._pid:  # this is one of them
+    def _forward(self, signum: int) -> bool:
+        """Send a signal to the launched processes; return whether this one only waits for them."""
+        if os.getpid() != self._pid:  # this is a launched process
             return False
-        running = [p for p in launched_processes(self._launcher) if _runs(p)]
+        running = [p for p in launched_processes(self._launcher) if _is_running(p)]
         for process in running:
             os.kill(process.pid, signum)
         return any(hasattr(process, "is_alive") for process in running)
 
 
-def _runs(process: Any) -> bool:
-    """Whether a process of ``multiprocessing`` or ``subprocess`` runs."""
+def _is_running(process: Any) -> bool:
+    """Check a process of ``multiprocessing`` or ``subprocess``."""
     alive: bool = process.is_alive() if hasattr(process, "is_alive") else process.poll() is None
     return alive
 
 
-#: Signals of this process.
+#: Handler of this process.
 signals = Signals()

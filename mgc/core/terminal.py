@@ -1,10 +1,10 @@
-"""What a command prints of errors, signals and the log."""
+"""Terminal output of a command: errors, signals, log, tables."""
 
 import errno
 import logging
 import os
+import select
 import sys
-from argparse import ArgumentError
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -13,34 +13,39 @@ from mgc.core.stopping import Stopped
 from mgc.errors import MgcError
 from mgc.libraries import diagnose
 
-#: Why a place that the user names cannot be written to: the disk is full or read-only, the user has
-#: no right to, or a file is where a folder should be. Other errors of the system may be ours.
-REFUSALS = (
+#: Errors that mean the user's output path cannot be written: disk full or read-only, no permission,
+#: a file in place of a folder. Other OSErrors may be bugs.
+WRITE_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
     errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
 )  # fmt: skip
 
-#: Said of a command that, given again, goes on where it was stopped.
-RESUME = "Give the same command again to go on."
+#: Printed when a command that can resume was stopped.
+RESUME = "Run the same command again to resume."
 
-#: Set to anything, an error shows where it came from.
+#: Environment variable that makes errors print their traceback.
 TRACEBACK = "MGC_TRACEBACK"
+
+#: Exit code of a process that SIGPIPE ends.
+SIGPIPE_EXIT = 141
 
 
 @contextmanager
 def report_user_errors(hint: str = "") -> Iterator[None]:
-    """Turn errors and signals into a line and an exit code.
+    """Print errors of the user and signals as one line, and exit with their code.
 
-    Args:
-        hint: What a user can do after a signal.
+    ``hint`` is added to the line printed after a signal.
 
     Raises:
-        SystemExit: As :func:`mgc.cli.main` tells.
+        SystemExit: With code 2 after an error, 128 + signal after a signal.
     """
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except Stopped as stopped:
-        if not stopped.told:
+        if not stopped.reported:
             print(f"mgc: stopped by {stopped.name}. {hint}".rstrip(), file=sys.stderr)
         raise
     except Exception as error:
@@ -51,38 +56,50 @@ def report_user_errors(hint: str = "") -> Iterator[None]:
         raise SystemExit(2) from None
 
 
-def one_line(error: Exception) -> str:
-    """Put an error into one line.
+@contextmanager
+def quiet_when_closed() -> Iterator[None]:
+    """Exit without a traceback if stdout or stderr is closed, as in ``mgc list | head -1``.
 
-    Args:
-        error: An error.
-
-    Returns:
-        Its message without line breaks; of an error of the system, the file and the reason.
+    Raises:
+        SystemExit: With code 141.
     """
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    return " ".join(str(error).split())
+    try:
+        yield
+    except BrokenPipeError:
+        closed = [descriptor for descriptor in (1, 2) if _is_closed(descriptor)]
+        if not closed:
+            raise  # another pipe
+        for descriptor in closed:
+            # Python flushes both streams when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        raise SystemExit(SIGPIPE_EXIT) from None
+
+
+def _is_closed(descriptor: int) -> bool:
+    """Check whether the reader of a pipe is closed."""
+    if not hasattr(select, "poll"):  # Windows
+        return descriptor == 1
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _line_for_user(error: Exception) -> str | None:
-    """Describe an error that the user can fix; None for an error of the program."""
+    """Describe an error that the user can fix; None for a bug."""
     if isinstance(error, ModuleNotFoundError) and locks.is_for_serving():
         return f"{error.name} is not installed. {locks.install_hint()}"
     failed_import = diagnose(error)
     if failed_import:
         return str(failed_import)
-    fixable = isinstance(error, MgcError | ArgumentError) or (
-        isinstance(error, OSError) and error.errno in REFUSALS
-    )
-    return one_line(error) if fixable else None
+    if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
+        return f"{error.filename}: {error.strerror}." if error.filename else str(error)
+    return " ".join(str(error).split()) if isinstance(error, MgcError) else None
 
 
 class _Terminal(logging.Handler):
-    """Prints what is logged, on lines of its own where a progress bar is."""
+    """Prints log records without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
         from tqdm import tqdm
 
         tqdm.write(self.format(record), file=sys.stdout)
@@ -90,7 +107,7 @@ class _Terminal(logging.Handler):
 
 
 def show_log() -> None:
-    """Print what mgc logs. Lightning prints its own log itself."""
+    """Print what mgc logs. Lightning prints its own log."""
     logger = logging.getLogger("mgc")
     logger.handlers[:] = [_Terminal()]
     logger.setLevel(logging.INFO)
@@ -98,11 +115,7 @@ def show_log() -> None:
 
 
 def print_table(rows: Iterable[tuple[str, ...]]) -> None:
-    """Print rows of text with aligned columns.
-
-    Args:
-        rows: The rows, all of the same length.
-    """
+    """Print rows of equal length with aligned columns."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

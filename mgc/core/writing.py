@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files and folders."""
 
 import os
 from collections.abc import Iterator
@@ -10,17 +10,10 @@ from uuid import uuid4
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give another name to write to, which takes the place of the file when all is written.
-
-    Args:
-        path: File to write; its folder is made.
-
-    Yields:
-        A name beside it for the time being.
-    """
+    """Yield a temporary path that replaces ``path`` on success. Creates the parent folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Machines that share a disk may have equal process numbers, so these would not do.
+    # Process ids are not unique among machines that share a disk.
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         yield partial
@@ -31,14 +24,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def all_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a folder to write to, whose files move to their place when all are written.
-
-    Args:
-        folder: Where the files go; it is made.
-
-    Yields:
-        A folder within it for the time being.
-    """
+    """Yield a temporary folder whose files move to ``folder`` on success. Creates ``folder``."""
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=place, prefix=".partial-") as partial:

@@ -1,29 +1,39 @@
 """Read audio files: any excerpt, at any sample rate."""
 
+import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from mgc.data.decoding import (
+    AV_SUFFIXES,
+    MAX_SAMPLE,
+    SUFFIXES,
+    AudioError,
+    Decoder,
+    open_audio,
+    printable,
+    promised_samples,
+)
+from mgc.data.length_cache import file_key, load_lengths, save_lengths
 from mgc.data.resampling import Resampling, get_resampler
-from mgc.errors import MgcError
 
-#: Extensions of the audio files to look for; libsndfile reads them all.
-SUFFIXES = (".wav", ".au", ".mp3", ".flac", ".ogg", ".aif", ".aiff")
+__all__ = ["AV_SUFFIXES", "SUFFIXES", "AudioError"]
+
+log = logging.getLogger(__name__)
+
+#: Length of the blocks in which whole files are read, in samples.
+BLOCK = 1 << 20
 
 #: Largest term of the reduced ratio of two sample rates. The resampling filter has about as many
 #: values as the product of both terms: 100 MB at this limit.
 MAX_TERM = 5000
-
-
-class AudioError(MgcError):
-    """Raised for a file that is missing, broken or shorter than its header says."""
 
 
 @dataclass(frozen=True)
@@ -43,44 +53,76 @@ class AudioInfo:
 def find_files(folder: str | os.PathLike[str]) -> list[Path]:
     """Find the audio files in a folder and its sub-folders, by file extension.
 
-    Paths are sorted. Hidden files and folders are skipped. A missing folder has no files.
+    Paths are sorted. Hidden files and folders are skipped. Links are followed, but no folder is
+    read twice. A missing folder has no files. Files whose names are not UTF-8 are logged and left
+    out, as tables, reports and terminals cannot hold them.
     """
     found = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(where, name)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+    visited: set[tuple[int, int]] = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(where)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        # In a fixed order, so that the same one of two links to a folder is read.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if not name.lower().endswith((*SUFFIXES, *AV_SUFFIXES)) or name.startswith("."):
+                continue
+            path = Path(where, name)
+            if printable(path) == str(path):
+                found.append(path)
+            else:
+                log.warning("Skipped %s: its name is not UTF-8. Rename it.", printable(path))
     return sorted(found)
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Read a file's header and its last samples.
 
-    libsndfile trusts the header: a truncated MP3 reports its full length and returns nothing after
-    a seek. Reading the last samples finds such files, at about the cost of opening them.
+    Compares the length that the header promises with the file, at about the cost of opening it. The
+    first time, MP3 and Ogg files are read, but not decoded. Files of floats are read to find
+    samples that are not numbers.
 
     Raises:
-        AudioError: If the file is missing, unreadable, empty or truncated.
+        AudioError: If the file is missing, unreadable, empty, truncated or not scaled.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            info = AudioInfo(file.frames, file.samplerate, file.channels)
-            if info.frames <= 0:
-                raise AudioError(f"{path}: no audio in the file")
-            tail = min(info.frames, 1024)
-            file.seek(info.frames - tail)
-            if len(file.read(tail, dtype="float32")) < tail:
-                raise AudioError(f"{path}: truncated, the header promises {info.seconds:.1f} s")
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: {_error_reason(path, error)}") from error
+    with open_audio(path) as file:
+        info = AudioInfo(file.frames, file.sample_rate, file.channels)
+        if info.frames <= 0:
+            raise AudioError(f"{path}: no audio in the file")
+        promised = promised_samples(file)
+        if promised > info.frames:
+            raise AudioError(
+                f"{path}: truncated, the header promises {promised / info.sample_rate:.1f} s but "
+                f"the file has {info.seconds:.1f} s"
+            )
+        tail = min(info.frames, 1024)
+        if len(_read(file, path, info.frames - tail, tail)) < tail:
+            raise AudioError(f"{path}: truncated, the header promises {info.seconds:.1f} s")
+        if file.floats:
+            for start in range(0, info.frames, BLOCK):
+                _read(file, path, start, BLOCK)
     return info
 
 
+def blocks(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
+    """Read a whole file in blocks of float32 samples of shape (samples, channels).
+
+    Raises:
+        AudioError: If the file is missing, broken or not scaled.
+    """
+    with open_audio(path) as file:
+        for start in range(0, file.frames, BLOCK):
+            yield _read(file, path, start, min(BLOCK, file.frames - start))
+
+
 def probe_all(paths: Sequence[str] | np.ndarray) -> list[AudioInfo | AudioError]:
-    """Probe many files in parallel; return the error for those that :func:`probe` rejects."""
+    """Probe many files in parallel; return the error for those that :func:`probe` rejects.
+
+    Lengths are kept in the user's cache folder, by path, size and time of change.
+    """
 
     def probe_or_error(path: str) -> AudioInfo | AudioError:
         try:
@@ -88,9 +130,21 @@ def probe_all(paths: Sequence[str] | np.ndarray) -> list[AudioInfo | AudioError]
         except AudioError as error:
             return error
 
+    keys = [file_key(path) for path in paths]
+    known = load_lengths([key for key in keys if key])
+    new = [path for path, key in zip(paths, keys, strict=True) if key not in known]
     # Threads suffice: libsndfile releases the interpreter lock, and disk access dominates.
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(probe_or_error, paths))
+        probed = dict(zip(new, pool.map(probe_or_error, new), strict=True))
+    save_lengths(
+        (key, (info.frames, info.sample_rate, info.channels))
+        for path, key in zip(paths, keys, strict=True)
+        if key and isinstance(info := probed.get(path), AudioInfo)
+    )
+    return [
+        AudioInfo(*known[key]) if key in known else probed[path]  # type: ignore[index]
+        for path, key in zip(paths, keys, strict=True)
+    ]
 
 
 def read(
@@ -106,7 +160,7 @@ def read(
     Up to rounding, the result equals the same excerpt of the resampled file.
 
     Args:
-        path: Audio file that libsndfile reads: WAV, AU, FLAC, OGG, MP3, AIFF.
+        path: Audio file of any format of :data:`SUFFIXES`; of :data:`AV_SUFFIXES` with PyAV.
         sample_rate: Sample rate of the result in Hz.
         start: First sample, counted at ``sample_rate``.
         samples: Number of samples to read, counted at ``sample_rate``; by default up to the end.
@@ -117,25 +171,26 @@ def read(
         Float32 of shape (samples,) in [-1, 1]; shorter at the end of the file.
 
     Raises:
-        AudioError: If the file is missing, broken or truncated, or cannot be resampled.
+        AudioError: If the file is missing, broken or truncated, cannot be resampled, or its samples
+            are not finite or not scaled to [-1, 1].
+        ValueError: If ``start`` is negative.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            if channel is not None and channel >= file.channels:
-                raise AudioError(f"{path}: no channel {channel}, only {file.channels} channels")
-            source, target = _ratio(file.samplerate, sample_rate)
-            check_rates(path, file.samplerate, sample_rate)
-            total = resampled_length(file.frames, file.samplerate, sample_rate)
-            stop = total if samples is None else min(total, start + samples)
-            # Read whole periods of the rate ratio, widened by the resampling filter's width.
-            margin = 0 if source == target else _margin(source, target, resampling)
-            first = max(0, start // target - margin)
-            last = -(-stop // target) + margin
-            file.seek(min(first * source, file.frames))
-            wanted = min(last * source, file.frames) - file.tell()
-            audio = file.read(wanted, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: {_error_reason(path, error)}") from error
+    if start < 0:
+        raise ValueError(f"{path}: start={start} is negative.")
+    with open_audio(path) as file:
+        if channel is not None and channel >= file.channels:
+            raise AudioError(f"{path}: no channel {channel}, only {file.channels} channels")
+        source, target = _ratio(file.sample_rate, sample_rate)
+        check_rates(path, file.sample_rate, sample_rate)
+        total = resampled_length(file.frames, file.sample_rate, sample_rate)
+        stop = total if samples is None else min(total, start + samples)
+        # Read whole periods of the rate ratio, widened by the resampling filter's width.
+        margin = 0 if source == target else _margin(source, target, resampling)
+        first = max(0, start // target - margin)
+        last = -(-stop // target) + margin
+        begin = min(first * source, file.frames)
+        wanted = min(last * source, file.frames) - begin
+        audio = _read(file, path, begin, wanted)
     if len(audio) < wanted:
         raise AudioError(f"{path}: truncated, only {len(audio)} of {wanted} samples are readable")
     if audio.shape[1] == 1:
@@ -195,10 +250,15 @@ def _margin(source: int, target: int, resampling: Resampling) -> int:
     return -(-get_resampler(source, target, resampling).width // source) + 1
 
 
-def _error_reason(path: str | os.PathLike[str], error: Exception) -> str:
-    """Return the message of libsndfile or the system, without the path it repeats."""
-    if not os.path.exists(path):
-        return "missing"
-    if isinstance(error, soundfile.LibsndfileError):
-        return str(error.error_string).strip().rstrip(".")
-    return str(getattr(error, "strerror", None) or error)
+def _read(file: Decoder, path: str | os.PathLike[str], first: int, count: int) -> np.ndarray:
+    """Decode an excerpt in all channels, and check its samples."""
+    audio = file.read(first, count)
+    if audio.size and not file.integers:
+        largest = max(float(audio.max()), -float(audio.min()))
+        if not math.isfinite(largest):
+            raise AudioError(f"{path}: has samples that are not finite numbers")
+        if largest > MAX_SAMPLE:
+            raise AudioError(
+                f"{path}: has samples up to {largest:g}. Scale it to [-1, 1], its full scale"
+            )
+    return audio

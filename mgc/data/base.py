@@ -361,8 +361,10 @@ class AudioDataModule(MusicDataModule):
     Attributes:
         expected_seconds: Shortest and longest file, in seconds.
         expected_files: Number of files in a complete copy, by catalogue column and value.
+        end_tolerance: Seconds that an excerpt may end behind its file; annotations often do.
     """
 
+    end_tolerance: ClassVar[float] = float("inf")
     expected_seconds: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     expected_files: ClassVar[dict[str, dict[Any, int]]] = {}
 
@@ -418,11 +420,16 @@ class AudioDataModule(MusicDataModule):
                 continue
             stop = total
             if excerpts:
-                offsets[row] = round(catalogue["begin"].iloc[row] * self.sample_rate)
-                stop = round(min(total, catalogue["end"].iloc[row] * self.sample_rate))
+                begin, end = catalogue["begin"].iloc[row], catalogue["end"].iloc[row]
+                problem = _excerpt_problem(begin, end, total / self.sample_rate, self.end_tolerance)
+                if problem:
+                    broken[track] = f"{path}: {problem} ({track})"
+                    continue
+                offsets[row] = round(begin * self.sample_rate)
+                stop = round(min(total, end * self.sample_rate))
             lengths[row] = stop - offsets[row]
             if lengths[row] <= 0:
-                broken[track] = f"{path}: ends before {track} begins"
+                broken[track] = f"{path}: shorter than one sample ({track})"
         catalogue["length"] = lengths
         catalogue["offset"] = offsets
         return broken
@@ -442,6 +449,7 @@ class AudioDataModule(MusicDataModule):
             self.expected_seconds,
             self.stray_files(),
             progress,
+            self.channel,
         )
 
     def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> PackResult:
@@ -500,6 +508,17 @@ class AudioDataModule(MusicDataModule):
                 except audio.AudioError as error:
                     found.append(error)
         return found
+
+
+def _excerpt_problem(begin: float, end: float, seconds: float, tolerance: float) -> str:
+    """Say why an excerpt is not one of a file of ``seconds``; empty if it is."""
+    if not 0 <= begin < end:
+        return f"begin={begin:g} and end={end:g} are no excerpt"
+    if begin >= seconds:
+        return f"the file ends at {seconds:.2f} s, the excerpt begins at {begin:g} s"
+    if np.isfinite(end) and end > seconds + tolerance:
+        return f"the file ends at {seconds:.2f} s, the excerpt at {end:g} s"
+    return ""
 
 
 def _is_rank_zero() -> bool:

@@ -41,6 +41,17 @@ class TrackReader(Protocol):
         """
 
 
+def excerpt_length(length: int, start: int, samples: int) -> int:
+    """Return the samples of an excerpt that lie within a track of ``length`` samples.
+
+    Raises:
+        ValueError: If the excerpt begins outside the track.
+    """
+    if not 0 <= start <= length:
+        raise ValueError(f"An excerpt at sample {start} is outside the track of {length} samples.")
+    return min(samples, length - start)
+
+
 class FileReader:
     """Reads tracks from audio files of any sample rate.
 
@@ -73,7 +84,7 @@ class FileReader:
 
     def read(self, track: int, start: int, out: np.ndarray) -> int:
         """Read an excerpt of a track (see :class:`TrackReader`)."""
-        samples = min(len(out), int(self.lengths[track]) - start)
+        samples = excerpt_length(int(self.lengths[track]), start, len(out))
         start += int(self._starts[track])
         path = os.fsdecode(self._paths[track])
         part = audio.read(path, self.sample_rate, start, samples, self.channel, self.resampling)

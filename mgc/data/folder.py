@@ -1,5 +1,6 @@
 """Your own music: a folder, or a table of files."""
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, get_args
@@ -9,9 +10,12 @@ import pandas as pd
 
 from mgc.data import audio
 from mgc.data.base import AudioDataModule
+from mgc.data.identical import file_identity, group_identical_files
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 from mgc.task import Task
+
+log = logging.getLogger(__name__)
 
 #: Columns of a table that are not labels.
 NON_LABEL_COLUMNS = ("path", "split", "group", "fold", "begin", "end")
@@ -62,6 +66,8 @@ class Folder(AudioDataModule):
             ``split``.
     """
 
+    # Tables round; more than this is a mistake.
+    end_tolerance = 0.1
     splits = ("stratified", "fold", "given")
     given_splits = ("given",)
 
@@ -132,7 +138,7 @@ class Folder(AudioDataModule):
             catalogue = self._read_targets(self._rows)
         if self.task != "regression":
             self._check_labels(catalogue)
-        return catalogue
+        return group_identical_files(catalogue)
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
         """Assign a split to each track, from the table with ``split='given'``."""
@@ -144,7 +150,16 @@ class Folder(AudioDataModule):
         unknown = sorted(set(names) - {*SPLIT_NAMES, ""})
         if unknown:
             raise MgcError(f"{self.table}: unknown split {unknown[0]!r}. Use train, val or test.")
-        return names.map({**SPLIT_NAMES, "": ""}).to_numpy(str)
+        splits = names.map({**SPLIT_NAMES, "": ""})
+        counts = splits[splits != ""].groupby(catalogue["group"]).nunique()
+        if (counts > 1).any():
+            log.warning(
+                "%s: %d groups of tracks are in more than one split, the first is %s.",
+                self.table,
+                (counts > 1).sum(),
+                counts[counts > 1].index[0],
+            )
+        return splits.to_numpy(str)
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
@@ -152,9 +167,18 @@ class Folder(AudioDataModule):
         if self.table is None or not self.table.is_file():
             raise MgcError(f"{self.table}: no such file. Set data.table to a CSV file.")
         try:
+            names = pd.read_csv(self.table, dtype=str, header=None, nrows=1, skipinitialspace=True)
             rows = pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
         except (ValueError, OSError) as error:
             raise MgcError(f"{self.table}: unreadable ({error}).") from error
+        header = names.iloc[0]
+        twice = header[header.duplicated() & header.notna()]
+        if len(twice):
+            raise MgcError(f"{self.table}: two columns are named {twice.iloc[0]!r}. Rename one.")
+        nameless = [column for column in rows if str(column).startswith("Unnamed: ")]
+        if nameless:
+            log.warning("%s: ignored a column without a name, as of an index.", self.table)
+            rows = rows.drop(columns=nameless)
         if "path" not in rows:
             raise MgcError(f"{self.table}: no column 'path'. The first line must name the columns.")
         return rows
@@ -167,14 +191,16 @@ class Folder(AudioDataModule):
     def _read_targets(self, rows: pd.DataFrame) -> pd.DataFrame:
         catalogue = pd.DataFrame({"track": rows["path"]})
         catalogue["path"] = [str(self.root / path) for path in rows["path"]]
-        catalogue["group"] = rows["path"]
+        # Two spellings of a path, or a link, are one file.
+        files = pd.Series([file_identity(path) for path in catalogue["path"]], rows.index)
+        catalogue["group"] = rows["path"].groupby(files).transform("first")
         if "group" in rows:
             named = rows["group"].str.strip()
-            catalogue["group"] = named.where(named != "", rows["path"])
+            catalogue["group"] = named.where(named != "", catalogue["group"])
         if "split" in rows:
             catalogue["split"] = rows["split"]
         if "fold" in rows:
-            catalogue["fold"] = self._number_column(rows, "fold").astype(int)
+            catalogue["fold"] = self._fold_column(rows)
         if "begin" in rows or "end" in rows:
             zeros = pd.Series("0", rows.index)
             rows = rows.assign(
@@ -184,9 +210,12 @@ class Folder(AudioDataModule):
             catalogue["begin"] = self._number_column(rows, "begin")
             catalogue["end"] = self._number_column(rows, "end")
             catalogue["track"] += "@" + rows["begin"]
-        twice = catalogue.loc[catalogue["track"].duplicated(), "track"]
-        if len(twice):
-            raise MgcError(f"{self.table}: {twice.iloc[0]} is listed twice. Remove one row.")
+            self._check_excerpts(rows, catalogue)
+        same = pd.DataFrame({"file": files, "begin": catalogue.get("begin", 0)}).duplicated()
+        if same.any():
+            first = files == files[same].iloc[0]
+            names = " and ".join(catalogue.loc[first, "track"].unique()[:2])
+            raise MgcError(f"{self.table}: {names} is listed twice. Remove one row.")
         if self.task == "multiclass":
             catalogue["label"] = self._label_column(rows, "label")
             return catalogue[catalogue["label"].isin(list(self.labels))].reset_index(drop=True)
@@ -200,6 +229,25 @@ class Folder(AudioDataModule):
                 raise MgcError(f"{self.table}: column {label!r} must contain only 0 and 1.")
             catalogue[f"target.{label}"] = values
         return catalogue
+
+    def _check_excerpts(self, rows: pd.DataFrame, catalogue: pd.DataFrame) -> None:
+        wrong = ~((catalogue["begin"] >= 0) & (catalogue["begin"] < catalogue["end"]))
+        if wrong.any():
+            path, begin, end = rows.loc[wrong, ["path", "begin", "end"]].iloc[0]
+            raise MgcError(
+                f"{self.table}: {path} has begin={begin} and end={end}. An excerpt begins at 0 or "
+                "later and ends behind its begin."
+            )
+
+    def _fold_column(self, rows: pd.DataFrame) -> pd.Series:
+        folds = self._number_column(rows, "fold")
+        wrong = ~((folds >= 0) & (folds % 1 == 0))
+        if wrong.any():
+            cell, path = rows.loc[wrong, ["fold", "path"]].iloc[0]
+            raise MgcError(
+                f"{self.table}: fold {cell!r} of {path} is not a whole number, 0 or more."
+            )
+        return folds.astype(int)
 
     def _check_labels(self, catalogue: pd.DataFrame) -> None:
         """Raise an error for a label without tracks, which is probably misspelled."""

@@ -40,7 +40,8 @@ from mgc.core.parquet import read_parquet, write_parquet
 from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.data.audio import AudioError
-from mgc.data.clips import keep_batch
+from mgc.data.clips import excerpt_length, keep_batch
+from mgc.data.verification import sample_hash
 from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,6 @@ SAMPLE_DTYPE = np.dtype("<i2")
 
 #: Length of the blocks in which files are decoded, in seconds; limits memory.
 BLOCK_SECONDS = 300
-
-#: Number of bytes at the start, middle and end of a file that its checksum covers.
-CHECKSUM_BYTES = 16384
 
 
 class PackedReader:
@@ -87,7 +85,7 @@ class PackedReader:
 
     def read(self, track: int, start: int, out: np.ndarray) -> int:
         """Read an excerpt of a track (see :class:`mgc.data.clips.TrackReader`)."""
-        samples = min(len(out), int(self.lengths[track]) - start)
+        samples = excerpt_length(int(self.lengths[track]), start, len(out))
         first = int(self._starts[track]) + start
         part = self._open(int(self._parts[track]))
         out[:samples] = part[first : first + samples]
@@ -155,6 +153,8 @@ class PackedStore:
             lengths: Length of each track in samples, of shape (tracks,).
         """
         rows = self.index.iloc[self._find(paths)]
+        if ((offsets < 0) | (offsets + lengths > rows["length"].to_numpy())).any():
+            raise ValueError("A track lies outside its file.")
         starts = rows["offset"].to_numpy() + offsets
         return PackedReader(self.folder, rows["part"].to_numpy(), starts, lengths)
 
@@ -304,7 +304,7 @@ class _Decoder(Dataset[_Decoded]):
         try:
             status = os.stat(path)
             row |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-            row["checksum"] = _checksum(path, status.st_size)
+            row["checksum"] = sample_hash(path)
             samples, row["clipped"] = self._decode(path)
         except FileNotFoundError:
             row["reason"] = "missing"
@@ -321,8 +321,6 @@ class _Decoder(Dataset[_Decoded]):
         block = BLOCK_SECONDS * self.sample_rate
         for start in range(0, total, block):
             samples = audio.read(path, self.sample_rate, start, block, self.channel)
-            if not np.isfinite(samples).all():
-                raise AudioError(f"{path}: has samples that are not finite")
             packed[start : start + block], count = to_int16(samples)
             clipped += count
         return packed, clipped
@@ -420,14 +418,4 @@ def _has_changed(path: str, size: int, mtime_ns: int, checksum: str) -> bool:
         return False
     if status.st_size != size:
         return True
-    return status.st_mtime_ns != mtime_ns and _checksum(path, size) != checksum
-
-
-def _checksum(path: str, size: int) -> str:
-    """Hash the start, middle and end of a file, about as fast as opening it."""
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        for start in (0, size // 2, max(0, size - CHECKSUM_BYTES)):
-            file.seek(start)
-            digest.update(file.read(CHECKSUM_BYTES))
-    return digest.hexdigest()
+    return status.st_mtime_ns != mtime_ns and sample_hash(path) != checksum

@@ -193,7 +193,8 @@ class Classifier:
             Outputs of shape (clips, classes), and the start of each clip in seconds.
 
         Raises:
-            AudioError: If the file cannot be read, or is too short for the model.
+            AudioError: If the file cannot be read or is too short for the model, or its outputs are
+                not finite.
         """
         about, rate = self.about, self.rate
         # Defaults for checkpoints of earlier versions.
@@ -211,4 +212,6 @@ class Classifier:
                 )
             outputs.append(self.score(clips))
         values = np.concatenate(outputs)
+        if not np.isfinite(values).all():
+            raise audio.AudioError(f"{file}: the model's outputs are not finite numbers")
         return values, np.arange(len(values)) * self.hop / rate

@@ -57,7 +57,8 @@ class Probabilities(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute probabilities of shape (batch, classes)."""
-        return (probabilities(self.model(*inputs).float(), self.task),)
+        outputs = probabilities(self.model(*inputs).float(), self.task)
+        return (_invalidate(outputs, inputs[0]),)
 
 
 class Features(nn.Module):
@@ -70,7 +71,16 @@ class Features(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute all layers of shape (batch, width)."""
-        return tuple(x.float() for x in self.model.features(*inputs).values())  # type: ignore[operator]
+        layers = self.model.features(*inputs).values()  # type: ignore[operator]
+        return tuple(_invalidate(x.float(), inputs[0]) for x in layers)
+
+
+def _invalidate(outputs: Tensor, inputs: Tensor) -> Tensor:
+    """Replace the outputs of inputs that are not finite with NaN.
+
+    Runtimes differ in what they make of NaN: ``max(NaN, x)`` may be x, and the outputs plausible.
+    """
+    return outputs + 0 * inputs.flatten(1).sum(1, keepdim=True)
 
 
 class HalfWeights(nn.Module):

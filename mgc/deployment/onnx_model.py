@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mgc.core.description import checked
+from mgc.core.description import check_description
 from mgc.errors import MgcError
 
 #: Metadata key of the description in an ONNX file.
@@ -62,7 +62,7 @@ class OnnxModel:
         if description is None:
             raise MgcError(f"{path}: no description. It was not written by mgc export.")
         try:
-            self.about: dict[str, Any] = checked(path, json.loads(description))
+            self.about: dict[str, Any] = check_description(path, json.loads(description))
         except ValueError as error:
             raise MgcError(f"{path}: invalid description.") from error
 

@@ -9,6 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from mgc.data.clips import Batch
+from mgc.errors import MgcError
 from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.results import Results, make_results
 from mgc.evaluation.scores import ClipScores, majority_vote, mean_by_track, measure, probabilities
@@ -86,7 +87,7 @@ class TrackEvaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics of the validation split and, outside a fit, write its results."""
         if self._measurable(trainer):
-            clips = self.scores.compute()
+            clips = self._compute(trainer)
             self._log(trainer, pl_module, clips, "val")
             if trainer.state.fn == TrainerFn.VALIDATING:
                 self._write(trainer, pl_module, clips, "validate")
@@ -94,14 +95,14 @@ class TrackEvaluation(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics of the test split and write its results."""
         if self._measurable(trainer):
-            clips = self.scores.compute()
+            clips = self._compute(trainer)
             self._log(trainer, pl_module, clips, "test")
             self._write(trainer, pl_module, clips, "test")
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the results of all tracks."""
         if self._measurable(trainer):
-            self._write(trainer, pl_module, self.scores.compute(), "predict")
+            self._write(trainer, pl_module, self._compute(trainer), "predict")
 
     def _start(self, pl_module: LightningModule) -> None:
         self.scores.reset()
@@ -121,6 +122,20 @@ class TrackEvaluation(Callback):
     def _measurable(self, trainer: Trainer) -> bool:
         # With other data modules, only the model's own metrics are logged.
         return self.scores.update_called and hasattr(_data(trainer), "tracks")
+
+    def _compute(self, trainer: Trainer) -> dict[str, Tensor]:
+        """Return the outputs of all clips; raise an error if some are not finite."""
+        clips = self.scores.compute()
+        invalid = clips["track"][~clips["logits"].isfinite().all(dim=1)].unique()
+        if len(invalid):
+            tracks = _data(trainer).tracks
+            first = tracks.iloc[int(invalid[0])]
+            raise MgcError(
+                f"The model's outputs for {len(invalid)} of {len(clips['track'].unique())} tracks "
+                f"are not finite numbers. The first is {first.get('path', first['track'])}. Lower "
+                "the learning rate, or check the files with mgc data verify."
+            )
+        return clips
 
     def _log(
         self, trainer: Trainer, pl_module: LightningModule, clips: dict[str, Tensor], stage: str

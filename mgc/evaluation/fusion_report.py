@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
+from mgc.core import markdown
 from mgc.evaluation.alignment import align
 from mgc.evaluation.intervals import MEASURE, gain, name_intervals, score
 from mgc.evaluation.paired import correct_once, holm, mcnemar
@@ -28,14 +29,15 @@ def describe_fusion(runs: Sequence[Run], fused: Results) -> str:
     scores = {run: score(results, decision) for run, results in singles.items()}
     rows = [*scores.items(), (method, score(fused))]
     interval = name_intervals(found.interval for _, found in rows)
-    lines = [f"# Fusion: {method} of {', '.join(singles)}", ""]
-    lines += [f"| | {MEASURE[fused.task]} | {interval} |", "| --- | --- | --- |"]
-    lines += [f"| {run} | {found.value:.3f} | {found.interval} |" for run, found in rows]
+    lines = [markdown.heading(f"Fusion: {method} of {', '.join(singles)}"), ""]
+    cells = [[run, found.value, found.interval] for run, found in rows]
+    lines.append(markdown.table(["", MEASURE[fused.task], interval], cells))
     best = max(scores, key=lambda run: scores[run].value)
     gained, between = gain(fused, singles[best], decision)
     lines += [
         "",
-        f"Gain over the best single run, {best}: {gained:+.3f} ({between.name}: {between:+.3f}).",
+        f"Gain over the best single run, {markdown.escape(best)}: {gained:+.3f} "
+        f"({between.name}: {between:+.3f}).",
     ]
     if "weights" in fused.source:
         lines += ["", f"Weights: {_describe_weights(fused.source['weights'], list(singles))}."]
@@ -54,15 +56,15 @@ def _test_pairs(
     if seeds.nunique() > 1:
         note = f" (seed {seeds.iloc[0]} only, because other seeds test the same tracks)"
     lines = [f"Exact McNemar tests on {len(right[method])} tracks{note}:", ""]
-    lines += ["| first | second | only first right | only second right | p | p (Holm) |"]
-    lines += ["| --- | --- | --- | --- | --- | --- |"]
     pairs = list(combinations(right, 2))
     tests = [mcnemar(right[one], right[two]) for one, two in pairs]
     adjusted = holm([test.p for test in tests])
-    for (one, two), test, p in zip(pairs, tests, adjusted, strict=True):
-        counts = f"{test.only_first} | {test.only_second} | {test.p:.3g} | {p:.3g}"
-        lines.append(f"| {one} | {two} | {counts} |")
-    return lines
+    rows = [
+        [one, two, test.only_first, test.only_second, f"{test.p:.3g}", f"{p:.3g}"]
+        for (one, two), test, p in zip(pairs, tests, adjusted, strict=True)
+    ]
+    head = ["first", "second", "only first right", "only second right", "p", "p (Holm)"]
+    return [*lines, markdown.table(head, rows)]
 
 
 def _describe_weights(weights: dict[str, list[float]], names: list[str]) -> str:
@@ -70,5 +72,5 @@ def _describe_weights(weights: dict[str, list[float]], names: list[str]) -> str:
     parts = []
     for name, column in zip(names, values.T, strict=True):
         spread = f" ({column.min():.2f} to {column.max():.2f} by fold)" if np.ptp(column) else ""
-        parts.append(f"{name} {column.mean():.2f}{spread}")
+        parts.append(f"{markdown.escape(name)} {column.mean():.2f}{spread}")
     return ", ".join(parts)

@@ -254,7 +254,7 @@ def sample_training_segments(
         )
         if module.trainer.world_size == 1:
             # Otherwise a signal takes effect only at the first training batch, maybe an hour later.
-            signals.act()
+            signals.raise_received()
     keys, values = sample.result()
     if not len(keys):
         values = {name: torch.zeros(0, width) for name, width in segments.widths.items()}

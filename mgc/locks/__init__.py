@@ -5,12 +5,11 @@ packages of a lock are installed.
 """
 
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-import mgc
+from mgc.installation import installed, pip_install
 
-#: Each lock file with the commands that it is enough for.
+#: Lock files and the commands that they are enough for.
 LOCKS = {
     "full": "all commands, extras and the tests",
     "serve": "mgc classify with ONNX models, without PyTorch",
@@ -18,26 +17,12 @@ LOCKS = {
 
 
 def lock_path(name: str) -> Path:
-    """Return the path of a lock file.
-
-    Args:
-        name: ``full`` or ``serve``.
-
-    Returns:
-        Absolute path of the file, in pip's requirements format.
-    """
+    """Return the path of a lock file in pip's requirements format."""
     return Path(__file__).parent / f"{name}.txt"
 
 
 def locked_versions(name: str) -> Iterator[tuple[str, str]]:
-    """Read the packages of a lock file that apply to this Python and operating system.
-
-    Args:
-        name: ``full`` or ``serve``.
-
-    Yields:
-        Name and version of a package.
-    """
+    """Yield name and version of the locked packages for this Python and operating system."""
     from packaging.requirements import Requirement
 
     for line in lock_path(name).read_text(encoding="utf-8").splitlines():
@@ -47,38 +32,14 @@ def locked_versions(name: str) -> Iterator[tuple[str, str]]:
                 yield requirement.name, str(requirement.specifier).removeprefix("==")
 
 
-def is_installed(name: str) -> bool:
-    """Check whether a distribution is installed, without importing it.
-
-    Args:
-        name: Name on the package index, such as ``scikit-learn``.
-
-    Returns:
-        Whether it is.
-    """
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
 def is_for_serving() -> bool:
-    """Check whether this installation is for ONNX models only.
-
-    Returns:
-        Whether neither PyTorch nor Lightning is installed, as after ``pip install --no-deps``.
-    """
-    return not is_installed("torch") and not is_installed("lightning")
+    """Check whether this installation has neither PyTorch nor Lightning, as with ``serve``."""
+    return not installed("torch") and not installed("lightning")
 
 
 def install_hint() -> str:
-    """Describe how to install the packages that commands need.
-
-    Returns:
-        A sentence for error messages.
-    """
+    """Return a sentence for error messages: how to install the packages that commands need."""
     return (
-        f"For all commands: pip install {mgc.DISTRIBUTION}. For mgc classify with an ONNX model: "
+        f"For all commands: {pip_install()}. For mgc classify with an ONNX model: "
         'pip install --no-deps -r "$(mgc locks serve)".'
     )

@@ -1,8 +1,8 @@
-"""Scores printed by Choi et al. (2017), by task and combination of layers.
+"""Scores published by Choi et al. (2017), by task and combination of layers.
 
 Source: K. Choi, G. Fazekas, M. Sandler, K. Cho, Transfer learning for music classification and
-regression tasks, ISMIR 2017: figure 2 and section 4.2. Accuracy, or r² for emotion, under the
-``paper`` protocol. ``best`` is the best combination where the paper does not name it.
+regression tasks, ISMIR 2017, figure 2 and section 4.2: accuracy, or r² for emotion, under the
+``paper`` protocol. ``best`` is the best combination, where the paper does not name it.
 """
 
 SCORES: dict[str, dict[str, float]] = {

@@ -1,4 +1,4 @@
-"""Whether rows of a published table stand in the same order in ours, judged on paired tracks."""
+"""Tests of a paper's claims about the order of its table cells, on paired tracks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mgc.evaluation.intervals import Interval, correct, mean_difference
 from mgc.evaluation.paired import ALPHA, MIN_DISCORDANT, discordant, sign_flip_test
 from mgc.evaluation.results import Results
 
-#: A row and a column of a table.
+#: Row and column of a table.
 Cell = tuple[str, str]
 
 Verdict = Literal["confirmed", "contradicted", "undecided"]
@@ -19,29 +19,24 @@ Verdict = Literal["confirmed", "contradicted", "undecided"]
 
 @dataclass(frozen=True)
 class Claim:
-    """One group of cells is better than another.
-
-    Attributes:
-        title: What is claimed.
-        pairs: The better cell and the worse one, for everything that the mean is over.
-    """
+    """Claim that some cells are better than others; ``pairs`` hold a better and a worse cell."""
 
     title: str
     pairs: tuple[tuple[Cell, Cell], ...]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What our results say of a claim.
+class ClaimResult:
+    """Result of testing a claim.
 
     Attributes:
         claim: The claim.
-        pairs: Its pairs that there are results of.
-        tracks: Tracks that were tested in all of these.
-        difference: Mean difference of the accuracies; NaN without such tracks.
-        interval: Its 95 % paired bootstrap interval over tracks.
-        discordant: Tracks whose difference is not 0.
-        p: Of the sign-flip test (see :func:`mgc.evaluation.paired.sign_flip_test`).
+        pairs: Pairs of the claim for which we have results.
+        tracks: Number of tracks that were tested in all cells of these pairs.
+        difference: Mean difference of the accuracies; NaN without common tracks.
+        interval: 95 % paired bootstrap interval of the difference, over tracks.
+        discordant: Number of tracks with a difference other than 0.
+        p: p of :func:`mgc.evaluation.paired.sign_flip_test`.
     """
 
     claim: Claim
@@ -54,38 +49,35 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """Sign of the difference if p is below 0.05, which takes at least 6 discordant tracks."""
+        """Verdict by the sign of the difference; undecided if p is 0.05 or more."""
         if self.p >= ALPHA:
             return "undecided"
         return "confirmed" if self.difference > 0 else "contradicted"
 
     @property
     def reason(self) -> str:
-        """What the verdict rests on."""
+        """Number of discordant tracks, and p if they are enough for a test."""
         count = f"{self.discordant} discordant tracks"
         if self.discordant < MIN_DISCORDANT:
             return f"{count}; at least {MIN_DISCORDANT} needed"
         return f"{count}, p = {self.p:.2g}"
 
 
-def judge(claim: Claim, cells: Mapping[Cell, Results]) -> Finding:
-    """Test a claim on the tracks that all of its cells were tested on.
+def evaluate_claim(claim: Claim, cells: Mapping[Cell, Results]) -> ClaimResult:
+    """Test a claim on the tracks that were tested in all of its cells.
 
-    A track counts once, by the mean of its differences over the pairs, so that neither runs nor
-    columns that share their tracks make the interval narrower than the tracks allow.
+    Differences are averaged over the pairs, per track. Thus each track counts once, and repeated
+    runs or columns with the same tracks do not make the interval narrower.
 
     Args:
-        claim: The claim.
-        cells: Results of a multiclass task, by cell.
-
-    Returns:
-        The mean over the pairs that there are.
+        claim: The claim. Pairs without results are skipped.
+        cells: Results of a multiclass task.
     """
     pairs = tuple(pair for pair in claim.pairs if all(cell in cells for cell in pair))
     differences = [correct(cells[better]) - correct(cells[worse]) for better, worse in pairs]
     tracks = pd.concat(differences or [pd.Series(dtype=float)], axis=1).dropna().mean(axis=1)
     difference = mean_difference(tracks)
-    return Finding(
+    return ClaimResult(
         claim,
         pairs,
         len(tracks),
@@ -99,10 +91,5 @@ def judge(claim: Claim, cells: Mapping[Cell, Results]) -> Finding:
 def published_difference(
     pairs: Sequence[tuple[Cell, Cell]], accuracy: Mapping[Cell, float]
 ) -> float:
-    """Find the mean difference of published accuracies.
-
-    Args:
-        pairs: A better and a worse cell each.
-        accuracy: Accuracies by cell.
-    """
+    """Return the mean difference of published accuracies over (better, worse) pairs."""
     return float(np.mean([accuracy[better] - accuracy[worse] for better, worse in pairs]))

@@ -1,15 +1,15 @@
-"""Figures printed by Dieleman, Brakel and Schrauwen (2011), on the Million Song Dataset.
+"""Scores published by Dieleman, Brakel and Schrauwen (2011), on the Million Song Dataset.
 
 Source: S. Dieleman, P. Brakel, B. Schrauwen, Audio-based music classification with a pretrained
-convolutional network, ISMIR 2011, table 1: accuracy of test tracks with the learning rate that was
-best on validation tracks. There are three tasks; the classes of a report tell which it is about.
+convolutional network, ISMIR 2011, table 1: accuracy on test tracks with the learning rate that was
+best on validation tracks.
 """
 
 from types import SimpleNamespace
 
 from mgc.data.msd.catalogue import GENRES, KEYS, make_artist_labels
 
-#: Accuracy in %, by system, for genre, artist and key; the paper gives no intervals.
+#: Accuracy in % for genre, artist and key, by system, without intervals.
 _TABLE: dict[str, tuple[float, float, float]] = {
     "naive_bayes": (10.02, 6.80, 73.74),
     "logistic": (25.90, 32.13, 86.53),
@@ -19,7 +19,7 @@ _TABLE: dict[str, tuple[float, float, float]] = {
     "pretrained_20": (27.31, 35.54, 84.51),
 }
 
-#: Learning rates of these figures; naive Bayes has none.
+#: Learning rates; naive Bayes has none.
 LEARNING_RATES: dict[str, tuple[float, float, float]] = {
     "logistic": (5e-6, 5e-5, 5e-5),
     "matched_30": (0.005, 0.05, 0.05),
@@ -28,7 +28,7 @@ LEARNING_RATES: dict[str, tuple[float, float, float]] = {
     "pretrained_20": (0.005, 0.05, 0.005),
 }
 
-#: What other papers' modules hold, for each task.
+#: Attributes of other papers' modules, by task; a report selects one by its classes.
 TASKS = {
     task: SimpleNamespace(
         ACCURACY={system: (row[number], None) for system, row in _TABLE.items()},

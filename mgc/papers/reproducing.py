@@ -1,4 +1,4 @@
-"""What the commands that reproduce a paper have in common."""
+"""Functions shared by the ``mgc reproduce`` commands."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from mgc.data.base import AudioDataModule
 
 
-def say(command: str, *words: str, rest: Sequence[str] = (), **options: Any) -> None:
-    """Show a command as one would type it.
+def print_command(command: str, *words: str, rest: Sequence[str] = (), **options: Any) -> None:
+    """Print an mgc command as typed in a shell.
 
     Args:
         command: Name of the command.
-        words: Its words that are no options.
-        rest: Words after ``--``.
-        **options: Its options; None is not shown, and a dictionary as ``--name.key=value``.
+        words: Positional arguments.
+        rest: Arguments after ``--``.
+        **options: Options. None is omitted; a dictionary is printed as ``--name.key=value``.
     """
     typed = ["mgc", command, *words]
     for name, value in options.items():
@@ -27,32 +27,33 @@ def say(command: str, *words: str, rest: Sequence[str] = (), **options: Any) -> 
 
 
 def describe_music(root: str, data: str = "gtzan") -> str:
-    """Tell whether figures stand beside the paper's that are of other music.
+    """Describe which tracks of the paper's data set a folder has, in a paragraph of Markdown.
 
-    Tracks count as GTZAN's that have the name and the length of one of its files, and as those of
-    ISMIR 2004 that its training and development lists name and whose file can be read. Copies of
-    GTZAN lack a track or two.
+    A track of GTZAN is recognised by its name and length. A track of ISMIR 2004 must be readable
+    and in the training or development list. The paragraph warns if the folder lacks more tracks
+    than usual copies of the data set do.
 
     Args:
         root: Folder with the tracks.
         data: ``gtzan`` or ``ismir2004``.
 
-    Returns:
-        A paragraph.
-
     Raises:
-        MgcError: If there is no folder of a genre, or no list.
+        MgcError: If the folder has no genre folders or track lists.
     """
-    title, module, whole, tracks, why = {"gtzan": _gtzan, "ismir2004": _ismir2004}[data](root)
+    from mgc.core.markdown import escape
+
+    title, module, whole, tracks, why = {"gtzan": _count_gtzan, "ismir2004": _count_ismir2004}[
+        data
+    ](root)
     if tracks >= (1 - module.max_broken) * whole:
-        return f"Ours are of {root}: {tracks} of the {whole} tracks of {title}, {why}."
+        return f"Our data: {escape(root)}, {tracks} of the {whole} tracks of {title}, {why}."
     return (
-        f"**Ours do not compare with the paper's**, which are of {title}: of its {whole} tracks, "
-        f"{root} has {tracks} ({why}) among {len(module.read_catalogue())}."
+        f"**Our scores are not comparable with the paper's**, which used {title}: of its {whole} "
+        f"tracks, {escape(root)} has {tracks} ({why}) among {len(module.read_catalogue())}."
     )
 
 
-def _gtzan(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
+def _count_gtzan(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
     from mgc.data import audio
     from mgc.data.gtzan import GENRES, GTZAN, TRACKS_PER_GENRE
 
@@ -70,7 +71,7 @@ def _gtzan(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
     return "GTZAN", data, len(GENRES) * TRACKS_PER_GENRE, count, "by name and length"
 
 
-def _ismir2004(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
+def _count_ismir2004(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
     from mgc.data import audio
     from mgc.data.ismir2004 import ISMIR2004
 

@@ -1,11 +1,11 @@
-"""Figures printed by Senac et al. (2017), on GTZAN.
+"""Scores published by Senac et al. (2017), on GTZAN.
 
 Source: C. Senac, T. Pellegrini, F. Mouret, J. Pinquier, Music feature maps with convolutional
-neural networks for music genre classification, CBMI 2017. Cross-validated with 80 % of the tracks
-of each genre to train, 10 % to validate, 10 % to test.
+neural networks for music genre classification, CBMI 2017: cross-validation with 80 % of the tracks
+of each genre for training, 10 % for validation, 10 % for testing.
 """
 
-#: Table 2: accuracy in %, and half of its 95 % bootstrap interval.
+#: Table 2: accuracy in % and half the width of its 95 % bootstrap interval.
 ACCURACY: dict[str, tuple[float, float | None]] = {
     "net_STFT": (87.8, 1.8),
     "net_MUSIC": (89.6, 2.4),
@@ -13,7 +13,7 @@ ACCURACY: dict[str, tuple[float, float | None]] = {
     "FUSION2": (91.0, 1.2),
 }
 
-#: Systems that decide by the majority of the clips; the fusions say themselves how they decide.
+#: Systems that take the majority vote of the clips.
 VOTED = ("net_STFT", "net_MUSIC")
 
 GENRES = (
@@ -60,7 +60,7 @@ CONFUSION: dict[str, tuple[tuple[int, ...], ...]] = {
     ),
 }
 
-#: Its diagonal.
+#: Recall of each class in %, the diagonal of table 1.
 CLASSES: dict[str, dict[str, float]] = {
     system: {genre: float(rows[i][i]) for i, genre in enumerate(GENRES)}
     for system, rows in CONFUSION.items()

@@ -1,4 +1,4 @@
-"""Runs side by side: what differs in their settings and data, and in what they achieve."""
+"""Comparison of runs: settings and data that differ, scores, significance tests."""
 
 import html
 import json
@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from mgc import registry
-from mgc.core.markdown import markdown_table
+from mgc.core import markdown
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.alignment import align, check_alike
@@ -27,13 +27,13 @@ from mgc.evaluation.intervals import (
     score,
     wilson,
 )
-from mgc.evaluation.paired import McNemar, holm, mcnemar
+from mgc.evaluation.paired import McNemar, correct_once, holm, mcnemar
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Experiment, load_run, name_run, split_run
 from mgc.runs.folder import CONFIG, RECORD
 from mgc.runs.tracking import wandb_status
 
-#: Settings that say where things go and what is shown, not what is done.
+#: Settings of paths and logging, which do not affect the scores.
 IGNORED_SETTINGS = (
     "config",
     "ckpt_path",
@@ -44,28 +44,35 @@ IGNORED_SETTINGS = (
     "trainer.enable_model_summary",
 )
 
-#: Settings that a cross-validation has one of per fold.
-BY_FOLD = ("data.fold", "data.folds", "data.seed", "seed_everything")
+#: Settings that differ between the folds of a cross-validation.
+FOLD_SETTINGS = ("data.fold", "data.folds", "data.seed", "seed_everything")
 
-#: Sections of a configuration. W&B's holds more: what models save of their own accord.
+#: Sections of a configuration. The config in W&B also holds what models save themselves.
 SECTIONS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 
-#: What a run does not have.
-NOTHING = "-"
+#: Stands for a missing value in a table.
+MISSING = "-"
+
+NOTE = "val/… are scores of the best epoch, which was selected by them: they are optimistic."
+
+STYLE = (
+    "<style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
+    "th,td{border:1px solid #ccc;padding:.3em .6em;text-align:left}</style>"
+)
 
 
 @dataclass
-class Compared:
-    """A run that is compared.
+class ComparedRun:
+    """Settings, scores and results of a run.
 
     Attributes:
-        name: Its name.
-        settings: Settings by name, ``model.lr`` and the like.
-        scores: Scores by name, ``test/track_accuracy`` and the like.
-        data: ``tracks`` and ``split``, as :func:`mgc.runs.provenance.data_fingerprint` gives
-            them.
-        about: What else is known: ``model``, ``data``, ``split``, ``commit``, ``best epoch``.
-        results: What it said of the test tracks, where that is there.
+        name: Name in the tables.
+        settings: Settings by name, such as ``model.lr``.
+        scores: Scores by name, such as ``test/track_accuracy``.
+        data: Fingerprints ``tracks`` and ``split`` of
+            :func:`mgc.runs.provenance.data_fingerprint`.
+        about: ``model``, ``data``, ``split``, ``commit``, ``best epoch`` and versions.
+        results: Test results, if available.
     """
 
     name: str
@@ -77,15 +84,15 @@ class Compared:
 
 
 class Pair(NamedTuple):
-    """The best run against another one, on the same tracks.
+    """Paired test of the best run and another run.
 
     Attributes:
         best: Name of the best run.
-        other: Name of the other one.
-        difference: What the best has over the other, with its 95 % paired bootstrap interval.
-        test: Exact McNemar test; nothing but for multiclass.
-        adjusted: Its p, adjusted to the number of tests (Holm 1979).
-        reason: Why the two cannot be tested; empty if they were.
+        other: Name of the other run.
+        difference: Score of the best minus the other's, with a 95 % paired bootstrap interval.
+        test: Exact McNemar test; multiclass only.
+        adjusted: p of the test, adjusted for the number of tests (Holm 1979).
+        reason: Why the runs were not tested; empty if they were.
     """
 
     best: str
@@ -98,13 +105,13 @@ class Pair(NamedTuple):
 
 @dataclass
 class Comparison:
-    """Runs side by side.
+    """Comparison of runs.
 
     Attributes:
-        table: A row per run: scores, what differs in the data, settings that differ.
-        warnings: What makes scores not comparable.
-        pairs: The best run against every other.
-        intervals: Name of the intervals in the table; empty without any.
+        table: A row per run; columns: scores, and data fingerprints and settings that differ.
+        warnings: Reasons why scores are not comparable.
+        pairs: Tests of the best run against each other run.
+        intervals: Name of the intervals in the table; empty if it has none.
     """
 
     table: pd.DataFrame
@@ -113,30 +120,28 @@ class Comparison:
     intervals: str = ""
 
     @property
-    def shown(self) -> pd.DataFrame:
-        """The table, the longer side down."""
+    def _oriented(self) -> pd.DataFrame:
+        """Table, transposed if it has more columns than rows."""
         return self.table if len(self.table) >= len(self.table.columns) else self.table.T
 
     @property
     def text(self) -> str:
-        """All of it in Markdown, readable as it is."""
-        lines = ["# Comparison", "", markdown_table(self.shown), ""]
-        lines += [self.note, "", *(f"**{warning}**\n" for warning in self.warnings)]
+        """Tables, notes and warnings in Markdown."""
+        lines = ["# Comparison", "", markdown.frame_table(self._oriented, aligned=True), ""]
+        lines += [self.note, ""]
+        lines += [f"**{markdown.escape(warning)}**\n" for warning in self.warnings]
         if self.pairs:
-            lines += ["## The best against the others", "", markdown_table(self._tests()), ""]
+            tests = markdown.frame_table(self._tests_table(), aligned=True)
+            lines += ["## Best run against the others", "", tests, ""]
         return "\n".join(lines)
 
     @property
     def note(self) -> str:
-        """What the figures of the table are."""
+        """Explanation of the scores in the table."""
         return f"In parentheses: {self.intervals}. {NOTE}" if self.intervals else NOTE
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write compare.md, compare.html and compare.csv.
-
-        Args:
-            folder: Folder to write to; it is made.
-        """
+        """Write compare.md, compare.html and compare.csv to ``folder``, created if missing."""
         with all_or_nothing(folder) as out:
             (out / "compare.md").write_text(self.text, encoding="utf-8")
             self.table.to_csv(out / "compare.csv", index_label="run")
@@ -150,13 +155,17 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Show the comparison in a notebook."""
-        parts = ["<h1>Comparison</h1>", self.shown.to_html(), f"<p>{html.escape(self.note)}</p>"]
+        parts = [
+            "<h1>Comparison</h1>",
+            self._oriented.to_html(),
+            f"<p>{html.escape(self.note)}</p>",
+        ]
         parts += [f"<p><strong>{html.escape(warning)}</strong></p>" for warning in self.warnings]
         if self.pairs:
-            parts += ["<h2>The best against the others</h2>", self._tests().to_html()]
+            parts += ["<h2>Best run against the others</h2>", self._tests_table().to_html()]
         return "\n".join(parts)
 
-    def _tests(self) -> pd.DataFrame:
+    def _tests_table(self) -> pd.DataFrame:
         tested = [pair.difference.interval for pair in self.pairs if pair.difference]
         name = name_intervals(tested) or "95 % interval"
         rows = {}
@@ -164,25 +173,17 @@ class Comparison:
             difference, test, adjusted = pair.difference, pair.test, pair.adjusted
             rows[f"{pair.best} against {pair.other}"] = {
                 "difference": f"{difference.value:+.3f}" if difference else pair.reason,
-                name: f"{difference.interval:+.3f}" if difference else NOTHING,
-                "only best right": NOTHING if test is None else str(test.only_first),
-                "only other right": NOTHING if test is None else str(test.only_second),
-                "p (McNemar)": NOTHING if test is None else f"{test.p:.3g}",
-                "p (Holm)": NOTHING if adjusted is None else f"{adjusted:.3g}",
+                name: f"{difference.interval:+.3f}" if difference else MISSING,
+                "only best right": MISSING if test is None else str(test.only_first),
+                "only other right": MISSING if test is None else str(test.only_second),
+                "p (McNemar)": MISSING if test is None else f"{test.p:.3g}",
+                "p (Holm)": MISSING if adjusted is None else f"{adjusted:.3g}",
             }
         return pd.DataFrame.from_dict(rows, orient="index").astype(str)
 
 
-NOTE = "val/… are of the best epoch, which was chosen by them, so they are optimistic."
-
-STYLE = (
-    "<style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
-    "th,td{border:1px solid #ccc;padding:.3em .6em;text-align:left}</style>"
-)
-
-
-#: A run to compare: an object with its results, or its folder.
-Comparable = Compared | Results | Experiment | str | PathLike[str]
+#: Anything that can be compared: loaded run, results, experiment or folder.
+Comparable = ComparedRun | Results | Experiment | str | PathLike[str]
 
 
 def compare(
@@ -192,16 +193,13 @@ def compare(
     """Compare the settings and scores of runs, with paired tests.
 
     Args:
-        runs: Two or more runs, in a sequence or by name: results; folders (see
-            :func:`load_runs_to_compare`); return values of ``mgc.cross_validate`` and
-            ``mgc.transfer``; or ``ENTITY/PROJECT`` for all runs of a project in W&B.
+        runs: Two or more runs, in a sequence or by name. Each is a :class:`Results` object, a
+            return value of ``mgc.cross_validate`` or ``mgc.transfer``, a folder (see
+            :func:`load_runs_to_compare`), or ``ENTITY/PROJECT`` for all runs of a W&B project.
         out: Folder for compare.md, compare.html and compare.csv; by default nothing is written.
 
-    Returns:
-        The comparison.
-
     Raises:
-        MgcError: If there are fewer than two runs, a folder holds none, or W&B does not give them.
+        MgcError: If there are fewer than two runs, a folder holds none, or W&B fails.
     """
     comparison = _compare(_load_all(runs))
     if out is not None:
@@ -209,10 +207,10 @@ def compare(
     return comparison
 
 
-def _load_all(runs: Sequence[Comparable] | Mapping[str, Comparable]) -> list[Compared]:
-    """Load runs and give them different names."""
+def _load_all(runs: Sequence[Comparable] | Mapping[str, Comparable]) -> list[ComparedRun]:
+    """Load runs and make their names unique."""
     given = list(runs.items()) if isinstance(runs, Mapping) else [("", run) for run in runs]
-    found: list[Compared] = []
+    found: list[ComparedRun] = []
     for name, run in given:
         loaded = _load_one(run, name)
         if name:  # a sweep is several runs
@@ -227,8 +225,8 @@ def _load_all(runs: Sequence[Comparable] | Mapping[str, Comparable]) -> list[Com
     ]
 
 
-def _load_one(run: Comparable, name: str) -> list[Compared]:
-    if isinstance(run, Compared):
+def _load_one(run: Comparable, name: str) -> list[ComparedRun]:
+    if isinstance(run, ComparedRun):
         return [run]
     if not isinstance(run, Results | str | PathLike):
         run = run.results if run.folder is None else run.folder
@@ -236,112 +234,98 @@ def _load_one(run: Comparable, name: str) -> list[Compared]:
         results = split_run(run, name or name_run(run)).test
         compared = _describe(name or name_run(run), {}, {})
         compared.results = results
-        compared.scores |= {f"test/track_{key}": score for key, score in _measure(results)}
+        compared.scores |= {f"test/track_{key}": score for key, score in _score_tracks(results)}
         return [compared]
     if not Path(run).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(run)):
         return _load_project(str(run))
     return load_runs_to_compare(run)
 
 
-def _load_project(project: str) -> list[Compared]:
-    """Load all runs of a project in W&B."""
+def _load_project(project: str) -> list[ComparedRun]:
+    """Load all runs of a W&B project."""
     import wandb
 
-    where = f"{project}: no such folder, and as a project of W&B: "
+    where = f"{project} is not a folder, and loading it as a W&B project failed: "
     if not wandb_status().logged_in:
-        raise MgcError(f"{where}not logged in. Run 'wandb login', or give folders.")
+        raise MgcError(f"{where}not logged in. Run 'wandb login', or pass folders.")
     try:
         return from_wandb(wandb.Api(timeout=20).runs(project))
-    # W&B's client lets errors of the network through as they are.
+    # W&B's client does not wrap network errors.
     except (wandb.Error, ValueError, OSError) as error:
         raise MgcError(f"{where}{error}") from error
 
 
-def _compare(runs: list[Compared]) -> Comparison:
+def _compare(runs: list[ComparedRun]) -> Comparison:
     if len(runs) < 2:
-        raise MgcError(f"{len(runs)} run to compare: give two or more.")
-    # Those of the test, by which runs are judged, before those of validation.
+        raise MgcError(f"compare expects two or more runs, got {len(runs)}.")
+    # Test scores sort before validation scores.
     scores = sorted({name for run in runs for name in run.scores})
     rows: dict[str, dict[str, str]] = {run.name: {} for run in runs}
     for name in scores:
         for run in runs:
-            rows[run.name][name] = str(run.scores.get(name, NOTHING))
+            rows[run.name][name] = str(run.scores.get(name, MISSING))
     tracks = {run.name: run.results.tracks["track"].nunique() for run in runs if run.results}
     if len(set(tracks.values())) > 1:
         for run in runs:
-            rows[run.name]["test tracks"] = str(tracks.get(run.name, NOTHING))
+            rows[run.name]["test tracks"] = str(tracks.get(run.name, MISSING))
     parts = ([run.about for run in runs], [run.data for run in runs], [r.settings for r in runs])
     for prefix, values in zip(("", "data fingerprint: ", ""), parts, strict=True):
-        for name in _differing(values):
+        for name in _find_differences(values):
             for run, known in zip(runs, values, strict=True):
-                rows[run.name].setdefault(prefix + name, _cell(known.get(name)))
+                rows[run.name].setdefault(prefix + name, _format_value(known.get(name)))
     table = pd.DataFrame.from_dict(rows, orient="index")
     intervals = name_intervals(found.interval for run in runs for found in run.scores.values())
     return Comparison(table, data_warnings(runs), paired_tests(runs), intervals)
 
 
-def load_runs_to_compare(folder: str | PathLike[str]) -> list[Compared]:
-    """Read what a folder holds.
+def load_runs_to_compare(folder: str | PathLike[str]) -> list[ComparedRun]:
+    """Load the run or runs of a folder.
 
-    Args:
-        folder: Folder of a run, a cross-validation, a fusion, a transfer experiment of one
-            combination of layers, or a sweep, which holds several runs.
-
-    Returns:
-        The runs. Intervals are those that tests and cross-validations print.
+    The folder may be that of a run, a cross-validation, a fusion, a transfer experiment with one
+    combination of layers, or a sweep, which holds several runs.
 
     Raises:
-        MgcError: If there is nothing to compare.
+        MgcError: If the folder holds no finished run.
     """
     path = Path(folder)
     if not (path / "sweep.json").is_file():
-        return [_load(path, path.absolute().name)]
+        return [_load_folder(path, path.absolute().name)]
     results = sorted(path.glob("run*/result.json"), key=lambda p: int(p.parent.name[3:]))
     runs = []
     for result in results:
         place = Path(json.loads(result.read_text(encoding="utf-8"))["run_folder"])
-        runs.append(_load(place, f"{path.absolute().name} {result.parent.name}"))
+        runs.append(_load_folder(place, f"{path.absolute().name} {result.parent.name}"))
     if not runs:
-        raise MgcError(f"{folder}: no run of this sweep is finished.")
+        raise MgcError(f"Sweep {folder} has no finished run.")
     return runs
 
 
-def from_wandb(runs: Iterable[Any]) -> list[Compared]:
-    """Take runs as W&B's API gives them.
+def from_wandb(runs: Iterable[Any]) -> list[ComparedRun]:
+    """Convert runs of ``wandb.Api``; those without mgc's ``about`` entry are skipped.
 
-    Args:
-        runs: Objects with ``name``, ``config``, ``summary`` and ``job_type``.
-
-    Returns:
-        Those that were fitted, tested or cross-validated. Intervals are those of accuracies, and
-        those that cross-validations have logged.
+    Accuracies have a Wilson interval; other scores have one only if ``mgc crossval`` logged it.
     """
     found = []
     for run in runs:
         config, summary = dict(run.config), dict(run.summary)
         if "about" not in config:
             continue
-        record = {"fit": config["about"], "best": _best(summary)}
+        record = {"fit": config["about"], "best": _best_epoch(summary)}
         settings = {name: value for name, value in config.items() if name in SECTIONS}
         compared = _describe(str(run.name), flatten(settings), record)
         sizes = (config["about"].get("fingerprint") or {}).get("sizes") or {}
         for name, value in summary.items():
             if name.startswith("test/track_") and isinstance(value, (int, float)):
-                compared.scores[name] = _known(name, float(value), summary, sizes.get("test", 0))
-        compared.scores |= _validation(record)
+                compared.scores[name] = _wandb_score(
+                    name, float(value), summary, sizes.get("test", 0)
+                )
+        compared.scores |= _validation_scores(record)
         found.append(compared)
     return found
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Name all settings of a configuration.
-
-    Args:
-        config: Configuration as ``mgc fit`` saves it.
-
-    Returns:
-        Plain values by name: ``model``, ``model.lr``, ``trainer.max_epochs``.
-    """
+    """Flatten a configuration to values by name: ``model``, ``model.lr``, ``trainer.devices``."""
     flat: dict[str, Any] = {}
 
     def add(name: str, value: Any) -> None:
@@ -361,56 +345,45 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def data_warnings(runs: Sequence[Compared]) -> list[str]:
-    """Find what makes scores not comparable.
-
-    Args:
-        runs: Runs.
-
-    Returns:
-        A sentence for each kind of difference.
-    """
+def data_warnings(runs: Sequence[ComparedRun]) -> list[str]:
+    """List the reasons why scores are not comparable, a sentence each."""
     warnings = []
-    groups = {key: _groups(runs, key) for key in ("tracks", "split")}
+    groups = {key: _group_runs(runs, key) for key in ("tracks", "split")}
     if len(groups["tracks"]) > 1:
         warnings.append(
-            "The data differ: tracks or labels are not those of the others in "
-            f"{_others(groups['tracks'])}."
+            "Data sets differ: other tracks or labels in "
+            f"{_names_outside_largest(groups['tracks'])}."
         )
     elif len(groups["split"]) > 1:
         warnings.append(
-            "The splits differ: the same tracks are divided otherwise in "
-            f"{_others(groups['split'])}."
+            "Splits differ: same tracks, but another split in "
+            f"{_names_outside_largest(groups['split'])}."
         )
     unknown = [run.name for run in runs if not run.data]
     if unknown:
-        warnings.append(f"Not known of which data: {', '.join(unknown)}.")
+        warnings.append(f"Data set unknown: {', '.join(unknown)}.")
     changed = [run.name for run in runs if run.about.get("uncommitted changes")]
     if changed:
-        warnings.append(f"The code had uncommitted changes: {', '.join(changed)}.")
+        warnings.append(f"Code had uncommitted changes: {', '.join(changed)}.")
     return warnings
 
 
-def paired_tests(runs: Sequence[Compared]) -> list[Pair]:
-    """Test the best run against every other one that was tested on the same tracks.
+def paired_tests(runs: Sequence[ComparedRun]) -> list[Pair]:
+    """Test the best run against each other run with results on the same tracks.
 
-    Args:
-        runs: Runs; only those with results are tested.
-
-    Returns:
-        A pair for each run but the best. Runs that were tested on other tracks than the best one
-        are tested against the best of those. Of repeated cross-validations the first seed alone
-        is tested by McNemar's test: the same tracks tested again are no new tracks.
+    Runs with different test tracks form a group of their own, tested against its best run.
+    McNemar's test uses only the first seed of a repeated cross-validation: repeated tests of a
+    track are not independent.
     """
     tested = {run.name: align(run.results) for run in runs if run.results is not None}
     scores = {name: overall(results) for name, results in tested.items()}
     groups: list[list[str]] = []
     pairs = []
     for name in sorted(tested, key=scores.__getitem__, reverse=True):
-        reasons = [_unlike(tested, group[0], name) for group in groups]
+        reasons = [_find_mismatch(tested, group[0], name) for group in groups]
         if "" in reasons:
             group = groups[reasons.index("")]
-            pairs.append(_test(tested, group[0], name))
+            pairs.append(_test_pair(tested, group[0], name))
             group.append(name)
             continue
         groups.append([name])
@@ -419,8 +392,7 @@ def paired_tests(runs: Sequence[Compared]) -> list[Pair]:
     return _adjust(pairs)
 
 
-def _load(path: Path, name: str) -> Compared:
-    """Read one run, cross-validation, fusion or the like."""
+def _load_folder(path: Path, name: str) -> ComparedRun:
     crossval = (path / "crossval.json").is_file()
     folds = sorted(path.glob(f"seed*/fold*/{CONFIG}"))
     place = folds[0].parent if crossval and folds else path
@@ -433,28 +405,28 @@ def _load(path: Path, name: str) -> Compared:
         else {}
     )
     if crossval:
-        settings = {key: value for key, value in settings.items() if key not in BY_FOLD}
-        record.pop("best", None)  # that of one of the folds
+        settings = {key: value for key, value in settings.items() if key not in FOLD_SETTINGS}
+        record.pop("best", None)  # of a single fold
     run = _describe(name, settings, record)
     try:
         results = load_run(path, name).test
     except MgcError:
         if not record:
             raise MgcError(
-                f"{path}: nothing to compare. Give the folder of a run (runs/mgc/ID), of a "
+                f"{path} holds no run. Expected the folder of a run (runs/mgc/ID), a "
                 "cross-validation, a fusion, a transfer experiment or a sweep."
             ) from None
         results = None
     if results is not None:
         run.results = results
-        run.scores |= {f"test/track_{key}": score for key, score in _measure(results)}
+        run.scores |= {f"test/track_{key}": score for key, score in _score_tracks(results)}
         if crossval:
-            run.data["split"] = results.source.get("fingerprint", NOTHING)
-    run.scores |= _validation(record)
+            run.data["split"] = results.source.get("fingerprint", MISSING)
+    run.scores |= _validation_scores(record)
     return run
 
 
-def _describe(name: str, settings: dict[str, Any], record: dict[str, Any]) -> Compared:
+def _describe(name: str, settings: dict[str, Any], record: dict[str, Any]) -> ComparedRun:
     stages = ("fit", "test", "validate", "predict")
     about: dict[str, Any] = next((record[stage] for stage in stages if stage in record), {})
     fingerprint = about.get("fingerprint") or {}
@@ -470,10 +442,10 @@ def _describe(name: str, settings: dict[str, Any], record: dict[str, Any]) -> Co
     }
     data = {key: fingerprint[key] for key in ("tracks", "split") if fingerprint.get(key)}
     known = {key: value for key, value in known.items() if value is not None}
-    return Compared(name, settings, data=data, about=known)
+    return ComparedRun(name, settings, data=data, about=known)
 
 
-def _measure(results: Results) -> Iterable[tuple[str, Score]]:
+def _score_tracks(results: Results) -> Iterable[tuple[str, Score]]:
     name = MEASURE[results.task]
     columns = {name: "decision"}
     if results.task == "multiclass":
@@ -482,33 +454,33 @@ def _measure(results: Results) -> Iterable[tuple[str, Score]]:
         yield label, score(results, column)
 
 
-def _validation(record: dict[str, Any]) -> dict[str, Score]:
-    """Scores of whole tracks on the validation split, in the best epoch."""
+def _validation_scores(record: dict[str, Any]) -> dict[str, Score]:
+    """Return the track scores on the validation split in the best epoch."""
     metrics = (record.get("best") or {}).get("metrics", {})
     return {name: Score(value) for name, value in metrics.items() if name.startswith("val/track_")}
 
 
-def _best(summary: dict[str, Any]) -> dict[str, Any]:
-    """The best epoch, as W&B's summary tells it."""
-    told = {name[5:]: value for name, value in summary.items() if name.startswith("best/")}
-    metrics = {name: value for name, value in told.items() if "/" in name}
-    return {"epoch": told.get("epoch"), "metrics": metrics} if told else {}
+def _best_epoch(summary: dict[str, Any]) -> dict[str, Any]:
+    """Read the best epoch and its metrics from a W&B summary."""
+    best = {name[5:]: value for name, value in summary.items() if name.startswith("best/")}
+    metrics = {name: value for name, value in best.items() if "/" in name}
+    return {"epoch": best.get("epoch"), "metrics": metrics} if best else {}
 
 
-def _known(name: str, value: float, summary: dict[str, Any], tracks: int) -> Score:
-    """A score of W&B, with its interval where that follows from what W&B knows."""
+def _wandb_score(name: str, value: float, summary: dict[str, Any], tracks: int) -> Score:
+    """Build a score from a W&B summary, with an interval if one is logged or computable."""
     prefix = f"crossval/{name.removeprefix('test/track_')}"
     if f"{prefix}/low" in summary:
         low, high = (float(summary[f"{prefix}/{end}"]) for end in ("low", "high"))
-        method = summary.get(f"{prefix}/method", "bootstrap")  # which versions without it logged
+        method = summary.get(f"{prefix}/method", "bootstrap")  # missing in old versions
         return Score(value, Interval(low, high, method, int(summary.get(f"{prefix}/tracks", 0))))
     if "accuracy" not in name or not tracks:
         return Score(value)
     return Score(value, wilson(round(value * tracks), tracks))
 
 
-def _unlike(tested: dict[str, Results], best: str, other: str) -> str:
-    """Why two runs cannot be tested against each other."""
+def _find_mismatch(tested: dict[str, Results], best: str, other: str) -> str:
+    """Explain why two runs cannot be tested against each other; empty if they can."""
     try:
         check_alike({best: tested[best], other: tested[other]}, clips=False)
     except MgcError as error:
@@ -516,37 +488,30 @@ def _unlike(tested: dict[str, Results], best: str, other: str) -> str:
     return ""
 
 
-def _test(tested: dict[str, Results], best: str, other: str) -> Pair:
+def _test_pair(tested: dict[str, Results], best: str, other: str) -> Pair:
     one, two = tested[best], tested[other]
-    test = _mcnemar(one, two) if one.task == "multiclass" else None
+    test = None
+    if one.task == "multiclass":
+        test = mcnemar(correct_once(one), correct_once(two))
     return Pair(best, other, gain(one, two), test)
 
 
-def _mcnemar(best: Results, other: Results) -> McNemar:
-    tracks = best.tracks
-    once = [True] * len(tracks)
-    if "seed" in tracks:
-        once = (tracks["seed"] == tracks["seed"].iloc[0]).tolist()
-    right = ((r.tracks["label"] == r.tracks["decision"])[once] for r in (best, other))
-    return mcnemar(*right)
-
-
 def _adjust(pairs: list[Pair]) -> list[Pair]:
-    """Adjust p to the number of tests."""
+    """Adjust p for the number of tests."""
     tested = {pair.other: pair.test.p for pair in pairs if pair.test is not None}
     adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     return [pair._replace(adjusted=adjusted.get(pair.other)) for pair in pairs]
 
 
-def _differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names whose values differ. A run of which nothing is known differs in nothing."""
+def _find_differences(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """List the names whose values differ; runs without any values are ignored."""
     known = [run for run in runs if run]
     names = dict.fromkeys(name for run in known for name in run)
-    return [name for name in names if len({_cell(run.get(name)) for run in known}) > 1]
+    return [name for name in names if len({_format_value(run.get(name)) for run in known}) > 1]
 
 
-def _groups(runs: Sequence[Compared], key: str) -> list[list[str]]:
-    """Names of the runs that agree, the largest group first."""
+def _group_runs(runs: Sequence[ComparedRun], key: str) -> list[list[str]]:
+    """Group the names of runs with the same value, largest group first."""
     groups: dict[str, list[str]] = {}
     for run in runs:
         if key in run.data:
@@ -554,11 +519,11 @@ def _groups(runs: Sequence[Compared], key: str) -> list[list[str]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def _others(groups: list[list[str]]) -> str:
+def _names_outside_largest(groups: list[list[str]]) -> str:
     return ", ".join(name for group in groups[1:] for name in group)
 
 
-def _cell(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
-        return NOTHING
+        return MISSING
     return value if isinstance(value, str) else json.dumps(value, default=str)

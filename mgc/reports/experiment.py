@@ -1,4 +1,4 @@
-"""Report of an experiment: several systems on the same data, beside published figures."""
+"""Report of an experiment: several systems on the same data, compared with published scores."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mgc.core.markdown import scores_table
+from mgc.core import markdown
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.colours import BESIDE, BLOCKS, PUBLISHED
@@ -19,11 +19,14 @@ from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Run
 
-#: Figures of a paper: a module such as :mod:`mgc.papers.senac2017`, or one of its tasks.
+#: Published scores: a module such as :mod:`mgc.papers.senac2017`, or one of its tasks.
 Published = ModuleType | SimpleNamespace
 
-#: What is shown of each class.
+#: Score of a class, by task.
 CLASS_MEASURE = {"multiclass": "recall", "multilabel": "auroc", "regression": "r2"}
+
+#: Suffix of the columns with published scores.
+PAPER = " (paper)"
 
 
 @dataclass
@@ -32,13 +35,13 @@ class ExperimentReport:
 
     Attributes:
         systems: A row per system: score with its interval (see
-            :meth:`mgc.evaluation.intervals.Interval.columns`), published figure with half its
+            :meth:`mgc.evaluation.intervals.Interval.columns`), published score with half its
             interval, and the difference.
         classes: A row per class, a column per system; published ones end in ``(paper)``.
-        confusion: Tracks by true class and decision, by system; empty but for multiclass.
+        confusion: Confusion matrix (counts of tracks) by system; multiclass only.
         cells: Confusion matrices in % of the true class, all systems in each cell.
         plots: Figures by file name without suffix.
-        text: All of it in Markdown.
+        text: Report in Markdown.
     """
 
     systems: pd.DataFrame
@@ -49,17 +52,13 @@ class ExperimentReport:
     text: str = ""
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write tables as CSV, plots as PNG and the text as Markdown.
-
-        Args:
-            folder: Folder to write to; it is made.
-        """
+        """Write CSV tables, PNG plots and experiment.md to ``folder``, created if missing."""
         with all_or_nothing(folder) as out:
             self.systems.to_csv(out / "systems.csv", index=False)
             self.classes.to_csv(out / "classes.csv")
             for name, counts in self.confusion.items():
-                counts.to_csv(out / f"confusion_{_file(name)}.csv", index_label="true class")
-                plot_confusion(counts, name, out / f"confusion_{_file(name)}.png")
+                counts.to_csv(out / f"confusion_{_file_name(name)}.csv", index_label="true class")
+                plot_confusion(counts, name, out / f"confusion_{_file_name(name)}.png")
             if self.cells is not None:
                 self.cells.to_csv(out / "confusion_all.csv", index_label="true class")
             for name, figure in self.plots.items():
@@ -68,49 +67,43 @@ class ExperimentReport:
 
 
 def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> ExperimentReport:
-    """Make the report.
+    """Compare systems tested on the same task, optionally with the scores of a paper.
 
-    Args:
-        runs: Systems that were tested on the same task.
-        paper: Published figures to set beside ours: a module such as :mod:`mgc.papers.senac2017`.
+    ``paper`` is a module such as :mod:`mgc.papers.senac2017`.
 
     Raises:
-        MgcError: If the systems are of different tasks, or the paper is about another one.
+        MgcError: If tasks or labels of the systems differ, or the paper has other classes.
     """
     first = runs[0].test
     for run in runs[1:]:
         for what in ("task", "labels"):
             if getattr(run.test, what) != getattr(first, what):
                 raise MgcError(
-                    f"{run.name} and {runs[0].name} differ in their {what}: report one task."
+                    f"{run.name} and {runs[0].name} differ in {what}. Report one task at a time."
                 )
     published = _read_published(paper, first) if paper else None
     if published:
-        runs = [_vote(run) if run.name in published.VOTED else run for run in runs]
-    systems = _systems(runs, published)
+        runs = [_use_votes(run) if run.name in published.VOTED else run for run in runs]
+    systems = _systems_table(runs, published)
     confusion, cells = {}, None
     if first.task == "multiclass":
         confusion = {run.name: confusion_matrix(run.test) for run in runs}
-        shares = {name: _percent(counts) for name, counts in confusion.items()}
+        shares = {name: _to_percent(counts) for name, counts in confusion.items()}
         cells = join_cells(shares) if len(runs) > 1 else None
-    classes = _classes(runs, published)
+    classes = _classes_table(runs, published)
     report = ExperimentReport(systems, classes, confusion, cells)
     report.plots = {
         "systems": plot_systems(systems, MEASURE[first.task]),
         "classes": plot_classes(classes, CLASS_MEASURE[first.task]),
     }
-    report.text = _markdown(report, runs, paper, published)
+    report.text = _write_markdown(report, runs, paper, published)
     return report
 
 
 def join_cells(shares: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Put several matrices into one, as table 1 of Senac et al. (2017) does.
+    """Join matrices of several systems into one with cells ``(a, b, c)``, empty if all are zero.
 
-    Args:
-        shares: Matrices of numbers with the same rows and columns, by system.
-
-    Returns:
-        A matrix of text, ``(a, b, c)`` in each cell; empty where all are zero.
+    Table 1 of Senac et al. (2017) has this form.
     """
     first = next(iter(shares.values()))
     stack = np.stack(
@@ -125,12 +118,7 @@ def join_cells(shares: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
-    """Bars of the scores of all systems, with intervals and published figures.
-
-    Args:
-        systems: See :class:`ExperimentReport`.
-        score: Name of the score.
-    """
+    """Plot the systems' scores as bars, with intervals and published scores."""
     figure = Figure(figsize=(8, 1.7 + 0.45 * len(systems)), layout="constrained")
     axes = figure.subplots()
     place = np.arange(len(systems))
@@ -167,12 +155,7 @@ def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
 
 
 def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
-    """Dots of every class's score in all systems, hollow ones for published figures.
-
-    Args:
-        classes: See :class:`ExperimentReport`.
-        score: Name of the score.
-    """
+    """Plot each class's score in all systems as dots; published scores are hollow."""
     figure = Figure(figsize=(8, 1.7 + 0.38 * len(classes)), layout="constrained")
     axes = figure.subplots()
     place = np.arange(len(classes))
@@ -198,34 +181,30 @@ def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
     return figure
 
 
-#: Ending of the columns with published figures.
-PAPER = " (paper)"
-
-
 def _read_published(paper: ModuleType, results: Results) -> Published:
-    """Find the figures of a paper for the classes of the results."""
+    """Return the scores of the paper's task that has the classes of the results."""
     tasks: list[Published] = list(getattr(paper, "TASKS", {"": paper}).values())
     for task in tasks:
         if results.task == "multiclass" and set(results.labels) == set(task.GENRES):
             return task
     classes = "; or ".join(", ".join(task.GENRES) for task in tasks)
     raise MgcError(
-        f"--paper {_name(paper)} is about the classes {classes}; these results are about others. "
-        "Leave it out."
+        f"--paper {_paper_name(paper)} has the classes {classes}; the results have other classes. "
+        "Omit --paper."
     )
 
 
-def _name(paper: ModuleType) -> str:
+def _paper_name(paper: ModuleType) -> str:
     return paper.__name__.rpartition(".")[2]
 
 
-def _vote(run: Run) -> Run:
-    """Decide by the majority of the clips."""
+def _use_votes(run: Run) -> Run:
+    """Replace the decisions by majority votes of the clips."""
     tracks = run.test.tracks
     return replace(run, test=replace(run.test, tracks=tracks.assign(decision=tracks["vote"])))
 
 
-def _systems(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
+def _systems_table(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     rows = []
     for run in runs:
         results = run.test
@@ -242,7 +221,7 @@ def _systems(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _classes(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
+def _classes_table(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     columns = {}
     for run in runs:
         columns[run.name] = per_class(run.test)[CLASS_MEASURE[run.test.task]]
@@ -251,11 +230,11 @@ def _classes(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:
     return pd.DataFrame(columns).loc[list(runs[0].test.labels)].rename_axis("class")
 
 
-def _percent(counts: pd.DataFrame) -> pd.DataFrame:
+def _to_percent(counts: pd.DataFrame) -> pd.DataFrame:
     return 100 * counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
 
 
-def _markdown(
+def _write_markdown(
     report: ExperimentReport,
     runs: Sequence[Run],
     paper: ModuleType | None,
@@ -266,42 +245,43 @@ def _markdown(
     lines = ["# Experiment", "", f"Intervals: {intervals}.", ""]
     if results.task == "multiclass":
         lines[2] += (
-            " Tracks are decided on by the mean probability of their clips, in `accuracy_vote` by "
-            "the majority."
+            " A track's class has the highest mean probability over its clips; `accuracy_vote` "
+            "uses the majority vote of the clips."
         )
     voted = [run.name for run in runs if published and run.name in published.VOTED]
     if voted:
-        lines[2] += f" {', '.join(voted)}: by majority everywhere, as in the paper."
+        names = markdown.escape(", ".join(voted))
+        lines[2] += f" {names}: majority vote in all columns, as in the paper."
     systems = report.systems.set_index("system").drop(columns=["low", "high", "method"])
-    lines += [scores_table(systems), ""]
-    lines += ["![scores of the systems](systems.png)", ""]
+    lines += [markdown.frame_table(systems), ""]
+    lines += [markdown.image("scores of the systems", "systems.png"), ""]
     if paper and published:
         known = ", ".join(published.ACCURACY)
-        lines += [f"Published figures are those of {_name(paper)} ({known}).", ""]
+        lines += [f"Published scores: {_paper_name(paper)} ({known}).", ""]
     lines += [f"## {CLASS_MEASURE[results.task].capitalize()} by class", ""]
-    lines += [scores_table(report.classes), "", "![scores of the classes](classes.png)", ""]
+    plot = markdown.image("scores of the classes", "classes.png")
+    lines += [markdown.frame_table(report.classes), "", plot, ""]
     if report.confusion:
         lines += ["## Confusion", ""]
     if report.cells is not None:
-        names = ", ".join(report.confusion)
-        lines += [f"In % of the true class (rows): ({names}).", "", scores_table(report.cells), ""]
+        names = markdown.escape(", ".join(report.confusion))
+        cells = markdown.frame_table(report.cells)
+        lines += [f"In % of the true class (rows): ({names}).", "", cells, ""]
     for name, counts in report.confusion.items():
         if report.cells is None:
-            lines += ["Tracks by true class (rows) and decision:", "", scores_table(counts), ""]
-        lines += [f"![confusion matrix of {name}](confusion_{_file(name)}.png)", ""]
+            matrix = markdown.frame_table(counts)
+            lines += ["Tracks by true class (rows) and predicted class:", "", matrix, ""]
+        file = f"confusion_{_file_name(name)}.png"
+        lines += [markdown.image(f"confusion matrix of {name}", file), ""]
     matrices = getattr(published, "CONFUSION", None)
     if matrices:
         genres = list(published.GENRES)  # type: ignore[union-attr] # it has matrices
         shares = {name: pd.DataFrame(m, genres, genres) for name, m in matrices.items()}
-        lines += [
-            f"### As published: ({', '.join(shares)})",
-            "",
-            scores_table(join_cells(shares)),
-            "",
-        ]
+        matrix = markdown.frame_table(join_cells(shares))
+        lines += [f"### As published: ({', '.join(shares)})", "", matrix, ""]
     return "\n".join(lines)
 
 
-def _file(name: str) -> str:
-    """A name that can be part of a file's."""
+def _file_name(name: str) -> str:
+    """Replace characters that are unsafe in a file name."""
     return re.sub(r"[^\w.-]+", "_", name)

@@ -1,4 +1,4 @@
-"""Model cards: what a checkpoint is, in the format of Hugging Face."""
+"""Model cards in the format of Hugging Face."""
 
 import inspect
 import logging
@@ -12,6 +12,8 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from mgc import checkpoint, registry
+from mgc.core import markdown
+from mgc.core.markdown import Markdown, code, escape
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import Score, measures
 from mgc.evaluation.per_class import per_class
@@ -22,7 +24,7 @@ from mgc.runs.record import read_record
 
 log = logging.getLogger(__name__)
 
-#: Names of the metrics: in words, and Hugging Face's.
+#: Name of each metric in the card and on the Hugging Face Hub.
 METRICS = {
     "accuracy": ("accuracy", "accuracy"),
     "f1": ("macro F1", "f1"),
@@ -32,9 +34,9 @@ METRICS = {
     "rmse": ("root-mean-square error", "rmse"),
 }
 
-#: Settings of the trainer that are told.
-TRAINER = ("max_epochs", "precision", "accelerator", "devices", "num_nodes", "strategy",
-           "accumulate_grad_batches", "gradient_clip_val")  # fmt: skip
+#: Settings of the trainer that the card lists.
+TRAINER_SETTINGS = ("max_epochs", "precision", "accelerator", "devices", "num_nodes", "strategy",
+                    "accumulate_grad_batches", "gradient_clip_val")  # fmt: skip
 
 Scores = dict[str, Score]
 
@@ -45,86 +47,87 @@ def model_card(
     license: str | None = None,
     test: str | PathLike[str] | None = None,
 ) -> str:
-    """Describe a checkpoint.
+    """Write a model card: Markdown with YAML metadata.
 
     Args:
-        path: Checkpoint written by ``mgc fit``, in the folder of its run or not.
+        path: Checkpoint of ``mgc fit``. Configuration and record of the run are used if the
+            checkpoint is still in the run's folder.
         name: Title; by default the model and the data set.
-        license: Licence of the weights, by Hugging Face's name for it.
+        license: Licence of the weights, as a Hugging Face identifier.
         test: Folder with results of ``mgc test``; by default that of the run.
 
-    Returns:
-        Markdown with a head of YAML.
-
     Raises:
-        MgcError: If the checkpoint or the results cannot be read, or the results are of another
+        MgcError: If the checkpoint or the results cannot be read, or the results belong to another
             checkpoint.
     """
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
         raise MgcError(
-            f"license={license!r}: give Hugging Face's name for it, such as mit or cc-by-4.0."
+            f"license={license!r} is not a Hugging Face identifier such as mit or cc-by-4.0."
         )
     content = checkpoint.read(path)
     about = checkpoint.description(path)
     run = Path(path).absolute().parent.parent
     config = _read_config(run / CONFIG)
     record = read_record(run).get("fit") or {}
-    results = _read_results(path, run / "test" if test is None else Path(test), about, test)
-    data_name, data_help = _component("data", about.get("data"))
-    model_name, model_help = _component("model", about["class_path"])
+    folder = run / "test" if test is None else Path(test)
+    results = _read_results(path, folder, about, required=test is not None)
+    data_name, data_help = _load_component("data", about.get("data"))
+    model_name, model_help = _load_component("model", about["class_path"])
     title = name or f"{model_name} on {data_name}"
     scores = {} if results is None else measures(results)
     sections = [
-        _head(title, license, data_name, about, scores),
-        f"# {title}\n\n{_first(model_help)} It {_purpose(about)}",
-        "## Model\n\n" + _model(about, content, model_name, model_help),
-        "## Data\n\n" + _data(about, config, record, data_name, data_help),
-        "## Training\n\n" + _training(content, config, record),
-        "## Test\n\n" + _test(results, scores),
-        "## Intended use and limits\n\n" + _limits(about, results, data_name),
-        "## Licence\n\n" + _licence(license, data_help),
-        "## How to use it\n\n" + _usage(Path(path).name, about),
+        _metadata(title, license, data_name, about, scores),
+        f"{markdown.heading(title)}\n\n{_summary(model_help)} It {_describe_purpose(about)}",
+        "## Model\n\n" + _model_section(about, content, model_name, model_help),
+        "## Data\n\n" + _data_section(about, config, record, data_name, data_help),
+        "## Training\n\n" + _training_section(content, config, record),
+        "## Test\n\n" + _test_section(results, scores),
+        "## Intended use and limits\n\n" + _limits_section(about, results, data_name),
+        "## Licence\n\n" + _licence_section(license, data_help),
+        "## How to use it\n\n" + _usage_section(Path(path).name, about),
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """Configuration of the fit; empty where there is none beside the checkpoint."""
+    """Read the configuration of the fit; empty if the file does not exist."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         return {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MgcError(f"{path}: cannot be read as the configuration of a run.") from error
+        raise MgcError(f"Cannot read the configuration {path}: {error}") from error
 
 
 def _read_results(
-    path: str | PathLike[str], folder: Path, about: dict[str, Any], asked: object
+    path: str | PathLike[str], folder: Path, about: dict[str, Any], required: bool
 ) -> Results | None:
-    """Results of a test, if there is one of this checkpoint."""
-    if asked is None and not (folder / "tracks.parquet").is_file():
+    """Load test results of this checkpoint; None if not found and not required."""
+    if not required and not (folder / "tracks.parquet").is_file():
         return None
     results = Results.load(folder)
     tested = results.source.get("checkpoint")
     same = tested and Path(tested).name == Path(path).name
     if list(results.labels) != list(about["labels"]) or not same:
-        if asked is None:
-            log.warning("%s: of another checkpoint (%s), so the card has no test.", folder, tested)
+        if not required:
+            log.warning("Ignored %s: results of another checkpoint (%s).", folder, tested)
             return None
-        raise MgcError(f"{folder}: results of another checkpoint ({tested}), not of {path}.")
+        raise MgcError(f"{folder} has results of another checkpoint ({tested}), not of {path}.")
     return results
 
 
-def _component(kind: str, class_path: str | None) -> tuple[str, str]:
-    """Short name and documentation of a model or data set, as far as it is installed."""
+def _load_component(kind: str, class_path: str | None) -> tuple[str, str]:
+    """Return the registered name and the docstring of a model or data set, if installed."""
     claim = registry.entry_point_of(class_path or "")
     if claim:
         return claim.name, inspect.getdoc(registry.load_claim(kind, claim)) or ""
-    return (class_path or "data that is not stated").rpartition(".")[2], ""
+    return (class_path or "unknown data").rpartition(".")[2], ""
 
 
-def _head(title: str, license: str | None, data: str, about: dict[str, Any], scores: Scores) -> str:
-    """What Hugging Face reads."""
+def _metadata(
+    title: str, license: str | None, data: str, about: dict[str, Any], scores: Scores
+) -> str:
+    """Build the YAML metadata for the Hugging Face Hub."""
     results = [
         EvalResult(
             task_type="audio-classification",
@@ -150,32 +153,35 @@ def _head(title: str, license: str | None, data: str, about: dict[str, Any], sco
     return f"---\n{card.to_yaml()}\n---"
 
 
-def _purpose(about: dict[str, Any]) -> str:
+def _describe_purpose(about: dict[str, Any]) -> str:
     count, task = len(about["labels"]), about["task"]
     what = {
-        "multiclass": f"tells {count} classes apart",
-        "multilabel": f"gives each of {count} tags a probability",
-        "regression": f"rates {count} quantities",
-    }.get(task, "offers features")
-    labels = ", ".join(about["labels"])
+        "multiclass": f"classifies music into {count} classes",
+        "multilabel": f"predicts the probabilities of {count} tags",
+        "regression": f"predicts {count} quantities",
+    }.get(task, "extracts features")
+    labels = escape(", ".join(about["labels"]))
     return f"{what}{': ' + labels if labels else ''}."
 
 
-def _model(about: dict[str, Any], content: dict[str, Any], name: str, text: str) -> str:
+def _model_section(about: dict[str, Any], content: dict[str, Any], name: str, text: str) -> str:
     settings = content.get(checkpoint.HYPER) or about.get("init_args") or {}
     count = sum(v.numel() for k, v in content["state_dict"].items() if torch.is_floating_point(v))
-    rows = {"model": f"`{name}` (`{about['class_path']}`)", "numbers in the weights": f"{count:,}"}
+    rows = {
+        "model": Markdown(f"{code(name)} ({code(about['class_path'])})"),
+        "parameters and buffers": f"{count:,}",
+    }
     if about["clip_seconds"]:
         rows["input"] = (
             f"mono audio at {about['sample_rate']} Hz, clips of {about['clip_seconds']:g} s; "
-            "spectrograms and the like are computed in the model"
+            "the model computes its own spectrograms or other features"
         )
-    rows |= {f"`{key}`": _plain(value) for key, value in settings.items() if key[0] != "_"}
+    rows |= {code(key): _format(value) for key, value in settings.items() if key[0] != "_"}
     source = "\n\n".join(text.split("\n\n")[1:2])
-    return "\n\n".join(filter(None, [" ".join(source.split()), _table(rows)]))
+    return "\n\n".join(filter(None, [" ".join(source.split()), _key_value_table(rows)]))
 
 
-def _data(
+def _data_section(
     about: dict[str, Any],
     config: dict[str, Any],
     record: dict[str, Any],
@@ -187,155 +193,149 @@ def _data(
     sizes = fingerprint.get("sizes") or {}
     unknown = "not stated"
     rows = {
-        # The module knows what the set is, not what its folder held.
-        "data set": f"read by `{name}`: {_first(text)}" if text else name,
+        # The data module describes the data set, not the content of the folder.
+        "data set": Markdown(f"read by {code(name)}: {escape(_summary(text))}") if text else name,
         "split": settings.get("split", record.get("split") or unknown),
     }
     if str(rows["split"]).startswith("fold"):
         rows["tested fold"] = settings.get("fold", unknown)
     rows["tracks"] = ", ".join(f"{n} {split}" for split, n in sizes.items()) or unknown
     if fingerprint:
-        rows["fingerprint"] = (
-            f"tracks and targets `{fingerprint['tracks']}`, split `{fingerprint['split']}`"
-        )
+        tracks, split = code(fingerprint["tracks"]), code(fingerprint["split"])
+        rows["fingerprint"] = Markdown(f"tracks and targets {tracks}, split {split}")
     for key, unit in (("hop_seconds", " s"), ("short", ""), ("channel", ""), ("resampling", "")):
         if about.get(key) is not None:
             value = about[key]
-            rows[f"`{key}`"] = f"{value:g}{unit}" if unit else str(value)
-    return _table(rows)
+            rows[code(key)] = f"{value:g}{unit}" if unit else str(value)
+    return _key_value_table(rows)
 
 
-def _training(content: dict[str, Any], config: dict[str, Any], record: dict[str, Any]) -> str:
+def _training_section(
+    content: dict[str, Any], config: dict[str, Any], record: dict[str, Any]
+) -> str:
     rows: dict[str, Any] = {}
     if "epoch" in content:
         rows["trained"] = f"{content['epoch'] + 1} epochs, {content['global_step']} steps"
     if not config:
-        rows["configuration"] = "not known: there is none beside the checkpoint"
+        rows["configuration"] = "unknown: no configuration beside the checkpoint"
     else:
         trainer = config.get("trainer") or {}
         data = (config.get("data") or {}).get("init_args") or {}
         model = (config.get("model") or {}).get("init_args") or {}
         optimizer = config.get("optimizer")
         rows["optimizer"] = (
-            f"{optimizer['class_path'].rpartition('.')[2]} {_plain(optimizer.get('init_args'))}"
+            f"{optimizer['class_path'].rpartition('.')[2]} {_format(optimizer.get('init_args'))}"
             if optimizer
-            else f"the model's own, learning rate {model.get('lr', 'not stated')}"
+            else f"default of the model, learning rate {model.get('lr', 'not stated')}"
         )
         rows["batch size per device"] = data.get("batch_size", "not stated")
         trainer["precision"] = trainer.get("precision") or "32-true"
-        rows |= {f"`{k}`": _plain(trainer[k]) for k in TRAINER if trainer.get(k) is not None}
-        rows["seed"] = _plain(config.get("seed_everything"))
+        rows |= {
+            code(k): _format(trainer[k]) for k in TRAINER_SETTINGS if trainer.get(k) is not None
+        }
+        rows["seed"] = _format(config.get("seed_everything"))
     git = record.get("git")
     if git:
-        rows["commit"] = f"`{git['commit']}`{' with changes' if git['dirty'] else ''}"
+        changes = " with uncommitted changes" if git["dirty"] else ""
+        rows["commit"] = Markdown(f"{code(git['commit'])}{changes}")
     versions = record.get("packages") or {
         "mgc": content[checkpoint.KEY].get("version", "not stated"),
         "lightning": content.get("pytorch-lightning_version", "not stated"),
     }
     rows["versions"] = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return _table(rows)
+    return _key_value_table(rows)
 
 
-def _test(results: Results | None, scores: Scores) -> str:
+def _test_section(results: Results | None, scores: Scores) -> str:
     if results is None:
-        return "Not tested: there are no results of `mgc test` for this checkpoint."
+        return "Not tested: no results of `mgc test` were found for this checkpoint."
     source = results.source
     fold = f", fold {source['fold']}" if str(source.get("split")).startswith("fold") else ""
-    lines = [
-        f"{len(results.tracks)} tracks ({len(results.clips)} clips) of the test split "
-        f"`{source.get('split')}`{fold}. Outputs of a track are the means over its clips.",
-        "| metric, of tracks | value | interval | |\n| --- | --- | --- | --- |\n"
-        + "\n".join(
-            f"| {METRICS[metric][0]} | {value:.3f} | {interval} | {interval.name} |"
-            for metric, (value, interval) in scores.items()
-        ),
+    rows = [
+        [METRICS[metric][0], value, interval, interval.name]
+        for metric, (value, interval) in scores.items()
     ]
-    table = per_class(results)
-    head = ["label", *(name.replace("_", " ") for name in table.columns)]
-    body = [
-        [str(label), *(str(v) if isinstance(v, int) else f"{v:.3f}" for v in row)]
-        for label, row in zip(table.index, table.astype(object).to_numpy().tolist(), strict=True)
-    ]
-    rows: list[list[str]] = [head, ["---"] * len(head), *body]
-    lines.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
-    return "\n\n".join(lines)
+    classes = per_class(results).rename(columns=lambda name: name.replace("_", " "))
+    return "\n\n".join(
+        [
+            f"{len(results.tracks)} tracks ({len(results.clips)} clips) of the test split "
+            f"{code(source.get('split'))}{fold}. A track's outputs are means over its clips.",
+            markdown.table(["metric, of tracks", "value", "interval", ""], rows),
+            markdown.frame_table(classes.rename_axis("label")),
+        ]
+    )
 
 
-def _limits(about: dict[str, Any], results: Results | None, data: str) -> str:
+def _limits_section(about: dict[str, Any], results: Results | None, data: str) -> str:
     lines = [
-        "- For research on music, and for sorting collections where a wrong label does no harm."
+        "- Intended for music research and for sorting collections where a wrong label is harmless."
     ]
     if about["task"] == "multiclass":
         lines.append(
-            f"- Whatever it hears becomes one of {len(about['labels'])} classes, also music of "
-            "other kinds, speech and silence: the probabilities always add up to 1."
+            f"- It assigns one of {len(about['labels'])} classes to any input, even to other "
+            "music, speech or silence: the probabilities always sum to 1."
         )
     elif about["task"] == "multilabel":
-        lines.append("- It knows no tags but these; a low probability does not mean another tag.")
+        lines.append("- It predicts only these tags; low probabilities do not suggest other tags.")
     if about["clip_seconds"]:
         short = {
             "repeat": "repeated",
             "pad": "padded with silence",
-            "keep": "taken as they are",
-        }.get(about.get("short", "repeat"), "made longer")
+            "keep": "used unchanged",
+        }.get(about.get("short", "repeat"), "extended")
         lines.append(
-            f"- It hears {about['clip_seconds']:g} s at a time and nothing above "
+            f"- It processes clips of {about['clip_seconds']:g} s and ignores frequencies above "
             f"{about['sample_rate'] / 2:g} Hz. Shorter songs are {short}."
         )
     if results is None:
-        lines.append("- How well it does is not known: it was not tested.")
+        lines.append("- Its performance is unknown: it was not tested.")
     else:
         lines.append(
-            f"- Tested on {len(results.tracks)} tracks of the collection that it was trained on "
-            f"({data}), and on no other: on other music it may do worse."
+            f"- Tested only on {len(results.tracks)} tracks of the collection it was trained on "
+            f"({escape(data)}): scores on other music may be lower."
         )
     return "\n".join(lines)
 
 
-def _licence(license: str | None, data_help: str) -> str:
+def _licence_section(license: str | None, data_help: str) -> str:
     sentences = re.split(r"(?<=[.;])\s+", " ".join(data_help.split()))
-    told = [s for s in sentences if re.search(r"licen[cs]e|Creative Commons", s)]
-    rows = {
-        "weights": license or "not stated",
-        "data": " ".join(told).rstrip(";") or "not stated",
-    }
-    return _table(rows)
+    found = [s for s in sentences if re.search(r"licen[cs]e|Creative Commons", s)]
+    data = " ".join(found).rstrip(";")
+    return _key_value_table({"weights": license or "not stated", "data": data or "not stated"})
 
 
-def _usage(file: str, about: dict[str, Any]) -> str:
+def _usage_section(file: str, about: dict[str, Any]) -> str:
     lines = [pip_install()]
+    kinds = {"multiclass": "its class", "multilabel": "its tags", "regression": "its ratings"}
+    output = kinds.get(about["task"] or "", "its outputs")
     if about["clip_seconds"]:
         lines += [
-            f"mgc classify song.mp3 --ckpt {file}                # {_told(about)}",
+            f"mgc classify song.mp3 --ckpt {file}                # {output}",
             f"mgc extract music/ --ckpt {file} --out features.parquet",
-            f"mgc export --ckpt {file} --out model.onnx          # to classify without PyTorch",
+            f"mgc export --ckpt {file} --out model.onnx          # for inference without PyTorch",
         ]
     else:
         lines.append(
-            f"mgc predict --config config.yaml --ckpt_path {file}   # takes beats, no audio"
+            f"mgc predict --config config.yaml --ckpt_path {file}   # input: beats, not audio"
         )
     return "```\n" + "\n".join(lines) + "\n```"
 
 
-def _told(about: dict[str, Any]) -> str:
-    kinds = {"multiclass": "its class", "multilabel": "its tags", "regression": "its ratings"}
-    return kinds.get(about["task"] or "", "its outputs")
-
-
-def _first(text: str) -> str:
-    """First sentence of a documentation, in a line."""
+def _summary(text: str) -> str:
+    """Return the first paragraph of a docstring as one line."""
     return " ".join(text.partition("\n\n")[0].split())
 
 
-def _plain(value: Any) -> str:
-    """A setting as text, without the folders of somebody's machine."""
+def _format(value: Any) -> str:
+    """Format a setting, with paths reduced to the file name."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_format(item)}" for key, item in value.items())
     if isinstance(value, str) and ("/" in value or "\\" in value):
         return re.split(r"[/\\]", value)[-1]
     return str(value)
 
 
-def _table(rows: dict[str, Any]) -> str:
-    lines = [f"| {key} | {str(value).replace('|', chr(92) + '|')} |" for key, value in rows.items()]
-    return "\n".join(["| | |", "| --- | --- |", *lines])
+def _key_value_table(rows: dict[str, Any]) -> str:
+    return markdown.table(
+        ["", ""], [[k, v if isinstance(v, str) else str(v)] for k, v in rows.items()]
+    )

@@ -1,27 +1,15 @@
 """Record of a run: its provenance and best epoch."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule
 
 from mgc import registry
-from mgc.runs.folder import RECORD
+from mgc.runs.folder import read_record
 from mgc.runs.provenance import data_fingerprint, git_state, package_versions
 
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read the record of a run folder; empty if there is none.
-
-    Returns:
-        For each stage (``fit``, ``test``) the result of :func:`describe_run`; ``best``: ``metric``,
-        ``mode``, ``value``, ``epoch``, ``step`` and all ``metrics`` of the best epoch; ``wandb``:
-        identifiers of the W&B run.
-    """
-    path = folder / RECORD
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return record
+__all__ = ["describe_run", "read_record"]
 
 
 def describe_run(model: LightningModule, data: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Songs of the synthetic music: how a song is drawn from what its genre plays.
+"""Composition of synthetic songs: draws notes and drum strokes from the tables of a genre.
 
-Genres are tables in :mod:`mgc.synthesis.genres`, sounds are in :mod:`mgc.synthesis.instruments`.
+The tables are in :mod:`mgc.synthesis.genres`, the sounds in :mod:`mgc.synthesis.instruments`.
 """
 
 import re
@@ -8,16 +8,30 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mgc.synthesis.genres import BASS, CHORDS, DRUMS, GENRES, MANNERS, SCALES, Genre, Manner, Table
+from mgc.synthesis.genres import (
+    BASS,
+    CHORD_TONES,
+    CHORDS,
+    DRUM_GAINS,
+    DRUMS,
+    GENRES,
+    MELODY_STYLES,
+    NUMERALS,
+    SCALES,
+    STROKE_VELOCITIES,
+    Genre,
+    MelodyStyle,
+    Table,
+)
 from mgc.synthesis.instruments import KITS, VOICES, Note, Stroke
 
-# How often one ingredient of a song (rhythm section, harmony, tempo, a part) comes from any genre.
+# Probability that an ingredient of a song (rhythm, harmony, tempo, a line) is from a random genre.
 ATYPICAL = 0.06
 
 
 @dataclass
 class Line:
-    """What one instrument plays: its name in ``VOICES``, its level in dB, and its notes."""
+    """Notes of one instrument: its key in ``VOICES``, level in dB, notes."""
 
     voice: str
     level: float
@@ -26,19 +40,19 @@ class Line:
 
 @dataclass
 class Song:
-    """A composed track.
+    """Composed track.
 
     Attributes:
         tempo: Beats per minute.
-        parts: Pitched parts; the first one never pauses.
-        kit: Name of the drum kit.
-        drum_level: In dB.
-        strokes: What the drums play.
-        swell: Depth of the slow change of loudness, 0 to 1.
+        lines: Pitched lines; the first one never pauses.
+        kit: Key of the drum kit.
+        drum_level: Level of the drums in dB.
+        strokes: Drum strokes.
+        swell: Depth of the slow variation of loudness, 0 to 1.
     """
 
     tempo: float
-    parts: list[Line]
+    lines: list[Line]
     kit: str
     drum_level: float
     strokes: list[Stroke]
@@ -47,7 +61,7 @@ class Song:
 
 @dataclass(frozen=True)
 class _Meter:
-    """Where the sixteenths of a song lie in time."""
+    """Converts sixteenths of a song to seconds."""
 
     beats: int
     tempo: float
@@ -55,7 +69,7 @@ class _Meter:
     swung: float
     rubato: float
     sway: float
-    offset: float  # in sixteenths: a track begins anywhere in a bar
+    offset: float  # position in the bar where the track starts, in sixteenths
 
     @property
     def steps(self) -> int:
@@ -79,49 +93,32 @@ class _Chord:
     tones: tuple[int, ...]  # semitones above the root
 
 
-_NUMERALS = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 _NUMERAL = re.compile(r"(b?)([iv]+|[IV]+)(maj7|m7b5|5|6|7|9|)")
 
 
 def parse_chord(numeral: str, key: int) -> tuple[int, tuple[int, ...]]:
-    """Root and tones of a Roman numeral.
+    """Return the root (semitones above C) and the tones (semitones above the root) of a chord.
 
     Args:
-        numeral: Such as ``ii7``: lower case for a minor third; with ``b``, a semitone lower; then
-            nothing, ``5``, ``6``, ``7``, ``9``, ``maj7`` or ``m7b5``.
+        numeral: Roman numeral such as ``ii7``. Lower case means a minor third, a leading ``b`` a
+            root one semitone lower. Suffix: none, ``5``, ``6``, ``7``, ``9``, ``maj7``, ``m7b5``.
         key: Semitones of the tonic above C.
 
-    Returns:
-        Semitones of the root above C, and of the tones above the root.
-
     Raises:
-        ValueError: If it is no such numeral.
+        ValueError: If the numeral is invalid.
     """
     match = _NUMERAL.fullmatch(numeral)
-    if match is None or match[2].lower() not in _NUMERALS:
-        raise ValueError(f"{numeral} is no chord")
-    root = (key + _NUMERALS[match[2].lower()] - len(match[1])) % 12
-    third = 3 if match[2].islower() else 4
-    tones = {
-        "": (0, third, 7),
-        "5": (0, 7),
-        "6": (0, third, 7, 9),
-        "7": (0, third, 7, 10),
-        "9": (0, third, 7, 10, 14),
-        "maj7": (0, third, 7, 11),
-        "m7b5": (0, 3, 6, 10),
-    }[match[3]]
+    if match is None or match[2].lower() not in NUMERALS:
+        raise ValueError(f"Invalid chord {numeral!r}.")
+    root = (key + NUMERALS[match[2].lower()] - len(match[1])) % 12
+    tones = CHORD_TONES[match[3]]
+    if match[2].islower():
+        tones = tuple(3 if tone == 4 else tone for tone in tones)
     return root, tones
 
 
 def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
-    """Draw a song.
-
-    Args:
-        genre: Key of :data:`mgc.synthesis.genres.GENRES`.
-        seconds: Length of the track.
-        rng: Source of all choices.
-    """
+    """Compose a song of ``seconds`` in a genre of :data:`mgc.synthesis.genres.GENRES`."""
     names = list(GENRES)
 
     def ingredient() -> Genre:
@@ -143,16 +140,16 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
     )
     bars = int(np.ceil(seconds * meter.tempo / 60 * 1.1 / meter.beats)) + 4
     key = int(rng.integers(12))
-    harmony = _harmony(draw(tonality.harmony, rng), key, bars, rng)
+    harmony = _draw_harmony(draw(tonality.harmony, rng), key, bars, rng)
     scale = [(key + tone) % 12 for tone in SCALES[draw(tonality.scales, rng)]]
-    timing = rng.uniform(0.0, 0.012)  # how loosely the musicians play, in seconds
+    timing = rng.uniform(0.0, 0.012)  # standard deviation of note onsets, in seconds
 
-    parts: list[Line] = []
+    lines: list[Line] = []
 
-    def rehearse(voice: str, level: float, scored: list[tuple[float, float, int, float]]) -> None:
-        part = Line(voice, level + rng.normal(0, 2))
-        active = _sections(bars, 1.0 if not parts else 0.92, rng)
-        for step, length, pitch, velocity in scored:
+    def add_line(voice: str, level: float, score: list[tuple[float, float, int, float]]) -> None:
+        line = Line(voice, level + rng.normal(0, 2))
+        active = _draw_sections(bars, 1.0 if not lines else 0.92, rng)
+        for step, length, pitch, velocity in score:
             if not active[min(bars - 1, int(step // meter.steps))]:
                 continue
             start = meter.seconds(step)
@@ -160,27 +157,27 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
             start += rng.normal(0, timing)
             if start < seconds and start + duration > 0:
                 loudness = velocity * float(np.exp(rng.normal(0, 0.15)))
-                part.notes.append(Note(start, max(0.02, duration), pitch, loudness))
-        parts.append(part)
+                line.notes.append(Note(start, max(0.02, duration), pitch, loudness))
+        lines.append(line)
 
-    for _ in range(rng.integers(style.chord_parts[0], style.chord_parts[1] + 1)):
+    for _ in range(rng.integers(style.chord_lines[0], style.chord_lines[1] + 1)):
         voice, name = draw(ingredient().chords, rng).split("/")
         pattern = CHORDS["waltz" if waltz and rng.random() < 0.6 else name]
-        rehearse(voice, 0, _accompany(pattern, VOICES[voice].register, harmony, meter.steps, rng))
+        add_line(voice, 0, _accompany(pattern, VOICES[voice].register, harmony, meter.steps, rng))
     voice, name = draw(rhythm.bass, rng).split("/")
     if name != "none":
         pattern = BASS["waltz" if waltz and rng.random() < 0.6 else name]
-        rehearse(voice, 0, _accompany(pattern, VOICES[voice].register, harmony, meter.steps, rng))
-    for _ in range(rng.integers(style.lead_parts[0], style.lead_parts[1] + 1)):
+        add_line(voice, 0, _accompany(pattern, VOICES[voice].register, harmony, meter.steps, rng))
+    for _ in range(rng.integers(style.lead_lines[0], style.lead_lines[1] + 1)):
         voice, name = draw(ingredient().leads, rng).split("/")
         register = VOICES[voice].register
-        melody = _melody(MANNERS[name], register, scale, harmony, meter.steps, rng)
-        rehearse(voice, 1, melody)
+        melody = _draw_melody(MELODY_STYLES[name], register, scale, harmony, meter.steps, rng)
+        add_line(voice, 1, melody)
 
     name = draw(rhythm.drums, rng)
     strokes = []
-    active = _sections(bars, 0.93, rng)
-    for step, piece, velocity in _groove(
+    active = _draw_sections(bars, 0.93, rng)
+    for step, piece, velocity in _draw_strokes(
         "waltz" if waltz and name != "none" else name, bars, meter, rng
     ):
         start = meter.seconds(step) + rng.normal(0, timing / 2)
@@ -188,7 +185,7 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
             strokes.append(Stroke(start, piece, velocity * float(np.exp(rng.normal(0, 0.15)))))
     return Song(
         tempo=meter.tempo,
-        parts=parts,
+        lines=lines,
         kit=draw(rhythm.kits, rng),
         drum_level=rhythm.drum_level + rng.normal(0, 2.5),
         strokes=strokes,
@@ -197,25 +194,20 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
 
 
 def draw(table: Table, rng: np.random.Generator) -> str:
-    """One of the choices, as likely as its weight.
-
-    Args:
-        table: Choices and their weights.
-        rng: Source of the choice.
-    """
+    """Draw a key of the table with probability proportional to its value."""
     weights = np.fromiter(table.values(), float)
     return list(table)[rng.choice(len(table), p=weights / weights.sum())]
 
 
-def _sections(bars: int, presence: float, rng: np.random.Generator) -> np.ndarray:
-    """For each bar, whether a part plays: sections have four bars."""
+def _draw_sections(bars: int, presence: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw the bars in which a line plays, in sections of four bars."""
     return np.repeat(rng.random(bars // 4 + 1) < presence, 4)[:bars]
 
 
-def _harmony(
+def _draw_harmony(
     progression: str, key: int, bars: int, rng: np.random.Generator
 ) -> list[tuple[_Chord, ...]]:
-    """The chords of each bar, beginning anywhere in the progression."""
+    """Return the chords of each bar, starting at a random bar of the progression."""
     cycle = [
         tuple(_Chord(*parse_chord(numeral, key)) for numeral in bar.split(","))
         for bar in progression.split()
@@ -237,12 +229,12 @@ def _accompany(
     steps: int,
     rng: np.random.Generator,
 ) -> list[tuple[float, float, int, float]]:
-    """Chords or a bass after a pattern: start and length in sixteenths, pitch, velocity."""
+    """Return notes of chords or bass: start and length in sixteenths, pitch, velocity."""
     pattern = pattern.replace(" ", "")
     base = register[0] + int(rng.integers(0, max(1, (register[1] - register[0]) // 2)))
     notes = []
     for step in range(len(harmony) * steps):
-        # A pattern of four beats is cut in a bar of three; one of several bars goes on.
+        # Patterns may span several bars; bars of three beats restart and truncate them.
         place = step % len(pattern) if steps == 16 else step % steps % len(pattern)
         symbol = pattern[place]
         if symbol in ".-":
@@ -253,7 +245,7 @@ def _accompany(
         chord = _chord_at(harmony, step, steps)
         bottom = base + (chord.root - base) % 12
         if symbol in "xX":
-            # Close position: every tone in the octave above the lowest note that is in use.
+            # Close position: all tones within an octave above the base.
             pitches = sorted({base + (chord.root + tone - base) % 12 for tone in chord.tones})
         elif symbol in "pm":
             pitches = [bottom, bottom + 7, bottom + 12]
@@ -271,15 +263,15 @@ def _accompany(
     return notes
 
 
-def _melody(
-    manner: Manner,
+def _draw_melody(
+    style: MelodyStyle,
     register: tuple[int, int],
     scale: list[int],
     harmony: list[tuple[_Chord, ...]],
     steps: int,
     rng: np.random.Generator,
 ) -> list[tuple[float, float, int, float]]:
-    """A melody in phrases of two bars, of which every second one repeats a rhythm."""
+    """Return a melody in phrases of two bars; every second phrase may repeat the rhythm."""
     ladder = [pitch for pitch in range(*register) if pitch % 12 in scale]
     place = int(rng.integers(len(ladder)))
     rhythm = np.zeros(0, np.int64)
@@ -288,15 +280,15 @@ def _melody(
         if bar % 4 == 0 or rng.random() < 0.4:
             step = np.arange(2 * steps)
             level = np.where(step % 4 == 0, 0, np.where(step % 2 == 0, 1, 2))
-            sounds = rng.random(2 * steps) < np.array(manner.onsets)[level]
-            pauses = rng.random(4) < manner.rest
+            sounds = rng.random(2 * steps) < np.array(style.onsets)[level]
+            pauses = rng.random(4) < style.rest
             rhythm = step[sounds & ~pauses[step * 4 // (2 * steps)]]
         onsets += (rhythm + bar * steps).tolist()
     notes = []
     for onset, following in zip(onsets, [*onsets[1:], len(harmony) * steps], strict=True):
-        place += round(rng.normal(0, manner.leap))
+        place += round(rng.normal(0, style.leap))
         place = abs(place)
-        if place >= len(ladder):  # the melody turns back at both ends of the register
+        if place >= len(ladder):  # reflect at both ends of the register
             place = max(0, 2 * len(ladder) - 2 - place)
         pitch = ladder[place]
         if onset % 4 == 0 and rng.random() < 0.6:
@@ -305,19 +297,18 @@ def _melody(
                 (pitch + shift for shift in (0, -1, 1, -2, 2)),
                 key=lambda near: (near - chord.root) % 12 not in {t % 12 for t in chord.tones},
             )
-        length = min(following - onset, 8) * manner.legato
+        length = min(following - onset, 8) * style.legato
         notes.append((float(onset), length, pitch, 1.0 if onset % 4 == 0 else 0.8))
     return notes
 
 
-def _groove(
+def _draw_strokes(
     name: str, bars: int, meter: _Meter, rng: np.random.Generator
 ) -> list[tuple[float, str, float]]:
-    """Strokes of the drums: start in sixteenths, piece, velocity."""
-    levels = {"X": 1.1, "x": 0.9, "g": 0.35, "?": 0.8}
-    # A fixed mix of the pieces, and one that differs between songs.
-    pieces = {"kick": 1.3, "snare": 1.0, "clap": 0.9, "rim": 0.8, "tom": 0.9, "conga": 0.6}
-    mix = {piece: pieces.get(piece, 0.8) * np.exp(rng.normal(0, 0.3)) for piece in KITS["acoustic"]}
+    """Return drum strokes: start in sixteenths, piece, velocity."""
+    mix = {
+        piece: DRUM_GAINS.get(piece, 0.8) * np.exp(rng.normal(0, 0.3)) for piece in KITS["acoustic"]
+    }
     patterns = {piece: row.replace(" ", "") for piece, row in DRUMS[name].items()}
     strokes = []
     for bar in range(bars):
@@ -329,9 +320,8 @@ def _groove(
                     continue
                 if fill and piece in ("snare", "kick") and step >= meter.steps - 4:
                     continue
-                strokes.append(
-                    (float(bar * meter.steps + step), piece, levels[symbol] * mix[piece])
-                )
+                velocity = STROKE_VELOCITIES[symbol] * mix[piece]
+                strokes.append((float(bar * meter.steps + step), piece, velocity))
         if fill:
             for step in range(meter.steps - 4, meter.steps):
                 piece = ("snare", "tom")[int(rng.integers(2))]

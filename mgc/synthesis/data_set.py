@@ -1,9 +1,7 @@
-"""Synthetic music in ten genres, in the on-disk layout of GTZAN.
+"""Synthetic music in ten genres, in the folder layout of GTZAN, for trials without a data set.
 
-It lets everything be tried without a data set. Genres differ as they do in music (tempo, rhythm,
-harmony, timbre, percussion), with overlap: any ingredient of a song may come from another genre,
-and level, room, tone colour and noise are drawn alike for all. Genres are described in
-:mod:`mgc.synthesis.composition`, sounds in :mod:`mgc.synthesis.instruments`.
+Genres differ in tempo, rhythm, harmony, timbre and percussion, but overlap: any ingredient of a
+song may come from another genre. Level, room, tone colour and noise do not depend on the genre.
 """
 
 import io
@@ -23,7 +21,7 @@ from mgc.synthesis.composition import compose
 from mgc.synthesis.genres import GENRES
 from mgc.synthesis.instruments import VOICES, drum, play, vary
 
-VERSION = 1  # of the sound: raise it when the same arguments give other samples
+VERSION = 1  # to be increased when the same arguments give other samples
 SETTINGS = "synthesis.json"
 MIN_SAMPLE_RATE = 8000
 
@@ -37,48 +35,46 @@ def synthesise(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[Path]:
-    """Write a data set of synthetic music.
+    """Write a data set of synthetic music and return its files, by genre and number.
 
     The files are ``<root>/genres/<genre>/<genre>.<number>.wav``, mono, 16 bit, as in GTZAN. A
-    track depends on ``seed``, its genre and its number (and on ``seconds`` and ``sample_rate``)
-    alone. Tracks that are already there are kept, so that an interrupted synthesis continues and
-    more tracks can be added; ``synthesis.json`` in ``root`` tells what they were made with.
+    track depends only on its genre and number, ``seed``, ``seconds`` and ``sample_rate``. Existing
+    tracks are kept: a rerun resumes an interrupted synthesis or adds tracks. The arguments are
+    saved in ``<root>/synthesis.json``.
 
     Args:
-        root: Folder of the data set; it is made.
+        root: Folder of the data set; created if missing.
         tracks_per_genre: Number of tracks of each genre.
         seconds: Length of a track.
         sample_rate: In Hz, at least 8000.
-        seed: Another seed gives other songs.
-        workers: Number of processes; by default as many as there are cores.
+        seed: Seed of the songs.
+        workers: Number of processes; by default the number of cores.
         progress: Whether to show a progress bar.
-
-    Returns:
-        The files of the data set, by genre and number.
 
     Raises:
         MgcError: If an argument is out of range, ``root`` cannot be written, or ``root`` holds
-            music that was made with other arguments or does not come from here.
+            music that was not synthesised or was synthesised with other arguments.
     """
     root = Path(root)
     if tracks_per_genre < 1:
-        raise MgcError(f"tracks_per_genre is {tracks_per_genre}: ask for 1 or more.")
+        raise MgcError(f"tracks_per_genre must be at least 1, got {tracks_per_genre}.")
     if not 0 < seconds < float("inf"):
-        raise MgcError(f"seconds is {seconds}: tracks need a length above 0.")
+        raise MgcError(f"seconds must be positive and finite, got {seconds}.")
     if sample_rate < MIN_SAMPLE_RATE:
-        raise MgcError(f"sample_rate is {sample_rate} Hz: give {MIN_SAMPLE_RATE} or more.")
+        raise MgcError(f"sample_rate must be at least {MIN_SAMPLE_RATE} Hz, got {sample_rate}.")
     if round(seconds * sample_rate) < 1:
-        raise MgcError(f"seconds is {seconds}: not one sample at {sample_rate} Hz. Give more.")
+        raise MgcError(f"seconds={seconds} is less than one sample at {sample_rate} Hz.")
     if seed < 0:
-        raise MgcError(f"seed is {seed}: give 0 or more.")
+        raise MgcError(f"seed must be at least 0, got {seed}.")
     if workers is not None and workers < 1:
-        raise MgcError(f"workers is {workers}: give 1 or more.")
+        raise MgcError(f"workers must be at least 1, got {workers}.")
     tracks = [
         (genre, number, root / "genres" / genre / f"{genre}.{number:05d}.wav")
         for genre in GENRES
         for number in range(tracks_per_genre)
     ]
-    _claim(root, {"version": VERSION, "seed": seed, "seconds": seconds, "sample_rate": sample_rate})
+    settings = {"version": VERSION, "seed": seed, "seconds": seconds, "sample_rate": sample_rate}
+    _prepare_folder(root, settings)
 
     missing = [track for track in tracks if not track[2].exists()]
     jobs = min(workers or cpu_count(), max(1, len(missing)))
@@ -100,19 +96,8 @@ def synthesise(
 
 
 def render(genre: str, number: int, seconds: float, sample_rate: int, seed: int) -> np.ndarray:
-    """Compose and play one track.
-
-    Args:
-        genre: Key of :data:`mgc.synthesis.genres.GENRES`.
-        number: Number of the track in its genre.
-        seconds: Length.
-        sample_rate: In Hz.
-        seed: Seed of the data set.
-
-    Returns:
-        int16 of shape (samples,).
-    """
-    # One generator a purpose: the song is the same at any sample rate.
+    """Compose and play a track, given its genre and number: int16 of shape (samples,)."""
+    # Separate generators, so that the song does not depend on the sample rate.
     song_rng, sound_rng, room_rng = (
         np.random.default_rng(entropy)
         for entropy in np.random.SeedSequence((seed, list(GENRES).index(genre), number)).spawn(3)
@@ -120,28 +105,28 @@ def render(genre: str, number: int, seconds: float, sample_rate: int, seed: int)
     samples = round(seconds * sample_rate)
     song = compose(genre, seconds, song_rng)
     mix = np.zeros(samples, np.float32)
-    for part in song.parts:
-        voice = vary(VOICES[part.voice], sound_rng)
-        mix += _at_level(play(voice, part.notes, samples, sample_rate, sound_rng), part.level)
+    for line in song.lines:
+        voice = vary(VOICES[line.voice], sound_rng)
+        mix += _set_level(play(voice, line.notes, samples, sample_rate, sound_rng), line.level)
     drums = drum(song.kit, song.strokes, samples, sample_rate, sound_rng)
-    mix += _at_level(drums, song.drum_level)
+    mix += _set_level(drums, song.drum_level)
     t = np.arange(samples, dtype=np.float32) / sample_rate
     swell = np.sin(2 * np.pi * t / room_rng.uniform(5, 15) + room_rng.uniform(0, 2 * np.pi))
     mix *= 1 - song.swell * (0.5 + 0.5 * swell)
-    return _record(mix, sample_rate, room_rng)
+    return _simulate_recording(mix, sample_rate, room_rng)
 
 
-def _at_level(part: np.ndarray, level: float) -> np.ndarray:
-    """Bring the part of the sound that is not silence to a level in dB."""
-    power = np.square(part)
+def _set_level(sound: np.ndarray, level: float) -> np.ndarray:
+    """Scale a sound so that its level without silence is ``level`` in dB."""
+    power = np.square(sound)
     audible = power > 1e-4 * power.max()
     rms = np.sqrt(power[audible].mean()) if audible.any() else 1.0
-    return part * np.float32(10 ** (level / 20) / rms)
+    return sound * np.float32(10 ** (level / 20) / rms)
 
 
-def _record(mix: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Room, tone colour, noise and level of a recording: none of them depends on the genre."""
-    reverberation = 10 ** rng.uniform(np.log10(0.15), np.log10(2.0))  # seconds for 60 dB
+def _simulate_recording(mix: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Add room, tone colour, noise and level of a recording, independent of the genre."""
+    reverberation = 10 ** rng.uniform(np.log10(0.15), np.log10(2.0))  # seconds to fall by 60 dB
     tail = np.arange(int(reverberation * sample_rate)) / sample_rate
     impulse = rng.standard_normal(len(tail)) * 10 ** (-3 * tail / reverberation)
     impulse /= np.sqrt(np.square(impulse).sum())
@@ -166,41 +151,39 @@ def _record(mix: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.n
     noise = rng.standard_normal(len(sound), np.float32)
     sound += noise * np.float32(10 ** (rng.uniform(-64, -50) / 20))
     sound *= np.float32(10 ** (rng.uniform(-28, -12) / 20))
-    sound = np.tanh(sound)  # a limiter: peaks of loud recordings are squashed
+    sound = np.tanh(sound)  # limiter for loud recordings
     sound -= sound.mean()
     sound /= max(1.0, float(np.abs(sound).max()) / 0.99)
     return np.round(sound * 32767).astype(np.int16)
 
 
-def _claim(root: Path, settings: dict[str, float]) -> None:
-    """Make the folders and note the settings, or check that they are the ones noted before."""
-    note = root / SETTINGS
+def _prepare_folder(root: Path, settings: dict[str, float]) -> None:
+    """Create the folders and save the settings, or check the settings saved before."""
+    path = root / SETTINGS
     try:
         if root.exists() and not root.is_dir():
-            raise MgcError(f"{root} is a file: give a folder.")
-        if note.exists():
-            found = json.loads(note.read_text(encoding="utf-8"))
+            raise MgcError(f"{root} is a file, not a folder.")
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
             if found != settings:
                 raise MgcError(
-                    f"{root} holds music synthesised with {found}, not with {settings}: "
-                    "give another folder."
+                    f"{root} holds music synthesised with {found}, not with {settings}. "
+                    "Choose another folder."
                 )
         elif (root / "genres").exists():
             raise MgcError(
-                f"{root / 'genres'} exists but was not synthesised by mgc: give another folder."
+                f"{root / 'genres'} exists but was not synthesised by mgc. Choose another folder."
             )
         else:
             root.mkdir(parents=True, exist_ok=True)
-            with replacing(note) as partial:
+            with replacing(path) as partial:
                 partial.write_text(json.dumps(settings), encoding="utf-8")
         for genre in GENRES:
             (root / "genres" / genre).mkdir(parents=True, exist_ok=True)
     except ValueError as error:
-        raise MgcError(f"{note} is no JSON file: give another folder.") from error
+        raise MgcError(f"{path} is not a JSON file. Choose another folder.") from error
     except OSError as error:
-        raise MgcError(
-            f"{root} cannot be written ({error.strerror}): give a folder that can."
-        ) from error
+        raise MgcError(f"{root} cannot be written: {error.strerror}.") from error
 
 
 def _write_track(

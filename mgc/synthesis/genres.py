@@ -1,35 +1,35 @@
-"""What each genre of the synthetic music plays, as tables.
+"""Tables of the synthetic genres: tempo, harmony, rhythm patterns, instruments.
 
-To change a genre, edit its entry in :data:`GENRES`. Rhythms are written in sixteenths, harmony in
-Roman numerals; sounds are in :mod:`mgc.synthesis.instruments`.
+To change a genre, edit its entry in :data:`GENRES`. Rhythms are in sixteenths, harmony in Roman
+numerals. Sounds are in :mod:`mgc.synthesis.instruments`.
 """
 
 from dataclasses import dataclass
 
-Table = dict[str, float]  # choices with their weights
+Table = dict[str, float]  # choices and weights
 
 
 @dataclass(frozen=True)
 class Genre:
-    """What a genre is made of. Tables hold choices with their weights.
+    """Ingredients of a genre. Each table holds choices and their weights.
 
     Attributes:
-        tempo: Beats per minute: two thirds of the songs lie between these.
-        harmony: Chords, one a bar, or two joined by a comma.
-        scales: Of the melody; keys of :data:`SCALES`.
+        tempo: Range of beats per minute that covers two thirds of the songs.
+        harmony: Progressions with one chord per bar, or several joined by commas.
+        scales: Scales of the melody; keys of :data:`SCALES`.
         drums: Keys of :data:`DRUMS`.
         kits: Keys of :data:`mgc.synthesis.instruments.KITS`.
-        bass: Sound and pattern of the bass, joined by a slash; keys of ``VOICES``, :data:`BASS`.
-        chords: Sound and pattern of the accompaniment; keys of ``VOICES``, :data:`CHORDS`.
-        leads: Sound and manner of the melody; keys of ``VOICES``, :data:`MANNERS`.
-        chord_parts: Fewest and most parts of accompaniment.
-        lead_parts: Fewest and most melodies at a time.
-        swing: Range of the place of the second half of ``swung`` (0.5 straight, 0.67 triplets).
-        swung: What is swung, in beats: 1 for eighths, 0.5 for sixteenths.
-        waltz: Probability of three beats a bar.
-        rubato: Largest share by which the tempo sways.
-        swell: Largest share by which the loudness sways.
-        drum_level: Level of the drums in dB beside other parts.
+        bass: ``voice/pattern`` of the bass; keys of ``VOICES`` and :data:`BASS`.
+        chords: ``voice/pattern`` of the accompaniment; keys of ``VOICES`` and :data:`CHORDS`.
+        leads: ``voice/style`` of the melody; keys of ``VOICES`` and :data:`MELODY_STYLES`.
+        chord_lines: Minimum and maximum number of accompaniment lines.
+        lead_lines: Minimum and maximum number of simultaneous melodies.
+        swing: Range of the position of the offbeat within ``swung`` (0.5 straight, 0.67 triplets).
+        swung: Swung unit in beats: 1 for eighths, 0.5 for sixteenths.
+        waltz: Probability of three beats per bar.
+        rubato: Maximum relative variation of the tempo.
+        swell: Maximum relative variation of the loudness.
+        drum_level: Level of the drums relative to the other lines, in dB.
     """
 
     tempo: tuple[float, float]
@@ -40,8 +40,8 @@ class Genre:
     bass: Table
     chords: Table
     leads: Table
-    chord_parts: tuple[int, int] = (2, 3)
-    lead_parts: tuple[int, int] = (1, 1)
+    chord_lines: tuple[int, int] = (2, 3)
+    lead_lines: tuple[int, int] = (1, 1)
     swing: tuple[float, float] = (0.5, 0.54)
     swung: float = 1.0
     waltz: float = 0.0
@@ -64,7 +64,25 @@ SCALES = {
 }
 
 
-# Per sixteenth: X accent, x stroke, g ghost, ? in half of the bars. A space is for the eye.
+# Semitones of each degree above the tonic, and of chord tones above the root, by suffix of the
+# numeral. Lower-case numerals have a minor third (3) in place of 4.
+NUMERALS = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
+CHORD_TONES: dict[str, tuple[int, ...]] = {
+    "": (0, 4, 7),
+    "5": (0, 7),
+    "6": (0, 4, 7, 9),
+    "7": (0, 4, 7, 10),
+    "9": (0, 4, 7, 10, 14),
+    "maj7": (0, 4, 7, 11),
+    "m7b5": (0, 3, 6, 10),
+}
+
+
+# Gains of the drums; 0.8 for others.
+DRUM_GAINS = {"kick": 1.3, "snare": 1.0, "clap": 0.9, "rim": 0.8, "tom": 0.9, "conga": 0.6}
+
+# Per sixteenth: X accent, x stroke, g ghost note, ? played in half of the bars. Spaces are ignored.
+STROKE_VELOCITIES = {"X": 1.1, "x": 0.9, "g": 0.35, "?": 0.8}
 DRUMS: dict[str, dict[str, str]] = {
     "none": {},
     "backbeat": {
@@ -174,8 +192,8 @@ DRUMS: dict[str, dict[str, str]] = {
 }
 
 
-# Per sixteenth, for a tone of the chord (0 is the root) or o (root an octave up), a (a semitone
-# from the next root); - holds, . rests.
+# Per sixteenth: a digit is a tone of the chord (0 is the root), o the root an octave higher, a a
+# semitone from the next root; - holds, . rests.
 BASS = {
     "none": "................",
     "roots": "0------- 0-------",
@@ -197,7 +215,7 @@ BASS = {
 }
 
 
-# As BASS, and x for the chord, p for its root and fifth, m for these damped.
+# Like BASS; x is the chord, p its root and fifth (power chord), m a muted power chord.
 CHORDS = {
     "held": "x--------------- ",
     "halves": "x------- x-------",
@@ -229,14 +247,14 @@ CHORDS = {
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How a melody moves.
+class MelodyStyle:
+    """Motion of a melody.
 
     Attributes:
-        onsets: Probability of a note on a beat, on an eighth and on a sixteenth.
+        onsets: Probability of a note on a beat, an eighth and a sixteenth.
         rest: Probability that half a bar is silent.
-        leap: Typical step in tones of the scale.
-        legato: Share of the time to the next note for which a note sounds.
+        leap: Standard deviation of the steps, in tones of the scale.
+        legato: Length of a note relative to the time until the next note.
     """
 
     onsets: tuple[float, float, float]
@@ -245,14 +263,14 @@ class Manner:
     legato: float = 0.9
 
 
-MANNERS = {
-    "song": Manner((0.8, 0.45, 0.06), rest=0.3, leap=1.5),
-    "phrases": Manner((0.7, 0.6, 0.15), rest=0.45, leap=1.5),
-    "line": Manner((0.85, 0.85, 0.1), rest=0.25, leap=1.5),
-    "runs": Manner((0.95, 0.95, 0.85), rest=0.4, leap=1.2),
-    "long": Manner((0.4, 0.06, 0.0), rest=0.2, leap=2.0, legato=1.0),
-    "hook": Manner((0.6, 0.5, 0.3), rest=0.5, leap=2.5, legato=0.6),
-    "rap": Manner((0.85, 0.9, 0.65), rest=0.15, leap=0.7, legato=0.7),
+MELODY_STYLES = {
+    "song": MelodyStyle((0.8, 0.45, 0.06), rest=0.3, leap=1.5),
+    "phrases": MelodyStyle((0.7, 0.6, 0.15), rest=0.45, leap=1.5),
+    "line": MelodyStyle((0.85, 0.85, 0.1), rest=0.25, leap=1.5),
+    "runs": MelodyStyle((0.95, 0.95, 0.85), rest=0.4, leap=1.2),
+    "long": MelodyStyle((0.4, 0.06, 0.0), rest=0.2, leap=2.0, legato=1.0),
+    "hook": MelodyStyle((0.6, 0.5, 0.3), rest=0.5, leap=2.5, legato=0.6),
+    "rap": MelodyStyle((0.85, 0.9, 0.65), rest=0.15, leap=0.7, legato=0.7),
 }
 
 
@@ -341,7 +359,7 @@ GENRES: dict[str, Genre] = {
             "choir/long": 1,
             "harpsichord/line": 1,
         },
-        lead_parts=(1, 2),
+        lead_lines=(1, 2),
         swing=(0.5, 0.5),
         waltz=0.3,
         rubato=0.15,
@@ -501,7 +519,7 @@ GENRES: dict[str, Genre] = {
             "clarinet/line": 1,
             "singer/song": 1,
         },
-        chord_parts=(1, 2),
+        chord_lines=(1, 2),
         swing=(0.56, 0.68),
         waltz=0.1,
         rubato=0.03,

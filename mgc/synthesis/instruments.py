@@ -1,7 +1,7 @@
-"""Sounds of the synthetic music: pitched voices from wavetables, and percussion.
+"""Synthetic instruments: pitched voices from wavetables, and percussion.
 
-To change how an instrument sounds, or to add one, edit :data:`VOICES` or :data:`KITS`; genres
-name them in :mod:`mgc.synthesis.composition`.
+To change or add an instrument, edit :data:`VOICES` or :data:`KITS`. The tables of
+:mod:`mgc.synthesis.genres` refer to their keys.
 """
 
 from collections.abc import Iterable
@@ -13,19 +13,19 @@ from scipy import signal
 
 TABLE_BITS = 13  # a wavetable has 2 ** 13 samples: a step of the 40th harmonic is under 2 degrees
 MAX_HARMONICS = 64
-BANDS = (4, 10)  # harmonics from these on decay faster, as those of strings and hammers do
-TAKES = 3  # recordings of each drum, so that no two neighbouring hits are equal
+BANDS = (4, 10)  # first harmonics of the middle and high bands, which decay faster
+TAKES = 3  # versions of each drum sound, drawn at random
 DECAY_60_DB = float(np.log(1000))
 
 
 class Note(NamedTuple):
-    """A note of a pitched voice.
+    """Note of a pitched voice.
 
     Attributes:
-        start: Seconds from the beginning of the track; may be negative.
-        duration: Seconds for which the key is held.
+        start: Seconds since the start of the track; may be negative.
+        duration: Seconds until the key is released.
         pitch: MIDI number (69 is A at 440 Hz).
-        velocity: Amplitude, 1 for a plain note.
+        velocity: Amplitude; 1 is normal.
     """
 
     start: float
@@ -35,7 +35,7 @@ class Note(NamedTuple):
 
 
 class Stroke(NamedTuple):
-    """A stroke on a percussion instrument: start in seconds, name in the kit, amplitude."""
+    """Stroke on a percussion instrument: start in seconds, key in the kit, amplitude."""
 
     start: float
     piece: str
@@ -44,27 +44,27 @@ class Stroke(NamedTuple):
 
 @dataclass(frozen=True)
 class Voice:
-    """A pitched instrument.
+    """Pitched instrument.
 
     Attributes:
         register: Lowest and highest MIDI number that a melody or chord uses.
-        slope: Fall of the harmonics in dB per octave.
-        drawbars: Amplitudes of the first harmonics, in place of ``slope``.
+        slope: Attenuation of the harmonics in dB per octave.
+        drawbars: Amplitudes of the first harmonics; replaces ``slope``.
         even: Amplitude of the even harmonics (0 for a closed pipe).
-        formants: Resonances of the body: centre in Hz and gain in dB.
-        vowels: Factors of the formants' centres, drawn for each note.
+        formants: Resonances: centre in Hz and gain in dB.
+        vowels: Factors for the formants' centres; each note draws one.
         attack: Seconds to full amplitude.
-        bloom: How much slower the higher harmonics come in.
-        decay: Seconds in which middle C falls by 60 dB; 0 for a sustained sound.
-        damping: How much faster the higher harmonics decay.
-        release: Seconds of fading after the key is let go.
+        bloom: Relative increase of the attack per band of higher harmonics.
+        decay: Seconds in which middle C decays by 60 dB; 0 for a sustained sound.
+        damping: Factor of the decay rate per band of higher harmonics.
+        release: Seconds of fade-out after the key is released.
         vibrato: Depth in semitones.
-        slide: Semitones from which a note glides to its pitch.
-        detune: Distance in cents of a second oscillator; 0 for none.
+        slide: Semitones above the pitch at which a note starts to glide.
+        detune: Detuning in cents of a second oscillator; 0 for none.
         breath: Amplitude of noise that follows the envelope.
-        drive: Gain before a soft clipper that the whole part runs through; 0 for none.
-        cabinet: Cut-off in Hz of a low-pass filter that the whole part runs through; 0 for none.
-        tremolo: Depth of a slow change of amplitude, 0 to 1.
+        drive: Gain before a soft clipper for the whole line; 0 for none.
+        cabinet: Cut-off in Hz of a low-pass filter for the whole line; 0 for none.
+        tremolo: Depth of a periodic variation of amplitude, 0 to 1.
     """
 
     register: tuple[int, int]
@@ -274,16 +274,16 @@ VOICES = {
 
 @dataclass(frozen=True)
 class Hit:
-    """A percussion instrument: a tone that falls in pitch, and a burst of noise.
+    """Percussion instrument: a tone with falling pitch and a burst of noise.
 
     Attributes:
         tone: Final frequency of the tone in Hz; 0 for none.
-        sweep: The tone starts higher by this factor of its frequency.
-        ring: Seconds in which the tone falls by 60 dB.
-        noise: Amplitude of the noise beside a tone of 1.
-        rattle: Seconds in which the noise falls by 60 dB.
+        sweep: Relative increase of the frequency at the start.
+        ring: Seconds in which the tone decays by 60 dB.
+        noise: Amplitude of the noise relative to the tone.
+        rattle: Seconds in which the noise decays by 60 dB.
         band: Pass band of the noise in Hz.
-        metal: Share of inharmonic square waves in the noise, as in cymbals.
+        metal: Proportion of inharmonic square waves in the noise, as in cymbals.
         bursts: Number of onsets of the noise (claps).
     """
 
@@ -355,12 +355,7 @@ KITS = {
 
 
 def vary(voice: Voice, rng: np.random.Generator) -> Voice:
-    """Another instrument of the same kind: brighter, slower, more distorted, and so on.
-
-    Args:
-        voice: The kind of instrument.
-        rng: Source of the differences.
-    """
+    """Return a random variation of an instrument."""
 
     def about(value: float, spread: float) -> float:
         return float(value * np.exp(rng.normal(0, 0.6 * spread)))
@@ -391,80 +386,64 @@ def play(
     sample_rate: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Sound of one part.
-
-    Args:
-        voice: The instrument.
-        notes: What it plays.
-        samples: Length of the track.
-        sample_rate: In Hz.
-        rng: Source of the choice of vowels, the noise and the phase of the tremolo.
-
-    Returns:
-        float32 of shape (samples,) and of no particular amplitude.
-    """
-    part = np.zeros(samples, np.float32)
+    """Synthesise a line: float32 of shape (samples,), of arbitrary amplitude."""
+    line = np.zeros(samples, np.float32)
     rendered: dict[tuple[int, int, float], np.ndarray] = {}
     for note in notes:
         vowel = voice.vowels[rng.integers(len(voice.vowels))]
-        key = (note.pitch, round(note.duration * 50), vowel)  # equal to within 20 ms
+        key = (
+            note.pitch,
+            round(note.duration * 50),
+            vowel,
+        )  # notes that differ by less than 20 ms share a sound
         if key not in rendered:
-            rendered[key] = _note(voice, note.pitch, max(1, key[1]) / 50, vowel, sample_rate, rng)
-        _add(part, rendered[key], note.start, note.velocity, sample_rate)
+            rendered[key] = _render_note(
+                voice, note.pitch, max(1, key[1]) / 50, vowel, sample_rate, rng
+            )
+        _add(line, rendered[key], note.start, note.velocity, sample_rate)
     if voice.drive > 0:
-        level = np.sqrt(np.mean(np.square(part))) + 1e-9
-        part = np.tanh(part * np.float32(voice.drive / level / 3))
+        level = np.sqrt(np.mean(np.square(line))) + 1e-9
+        line = np.tanh(line * np.float32(voice.drive / level / 3))
     if voice.cabinet > 0:
         cutoff = min(voice.cabinet, 0.45 * sample_rate)
         sections = signal.butter(2, cutoff, fs=sample_rate, output="sos").astype(np.float32)
-        part = signal.sosfilt(sections, part)
+        line = signal.sosfilt(sections, line)
     if voice.tremolo > 0:
         phase = rng.uniform(0, 2 * np.pi) + np.arange(samples) * (
             2 * np.pi * rng.uniform(4, 7) / sample_rate
         )
-        part *= (1 - voice.tremolo * (0.5 + 0.5 * np.sin(phase))).astype(np.float32)
-    return part
+        line *= (1 - voice.tremolo * (0.5 + 0.5 * np.sin(phase))).astype(np.float32)
+    return line
 
 
 def drum(
     kit: str, strokes: Iterable[Stroke], samples: int, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Sound of a drum kit.
-
-    Args:
-        kit: Name in :data:`KITS`.
-        strokes: What is played.
-        samples: Length of the track.
-        sample_rate: In Hz.
-        rng: Source of the differences between kits of a kind, and of the noise.
-
-    Returns:
-        float32 of shape (samples,) and of no particular amplitude.
-    """
-    part = np.zeros(samples, np.float32)
-    # In the order of the table, so that the pieces do not depend on what is played first.
+    """Synthesise a kit of :data:`KITS`: float32 of shape (samples,), of arbitrary amplitude."""
+    line = np.zeros(samples, np.float32)
+    # Retuned in the order of the table, so that the sounds do not depend on the strokes.
     tuned = {name: _retune(hit, rng) for name, hit in KITS[kit].items()}
     takes: dict[str, list[np.ndarray]] = {}
     for stroke in strokes:
         piece = stroke.piece
         if piece not in takes:
-            takes[piece] = [_hit(tuned[piece], sample_rate, rng) for _ in range(TAKES)]
+            takes[piece] = [_render_hit(tuned[piece], sample_rate, rng) for _ in range(TAKES)]
         take = takes[piece][rng.integers(TAKES)]
-        _add(part, take, stroke.start, stroke.velocity, sample_rate)
-    return part
+        _add(line, take, stroke.start, stroke.velocity, sample_rate)
+    return line
 
 
 def _add(
-    part: np.ndarray, sound: np.ndarray, start: float, velocity: float, sample_rate: int
+    line: np.ndarray, sound: np.ndarray, start: float, velocity: float, sample_rate: int
 ) -> None:
     first = round(start * sample_rate)
-    sound = sound[max(0, -first) : max(0, len(part) - first)]
+    sound = sound[max(0, -first) : max(0, len(line) - first)]
     first = max(0, first)
-    part[first : first + len(sound)] += sound * np.float32(velocity)
+    line[first : first + len(sound)] += sound * np.float32(velocity)
 
 
-def _wavetables(voice: Voice, f0: float, vowel: float, sample_rate: int) -> np.ndarray:
-    """One period of the low, middle and high harmonics, of shape (3, 2 ** TABLE_BITS)."""
+def _make_wavetables(voice: Voice, f0: float, vowel: float, sample_rate: int) -> np.ndarray:
+    """Return a period of the low, middle and high harmonics: shape (3, 2 ** TABLE_BITS)."""
     number = np.arange(1, max(2, min(MAX_HARMONICS + 1, int(0.45 * sample_rate / f0))))
     if voice.drawbars:
         amplitude = np.zeros(len(number))
@@ -482,7 +461,7 @@ def _wavetables(voice: Voice, f0: float, vowel: float, sample_rate: int) -> np.n
     return (tables / np.sqrt(np.mean(np.square(tables.sum(0))))).astype(np.float32)
 
 
-def _note(
+def _render_note(
     voice: Voice,
     pitch: int,
     duration: float,
@@ -495,9 +474,9 @@ def _note(
     length = duration + voice.release
     samples = int((min(length, decay) if decay > 0 else length) * sample_rate)
     t = np.arange(samples, dtype=np.float32) / np.float32(sample_rate)
-    tables = _wavetables(voice, f0, vowel, sample_rate)
+    tables = _make_wavetables(voice, f0, vowel, sample_rate)
 
-    # Phases are unsigned 32-bit fractions of a period: they wrap by themselves.
+    # Phases are unsigned 32-bit fractions of a period, so that they wrap around.
     step = f0 / sample_rate * 2**32
     if voice.vibrato > 0 or voice.slide != 0:
         rate = np.float32(2 * np.pi * rng.uniform(4.5, 6.5))
@@ -542,12 +521,12 @@ def _retune(hit: Hit, rng: np.random.Generator) -> Hit:
     )
 
 
-def _hit(hit: Hit, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+def _render_hit(hit: Hit, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     samples = int(max(hit.ring, hit.rattle) * sample_rate) + 1
     t = np.arange(samples, dtype=np.float32) / np.float32(sample_rate)
     sound = rng.standard_normal(samples, np.float32)
     if hit.metal > 0:
-        # Ratios of the six oscillators of the cymbals of analogue drum machines.
+        # Frequency ratios of the six cymbal oscillators in analogue drum machines.
         ratios = np.array((2.0, 3.0, 4.16, 5.43, 6.79, 8.21)) * rng.uniform(95, 105)
         squares = np.sign(np.sin(2 * np.pi * ratios[:, None].astype(np.float32) * t)).sum(0)
         sound = (1 - hit.metal) * sound + hit.metal * squares

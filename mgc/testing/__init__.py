@@ -1,6 +1,6 @@
-"""Checks that models and data sets keep the contract of mgc, for the tests of a plugin.
+"""Conformance checks of models and data sets, for the tests of plugins.
 
-A test of a model and one of a data set, with pytest (which this module does not need)::
+Example with pytest (optional)::
 
     import pytest
     from mgc.testing import DATA_CHECKS, MODEL_CHECKS, DataCase, ModelCase
@@ -14,8 +14,7 @@ A test of a model and one of a data set, with pytest (which this module does not
         write_a_tiny_copy(tmp_path)
         check(DataCase(MyData, tmp_path))
 
-Every check is a function that returns nothing, or raises an ``AssertionError`` that says what is
-wrong. Each takes a second or so. mgc's own models and data sets pass them.
+Each check raises an ``AssertionError`` with an explanation if it fails, and takes about a second.
 """
 
 from mgc.testing.data import DATA_CHECKS, DataCase

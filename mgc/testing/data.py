@@ -21,15 +21,14 @@ from mgc.testing.require import finite, require
 
 @dataclass(frozen=True)
 class DataCase:
-    """A data set, and how it is checked.
+    """Data set to check and its settings.
 
     Attributes:
-        data: Class of its data module.
-        root: Folder with a small copy in the layout of the real one: real audio, made-up lists.
-        settings: Arguments that fit it to the copy. Audio is cut into clips of 1 s at 8000 Hz, and
-            batches have four clips, unless they say otherwise.
-        splits: Splits to check; by default all that it names.
-        ungrouped: Splits that are meant to divide groups of tracks.
+        data: Class of the data module.
+        root: Folder with a small copy in the real layout.
+        settings: Arguments for the copy. Defaults: clips of 1 s at 8000 Hz, batches of four.
+        splits: Splits to check; by default all of them.
+        ungrouped: Splits that may divide groups of tracks.
     """
 
     data: type[MusicDataModule]
@@ -44,15 +43,7 @@ class DataCase:
         return self.data.__name__
 
     def make(self, root: Path | None = None, **changes: Any) -> MusicDataModule:
-        """Build the data module.
-
-        Args:
-            root: Another folder than the copy's.
-            **changes: Other settings.
-
-        Returns:
-            The data module, before its :meth:`setup`.
-        """
+        """Build the data module, without calling :meth:`setup`; ``root`` replaces the copy's."""
         settings: dict[str, Any] = {"batch_size": 4}
         if issubclass(self.data, AudioDataModule):
             settings |= {"sample_rate": 8000, "clip_seconds": 1.0}
@@ -61,31 +52,27 @@ class DataCase:
 
 
 def check_labels(case: DataCase) -> None:
-    """Labels, task and rate are known before the disk is read, and stay.
-
-    Args:
-        case: The data set.
-    """
+    """Check that labels, task and sample rate follow from the arguments, without the data."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             data = case.make(Path(folder, "nowhere"))
             labels, task, rate = data.labels, data.task, data.sample_rate
         except Exception as error:
             raise AssertionError(
-                f"{case.name}: labels, task and sample_rate must follow from the constructor's "
-                f"arguments alone, but without the data: {error}"
+                f"{case.name}: labels, task and sample_rate must be available without the data, "
+                f"from the constructor's arguments: {error}"
             ) from error
     require(
         isinstance(labels, tuple) and all(isinstance(label, str) and label for label in labels),
         f"{case.name}.labels must be a tuple of names, not {labels!r}",
     )
-    require(len(set(labels)) == len(labels), f"{case.name}.labels holds a name twice")
+    require(len(set(labels)) == len(labels), f"{case.name}.labels has duplicate names")
     require(task in ("multiclass", "multilabel", "regression"), f"{case.name}.task is {task!r}")
     for other in (case.make(), case.make(seed=1)):
         other.setup()
         require(
             (other.labels, other.task, other.sample_rate) == (labels, task, rate),
-            f"{case.name}: labels, task or sample_rate change with the data or the seed",
+            f"{case.name}: labels, task or sample_rate depend on the data or the seed",
         )
     require(
         data.num_classes == len(labels),
@@ -101,22 +88,18 @@ def check_labels(case: DataCase) -> None:
         )
         require(
             bool(((targets >= 0) & (targets < len(labels))).all()),
-            f"{case.name}.targets() holds indices that no label has",
+            f"{case.name}.targets() has indices without a label",
         )
     else:
         require(
             targets.shape == (tracks, len(labels)) and targets.dtype == torch.float32,
             f"{case.name}.targets() must be float32 of shape (tracks, labels)",
         )
-        require(finite(targets), f"{case.name}.targets() holds values that are not finite")
+        require(finite(targets), f"{case.name}.targets() has NaN or infinite values")
 
 
 def check_splits(case: DataCase) -> None:
-    """Splits are disjoint, whole groups at a time, and the same in every stage and process.
-
-    Args:
-        case: The data set.
-    """
+    """Check that splits are disjoint, reproducible, and do not divide groups."""
     unknown = set(case.data.given_splits) - set(case.data.splits)
     require(not unknown, f"{case.name}: given_splits {sorted(unknown)} are not among splits")
     for split in case.splits or case.data.splits:
@@ -125,31 +108,27 @@ def check_splits(case: DataCase) -> None:
         test.setup("test")
         tracks = data.tracks
         twice = tracks["track"][tracks["track"].duplicated()]
-        require(twice.empty, f"{case.name}: track {twice.tolist()[:1]} is there twice in {split}")
+        require(twice.empty, f"{case.name}: duplicate track {twice.tolist()[:1]} in {split}")
         require(
             set(tracks["split"]) == {TRAIN, VAL, TEST},
-            f"{case.name}: split {split} has {sorted(set(tracks['split']))}, not train, val and "
-            "test",
+            f"{case.name}: split {split} must have train, val and test, but has "
+            f"{sorted(set(tracks['split']))}",
         )
         require(
             tracks["track"].tolist() == test.tracks["track"].tolist()
             and tracks["split"].tolist() == test.tracks["split"].tolist(),
-            f"{case.name}: split {split} is not the same in every stage and process",
+            f"{case.name}: split {split} differs between stages or processes",
         )
         crossing = tracks.groupby("group")["split"].nunique()
         crossing = crossing[crossing > 1]
         require(
             crossing.empty or split in case.ungrouped,
-            f"{case.name}: group {crossing.index.tolist()[:1]} is on several sides of {split}",
+            f"{case.name}: split {split} divides group {crossing.index.tolist()[:1]}",
         )
 
 
 def check_batches(case: DataCase) -> None:
-    """Batches hold what the documentation says, and evaluation visits every track.
-
-    Args:
-        case: The data set.
-    """
+    """Check the content of batches, and that evaluation visits every track."""
     data = case.make()
     data.setup()
     loaders = {
@@ -163,7 +142,7 @@ def check_batches(case: DataCase) -> None:
             pickle.dumps(loader.dataset)
         except Exception as error:
             raise AssertionError(
-                f"{case.name}: its data set cannot be sent to worker processes: {error}"
+                f"{case.name}: the dataset cannot be pickled for worker processes: {error}"
             ) from error
         seen: set[int] = set()
         clips: list[tuple[int, int]] = []
@@ -173,21 +152,17 @@ def check_batches(case: DataCase) -> None:
             if "clip" in batch:
                 clips += zip(batch["track"].tolist(), batch["clip"].tolist(), strict=True)
         wanted = set(np.flatnonzero(data.tracks["split"] == split).tolist())
-        require(seen <= wanted, f"{case.name}: batches of {split} hold tracks of another split")
+        require(seen <= wanted, f"{case.name}: batches of {split} contain tracks of another split")
         if split != TRAIN:
-            require(seen == wanted, f"{case.name}: {split} does not visit every track")
+            require(seen == wanted, f"{case.name}: {split} does not visit all tracks")
             require(len(set(clips)) == len(clips), f"{case.name}: {split} visits a clip twice")
 
 
 def check_random_clips(case: DataCase) -> None:
-    """Training is random, and the same again with the same seed.
-
-    Args:
-        case: The data set.
-    """
+    """Check that training batches are random, and reproducible with a seed."""
     epochs = []
     for epoch, seed in ((0, 0), (0, 0), (1, 0), (0, 1)):
-        # The seed of the split stays, so that only the order and the clips may change.
+        # Keep the seed of the split, so that only the order and the clips can change.
         data = case.make(seed=0)
         data.setup("fit")
         data.seed = seed
@@ -197,19 +172,15 @@ def check_random_clips(case: DataCase) -> None:
         batches = list(loader)
         epochs.append([(b["track"].tolist(), b.get("start", b["track"]).tolist()) for b in batches])
     first, again, second, seeded = epochs
-    require(first == again, f"{case.name}: the same seed and epoch give other batches")
-    require(first != second, f"{case.name}: every epoch has the same batches")
+    require(first == again, f"{case.name}: same seed and epoch, but different batches")
+    require(first != second, f"{case.name}: all epochs have the same batches")
     require(first != seeded, f"{case.name}: the seed does not change the batches")
 
 
 def check_verify(case: DataCase) -> None:
-    """A whole copy has no broken or stray file; a damaged file is told, and left out.
-
-    Args:
-        case: The data set.
-    """
+    """Check that ``verify`` reports a broken file, and that ``setup`` drops it."""
     found = [p for p in case.make().verify() if p.kind in ("broken", "unexpected", "checksum")]
-    require(not found, f"{case.name}.verify() finds fault with a whole copy: {found[:1]}")
+    require(not found, f"{case.name}.verify() reports a problem in an intact copy: {found[:1]}")
     if not issubclass(case.data, AudioDataModule):
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -219,23 +190,21 @@ def check_verify(case: DataCase) -> None:
         whole.setup("fit")
         path = Path(whole.tracks["path"][whole.tracks["split"] == TRAIN].iloc[0])
         require(path.is_relative_to(root), f"{case.name}: {path} is not in the data set's folder")
-        path.write_bytes(b"no audio at all")
-        told = [problem for problem in data.verify() if problem.kind == "broken"]
-        require(bool(told), f"{case.name}.verify() does not tell of a broken file")
+        path.write_bytes(b"no audio")
+        reported = [problem for problem in data.verify() if problem.kind == "broken"]
+        require(bool(reported), f"{case.name}.verify() does not report a broken file")
         data.setup("fit")
         require(
             str(path) not in set(data.tracks["path"]),
-            f"{case.name}: a broken file is not left out",
+            f"{case.name}: setup() does not drop a broken file",
         )
-        require(len(data.tracks) > 0, f"{case.name}: a broken file takes all others with it")
+        require(
+            len(data.tracks) > 0, f"{case.name}: setup() drops all files because of a broken one"
+        )
 
 
 def check_missing(case: DataCase) -> None:
-    """A folder that is not there, or holds something else, is told in an error of mgc.
-
-    Args:
-        case: The data set.
-    """
+    """Check that a missing or empty folder raises an ``MgcError`` with its path."""
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder, "empty")
         empty.mkdir()
@@ -243,17 +212,20 @@ def check_missing(case: DataCase) -> None:
             try:
                 case.make(root).setup()
             except MgcError as error:
-                require(str(folder) in str(error), f"{case.name}: no folder in {str(error)!r}")
+                require(
+                    str(folder) in str(error),
+                    f"{case.name}: the folder is missing in {str(error)!r}",
+                )
             except Exception as error:
                 raise AssertionError(
-                    f"{case.name}: with no data in its folder it raises {type(error).__name__}, "
-                    f"not mgc.errors.MgcError: {error}"
+                    f"{case.name}: without data it raises {type(error).__name__}, not "
+                    f"mgc.errors.MgcError: {error}"
                 ) from error
             else:
-                raise AssertionError(f"{case.name}: no error where there is no data")
+                raise AssertionError(f"{case.name}: no error without data")
 
 
-#: Every check of a data set.
+#: All checks of data sets.
 DATA_CHECKS: tuple[Callable[[DataCase], None], ...] = (
     check_labels,
     check_splits,
@@ -267,13 +239,12 @@ DATA_CHECKS: tuple[Callable[[DataCase], None], ...] = (
 def _check_batch(
     case: DataCase, data: MusicDataModule, batch: Batch, targets: Tensor | None
 ) -> None:
-    """A batch of a data set."""
     track = batch["track"]
-    require(bool((track >= 0).all()), f"{case.name}: a clip of the copy cannot be read (track -1)")
+    require(bool((track >= 0).all()), f"{case.name}: unreadable clip in the copy (track -1)")
     if targets is not None:
         require(
             torch.equal(batch["target"], targets[track]),
-            f"{case.name}: the target of a batch is not that of its tracks",
+            f"{case.name}: targets of a batch differ from those of its tracks",
         )
     if not isinstance(data, AudioDataModule):
         return

@@ -26,34 +26,31 @@ from mgc.models.base import MusicModel
 from mgc.task import Task
 from mgc.testing.require import finite, require
 
-#: Makes the inputs of a number of items, by the names that they have in a batch.
+#: Function that makes the inputs of a batch, by name, for a number of items.
 Inputs = Callable[[int], dict[str, Tensor]]
 
-
-#: Where a check of a model that takes audio gets clips of other lengths, in parts of the clip.
+#: Lengths of audio to check, relative to the clip length.
 LENGTHS = (0.1, 0.5, 1.7)
 
-#: Tracks of each split of the data that models are checked on. Two processes share three unevenly.
+#: Number of tracks of each split. Two processes cannot share three tracks evenly.
 TRACKS = {TRAIN: 8, VAL: 3, TEST: 3}
 BATCH_SIZE = 4
 
 
 @dataclass(frozen=True)
 class ModelCase:
-    """A model, and how it is checked.
+    """Model to check and its settings.
 
     Attributes:
-        model: Its class.
-        settings: Arguments that make it small enough to be checked in seconds.
-        sample_rate: Rate of the audio in Hz.
+        model: Class of the model.
+        settings: Arguments that make the model small enough to be checked in seconds.
+        sample_rate: Sample rate in Hz.
         clip_seconds: Length of the clips.
-        tasks: The tasks that it is made for.
+        tasks: Tasks that the model supports.
         num_classes: Number of classes, tags or quantities.
-        fit_first: Whether it must see training data before it can score, as a codebook must.
-        learns_in: Steps in which it has to learn eight clips by heart, so that the loss falls to a
-            half.
-        inputs: Makes the inputs of a number of items, by their names in a batch, where the model
-            takes anything but audio.
+        fit_first: Whether the model must be fitted before it can score, such as a codebook.
+        learns_in: Number of steps in which the loss on eight clips must fall to a half.
+        inputs: Makes the inputs of a model that does not take audio, for a number of items.
     """
 
     model: type[LightningModule]
@@ -72,18 +69,11 @@ class ModelCase:
         return self.model.__name__
 
     def make(self, task: Task) -> LightningModule:
-        """Build the model as ``mgc fit`` would: completed, and with what the data tells.
-
-        Args:
-            task: What the targets are.
-
-        Returns:
-            The model, with the same weights every time.
-        """
+        """Build the model as ``mgc fit`` does, with reproducible weights."""
         parameters = inspect.signature(self.model).parameters
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        told = {"num_classes": self.num_classes, "task": task, "sample_rate": self.sample_rate}
-        args = {name: value for name, value in told.items() if takes_any or name in parameters}
+        linked = {"num_classes": self.num_classes, "task": task, "sample_rate": self.sample_rate}
+        args = {name: value for name, value in linked.items() if takes_any or name in parameters}
         args |= self.settings
         seed_everything(0, verbose=False)
         model = self.model(**args)
@@ -92,42 +82,20 @@ class ModelCase:
         return model
 
     def make_ready(self, task: Task) -> LightningModule:
-        """Build the model for scoring.
-
-        Args:
-            task: What the targets are.
-
-        Returns:
-            The model, fitted where it needs to be, in evaluation mode.
-        """
+        """Build the model in evaluation mode, fitted if ``fit_first`` is set."""
         model = self.make(task)
         if self.fit_first:
             _trainer(max_epochs=1, limit_val_batches=0).fit(model, _Items(self, task))
         return model.eval()
 
     def make_inputs(self, items: int) -> dict[str, Tensor]:
-        """Make the inputs of a batch.
-
-        Args:
-            items: Number of items.
-
-        Returns:
-            Tensors by their name in a batch, each of ``items`` rows.
-        """
+        """Make the inputs of a batch: tensors of ``items`` rows, by name."""
         if self.inputs:
             return self.inputs(items)
         return {"audio": tones(items, self.sample_rate, self.clip_seconds)}
 
     def score(self, model: LightningModule, inputs: dict[str, Tensor]) -> Tensor:
-        """Score items as ``mgc test`` does.
-
-        Args:
-            model: The model.
-            inputs: What :meth:`make_inputs` gives.
-
-        Returns:
-            Logits of shape (items, classes).
-        """
+        """Score inputs as ``mgc test`` does: logits of shape (items, classes)."""
         output = model.test_step(dict(inputs), 0)
         if isinstance(output, dict) and "logits" in output:
             return output["logits"]
@@ -135,16 +103,7 @@ class ModelCase:
 
 
 def tones(items: int, sample_rate: int, seconds: float) -> Tensor:
-    """Make clips that differ: a tone each, in a little noise.
-
-    Args:
-        items: Number of clips.
-        sample_rate: Rate in Hz.
-        seconds: Length of a clip.
-
-    Returns:
-        Audio of shape (items, samples) in [-1, 1].
-    """
+    """Make different clips: tones with noise, of shape (items, samples) in [-1, 1]."""
     generator = torch.Generator().manual_seed(0)
     time = torch.arange(round(seconds * sample_rate)) / sample_rate
     pitch = sample_rate * torch.logspace(-5.5, -1.5, items, base=2)
@@ -153,11 +112,7 @@ def tones(items: int, sample_rate: int, seconds: float) -> Tensor:
 
 
 def check_logits(case: ModelCase) -> None:
-    """Scores have a column per class and are finite, whatever else is in the batch.
-
-    Args:
-        case: The model.
-    """
+    """Check that logits have the right shape, are finite, and do not depend on the batch."""
     inputs = case.make_inputs(4)
     for task in case.tasks:
         model = case.make_ready(task)
@@ -172,26 +127,23 @@ def check_logits(case: ModelCase) -> None:
             "(batch, num_classes)",
         )
         require(logits.is_floating_point(), f"{case.name} gives logits of {logits.dtype}")
-        require(finite(logits), f"{case.name} gives logits that are not finite for {task}")
+        require(finite(logits), f"{case.name} gives NaN or infinite logits for {task}")
         require(
-            torch.equal(logits, again), f"{case.name} scores the same clips differently in eval()"
+            torch.equal(logits, again),
+            f"{case.name} gives different logits for the same clips in eval()",
         )
         require(
             torch.allclose(logits[:1], alone, rtol=1e-3, atol=1e-4),
-            f"{case.name}: the score of a clip depends on the other clips of its batch in eval()",
+            f"{case.name}: logits of a clip depend on the other clips in the batch in eval()",
         )
         if "audio" in inputs:
             with torch.inference_mode():
                 silent = case.score(model, {"audio": torch.zeros_like(inputs["audio"])})
-            require(finite(silent), f"{case.name} gives logits that are not finite for silence")
+            require(finite(silent), f"{case.name} gives NaN or infinite logits for silence")
 
 
 def check_lengths(case: ModelCase) -> None:
-    """Shorter and longer clips are scored, or refused in one line.
-
-    Args:
-        case: The model.
-    """
+    """Check that clips of other lengths are scored or refused with an ``MgcError``."""
     model = case.make_ready(case.tasks[0])
     if case.inputs:
         return
@@ -204,23 +156,18 @@ def check_lengths(case: ModelCase) -> None:
             continue
         except Exception as error:
             raise AssertionError(
-                f"{case.name} fails for clips of {audio.shape[1]} samples: score them, or raise a "
-                f"mgc.errors.MgcError that says what to do. It raised {type(error).__name__}: "
-                f"{error}"
+                f"{case.name} fails for clips of {audio.shape[1]} samples. Score them, or raise an "
+                f"mgc.errors.MgcError that explains what to do. {type(error).__name__}: {error}"
             ) from error
         require(
             logits.shape == (2, case.num_classes) and finite(logits),
-            f"{case.name} gives logits of shape {tuple(logits.shape)}, or not finite ones, for "
-            f"clips of {audio.shape[1]} samples",
+            f"{case.name} gives logits of shape {tuple(logits.shape)}, or NaN or infinite ones, "
+            f"for clips of {audio.shape[1]} samples",
         )
 
 
 def check_features(case: ModelCase) -> None:
-    """Features, where there are some, are named, finite, and as wide for any length of clips.
-
-    Args:
-        case: The model.
-    """
+    """Check that features have valid names, are finite, and have fixed widths."""
     model = case.make_ready(case.tasks[0])
     if case.inputs or not offers_features(model):
         return
@@ -240,65 +187,51 @@ def check_features(case: ModelCase) -> None:
             for name, values in layers.items():
                 require(
                     isinstance(name, str) and name != "" and "." not in name and "," not in name,
-                    f"{case.name}.features: {name!r} cannot name a layer: names have no dots and "
-                    "commas, which columns and lists are written with",
+                    f"{case.name}.features: {name!r} is not a valid layer name, because columns "
+                    "and lists use dots and commas as separators",
                 )
                 require(
                     values.ndim == 2 and len(values) == 2,
-                    f"{case.name}.features: {name} has shape {tuple(values.shape)}, not (batch, "
-                    "width)",
+                    f"{case.name}.features: {name} has shape {tuple(values.shape)}, expected "
+                    "(batch, width)",
                 )
-                require(
-                    finite(values), f"{case.name}.features: {name} has values that are not finite"
-                )
+                require(finite(values), f"{case.name}.features: {name} has NaN or infinite values")
             found = {name: values.shape[1] for name, values in layers.items()}
             widths = widths or found
             require(
                 found == widths,
-                f"{case.name}.features: layers and widths change with the length of the clips: "
+                f"{case.name}.features: layers or widths depend on the length of the clips: "
                 f"{widths} and {found}",
             )
 
 
 def check_trains(case: ModelCase) -> None:
-    """For every task a model trains an epoch, changes, and is validated, tested and predicts.
-
-    Args:
-        case: The model.
-    """
+    """Check that the model trains an epoch, is validated and tested, and predicts, on all tasks."""
     for task in case.tasks:
-        with tempfile.TemporaryDirectory() as folder:  # where results are written
+        with tempfile.TemporaryDirectory() as folder:  # for results
             _check_trains(case, task, folder)
 
 
 def check_learns(case: ModelCase) -> None:
-    """Eight clips are learned by heart: the loss falls to a half in ``learns_in`` steps.
-
-    Args:
-        case: The model.
-    """
+    """Check that the loss on eight clips falls to a half in ``learns_in`` steps."""
     steps, task = _Steps(), case.tasks[0]
     data = _Items(case, task, batch_size=8, tracks={TRAIN: 8, VAL: 1, TEST: 1})
     trainer = _trainer(
         callbacks=[steps], max_steps=case.learns_in, limit_val_batches=0, num_sanity_val_steps=0
     )
     trainer.fit(case.make(task), data)
-    # Dropout makes single losses noisy.
+    # Average the noise of dropout.
     first, last = steps.losses[0], float(np.mean(steps.losses[-5:]))
     require(
         last < first / 2,
-        f"{case.name} does not learn eight clips: the loss is {first:.3g} at first and {last:.3g} "
-        f"after {case.learns_in} steps. Try another learning rate in the case's settings, or more "
-        "steps (learns_in)",
+        f"{case.name} does not learn eight clips: the loss is {first:.3g} at first, {last:.3g} "
+        f"after {case.learns_in} steps. Try another learning rate in settings, or more steps "
+        "(learns_in)",
     )
 
 
 def check_checkpoint(case: ModelCase) -> None:
-    """A checkpoint holds plain values, and gives the same scores in a model made of it alone.
-
-    Args:
-        case: The model.
-    """
+    """Check that the model can be loaded from its checkpoint and gives the same logits."""
     task = case.tasks[0]
     model, data = case.make(task), _Items(case, task)
     trainer = _trainer(max_steps=1, callbacks=[DescribeCheckpoint()], limit_val_batches=0)
@@ -311,67 +244,59 @@ def check_checkpoint(case: ModelCase) -> None:
             loaded = checkpoint.load(path)
         except MgcError as error:
             raise AssertionError(
-                f"{case.name}: its checkpoint cannot be loaded from the file alone: {error}"
+                f"{case.name}: the checkpoint cannot be loaded by mgc.checkpoint.load: {error}"
             ) from error
-    require(about["labels"] == list(data.labels), f"{case.name}: its checkpoint has no labels")
+    require(about["labels"] == list(data.labels), f"{case.name}: the checkpoint lacks the labels")
     inputs = case.make_inputs(4)
     add_missing_steps(loaded)
     with torch.inference_mode():
         expected, found = case.score(model.eval(), inputs), case.score(loaded, inputs)
     require(
         torch.allclose(expected, found, rtol=1e-4, atol=1e-5),
-        f"{case.name}: loaded from a checkpoint, it gives other scores. Is all of its state in "
-        "parameters and buffers, and in the arguments of its constructor?",
+        f"{case.name}: loaded from a checkpoint, it gives different logits. Keep all state in "
+        "parameters, buffers, and arguments of the constructor",
     )
 
 
 def check_mixed_precision(case: ModelCase) -> None:
-    """Scores in bfloat16 are close to those in float32, and training goes on.
-
-    Args:
-        case: The model.
-    """
+    """Check logits in bfloat16 against float32, and train in mixed precision."""
     task, inputs, steps = case.tasks[0], case.make_inputs(4), _Steps()
     model = case.make_ready(task)
     with torch.inference_mode():
         exact = case.score(model, inputs)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             mixed = case.score(model, inputs).float()
-    require(finite(mixed), f"{case.name} gives logits that are not finite in bfloat16")
-    # bfloat16 has three digits; a few layers lose one of them.
+    require(finite(mixed), f"{case.name} gives NaN or infinite logits in bfloat16")
+    # bfloat16 has three significant digits. A few layers lose one of them.
     bound = 0.1 * exact.abs().max() + 0.05
     worst = (mixed - exact).abs().max()
     require(
         bool(worst <= bound),
-        f"{case.name}: logits in bfloat16 are {worst:.2g} off, of {exact.abs().max():.2g}. Compute "
-        "spectra and logarithms in float32 (see mgc.features)",
+        f"{case.name}: logits in bfloat16 differ by {worst:.2g}, with a maximum of "
+        f"{exact.abs().max():.2g}. Compute spectra and logarithms in float32 (see mgc.features)",
     )
     trainer = _trainer(callbacks=[steps], max_steps=2, precision="bf16-mixed", limit_val_batches=1)
     trainer.fit(case.make(task), _Items(case, task))
-    require(all(np.isfinite(steps.losses)), f"{case.name}: the loss is not finite in bfloat16")
+    require(all(np.isfinite(steps.losses)), f"{case.name}: the loss is NaN or infinite in bfloat16")
 
 
 def check_two_processes(case: ModelCase) -> None:
-    """Two processes train and test one model: their weights stay the same.
-
-    Args:
-        case: The model.
-    """
+    """Check that two processes train the model with equal weights."""
     task = case.tasks[0]
     trainer = _trainer(
         callbacks=[_SameWeights()],
         max_steps=2,
         devices=2,
-        # Forks, which takes a second where starting anew takes ten.
+        # Forking takes about a second; spawning takes ten.
         strategy="ddp_fork",
     )
     try:
         trainer.fit(case.make(task), _Items(case, task))
     except Exception as error:
-        raise AssertionError(f"{case.name} does not train in two processes: {error}") from error
+        raise AssertionError(f"{case.name} fails to train in two processes: {error}") from error
 
 
-#: Every check of a model.
+#: All checks of models.
 MODEL_CHECKS: tuple[Callable[[ModelCase], None], ...] = (
     check_logits,
     check_lengths,
@@ -385,14 +310,7 @@ MODEL_CHECKS: tuple[Callable[[ModelCase], None], ...] = (
 
 
 def offers_features(model: LightningModule) -> bool:
-    """Tell whether ``mgc extract`` can compute features with a model.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Whether it has a method ``features`` of its own.
-    """
+    """Return whether the model overrides ``features``, as ``mgc extract`` needs."""
     method = getattr(type(model), "features", None)
     return method is not None and method is not MusicModel.features
 
@@ -402,28 +320,27 @@ def _check_trains(case: ModelCase, task: Task, folder: str) -> None:
     before = [p.detach().clone() for p in model.parameters()]
     trainer = _trainer(callbacks=[steps], max_epochs=1, default_root_dir=folder)
     trainer.fit(model, data)
-    require(bool(steps.losses), f"{case.name} makes no training step for {task}")
+    require(bool(steps.losses), f"{case.name} runs no training step for {task}")
     require(
         all(np.isfinite(steps.losses)),
-        f"{case.name}: the loss is not finite for {task}: {steps.losses}",
+        f"{case.name}: the loss is NaN or infinite for {task}: {steps.losses}",
     )
     require(
         not steps.without_gradient,
-        f"{case.name} has weights that get no gradient, which stops training on several "
-        f"devices: {', '.join(sorted(steps.without_gradient))}. Set requires_grad=False where "
-        "that is meant",
+        f"{case.name} has parameters without a gradient, which fails on several devices: "
+        f"{', '.join(sorted(steps.without_gradient))}. Use them, or set requires_grad=False",
     )
     changed = any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    require(changed, f"{case.name}: no weight changes in an epoch for {task}")
+    require(changed, f"{case.name}: an epoch changes no parameter for {task}")
     trainer.test(model, data, verbose=False)
     trainer.predict(model, data, return_predictions=False)
     for name in ("val", "test"):
         metrics = [key for key in steps.metrics if key.startswith(f"{name}/track_")]
-        require(bool(metrics), f"{case.name}: nothing is measured in {name} for {task}")
+        require(bool(metrics), f"{case.name}: no {name} metrics for {task}")
 
 
 class _Steps(TrackEvaluation):
-    """Notes what happens in training, and measures."""
+    """Records losses, missing gradients and metrics."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -434,37 +351,35 @@ class _Steps(TrackEvaluation):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any
     ) -> None:
-        """Note the loss."""
+        """Record the loss."""
         self.losses.append(float(outputs["loss"]))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the weights without a gradient."""
+        """Record parameters without a gradient."""
         self.without_gradient |= {
             name for name, p in pl_module.named_parameters() if p.requires_grad and p.grad is None
         }
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what was measured."""
+        """Record the names of metrics."""
         self.metrics |= set(trainer.callback_metrics)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what was measured."""
-        self.metrics |= set(trainer.callback_metrics)
+    on_test_end = on_validation_end
 
 
 class _SameWeights(TrackEvaluation):
-    """Compares the weights of all processes."""
+    """Compares the parameters of all processes."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare."""
+        """Raise an error if the parameters differ."""
         weights = [p.detach().flatten() for p in pl_module.parameters() if p.requires_grad]
         everyone = pl_module.all_gather(torch.cat(weights))
         if trainer.world_size != 2 or not torch.equal(everyone[0], everyone[1]):
-            raise AssertionError("the weights of the processes differ.")
+            raise AssertionError("parameters differ between processes.")
 
 
 class _Items(MusicDataModule):
-    """Items in memory, to check models on."""
+    """In-memory data set."""
 
     def __init__(
         self,
@@ -482,34 +397,34 @@ class _Items(MusicDataModule):
         self.inputs = case.make_inputs(len(self.sides))
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Make up targets."""
+        """Create targets for all tasks."""
         names = [f"track{i}" for i in range(len(self.sides))]
         catalogue = pd.DataFrame({"track": names, "group": names, "path": names})
         rng = np.random.default_rng(0)
         for number, label in enumerate(self.labels):
             numbers = np.arange(len(names))
-            tags = (numbers >> number) % 2  # of every second track, every second pair, …
+            tags = (numbers >> number) % 2  # alternate between tracks, pairs, …
             ratings = rng.normal(size=len(names))
             catalogue[f"target.{label}"] = tags if self.task == "multilabel" else ratings
         catalogue["label"] = [self.labels[i % len(self.labels)] for i in range(len(names))]
         return catalogue
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Divide the tracks by number."""
+        """Return the fixed split."""
         return self.sides
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Find nothing wrong."""
+        """Report no problem."""
         return {}
 
     def make_dataset(self, split: str, random: bool) -> Dataset[Batch]:
-        """Make the items of one split."""
+        """Return the items of a split."""
         rows = torch.from_numpy(np.flatnonzero(self.tracks["split"] == split))
         return _Rows(self.inputs | {"target": self.targets()}, rows)
 
 
 class _Rows(Dataset[Batch]):
-    """Some rows of tensors."""
+    """Rows of tensors."""
 
     def __init__(self, values: dict[str, Tensor], rows: Tensor) -> None:
         self.values = values
@@ -519,7 +434,7 @@ class _Rows(Dataset[Batch]):
         return len(self.rows)
 
     def __getitems__(self, keys: list[Key]) -> Batch:
-        """Give a batch, as :class:`mgc.data.clips.ClipDataset` does."""
+        """Return a batch, like :class:`mgc.data.clips.ClipDataset`."""
         rows = self.rows[torch.from_numpy(split_keys(keys)[1])]
         batch: Batch = {name: values[rows] for name, values in self.values.items()}
         zeros = torch.zeros_like(rows)
@@ -527,7 +442,7 @@ class _Rows(Dataset[Batch]):
 
 
 def _trainer(**settings: Any) -> Trainer:
-    """A quiet trainer on the CPU, which writes nothing but results of tests."""
+    """Return a CPU trainer without logger, checkpoints and progress bar."""
     given: dict[str, Any] = {
         "accelerator": "cpu",
         "devices": 1,

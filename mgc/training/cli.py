@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import Namespace, set_loader
+from jsonargparse import Namespace, get_loader, set_loader
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -33,6 +33,7 @@ from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
 from mgc.core.launching import errors_of_processes
 from mgc.core.lightning_internals import KeepConfiguration
+from mgc.core.parser_errors import OneLineErrors, explain
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
 from mgc.data.base import MusicDataModule
@@ -41,7 +42,17 @@ from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.run_report import TestReport
 from mgc.models.adapt import add_missing_steps
 from mgc.registry import GROUPS, RegistryError
-from mgc.runs.folder import CONFIG, RUNS, run_folder
+from mgc.runs.folder import (
+    CONFIG,
+    RUNS,
+    find_newest,
+    find_run,
+    new_run_folder,
+    remember_newest,
+    run_folder,
+    same_run_id,
+    set_run_folder,
+)
 from mgc.runs.tracking import (
     keep_offline,
     set_staging_folder,
@@ -57,7 +68,7 @@ from mgc.training.interruption import KeepLast
 from mgc.training.names import expand_arguments, load_config
 from mgc.training.options import CONFIG_OPTIONS, option_values
 from mgc.training.reproducibility import SeedSteps
-from mgc.training.resuming import add_saved_config, continue_run, find_newest
+from mgc.training.resuming import add_saved_config, continue_run
 from mgc.training.run_record import RecordRun
 
 log = logging.getLogger(__name__)
@@ -98,7 +109,13 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     torch.set_float32_matmul_precision("high")
     # Lightning 2.6 calls a function that torch 2.12 deprecates.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
-    with _working_folder(), wandb_session(), convert_errors(), errors_of_processes():
+    with (
+        _working_folder(),
+        same_run_id(),
+        wandb_session(),
+        convert_errors(),
+        errors_of_processes(),
+    ):
         (cli or MgcCLI)(
             model_class=LightningModule,
             datamodule_class=MusicDataModule,
@@ -118,7 +135,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                     SeedSteps(),
                     StopOnDivergence(),
                     LogBatchSize(),
-                    LogRunPaths(),
+                    LogRunPaths(remember=cli is None),
                     FinishWandbRun(),
                 ],
             },
@@ -127,12 +144,8 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
         )
 
 
-class Parser(LightningArgumentParser):
+class Parser(OneLineErrors, LightningArgumentParser):
     """Parser that raises errors with a one-line message."""
-
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise an :class:`MgcError` instead of printing the usage."""
-        raise MgcError(_reason(message)) from ex
 
 
 class MgcCLI(KeepConfiguration, LightningCLI):
@@ -190,7 +203,11 @@ class MgcCLI(KeepConfiguration, LightningCLI):
                 f"mgc {self.subcommand} needs a trained model: set --ckpt_path to a path, or to "
                 "best or last for the newest run."
             )
-        continue_run(config.trainer, str(self.subcommand), path)
+        self.run_folder = continue_run(config.trainer, str(self.subcommand), path)
+        # Without a logger, each fit has a folder of its own, as with W&B.
+        own = self.subcommand == "fit" and not config.trainer.get("logger")
+        if own and self.run_folder is None and config.trainer.default_root_dir == RUNS:
+            self.run_folder = new_run_folder()
         _prepare_wandb(config.trainer)
 
     def instantiate_classes(self) -> None:
@@ -199,7 +216,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             # The parser hides errors of constructors in its own.
-            raise _find_mgc_error(error) or MgcError(_reason(str(error))) from error
+            raise _find_mgc_error(error) or MgcError(explain(str(error))) from error
         path = self.config[self.subcommand].get("ckpt_path")
         for name in ("labels", "task", "sample_rate"):
             trained, given = self.about.get(name), getattr(self.datamodule, name)
@@ -230,7 +247,12 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
                 callbacks = [*callbacks, self._default_checkpoint()]
             settings.callbacks = [*callbacks, KeepLast()]
+        for callback in callbacks:
+            if self.run_folder and isinstance(callback, ModelCheckpoint):
+                callback.dirpath = callback.dirpath or str(self.run_folder / "checkpoints")
         trainer: Trainer = super().instantiate_trainer(**kwargs)
+        if self.run_folder:
+            set_run_folder(trainer, self.run_folder)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         signals.watch(trainer)
@@ -249,20 +271,42 @@ class MgcCLI(KeepConfiguration, LightningCLI):
 
 
 class LogRunPaths(Callback):
-    """Logs the run's folder, best checkpoint and W&B URL when a fit ends."""
+    """Logs the run's folder, best checkpoint and W&B URL when a fit ends.
+
+    Args:
+        remember: Whether ``--ckpt_path best`` and ``last`` mean this run from now on.
+    """
+
+    def __init__(self, remember: bool = False) -> None:
+        """Initialize."""
+        self.remember = remember
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the run (rank zero only)."""
+        if self.remember and _writes(trainer):
+            remember_newest(run_folder(trainer))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the paths (rank zero only)."""
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        if not _writes(trainer):
             return
-        lines = [f"Run: {run_folder(trainer)}"]
+        folder = run_folder(trainer)
+        lines = [f"Run: {folder}"]
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if best:
-            lines += [f"Best checkpoint: {best}", f"Test it: mgc test --ckpt_path {best}"]
+            known = find_run(best) == folder
+            config = [] if known else ["--config", str(folder / CONFIG)]
+            command = ["mgc", "test", *config, "--ckpt_path", best]
+            lines += [f"Best checkpoint: {best}", f"Test it: {shlex.join(command)}"]
         runs = [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         # wandb_session reports offline runs when the command ends.
         lines += [f"W&B: {run.url}" for run in runs if not (run.offline or run.disabled)]
         log.info("\n".join(lines))
+
+
+def _writes(trainer: Trainer) -> bool:
+    """Whether this process writes the files of the run."""
+    return trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -274,14 +318,45 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save the configuration (called on rank zero only)."""
-        text = self.parser.dump(self.config, skip_unset=False)
+        with warnings.catch_warnings():
+            # Of values that it cannot write, which are named below.
+            warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
+            text = self.parser.dump(self.config, skip_unset=False)
+        settings, lost = drop_unserializable(get_loader("yaml")(text))
+        if lost:
+            log.warning("%s leaves out %s: not plain settings.", CONFIG, ", ".join(lost))
+            text = yaml.safe_dump(settings, sort_keys=False)
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             with replacing(run_folder(trainer) / CONFIG) as partial:
                 partial.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                settings = yaml.safe_load(text) | {"model_summary": str(summarize(pl_module, 2))}
-                logger.experiment.config.update(settings, allow_val_change=True)
+                shown = settings | {"model_summary": str(summarize(pl_module, 2))}
+                logger.experiment.config.update(shown, allow_val_change=True)
+
+
+def drop_unserializable(settings: Any, name: str = "") -> tuple[Any, list[str]]:
+    """Remove values that a configuration file cannot hold, such as a device or an instance.
+
+    Returns:
+        The remaining settings, and the names of those that were removed.
+    """
+    if isinstance(settings, str) and settings.startswith("Unable to serialize instance"):
+        return None, [name]
+    if not isinstance(settings, dict | list):
+        return settings, []
+    lost: list[str] = []
+    kept: Any = type(settings)()
+    for key, value in settings.items() if isinstance(settings, dict) else enumerate(settings):
+        cleaned, missing = drop_unserializable(value, f"{name}.{key}" if name else str(key))
+        lost += missing
+        if missing and cleaned is None:
+            continue
+        if isinstance(settings, dict):
+            kept[key] = cleaned
+        else:
+            kept.append(cleaned)
+    return kept, lost
 
 
 @contextmanager
@@ -349,13 +424,3 @@ def _find_mgc_error(error: BaseException | None) -> MgcError | None:
     while error is not None and not isinstance(error, MgcError):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _reason(message: str) -> str:
-    """Shorten a parser error: drop the types it tried and the values it got."""
-    pattern = r"Errors:\s+- (.*?)\s+(?:- Expected a <class 'NoneType'>|Given value)"
-    found = re.search(pattern, message, re.DOTALL)
-    if not found:
-        return message
-    key = re.match(r'Parser key "([^"]+)"', message)
-    return f"{key[1]}: {found[1]}" if key else found[1]

@@ -1,6 +1,7 @@
 """Stops fits on a signal, with a checkpoint from which they resume exactly."""
 
 import logging
+import shlex
 import signal
 from enum import Enum, auto
 from pathlib import Path
@@ -74,7 +75,7 @@ class KeepLast(Checkpoint):
         if stage == "fit":
             signals.deferred = False
             self._agreement = None
-            signals.act()
+            signals.raise_received()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -150,7 +151,7 @@ class KeepLast(Checkpoint):
             return
         if trainer.sanity_checking:
             if trainer.world_size == 1:
-                signals.act()
+                signals.raise_received()
             return
         # With other loaders, devices may get unequal numbers of batches.
         loaders = trainer.val_dataloaders
@@ -201,7 +202,7 @@ class KeepLast(Checkpoint):
             raise RuntimeError("no signal was received")
         if trainer.global_step and self._written != trainer.global_step:
             self._save(trainer)
-        stopped = Stopped(agreement.signum, told=True, code=_exit_code(trainer))
+        stopped = Stopped(agreement.signum, reported=True, code=_exit_code(trainer))
         if trainer.is_global_zero:
             log.warning("Stopped by %s %s. %s", stopped.name, when, self._resume_hint(trainer))
         raise stopped
@@ -223,7 +224,8 @@ class KeepLast(Checkpoint):
         config = run_folder(trainer) / CONFIG
         if self.path or not config.is_file():
             return f"Checkpoint: {path}. Run the same command again to resume."
-        return f"Resume with: mgc fit --config {config} --ckpt_path {path}"
+        command = ["mgc", "fit", "--config", str(config), "--ckpt_path", str(path)]
+        return f"Resume with: {shlex.join(command)}"
 
 
 class _Agreement:

@@ -56,6 +56,13 @@ class RecordRun(Callback):
             self.best["metrics"] |= _metrics(trainer, training=True)
             self._log_best(trainer)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the paths of the checkpoints, which may have any name."""
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if best and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+            self.record["checkpoints"] = {"best": str(best)}
+            self._write(trainer)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best epoch."""
         return {"best": self.best}

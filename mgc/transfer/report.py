@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from mgc.core.markdown import scores_table
+from mgc.core.markdown import frame_table, heading
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.transfer.outcome import Transfer, format_summary
@@ -193,7 +193,7 @@ def _title(results: Transfer, name: str, target: str) -> str:
 def _markdown(
     results: Transfer, name: str, table: pd.DataFrame, targets: list[str], best: dict[str, float]
 ) -> str:
-    lines = [f"# Transfer: {name}", ""]
+    lines = [heading(f"Transfer: {name}"), ""]
     lines.append(
         f"Scores are {results.meta['metric']}; classifier {results.meta['classifier']}; "
         f"{results.meta['folds']}."
@@ -208,7 +208,7 @@ def _markdown(
         lines[-1] += f" {intervals}"
     for target in targets:
         rows = table[table["target"] == target].drop(columns=["target", "metric"])
-        lines += ["", f"## {target}", ""]
+        lines += ["", heading(target, 2), ""]
         if "published" in rows:
             both = rows.dropna(subset=["published"])
             if len(both):
@@ -219,5 +219,5 @@ def _markdown(
             if target in best:
                 lines.append(f"Best published score: {best[target]:.3f}.")
             lines.append("")
-        lines.append(scores_table(rows.set_index("layers")))
+        lines.append(frame_table(rows.set_index("layers")))
     return "\n".join(lines) + "\n"

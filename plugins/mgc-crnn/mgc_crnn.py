@@ -11,16 +11,16 @@ from mgc.errors import MgcError
 from mgc.features.spectrogram import LogMelSpectrogram
 from mgc.models.base import MusicModel
 
-#: Bands and frames that each convolution's maps are pooled by. They take 96 × 1440 to 48 × 720,
-#: 16 × 240, 4 × 60 and 1 × 15.
+#: Pooling of bands and frames after each convolution: from 96 × 1440 to 48 × 720, 16 × 240, 4 × 60
+#: and 1 × 15.
 POOLING = (2, 3, 4, 4)
 
-#: Frames that become one step of the recurrent layers.
+#: Number of frames per step of the recurrent layers.
 STEP = 2 * 3 * 4 * 4
 
 
 class CRNN(nn.Module):
-    """Four convolutions that summarise bands, two recurrent layers that summarise time."""
+    """Four convolutions over bands and frames, and two recurrent layers over time."""
 
     def __init__(
         self,
@@ -31,18 +31,8 @@ class CRNN(nn.Module):
         dropout: float = 0.1,
         head_dropout: float = 0.3,
     ) -> None:
-        """Initialize a new network.
-
-        Args:
-            num_classes: Number of outputs.
-            n_mels: Number of mel bands.
-            channels: Channels of each convolution.
-            hidden: Units of each recurrent layer.
-            dropout: Share of the outputs of each convolution dropped in training.
-            head_dropout: Share of the inputs of the last layer dropped in training.
-        """
         super().__init__()
-        # Each band has a mean and a variance of its own.
+        # Normalises each band separately.
         self.norm = nn.BatchNorm1d(n_mels)
         self.convs = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1)
@@ -58,17 +48,13 @@ class CRNN(nn.Module):
         self.head = nn.Linear(hidden, num_classes)
 
     def layers(self, spectrogram: Tensor) -> dict[str, Tensor]:
-        """Compute the outputs of all layers.
+        """Return the outputs of all layers for spectrograms of shape (batch, bands, frames).
 
-        Args:
-            spectrogram: Log-mel-spectrograms of shape (batch, bands, frames).
-
-        Returns:
-            ``conv1`` to ``conv4``, averaged over bands and frames, of shape (batch, channels), and
-            ``rnn``, the last state of the second recurrent layer, of shape (batch, hidden).
+        ``conv1`` to ``conv4`` are averages over bands and frames, of shape (batch, channels).
+        ``rnn`` is the last state of the second recurrent layer, of shape (batch, hidden).
         """
         x = self.norm(spectrogram)
-        # Whole steps: 1366 frames become 1440, with the same padding on both sides.
+        # Pads both sides to a multiple of STEP: 1366 frames become 1440.
         missing = -x.shape[2] % STEP
         x = F.pad(x, (missing // 2, missing - missing // 2)).unsqueeze(1)
         outputs = {}
@@ -83,25 +69,17 @@ class CRNN(nn.Module):
         return outputs | {"rnn": state[-1]}
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """Score spectrograms.
-
-        Args:
-            spectrogram: Log-mel-spectrograms of shape (batch, bands, frames).
-
-        Returns:
-            Logits of shape (batch, classes).
-        """
+        """Map log-mel spectrograms to logits of shape (batch, classes)."""
         return self.head(self.head_dropout(self.layers(spectrogram)["rnn"]))
 
 
 class CRNNTagger(MusicModel):
-    """CRNN: convolutions for what sounds like what, recurrent layers for its course in time.
+    """CRNN: convolutions for local patterns, recurrent layers for their temporal order.
 
     Choi, Fazekas, Sandler and Cho, "Convolutional recurrent neural networks for music
-    classification", ICASSP 2017. The paper's setting is 29 s at 12 000 Hz, 96 mel bands and 1366
-    frames, which become 15 steps of the recurrent layers. The default widths give half a million
-    weights, a size that the paper compares networks at. Dropout and the normalisation of bands are
-    those of the network that the authors released.
+    classification", ICASSP 2017. The paper uses 29 s at 12 000 Hz, 96 mel bands and 1366 frames: 15
+    recurrent steps. The default has half a million weights, one of the sizes in the
+    paper. Dropout and the normalisation of bands follow the authors' released network.
     """
 
     def __init__(
@@ -115,20 +93,20 @@ class CRNNTagger(MusicModel):
         head_dropout: float = 0.3,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new tagger.
+        """Initialize the model.
 
         Args:
-            channels: Channels of each of the four convolutions; by default 68, 137, 137, 137.
+            channels: Channels of the four convolutions; by default 68, 137, 137, 137.
             hidden: Units of each recurrent layer.
-            n_fft: Length of a frame of the spectrogram in samples.
-            hop_length: Distance between two frames in samples.
+            n_fft: Length of a frame in samples.
+            hop_length: Hop between frames in samples.
             n_mels: Number of mel bands.
-            dropout: Share of the outputs of each convolution dropped in training.
-            head_dropout: Share of the inputs of the last layer dropped in training.
+            dropout: Dropout probability after each convolution.
+            head_dropout: Dropout probability before the last layer.
             **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
 
         Raises:
-            MgcError: If there are not four convolutions.
+            MgcError: If ``channels`` does not have four entries.
         """
         super().__init__(**kwargs)
         widths = channels or [68, 137, 137, 137]
@@ -136,28 +114,13 @@ class CRNNTagger(MusicModel):
             raise MgcError(f"channels={widths}: give the channels of {len(POOLING)} convolutions.")
         self.spectrogram = LogMelSpectrogram(self.sample_rate, n_fft, hop_length, n_mels)
         self.net = CRNN(self.num_classes, n_mels, widths, hidden, dropout, head_dropout)
-        # Channels of a pixel side by side: faster on a CPU, and tensor cores need it.
+        # channels_last is faster on CPUs, and tensor cores need it.
         self.net.convs.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Score clips.
-
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            Logits of shape (batch, classes).
-        """
+        """Map clips of shape (batch, samples) to logits of shape (batch, classes)."""
         return self.net(self.spectrogram(audio))
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute embeddings of clips.
-
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            ``conv1`` to ``conv4``, averaged over bands and frames, and ``rnn``, the summary of the
-            clip; each of shape (batch, width of the layer).
-        """
+        """Return ``conv1`` to ``conv4`` and ``rnn`` of shape (batch, width); see :class:`CRNN`."""
         return self.net.layers(self.spectrogram(audio))

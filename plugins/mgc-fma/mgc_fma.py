@@ -1,4 +1,4 @@
-"""FMA, the data set of the Free Music Archive."""
+"""FMA: data set of the Free Music Archive."""
 
 import csv
 from functools import cached_property
@@ -17,7 +17,7 @@ from mgc.errors import MgcError
 
 Subset = Literal["small", "medium", "large"]
 
-#: Top genres of the small subset, a thousand tracks each.
+#: Top genres of the small subset.
 SMALL = (
     "Electronic",
     "Experimental",
@@ -48,10 +48,10 @@ GENRES = (
     "Spoken",
 )
 
-#: What the catalogue calls the parts of its split.
+#: Split names in the catalogue.
 SPLIT_NAMES = {"training": TRAIN, "validation": VAL, "test": TEST}
 
-#: Columns of the catalogue that are read, by their two header lines.
+#: Columns to read from the catalogue, by their two header lines.
 COLUMNS = {
     "given": ("set", "split"),
     "subset": ("set", "subset"),
@@ -59,7 +59,7 @@ COLUMNS = {
     "label": ("track", "genre_top"),
 }
 
-#: Files of a complete small subset.
+#: Number of files in a complete small subset.
 SMALL_COUNTS: dict[str, dict[Any, int]] = {
     "label": dict.fromkeys(SMALL, 1000),
     "given": {"training": 6400, "validation": 800, "test": 800},
@@ -74,17 +74,15 @@ class FMA(AudioDataModule):
     Defferrard, Benzi, Vandergheynst and Bresson, "FMA: a dataset for music analysis", ISMIR 2017.
     Metadata are under CC BY 4.0, tracks under the licences that their artists chose. The folder
     holds ``fma_metadata/tracks.csv`` and ``fma_<subset>/000/000002.mp3``. ``mgc data prepare fma``
-    fetches the metadata and the small subset; github.com/mdeff/fma names the archives of the
-    others, to be unpacked into the same folder.
+    downloads the metadata and the small subset. Unpack the archives of the other subsets, listed at
+    github.com/mdeff/fma, into the same folder.
 
-    Subsets: ``small`` has 8000 tracks, 1000 of each of 8 genres; ``medium`` has 25 000 tracks of 16
-    genres, those of the small one among them; ``large`` all 106 574 tracks, of which about half
-    have a top genre, the others being left out. In the small subset three clips have no audio
-    (099134, 108925, 133297) and three last less than 2 s (098565, 098567, 098569), as their
-    lengths are wrong in the archive.
+    Subsets: ``small`` has 8000 tracks, 1000 of each of 8 genres. ``medium`` has 25 000 tracks of 16
+    genres, including those of ``small``. ``large`` has 106 574 tracks; only the half with a top
+    genre is used. In the small subset, three clips have no audio (099134, 108925, 133297) and
+    three are shorter than 2 s (098565, 098567, 098569).
 
-    Splits: ``given`` is the paper's 80/10/10 % with an artist's tracks on one side. ``stratified``
-    and ``fold`` keep artists on one side as well.
+    Splits: ``given`` is the paper's (80/10/10 %). All splits keep the tracks of an artist together.
     """
 
     splits = ("given", "stratified", "fold")
@@ -110,12 +108,12 @@ class FMA(AudioDataModule):
         split: str = "given",
         **kwargs: Any,
     ) -> None:
-        """Initialize a new data module.
+        """Initialize the data module.
 
         Args:
             root: Folder with the metadata and the clips.
             subset: ``small``, ``medium`` or ``large``.
-            split: ``given`` (the paper's), ``stratified`` (80/10/10 %) or ``fold`` (one of ten).
+            split: ``given`` (the paper's), ``stratified`` (80/10/10 %) or ``fold`` (ten folds).
             **kwargs: Arguments of :class:`mgc.data.base.AudioDataModule`.
 
         Raises:
@@ -128,11 +126,7 @@ class FMA(AudioDataModule):
         self.labels = SMALL if subset == "small" else GENRES
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Read the tracks of the subset that have a top genre.
-
-        Returns:
-            A row per track (see :meth:`mgc.data.base.MusicDataModule.read_catalogue`), with the
-            part of the paper's split as ``given``.
+        """Read the tracks of the subset that have a top genre; ``given`` is the paper's split.
 
         Raises:
             MgcError: If the catalogue is missing or damaged.
@@ -142,12 +136,12 @@ class FMA(AudioDataModule):
         chosen = self._tracks[self._tracks["subset"].isin(within) & (self._tracks["label"] != "")]
         unknown = sorted(set(chosen["label"]) - set(self.labels))
         if unknown:
-            raise MgcError(f"{self._list}: {unknown[0]!r} is no genre of the {self.subset} subset.")
+            raise MgcError(f"{self._list}: {unknown[0]!r} is not a genre of subset {self.subset}.")
         clips = self._clips
         return pd.DataFrame(
             {
                 "track": chosen["track"],
-                # A track without an artist is its own group.
+                # Tracks without an artist form groups of one.
                 "group": chosen["artist"].where(chosen["artist"] != "", chosen["track"]),
                 "path": [str(clips / track[:3] / f"{track}.mp3") for track in chosen["track"]],
                 "label": chosen["label"],
@@ -156,18 +150,18 @@ class FMA(AudioDataModule):
         ).reset_index(drop=True)
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Divide the tracks (see :meth:`mgc.data.base.MusicDataModule.assign_split`)."""
+        """Assign the paper's split or that of the base class."""
         if self.split != "given":
             return super().assign_split(catalogue)
         return catalogue["given"].map(SPLIT_NAMES).fillna("").to_numpy(str)
 
     def stray_files(self) -> list[Path]:
-        """Clips in the subset's folder that the catalogue does not name."""
+        """List clips in the folder that are missing in the catalogue."""
         listed = set(self.read_catalogue()["path"])
         return [path for path in find_files(self._clips) if str(path) not in listed]
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
-        """Look for everything that is wrong, catalogues that are not whole too."""
+        """Check files, and the number of tracks of the small subset."""
         problems = super().verify(progress)
         if self.subset == "small":
             problems = verify_counts(self.read_catalogue(), SMALL_COUNTS) + problems
@@ -183,16 +177,16 @@ class FMA(AudioDataModule):
 
     @cached_property
     def _tracks(self) -> pd.DataFrame:
-        """The columns that count of all tracks, as text."""
+        """Columns of all tracks that are used, as text."""
         if not self._list.is_file():
             raise MgcError(
                 f"{self._list}: no such file. Set data.root to the folder with fma_metadata and "
-                f"fma_{self.subset}, or fetch them: mgc data prepare fma --root {self.root}"
+                f"fma_{self.subset}, or download them: mgc data prepare fma --root {self.root}"
             )
         try:
             with self._list.open(encoding="utf-8", newline="") as file:
                 lines = csv.reader(file)
-                # The third line names the first column, and nothing else.
+                # The third line only names the first column.
                 header = list(zip(next(lines), next(lines), strict=True))
             places = {header.index(column): name for name, column in COLUMNS.items()} | {0: "track"}
             tracks = pd.read_csv(
@@ -204,5 +198,5 @@ class FMA(AudioDataModule):
                 keep_default_na=False,
             ).rename(columns=places)
         except (ValueError, StopIteration, OSError) as error:
-            raise MgcError(f"{self._list}: cannot be read ({error}). Get it again.") from error
+            raise MgcError(f"{self._list}: cannot be read ({error}). Download it again.") from error
         return tracks.assign(track=tracks["track"].str.zfill(6))

@@ -16,7 +16,7 @@ from mgc.models.vgg import VGGTagger
 
 @pytest.fixture(scope="module")
 def trained(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tagger that tells the tones apart."""
+    """A tagger that classifies the tones correctly."""
     model = VGGTagger(num_classes=10, sample_rate=8000, channels=8, lr=0.01)
     data = GTZAN(str(tones), sample_rate=8000, clip_seconds=1.0, batch_size=16)
     trainer = Trainer(
@@ -49,7 +49,7 @@ def test_over_time_and_json(trained: str, tones: Path, capsys: pytest.CaptureFix
 def test_clips_are_those_of_mgc_test(
     tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Hop, channel and what happens to short songs come from the checkpoint."""
+    """Hop, channel and treatment of short songs come from the checkpoint."""
     model = VGGTagger(num_classes=10, sample_rate=8000, channels=4)
     data = GTZAN(str(tones), sample_rate=8000, clip_seconds=1.0, hop_seconds=0.5, short="pad")
     data.channel = 1  # the tones have one channel, and the song below two
@@ -80,7 +80,7 @@ def test_any_rate_channels_and_length(
     assert capsys.readouterr().out.count("0.0 s") == 1
 
 
-def test_a_broken_file_does_not_stop_the_others(
+def test_broken_files_are_skipped(
     trained: str, tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "broken.mp3"

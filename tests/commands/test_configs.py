@@ -9,7 +9,7 @@ from mgc.cli import main
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def test_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_per_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     main(["configs"])
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["NAME", "CONTENT"]
@@ -21,7 +21,7 @@ def test_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
         assert len(about[name]) > 30
 
 
-def test_what_is_printed_can_be_changed_and_used(
+def test_printed_configuration_can_be_edited_and_used(
     capsys: pytest.CaptureFixture[str], tones: Path, workdir: Path
 ) -> None:
     main(["configs", "quickstart"])

@@ -20,7 +20,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_data_set_is_downloaded_once(
+def test_data_set_is_downloaded_once(
     tones: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -45,17 +45,17 @@ def test_a_data_set_is_downloaded_once(
     prepare("gtzan", str(tmp_path / "data"))
     server.shutdown()
     server.server_close()
-    assert f"{tracks} of {tracks} tracks: " in capsys.readouterr().out
+    assert f"data has {tracks} of {tracks} tracks." in capsys.readouterr().out
     assert len(list((tmp_path / "data").glob("genres/*/*.wav"))) == tracks
     assert not (tmp_path / "data" / "tones.tar.gz").exists()
     prepare("gtzan", str(tmp_path / "data"))
-    assert f"{tracks} of {tracks} tracks are there already" in capsys.readouterr().out
+    assert f"data already has {tracks} of {tracks} tracks." in capsys.readouterr().out
 
 
-def test_what_is_not_served_is_described(
+def test_data_set_without_download_is_described(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(MgcError, match="extended_ballroom is not downloaded by mgc"):
+    with pytest.raises(MgcError, match="cannot download extended_ballroom"):
         prepare("extended_ballroom", str(tmp_path / "data"))
     printed = " ".join(capsys.readouterr().out.split())
     assert "a script beside the catalogue at anasynth.ircam.fr" in printed

@@ -20,7 +20,7 @@ from mgc.models.vgg import VGGTagger
 from mgc.transfer.extraction import LayerExtractor
 from mgc.transfer.feature_table import FeatureTable
 
-#: A small random network over half a second.
+#: A small random network with clips of half a second.
 SMALL = ["--model=vgg_tagger", "--model_args.channels=4", "--sample_rate=8000"]
 SMALL += ["--clip_seconds=0.5", "--accelerator=cpu", "--devices=1"]
 
@@ -31,7 +31,7 @@ def extract(*words: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that saw one step of training."""
+    """A checkpoint after one training step."""
     trainer = Trainer(
         max_steps=1,
         limit_val_batches=0,
@@ -49,7 +49,7 @@ def trained(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def songs(tmp_path: Path) -> Path:
-    """Seven files of 1 to 4 half seconds in two folders."""
+    """Seven files of 0.5 to 2 s in two folders."""
     folder = tmp_path / "songs"
     rng = np.random.default_rng(0)
     for number in range(7):
@@ -65,7 +65,7 @@ def test_features_of_a_data_set(trained: Path, tones: Path) -> None:
     table = FeatureTable.load("f.parquet")
     assert table.tracks["track"].tolist() == [f"{g}.{i:05}" for g in GENRES for i in range(10)]
     assert list(table.tracks) == ["track", "group", "split", "fold", "label"]
-    # A random split is not the data set's: transfer makes folds of its own.
+    # A random split is not stored, so transfer creates its own folds.
     assert table.tracks["split"].isna().all()
     assert (table.targets == np.repeat(range(10), 10)).all()
     assert {name: v.shape for name, v in table.layers.items()} == {
@@ -76,8 +76,8 @@ def test_features_of_a_data_set(trained: Path, tones: Path) -> None:
     assert not Path("f.parquet.parts").exists()
 
 
-def test_a_random_split_is_kept_if_asked_for(tones: Path) -> None:
-    """The test tracks of the split that a network was trained on."""
+def test_random_split_is_kept_with_keep_split(tones: Path) -> None:
+    """The table holds the split that the network was trained on."""
     words = ["--data=gtzan", "--data_args.split=fold", "--data_args.fold=3", "--layers=1"]
     extract(tones, *words, "--keep_split", "--out=f.parquet", *SMALL)
     data = GTZAN(str(tones), split="fold", fold=3)
@@ -86,21 +86,21 @@ def test_a_random_split_is_kept_if_asked_for(tones: Path) -> None:
 
 
 class Lengths(LightningModule):
-    """Says how long clips are, and how long without padding."""
+    """Model whose features are the lengths of clips with and without padding."""
 
     def features(self, audio: torch.Tensor, length: torch.Tensor) -> dict[str, torch.Tensor]:
         whole = torch.full_like(length, audio.shape[1])
         return {"length": torch.stack([whole, length], 1).float()}
 
 
-def test_models_that_take_it_learn_the_length_of_clips() -> None:
+def test_models_receive_the_length_of_clips() -> None:
     batch = {"audio": torch.zeros(2, 50), "length": torch.tensor([50, 20])}
     layers = LayerExtractor(Lengths(), ["length"]).predict_step(batch, 0)
     assert layers["length"].tolist() == [[50, 50], [50, 20]]
 
 
 def test_short_tracks_are_treated_as_in_training(tones: Path, tmp_path: Path) -> None:
-    """A checkpoint that was trained on padded tracks sees padded ones."""
+    """A checkpoint trained on padded tracks receives padded tracks."""
     model = VGGTagger(num_classes=10, sample_rate=8000, channels=4)
     sources = {}
     for short in ("repeat", "pad"):
@@ -116,13 +116,13 @@ def test_short_tracks_are_treated_as_in_training(tones: Path, tmp_path: Path) ->
     assert not np.allclose(*(table.layers["block5"] for table in sources.values()))
 
 
-def test_a_given_split_is_kept(tones: Path) -> None:
+def test_given_split_is_kept(tones: Path) -> None:
     words = ["--data=gtzan", "--data_args.split=fault_filtered", "--layers=1", "--out=f.parquet"]
     extract(tones, *words, *SMALL)
     assert set(FeatureTable.load("f.parquet").tracks["split"]) == {"train", "val", "test"}
 
 
-def test_folds_drawn_at_random_are_not_a_given_split(tmp_path: Path) -> None:
+def test_random_folds_are_not_a_given_split(tmp_path: Path) -> None:
     write_gtzan_speech_music(tmp_path / "data")
     words = ["--data=gtzan_speech_music", "--data_args.split=fold_ungrouped", "--layers=1"]
     extract(tmp_path / "data", *words, "--out=f.parquet", *SMALL)
@@ -176,9 +176,9 @@ def test_layers_by_number_or_name(songs: Path, word: str, names: list[str]) -> N
     assert list(FeatureTable.load("f.parquet").layers) == names
 
 
-def test_random_weights_depend_on_the_seed_alone(songs: Path, tones: Path) -> None:
+def test_random_weights_depend_only_on_the_seed(songs: Path, tones: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        torch.rand(seed)  # the state of the caller makes no difference
+        torch.rand(seed)  # the caller's random state is irrelevant
         extract(songs, *SMALL, f"--seed={seed}", f"--out={name}.parquet")
     a, b, c = (FeatureTable.load(f"{name}.parquet").layers["block1"] for name in "abc")
     assert (a == b).all()
@@ -204,7 +204,7 @@ def test_several_devices_compute_each_track_once(songs: Path) -> None:
 
 @pytest.fixture
 def power_cut(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Counts the clips that are computed, and stops the first run after 30 of them."""
+    """Count the computed clips, and stop the first run after 30."""
     computed: list[int] = []
     compute = LayerExtractor.predict_step
 
@@ -219,12 +219,12 @@ def power_cut(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return computed
 
 
-def test_an_interrupted_run_goes_on(tones: Path, power_cut: list[int]) -> None:
+def test_interrupted_run_resumes(tones: Path, power_cut: list[int]) -> None:
     words = [tones, "--data=gtzan", *SMALL, "--clip_seconds=2", "--batch_size=10", "--layers=5"]
     with pytest.raises(RuntimeError, match="no power"):
         extract(*words, "--out=f.parquet")
     assert not Path("f.parquet").exists()
-    # 7 parts of 4 tracks were written; 2 more tracks are computed again.
+    # 7 parts of 4 tracks were written; 2 tracks are computed twice.
     extract(*words, "--out=f.parquet")
     assert sum(power_cut) == 30 + 72
     extract(*words, "--out=whole.parquet")
@@ -241,7 +241,7 @@ def test_parts_of_other_settings_are_not_used(tones: Path, power_cut: list[int])
     assert sum(power_cut) == 30 + 100
 
 
-def test_a_finished_table_is_left_alone(songs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_table_is_not_rewritten(songs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     extract(songs, *SMALL, "--out=f.parquet")
     written = Path("f.parquet").stat().st_mtime_ns
     extract(songs, *SMALL, "--out=f.parquet")
@@ -252,11 +252,11 @@ def test_a_finished_table_is_left_alone(songs: Path, capsys: pytest.CaptureFixtu
     assert Path("f.parquet").stat().st_mtime_ns > written
 
 
-def test_broken_files_are_reported_and_left_out(
+def test_broken_files_are_reported_and_skipped(
     songs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (songs / "a" / "headless.wav").write_bytes(bytes(1000))
-    # FLAC keeps its length in the header; damage in the middle shows only when it is decoded.
+    # FLAC stores its length in the header, so damage in the middle only appears when decoding.
     path = songs / "b" / "damaged.flac"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16000), 8000)
     contents = bytearray(path.read_bytes())
@@ -295,7 +295,7 @@ def test_mfcc_vectors(songs: Path) -> None:
         (["--model=mfcc", "--accelerator=abacus"], "Check --accelerator"),
     ],
 )
-def test_contradictions_are_one_clear_error(
+def test_contradictory_settings(
     trained: Path,
     songs: Path,
     capsys: pytest.CaptureFixture[str],
@@ -310,7 +310,7 @@ def test_contradictions_are_one_clear_error(
     assert not Path("f.parquet").exists()
 
 
-def test_nothing_to_read_is_an_error(
+def test_no_readable_audio_is_an_error(
     songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(songs / "a")
@@ -324,7 +324,7 @@ def test_nothing_to_read_is_an_error(
         assert message in capsys.readouterr().err
 
 
-def test_a_model_without_features_is_refused(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_without_features_is_refused(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(MFCC, "features")
     with pytest.raises(SystemExit, match="2"):
         extract(songs, "--model=mfcc", "--out=f.parquet")

@@ -1,4 +1,4 @@
-"""``mgc fuse``, from files to files."""
+"""``mgc fuse`` with files as input and output."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ LABELS = ("a", "b")
 
 
 def save(folder: str, right: list[float], split: str = "test") -> None:
-    """Save a run's probabilities of the right class, a clip per track."""
+    """Save a run with the given probabilities of the right class, one clip per track."""
     labels = np.array(list("abab"))
     a = np.where(labels == "a", right, 1 - np.array(right))
     stage = "test" if split == "test" else "validate"
@@ -25,7 +25,7 @@ def save(folder: str, right: list[float], split: str = "test") -> None:
     Results(clips, tracks, "multiclass", LABELS, {"model": folder}).save(Path(folder, stage))
 
 
-def test_two_half_right_runs_are_right_together(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fusion_of_two_half_right_runs_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     save("one", [0.9, 0.9, 0.4, 0.4])
     save("two", [0.4, 0.4, 0.9, 0.9])
     main(["fuse", "one", "two", "--method", "fusion1", "--out", "fused"])
@@ -43,7 +43,7 @@ def test_two_half_right_runs_are_right_together(capsys: pytest.CaptureFixture[st
     assert again.tracks["probability.a"].iloc[0] == pytest.approx(0.75 * 0.65 + 0.25 * 0.9)
 
 
-def test_fitted_weights_prefer_the_run_that_knows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fitted_weights_prefer_the_better_run(capsys: pytest.CaptureFixture[str]) -> None:
     save("knows", [0.9, 0.9, 0.9, 0.9])
     save("guesses", [0.4, 0.6, 0.4, 0.6])
     for name, right in (("knows", [0.9] * 4), ("guesses", [0.4, 0.6, 0.4, 0.6])):
@@ -53,7 +53,7 @@ def test_fitted_weights_prefer_the_run_that_knows(capsys: pytest.CaptureFixture[
     assert "Weights: guesses 0.00, knows 1.00." in capsys.readouterr().out
 
 
-def test_refusals_are_one_line_and_leave_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line_and_write_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     save("one", [0.9] * 4)
     save("two", [0.9] * 4)
     path = Path("two/test/tracks.parquet")

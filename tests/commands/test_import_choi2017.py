@@ -55,7 +55,7 @@ def write_weights(path: Path, seed: int = 0) -> Path:
 
 
 def original_network(path: Path, spectrograms: np.ndarray, per_clip: bool) -> list[np.ndarray]:
-    """The released network, written down from its description with SciPy's true convolution.
+    """The released network, implemented from its description with SciPy's true convolution.
 
     Args:
         path: Weights.
@@ -99,7 +99,7 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def music(tmp_path: Path) -> Path:
-    """Three files of 2 s, of which one is much louder than the others."""
+    """Three files of 2 s; one is much louder than the others."""
     folder = tmp_path / "music"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -117,14 +117,14 @@ def clips(music: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack(songs))
 
 
-def test_calibrated_is_the_original_on_the_batch_of_its_clips(
+def test_calibrated_model_equals_the_original_on_its_calibration_batch(
     weights: Path, clips: torch.Tensor
 ) -> None:
     decibels = choi2017.mel_decibels(clips)
     model = choi2017.make_model(choi2017.read_weights(weights), False, decibels.max().item())
     choi2017.calibrate(model, decibels, batch_size=2)
     batch = (decibels - decibels.max()).clamp(min=-80).numpy()
-    assert batch[0].max() < -10  # the reference is that of the loudest clip
+    assert batch[0].max() < -10  # the loudest clip sets the reference
     *blocks, tags = original_network(weights, batch, per_clip=False)
     with torch.no_grad():
         layers, logits = model.features(clips), model(clips)
@@ -135,7 +135,9 @@ def test_calibrated_is_the_original_on_the_batch_of_its_clips(
     np.testing.assert_allclose(torch.sigmoid(logits), tags, atol=1e-3)
 
 
-def test_per_clip_is_the_original_on_batches_of_one(weights: Path, clips: torch.Tensor) -> None:
+def test_per_clip_model_equals_the_original_on_batches_of_one(
+    weights: Path, clips: torch.Tensor
+) -> None:
     decibels = choi2017.mel_decibels(clips)
     batch = (decibels - decibels.amax((1, 2), keepdim=True)).clamp(min=-80).numpy()
     model = choi2017.make_model(choi2017.read_weights(weights), True, None)
@@ -147,7 +149,7 @@ def test_per_clip_is_the_original_on_batches_of_one(weights: Path, clips: torch.
     np.testing.assert_allclose(torch.sigmoid(logits), tags, atol=1e-3)
 
 
-def test_the_checkpoint_says_what_it_is(weights: Path, music: Path) -> None:
+def test_description_of_the_checkpoint(weights: Path, music: Path) -> None:
     main(["import", "choi2017", str(weights), "--out", "a/vgg.ckpt", "--calibrate", str(music)])
     about = checkpoint.description("a/vgg.ckpt")
     assert about["class_path"] == "mgc.models.vgg.VGGTagger"
@@ -185,13 +187,13 @@ def test_lightning_restores_the_checkpoint(weights: Path, music: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--statistics=calibrated"], "give a folder with --calibrate"),
-        (["--statistics=per_clip", "--calibrate=."], "leave --calibrate out"),
+        (["--statistics=calibrated"], "needs a music folder: add --calibrate"),
+        (["--statistics=per_clip", "--calibrate=."], "omit --calibrate"),
         (["--calibrate=."], "no audio files in this folder"),
         (["--calibrate=MUSIC", "--clips=0"], "at least 1"),
     ],
 )
-def test_settings_that_contradict_each_other(
+def test_contradictory_settings(
     weights: Path,
     music: Path,
     capsys: pytest.CaptureFixture[str],
@@ -205,14 +207,14 @@ def test_settings_that_contradict_each_other(
     assert not Path("vgg.ckpt").exists()
 
 
-def test_broken_music_is_left_out(
+def test_broken_music_is_skipped(
     weights: Path, music: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (music / "0.wav").write_bytes(b"no music")
     words = ["import", "choi2017", str(weights), "--out=vgg.ckpt", f"--calibrate={music}"]
     main(words)
     captured = capsys.readouterr()
-    assert "Calibrated on 2 clips, 1 files could not be read." in captured.out
+    assert "Calibrated on 2 clips; skipped 1 unreadable files." in captured.out
     assert "0.wav" in captured.err
     for name in ("1.wav", "2.wav"):
         (music / name).write_bytes(b"no music")
@@ -265,7 +267,7 @@ KERNEL = "ConvBNEluDr/convolution2d_2_W"
         (_replace(choi2017.MEL_BASIS, np.zeros((257, 96))), "not the matrix of 96 Slaney"),
     ],
 )
-def test_other_files_are_one_clear_error(
+def test_files_of_another_format(
     weights: Path,
     capsys: pytest.CaptureFixture[str],
     spoil: Callable[[Path], None],
@@ -282,7 +284,7 @@ def test_other_files_are_one_clear_error(
 
 
 def test_published_features_of_real_clips(real_data: Path) -> None:
-    """Calibrated on four clips a genre of GTZAN; the published ones are of batches of 256."""
+    """Calibrate on four clips per genre of GTZAN; the published features used batches of 256."""
     published = [
         np.load(real_data / f"choi2017/features/gtzan_genre_layer_{i}.npy") for i in range(5)
     ]

@@ -11,7 +11,7 @@ def rows(capsys: pytest.CaptureFixture[str], *options: str) -> list[list[str]]:
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_verbose_tells_of_each_package_where_it_is_and_what_it_needs(
+def test_verbose_lists_folders_and_requirements_of_packages(
     capsys: pytest.CaptureFixture[str], install: Callable[..., None], tmp_path
 ) -> None:
     install("old_one", "raise SystemExit", requires="mgc<0.0.2", old="old_one:Net")
@@ -25,7 +25,7 @@ def test_verbose_tells_of_each_package_where_it_is_and_what_it_needs(
     assert ["old_one", "1.0", "<0.0.2", "no", str(tmp_path)] not in rows(capsys)
 
 
-def test_check_names_what_is_broken(
+def test_check_lists_broken_components(
     capsys: pytest.CaptureFixture[str], install: Callable[..., None]
 ) -> None:
     install("bad_two", "import nowhere_at_all", bad="bad_two:Net")
@@ -34,4 +34,4 @@ def test_check_names_what_is_broken(
     broken = [line for line in lines if line.startswith("broken: ")]
     assert len(broken) == 2
     assert "bad_two 1.0 could not be imported" in broken[0]
-    assert broken[1] == "broken: The model 'vgg_tagger' is claimed 2 times."
+    assert broken[1] == "broken: 2 packages register the model 'vgg_tagger'."

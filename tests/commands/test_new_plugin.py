@@ -1,4 +1,4 @@
-"""A new package works as it is: installed, listed and tested without a change."""
+"""A new package installs, is listed and passes its tests without changes."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def run(*words: str, cwd: Path, path: Path) -> str:
     return done.stdout
 
 
-def test_they_install_list_and_pass_their_tests(workdir: Path, tmp_path: Path) -> None:
+def test_new_packages_install_and_pass_their_tests(workdir: Path, tmp_path: Path) -> None:
     site, folders = tmp_path / "site", [str(workdir / name) for name in NAMES.values()]
     for kind, name in NAMES.items():
         main(["new-plugin", name, "--kind", kind])
@@ -48,7 +48,7 @@ def test_they_install_list_and_pass_their_tests(workdir: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_nothing_of_the_example_is_left(kind: str, workdir: Path) -> None:
+def test_no_name_of_the_template_is_left(kind: str, workdir: Path) -> None:
     main(["new-plugin", NAMES[kind], "--kind", kind, "--folder", "packages"])
     files = [path for path in (workdir / "packages").rglob("*") if path.is_file()]
     assert len(files) == 5
@@ -61,19 +61,19 @@ def test_nothing_of_the_example_is_left(kind: str, workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["9lives"], "'9lives' cannot name a package"),
-        (["class"], "'class' cannot name a package"),
-        (["a/b"], "'a/b' cannot name a package"),
+        (["9lives"], "'9lives' is not a valid name"),
+        (["class"], "'class' is not a valid name"),
+        (["a/b"], "'a/b' is not a valid name"),
         (
             ["vgg-tagger"],
-            f"There is a model 'vgg_tagger' already, from {mgc.DISTRIBUTION} {mgc.__version__}",
+            f"The model 'vgg_tagger' already exists in {mgc.DISTRIBUTION} {mgc.__version__}",
         ),
-        (["gtzan", "--kind", "data"], "There is a data 'gtzan' already"),
-        (["numpy"], "There is a module 'numpy' already"),
-        (["there"], "there is there already"),
+        (["gtzan", "--kind", "data"], "The data 'gtzan' already exists"),
+        (["numpy"], "The module 'numpy' already exists"),
+        (["there"], "there already exists"),
     ],
 )
-def test_names_that_cannot_be(
+def test_invalid_names(
     words: list[str], message: str, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workdir / "there").mkdir()
@@ -84,7 +84,7 @@ def test_names_that_cannot_be(
     assert [path.name for path in workdir.iterdir()] == ["there"]
 
 
-def test_versions_that_share_an_api(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requirement_covers_versions_with_the_same_api(monkeypatch: pytest.MonkeyPatch) -> None:
     for version, expected in (
         ("0.3.1", "mgc-lightning>=0.3,<0.4"),
         ("2.5.0", "mgc-lightning>=2.5,<3"),

@@ -20,15 +20,15 @@ def song(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("words", [[], ["--scale=linear", "--margin-harmonic=2", "--start=1.9"]])
-def test_a_picture_is_written(song: str, words: list[str]) -> None:
+def test_image_is_written(song: str, words: list[str]) -> None:
     main(["plot", "components", song, "--out=pictures/components.png", *words])
     picture = matplotlib.image.imread("pictures/components.png")
     assert picture.std() > 0.1
     assert [path.name for path in Path("pictures").iterdir()] == ["components.png"]
 
 
-def test_a_tone_is_drawn_at_its_time_and_frequency() -> None:
-    """Frames and bins lie in the middle of their areas, axes are in seconds and hertz."""
+def test_tone_is_at_its_time_and_frequency() -> None:
+    """Frames and bins are at the centres of their cells; axes are in seconds and hertz."""
     decibels = np.full((129, 11), -80.0)
     decibels[32, 4] = 0  # 1000 Hz, 0.4 s after the start
     figure = draw_components(
@@ -59,7 +59,7 @@ def test_a_tone_is_drawn_at_its_time_and_frequency() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--out=picture.txt"], "picture.txt: the picture's name must end in .png"),
+        (["--out=picture.txt"], "picture.txt: the name must end in .png"),
         (["--start=2"], "lasts 2.0 s"),
         (["--f-max=5000"], "f_max at most 4000 Hz"),
         (["--n-fft=0"], "n_fft=0"),

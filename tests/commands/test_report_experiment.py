@@ -1,4 +1,4 @@
-"""A report in W&B."""
+"""Reports are logged to W&B."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mgc.cli import main
 from mgc.evaluation.results import Results
 
 
-def test_the_report_goes_to_weights_and_biases(workdir: Path) -> None:
+def test_report_is_logged_to_wandb(workdir: Path) -> None:
     rows = pd.DataFrame({"track": ["t0", "t1", "t2"], "label": ["a", "b", "a"]})
     rows = rows.assign(decision="a", vote="a", **{"probability.a": 0.6, "probability.b": 0.4})
     clips = rows.drop(columns="vote").assign(clip=0, start=0.0)

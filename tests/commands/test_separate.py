@@ -14,7 +14,7 @@ RATE = 8000
 
 @pytest.fixture
 def songs(tmp_path: Path) -> Path:
-    """A stereo song of 5.3 s, and a short one of one channel in a folder of its own."""
+    """A stereo song of 5.3 s, and a short mono song in a sub-folder."""
     rng = np.random.default_rng(0)
     time = np.arange(int(5.3 * RATE)) / RATE
     hits = 0.3 * np.exp(-60 * (time % 0.5)) * rng.standard_normal(len(time))
@@ -30,7 +30,7 @@ def components(out: Path, name: str, *kinds: str) -> list[np.ndarray]:
     return [soundfile.read(out / f"{name}.{kind}.wav", dtype="float32")[0] for kind in kinds]
 
 
-def test_components_are_those_of_the_song_and_add_up(songs: Path, tmp_path: Path) -> None:
+def test_components_add_up_to_the_song(songs: Path, tmp_path: Path) -> None:
     main(["separate", str(songs), "--out", str(tmp_path / "out")])
     song = soundfile.read(songs / "long.wav", dtype="float32")[0]
     found = components(tmp_path / "out", "long", "harmonic", "percussive")
@@ -45,7 +45,7 @@ def test_components_are_those_of_the_song_and_add_up(songs: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("seconds", [1, 2])
-def test_a_song_in_parts_is_the_whole_song(
+def test_separation_in_parts_equals_separation_at_once(
     songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     settings = ["--n-fft=512", "--hop-length=100", "--margin-harmonic=2", "--harmonic-length=9"]
@@ -59,24 +59,24 @@ def test_a_song_in_parts_is_the_whole_song(
     np.testing.assert_allclose(sum(parts), soundfile.read(songs / "long.wav")[0], atol=1e-6)
 
 
-def test_what_is_there_is_skipped_unless_asked_for(
+def test_existing_components_are_skipped_without_overwrite(
     songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = songs / "components"  # within the folder, where a second run must not find songs
+    out = songs / "components"  # in the input folder, but no input of the second run
     words = ["separate", str(songs), "--out", str(out)]
     main(words)
     first = (out / "long.harmonic.wav").stat().st_mtime_ns
     (out / "more" / "short.percussive.wav").unlink()
     main(words)
-    assert capsys.readouterr().out.endswith(f"Separated 1 song into {out}. 1 was there.\n")
+    assert f"Separated 1 song into {out}. Skipped 1 song: already" in capsys.readouterr().out
     assert (out / "more" / "short.percussive.wav").exists()
     assert (out / "long.harmonic.wav").stat().st_mtime_ns == first
     main([*words, "--overwrite"])
     assert (out / "long.harmonic.wav").stat().st_mtime_ns > first
-    assert len(list(out.rglob("*"))) == 5  # four files and a folder, nothing half-written
+    assert len(list(out.rglob("*"))) == 5  # four files and a folder, no partial file
 
 
-def test_broken_files_are_told_and_counted(
+def test_broken_files_are_reported_and_counted(
     songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (songs / "broken.mp3").write_bytes(b"no music")

@@ -1,4 +1,4 @@
-"""Forked processes can use several threads whatever their parent did before."""
+"""A forked process can use several threads, even if its parent has used them."""
 
 import multiprocessing
 

@@ -1,4 +1,4 @@
-"""Names that Lightning keeps to itself are used in one file, and exist."""
+"""Private names of Lightning exist and are used in one file only."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,7 @@ from mgc.core import lightning_internals
 
 ROOT = Path(mgc.__file__).parent
 
-#: Private methods of the classes that mgc derives from.
+#: Private methods of the base classes of mgc.
 OVERRIDABLE = {
     name
     for base in (Callback, LightningCLI, LightningDataModule, LightningModule)
@@ -22,7 +22,7 @@ OVERRIDABLE = {
 
 
 def private_names(text: str) -> set[str]:
-    """Private names of Lightning that a source takes from a trainer or module, or overrides."""
+    """Find the private names of Lightning that a source accesses, imports or overrides."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
@@ -39,19 +39,19 @@ def private_names(text: str) -> set[str]:
     return found
 
 
-def test_they_are_used_in_one_file() -> None:
+def test_private_names_are_used_in_one_file() -> None:
     used = {path for path in ROOT.rglob("*.py") if private_names(path.read_text())}
     assert used == {Path(lightning_internals.__file__)}
 
 
-def test_uses_elsewhere_would_be_found() -> None:
+def test_private_names_are_recognised() -> None:
     assert private_names("self.trainer._signal_connector.teardown()") == {"_signal_connector"}
     assert private_names("from lightning.pytorch.utilities import _pytree") == {"_pytree"}
     text = "class CLI(LightningCLI):\n    def _parse_ckpt_path(self): ..."
     assert private_names(text) == {"_parse_ckpt_path"}
 
 
-def test_lightning_has_them() -> None:
+def test_private_names_exist() -> None:
     assert hasattr(LightningCLI, "_parse_ckpt_path")
     trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     assert trainer.fit_loop._restarting is False

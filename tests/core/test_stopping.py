@@ -1,4 +1,4 @@
-"""What SIGTERM and Ctrl-C do to commands."""
+"""SIGTERM and Ctrl-C stop commands cleanly."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def send(signum: int) -> None:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], int]:
-    """Runs something as a command; gives its exit code."""
+    """Function that runs a callable as a command and returns the exit code."""
 
     def run(command: Callable[[], None]) -> int:
         monkeypatch.setattr(cli, "run", lambda argv: command())
@@ -36,7 +36,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], int]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_command_that_is_stopped_leaves_nothing_half_written(
+def test_stopped_command_leaves_no_partial_file(
     signum: signal.Signals,
     runs: Callable[[Callable[[], None]], int],
     workdir: Path,
@@ -54,7 +54,7 @@ def test_a_command_that_is_stopped_leaves_nothing_half_written(
     assert signal.getsignal(signum) is before
 
 
-def test_a_full_disk_is_told_in_one_line(
+def test_full_disk_is_reported_in_one_line(
     runs: Callable[[Callable[[], None]], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def write() -> None:
@@ -65,7 +65,7 @@ def test_a_full_disk_is_told_in_one_line(
     assert capsys.readouterr().err == "mgc: error: [Errno 28] No space left on device\n"
 
 
-def test_a_deferred_signal_is_noted_and_an_impatient_one_is_not(
+def test_deferred_signal_is_recorded_and_a_later_ctrl_c_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     signals = Signals()
@@ -74,12 +74,12 @@ def test_a_deferred_signal_is_noted_and_an_impatient_one_is_not(
         send(signal.SIGINT)
         send(signal.SIGINT)  # the same Ctrl-C, passed on by a parent
         assert signals.received == signal.SIGINT
-        monkeypatch.setattr("mgc.core.stopping.IMPATIENCE", -1.0)
+        monkeypatch.setattr("mgc.core.stopping.SAME_SIGNAL_SECONDS", -1.0)
         with pytest.raises(Stopped):
             send(signal.SIGINT)
 
 
-def test_an_extraction_goes_on_where_it_was_stopped(
+def test_stopped_extraction_resumes(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(9):
@@ -97,7 +97,7 @@ def test_an_extraction_goes_on_where_it_was_stopped(
         with pytest.raises(SystemExit) as stop:
             main(words)
     assert stop.value.code == 128 + signal.SIGTERM
-    assert "stopped by SIGTERM. Give the same command again to go on." in capsys.readouterr().err
+    assert "stopped by SIGTERM. Run the same command again to resume." in capsys.readouterr().err
     assert len(list(workdir.glob("out.parquet.parts/part-*.npz"))) == 1
     main(words)
     assert "1 of 3 parts are already computed" in capsys.readouterr().out

@@ -1,4 +1,8 @@
+import os
+
+import numpy as np
 import pytest
+import soundfile
 import torch
 from layouts import write_folder, write_lines
 
@@ -176,3 +180,159 @@ def test_inconsistent_settings_raise_error(tmp_path):
         Folder(root=str(tmp_path)).setup()
     with pytest.raises(MgcError, match=r"tracks\.csv: no such file"):
         Folder(root=str(tmp_path), table="tracks.csv").setup()
+
+
+def tone(path, frequency=440.0, seconds=2.0, rate=8000, gains=(1.0,)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(round(seconds * rate)) / rate
+    mono = 0.5 * np.sin(2 * np.pi * frequency * time)
+    soundfile.write(path, np.stack([gain * mono for gain in gains], 1), rate)
+
+
+def given(root, header, *rows, **settings):
+    write_lines(root / "tracks.csv", [header, *rows])
+    return Folder(root=str(root), table="tracks.csv", **(SETTINGS | settings))
+
+
+@pytest.mark.parametrize("spelling", ["./a.wav", "sub/../a.wav", "{root}/a.wav", "link.wav"])
+def test_two_spellings_of_a_path_are_one_file(tmp_path, spelling):
+    for name in ("a.wav", "b.wav"):
+        tone(tmp_path / name)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.wav").symlink_to(tmp_path / "a.wav")
+    second = spelling.format(root=tmp_path)
+    rows = ["a.wav,jazz,train", f"{second},jazz,test", "b.wav,rock,train"]
+    data = given(tmp_path, "path,label,split", *rows, split="given")
+    with pytest.raises(MgcError, match=rf"tracks\.csv: a\.wav and {second} is listed twice"):
+        data.setup()
+
+
+def test_excerpts_of_one_file_stay_in_one_split(tmp_path):
+    rows = []
+    for number in range(20):
+        tone(tmp_path / f"{number}.wav", 200 + 20 * number)
+        label = ("jazz", "rock")[number % 2]
+        rows += [f"{number}.wav,{label},0,1", f"./{number}.wav,{label},1,2"]
+    data = given(tmp_path, "path,label,begin,end", *rows)
+    data.setup()
+    assert (data.tracks.groupby("path")["split"].nunique() == 1).all()
+    assert len(data.tracks) == 40
+
+
+def test_files_of_the_same_content_stay_in_one_split(tmp_path, caplog):
+    for number in range(20):
+        tone(tmp_path / ("jazz", "rock")[number % 2] / f"{number}.wav", 200 + 20 * number)
+    for number in range(10):
+        copy = tmp_path / "rock" / f"copy{number}.wav"
+        original = tmp_path / ("jazz", "rock")[number % 2] / f"{number}.wav"
+        copy.write_bytes(original.read_bytes())
+    data = Folder(root=str(tmp_path), **SETTINGS)
+    data.setup()
+    splits = dict(zip(data.tracks["track"], data.tracks["split"], strict=True))
+    for number in range(10):
+        folder = ("jazz", "rock")[number % 2]
+        assert splits[f"{folder}/{number}.wav"] == splits[f"rock/copy{number}.wav"]
+    assert "10 files have the same content as another" in caplog.text
+
+
+def test_groups_of_copies_are_joined(tmp_path):
+    """An artist's songs stay together, and with a copy on somebody else's album."""
+    rows = []
+    for number in range(12):
+        tone(tmp_path / f"{number}.wav", 200 + 20 * (number % 11))
+        rows.append(f"{number}.wav,{('jazz', 'rock')[number % 2]},artist{number % 6}")
+    data = given(tmp_path, "path,label,group", *rows)
+    catalogue = data.read_catalogue().set_index("track")["group"]
+    # 0 and 11 have the same content, so that the artists 0 and 5 are one group.
+    assert catalogue["0.wav"] == catalogue["5.wav"] == catalogue["6.wav"] == catalogue["11.wav"]
+    assert catalogue.nunique() == 5
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "message"),
+    [
+        ("-1", "1", "has begin=-1 and end=1"),
+        ("1", "1", "has begin=1 and end=1"),
+        ("nan", "1", "'nan' of a.wav in column 'begin' is not a number"),
+        ("inf", "", "has begin=inf"),
+        ("0", "-2", "has begin=0 and end=-2"),
+    ],
+)
+def test_a_begin_or_end_outside_the_song_is_refused(tmp_path, begin, end, message):
+    tone(tmp_path / "a.wav")
+    tone(tmp_path / "b.wav", 500)
+    data = given(tmp_path, "path,label,begin,end", f"a.wav,jazz,{begin},{end}", "b.wav,rock,0,1")
+    with pytest.raises(MgcError, match=message):
+        data.setup()
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, 2.5), (2.5, 3)])
+def test_an_excerpt_behind_the_end_of_its_file_is_named(tmp_path, begin, end):
+    tone(tmp_path / "a.wav")
+    tone(tmp_path / "b.wav", 500)
+    rows = f"a.wav,jazz,train,{begin},{end}", "b.wav,rock,train,0,2.05"
+    data = given(tmp_path, "path,label,split,begin,end", *rows, split="given")
+    with pytest.raises(MgcError, match=r"1 of 2 .*a\.wav: the file ends at 2\.00 s.*a\.wav@"):
+        data.setup()
+
+
+def test_an_index_of_pandas_is_no_quantity(tmp_path, caplog):
+    rows = []
+    for number in range(20):
+        tone(tmp_path / f"{number}.wav", 200 + 20 * number)
+        rows.append(f"{number},{number}.wav,{number / 10}")
+    data = given(tmp_path, ",path,valence", *rows, task="regression")
+    assert data.labels == ("valence",)
+    assert "ignored a column without a name" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "message"),
+    [
+        ("path,label,label", "jazz,rock", "two columns are named 'label'"),
+        ("path,label,fold", "jazz,inf", "fold 'inf' of"),
+        ("path,label,fold", "jazz,0.5", r"fold '0\.5' of"),
+        ("path,label,fold", "jazz,-1", "fold '-1' of"),
+        ("path,label,fold", "jazz,x", "'x' of .* is not a number"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused(root, header, cells, message):
+    with pytest.raises(MgcError, match=message):
+        Folder(**write_table(root, header, lambda n: cells)).setup()
+
+
+def test_linked_albums_are_read_once(tmp_path):
+    tone(tmp_path / "elsewhere" / "album" / "a.wav")
+    music = tmp_path / "music"
+    (music / "jazz").mkdir(parents=True)
+    (music / "jazz" / "album").symlink_to(tmp_path / "elsewhere" / "album")
+    (music / "jazz" / "again").symlink_to(tmp_path / "elsewhere" / "album")
+    (music / "jazz" / "loop").symlink_to(music)
+    assert paths(music) == ["jazz/again/a.wav"]
+
+
+def test_a_name_that_is_not_utf8_is_named_and_left_out(tmp_path, caplog):
+    for number in range(20):
+        tone(tmp_path / ("jazz", "rock")[number % 2] / f"{number}.wav", 200 + 20 * number)
+    tone(tmp_path / "rock" / "caf.wav")
+    os.rename(tmp_path / "rock" / "caf.wav", os.fsencode(tmp_path / "rock") + b"/caf\xe9.wav")
+    data = Folder(root=str(tmp_path), **SETTINGS)
+    data.setup()
+    assert len(data.tracks) == 20
+    assert r"rock/caf\xe9.wav: its name is not UTF-8" in caplog.text
+
+
+def test_music_that_is_silent_in_the_mean_of_its_channels_is_found(tmp_path):
+    tone(tmp_path / "jazz" / "a.wav", gains=(1.0, -1.0))
+    tone(tmp_path / "rock" / "b.wav", 500, gains=(1.0, -0.5))
+    problems = Folder(root=str(tmp_path), **SETTINGS).verify()
+    assert [(p.kind, p.name) for p in problems] == [("silent", "jazz/a.wav")]
+    assert "the mean of its channels is silent" in problems[0].detail
+    assert Folder(root=str(tmp_path), channel=0, **SETTINGS).verify() == []
+
+
+def test_a_pipe_is_refused(tmp_path):
+    tone(tmp_path / "jazz" / "a.wav")
+    os.mkfifo(tmp_path / "jazz" / "b.wav")
+    (problem,) = Folder(root=str(tmp_path), labels=["jazz"], **SETTINGS).verify()
+    assert "b.wav: not a regular file" in problem.detail

@@ -16,6 +16,7 @@ from mgc import checkpoint
 from mgc.cli import main
 from mgc.data.gtzan import GTZAN
 from mgc.deployment.graph import export_graph
+from mgc.deployment.onnx_model import OnnxModel
 from mgc.errors import MgcError
 from mgc.locks import locked_versions
 from mgc.models.conv_dbn import ConvDBN
@@ -243,7 +244,7 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
     [
         ("--out x.onnx", "Give a checkpoint"),
         ("--out x.onnx --model mfcc", "add --outputs features"),
-        ("--out x.pt --ckpt y.ckpt", "a file of --format onnx ends in .onnx"),
+        ("--out x.pt --ckpt y.ckpt", "the name must end in .onnx with --format onnx"),
         ("--out x.onnx --ckpt missing.ckpt", "missing.ckpt: no such checkpoint"),
         ("--out x.onnx --ckpt y.ckpt --tolerance 0", "must be greater than 0"),
     ],
@@ -259,3 +260,13 @@ def test_features_do_not_classify(tmp_path: Path, tones: Path) -> None:
     path = save_graph(tmp_path / "features.onnx", about(Louder()) | {"outputs": ["mfcc"]})
     with pytest.raises(SystemExit):
         main(["classify", str(tones / "genres/pop/pop.00000.wav"), "--ckpt", str(path)])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_clips_that_are_not_finite_have_no_probabilities(vgg: Path, value: float) -> None:
+    model = OnnxModel(vgg / "vgg.onnx")
+    clips = np.zeros((2, 8000), np.float32)
+    clips[1, 4000] = value
+    outputs = model.classify(clips)
+    assert np.isfinite(outputs[0]).all()
+    assert np.isnan(outputs[1]).all()

@@ -38,9 +38,9 @@ def test_a_graph_with_a_fixed_clip_length(tmp_path: Path) -> None:
     [
         (None, "It was not written by mgc export"),
         ("{", "invalid description"),
-        ([], "cannot be understood"),
-        ({"labels": []}, "does not say its class_path"),
-        (ABOUT | {"task": 3}, "does not say its task"),
+        ([], "invalid description"),
+        ({"labels": []}, "no valid 'class_path'"),
+        (ABOUT | {"task": 3}, "no valid 'task'"),
     ],
 )
 def test_graphs_without_a_description_are_refused(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mgc.data.clips import Batch
 from mgc.data.gtzan import GTZAN
+from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.results import Results
 from mgc.models.adapt import add_missing_steps
@@ -117,3 +118,19 @@ def test_a_module_without_steps_is_fitted_and_tested(data: GTZAN, tmp_path: Path
     assert len(Results.load(run_folder(runner) / "test").tracks) == 10
     runner.predict(model, data)
     assert len(Results.load(run_folder(runner) / "predict").tracks) == 100
+
+
+class BrokenOnLoudClips(Net):
+    """Returns NaN for the tracks of one genre."""
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return super().forward(audio) * torch.where(audio[:, :1].abs() > 0.2, float("nan"), 1.0)
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_outputs_that_are_not_finite_are_no_result(data: GTZAN, tmp_path: Path, stage: str) -> None:
+    run, model = trainer(tmp_path), BrokenOnLoudClips()
+    add_missing_steps(model)
+    with pytest.raises(MgcError, match=r"outputs for \d+ of \d+ tracks are not finite.*\.(wav|au)"):
+        getattr(run, stage)(model, datamodule=data)
+    assert not list(tmp_path.rglob("tracks.parquet"))

@@ -166,7 +166,7 @@ def test_a_sweep_in_child_processes(
     best = table.iloc[0]
     assert Path(best["checkpoint"]).is_file()
     out = capsys.readouterr().out
-    assert f"Its checkpoint: {best['checkpoint']}" in out
+    assert f"Best checkpoint: {best['checkpoint']}" in out
     (paths,) = re.findall(r"W&B: kept offline .* wandb sync (.*)\n", out)
     assert set(workdir.glob(paths)) == set(workdir.glob("runs/wandb/offline-run-*"))
     logged = [read_run(folder) for folder in workdir.glob("runs/wandb/offline-run-*")]

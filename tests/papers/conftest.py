@@ -1,4 +1,4 @@
-"""What tests of several commands share."""
+"""Fixtures of the reproduction tests."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mgc.experiments.fold_run import run_fold
 
 
 class Finished:
-    """Stands in for the process of a fold."""
+    """Replaces the process of a fold."""
 
     returncode = 0
 
@@ -19,7 +19,7 @@ class Finished:
 
 @pytest.fixture
 def folds(monkeypatch):
-    """The folds of cross-validations that were trained, in this process."""
+    """Run the folds of cross-validations in this process, and list them."""
     trained = []
 
     def start(fold, environment, lock):

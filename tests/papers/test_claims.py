@@ -4,11 +4,11 @@ import pytest
 
 from mgc.evaluation.intervals import gain
 from mgc.evaluation.results import Results
-from mgc.papers.claims import Claim, judge, published_difference
+from mgc.papers.claims import Claim, evaluate_claim, published_difference
 
 
 def results(right, tracks=None, seed=0):
-    """Results of tracks that are decided on rightly or not."""
+    """Return results of tracks that are classified correctly or not."""
     names = [f"t{i}" for i in range(len(right))] if tracks is None else tracks
     decision = np.where(np.array(right, bool), "a", "b")
     rows = pd.DataFrame({"track": names, "seed": seed, "fold": 0, "label": "a"})
@@ -31,10 +31,10 @@ TWO = Claim("x over y", ((("x", "MEL"), ("y", "MEL")), (("x", "SFM"), ("y", "SFM
 )
 def test_verdicts(x, y, verdict):
     cells = {("x", "MEL"): results(x), ("y", "MEL"): results(y)}
-    finding = judge(ONE, cells)
-    assert finding.verdict == verdict
-    assert finding.difference == gain(*cells.values()).value
-    assert str(finding.interval) == str(gain(*cells.values()).interval)
+    result = evaluate_claim(ONE, cells)
+    assert result.verdict == verdict
+    assert result.difference == gain(*cells.values()).value
+    assert str(result.interval) == str(gain(*cells.values()).interval)
 
 
 @pytest.mark.parametrize(
@@ -49,47 +49,49 @@ def test_verdicts(x, y, verdict):
     ],
 )
 def test_a_claim_needs_enough_discordant_tracks(better, worse, verdict, reason):
-    """Of 40 tracks, 5 that only one side gets right have p = 0.0625 at best."""
+    """With 5 discordant tracks, p is at least 0.0625."""
     x = [1] * better + [0] * worse + [1] * (40 - better - worse)
     y = [0] * better + [1] * (40 - better)
-    finding = judge(ONE, {("x", "MEL"): results(x), ("y", "MEL"): results(y)})
-    assert (finding.verdict, finding.reason) == (verdict, reason)
-    assert finding.discordant == better + worse
+    result = evaluate_claim(ONE, {("x", "MEL"): results(x), ("y", "MEL"): results(y)})
+    assert (result.verdict, result.reason) == (verdict, reason)
+    assert result.discordant == better + worse
 
 
-def test_columns_that_share_their_tracks_are_no_more_tracks():
+def test_columns_with_the_same_tracks_do_not_narrow_the_interval():
     x, y = results([1] * 12 + [0] * 8), results([0, 1] * 10)
-    one = judge(ONE, {("x", "MEL"): x, ("y", "MEL"): y})
+    one = evaluate_claim(ONE, {("x", "MEL"): x, ("y", "MEL"): y})
     cells = {(row, column): r for row, r in (("x", x), ("y", y)) for column in ("MEL", "SFM")}
-    two = judge(TWO, cells)
+    two = evaluate_claim(TWO, cells)
     assert len(two.pairs) == 2
     assert (two.tracks, two.difference, two.interval) == (20, one.difference, one.interval)
 
 
-def test_only_tracks_that_all_were_tested_on_count():
+def test_uses_common_tracks_only():
     cells = {
         ("x", "MEL"): results([1, 1, 0], ["a", "b", "c"]),
         ("y", "MEL"): results([0, 1, 1], ["b", "c", "d"]),
     }
-    finding = judge(ONE, cells)
-    assert (finding.tracks, finding.difference) == (2, 0.0)
+    result = evaluate_claim(ONE, cells)
+    assert (result.tracks, result.difference) == (2, 0.0)
 
 
-def test_pairs_that_are_missing_are_left_out():
+def test_missing_pairs_are_skipped():
     cells = {
         ("x", "MEL"): results([1, 1]),
         ("y", "MEL"): results([0, 1]),
         ("x", "SFM"): results([1]),
     }
-    finding = judge(TWO, cells)
-    assert finding.pairs == TWO.pairs[:1]
-    assert finding.difference == 0.5
-    nothing = judge(TWO, {})
+    result = evaluate_claim(TWO, cells)
+    assert result.pairs == TWO.pairs[:1]
+    assert result.difference == 0.5
+    nothing = evaluate_claim(TWO, {})
     assert (nothing.tracks, nothing.verdict) == (0, "undecided")
-    alone = judge(ONE, {("x", "MEL"): results([1], ["a"]), ("y", "MEL"): results([1], ["b"])})
+    alone = evaluate_claim(
+        ONE, {("x", "MEL"): results([1], ["a"]), ("y", "MEL"): results([1], ["b"])}
+    )
     assert (len(alone.pairs), alone.tracks) == (1, 0)
 
 
-def test_published_differences_are_means():
+def test_published_difference_is_a_mean():
     accuracy = {("x", "MEL"): 70.0, ("y", "MEL"): 60.0, ("x", "SFM"): 50.0, ("y", "SFM"): 52.0}
     assert published_difference(TWO.pairs, accuracy) == 4.0

@@ -1,4 +1,4 @@
-"""The whole experiment at tiny size, its folds in this process."""
+"""The whole experiment at tiny size, with folds in this process."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ OVERRIDES = """
 """
 
 
-def test_ends_in_the_two_tables(folds, tones, capsys, workdir):
+def test_whole_experiment(folds, tones, capsys, workdir):
     words = ["reproduce", "gwardys2014", "--root", str(tones), "--out", "out"]
     words += ["--", *OVERRIDES.split()]
     main(words)
@@ -40,14 +40,14 @@ def test_ends_in_the_two_tables(folds, tones, capsys, workdir):
     systems = pd.read_csv("out/report/systems.csv").set_index("system")
     assert len(systems) == 14
     assert systems.loc["svm_all", "published"] == 0.78
-    # Alike in the paper, too: of these two components it weighs one only.
+    # Equal, also in the paper: the harmonic component has weight 0.
     for column in ("accuracy", "published"):
         merged, alone = (
             systems.loc[f"finetuned_{name}", column]
             for name in ("harmonic_percussive", "percussive")
         )
         assert merged == alone
-    # Networks and machines were tested on the same tracks, and see different pictures.
+    # Networks and SVMs have the same test tracks; the SVMs have different outputs.
     runs = {name: load_run(f"out/{name}", name) for name in systems.index}
     tracks = {tuple(sorted(run.test.tracks["track"])) for run in runs.values()}
     assert len(tracks) == 1
@@ -55,15 +55,15 @@ def test_ends_in_the_two_tables(folds, tones, capsys, workdir):
         runs[f"svm_{name}"].test
         for name in ("original", "harmonic", "percussive", "all", "all_product")
     ]
-    said = {tuple(align(test).tracks[test.outputs[0]]) for test in machines}
-    assert len(said) == 5
+    outputs = {tuple(align(test).tracks[test.outputs[0]]) for test in machines}
+    assert len(outputs) == 5
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ mgc ")]
     assert [line.split()[2] for line in shown] == [
         *["crossval"] * 3,
         *["extract", "transfer"] * 3,
         *["fuse"] * 8,
     ]
-    # Given again, nothing is trained or computed again.
+    # A rerun computes nothing.
     written = Path("out/original.parquet").stat().st_mtime_ns
     main(words)
     assert len(folds) == 3
@@ -71,19 +71,19 @@ def test_ends_in_the_two_tables(folds, tones, capsys, workdir):
 
 
 @pytest.mark.parametrize(("tracks", "compares"), [(100, True), (99, True), (98, False)])
-def test_tells_whether_the_music_is_that_of_the_paper(tracks, compares, tmp_path):
+def test_describe_music(tracks, compares, tmp_path):
     for genre in GENRES:
         (tmp_path / "genres" / genre).mkdir(parents=True)
         for track in range(tracks):
             path = tmp_path / "genres" / genre / f"{genre}.{track:05}.wav"
             soundfile.write(path, np.zeros(3000), 100)
-    said = describe_music(str(tmp_path))
-    assert f"{10 * tracks} " in said
-    assert ("do not compare" not in said) == compares
+    text = describe_music(str(tmp_path))
+    assert f"{10 * tracks} " in text
+    assert ("not comparable" not in text) == compares
 
 
 @pytest.mark.parametrize("word", ["--model.component=harmonic", "--data.root=x"])
-def test_what_it_sets_itself_is_refused(word, capsys):
+def test_reserved_options_are_refused(word, capsys):
     with pytest.raises(SystemExit):
         main(["reproduce", "gwardys2014", "--root", "x", "--", word])
     assert "is set by mgc reproduce gwardys2014" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The whole experiment at tiny size, its folds in this process."""
+"""The whole experiment at tiny size, with folds in this process."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from mgc.evaluation.tested_runs import load_run
 from mgc.papers.zhang2015.folder import is_fitted
 from mgc.papers.zhang2015.reproduce import (
     COMPETITORS,
-    options_of,
+    options_by_network,
     refuse_other_splits,
     reproduce_zhang2015,
 )
@@ -35,7 +35,7 @@ OVERRIDES = """
 
 @pytest.fixture
 def no_plugin(monkeypatch):
-    """As where the plugin with the paper's competitors is not installed."""
+    """Hide the models of the plugin mgc-segment-codes."""
     find = registry.find
 
     def without(kind):
@@ -50,7 +50,7 @@ def command(root, *words):
 
 
 def figures(system):
-    """The cells of a row of the table that was written, after the system's name."""
+    """Return the cells of a system's row in tables.md."""
     lines = Path("out/tables.md").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith(f"| {system} |")]
     return [cell.strip() for cell in line.strip("|").split("|")][1:]
@@ -60,19 +60,19 @@ def written(folder):
     return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*.parquet")}
 
 
-def test_ends_in_the_table(folds, no_plugin, tones, capsys):
+def test_whole_experiment(folds, no_plugin, tones, capsys):
     words = command(tones, "--folds", "3", "--test_folds", "1")
     main(words)
     names = [Path(fold.folder).parents[1].name for fold in folds]
     assert names == ["kcnn_frozen_MEL", "kcnn_MEL", "kcnn_k1_MEL"]
-    said = capsys.readouterr().out
-    shown = [line.split()[2] for line in said.splitlines() if line.startswith("$ mgc ")]
+    printed = capsys.readouterr().out
+    shown = [line.split()[2] for line in printed.splitlines() if line.startswith("$ mgc ")]
     machine = ["crossval", "extract", "transfer"]
     assert shown == ["crossval", *machine, *machine]
-    assert "Left out: sparse_coding, autoencoder, dbn, whose models are not installed" in said
+    assert "Skipped sparse_coding, autoencoder, dbn: models are not installed" in printed
 
     tables = Path("out/tables.md").read_text()
-    assert tables.strip() in said
+    assert tables.strip() in printed
     assert f"of its 1000 tracks, {tones} has 0 (by name and length) among 100." in tables
     assert "(split fold, 1 of 3 folds), 1 run." in tables
     changed = f"Configurations were changed: `{' '.join(OVERRIDES.split())}`"
@@ -93,7 +93,7 @@ def test_ends_in_the_table(folds, no_plugin, tones, capsys):
     assert report.loc["KCNN (k = 5) + SVM MEL", "published"] == 0.807
     assert len(report) == 4
 
-    # Machines learn from the tracks that the network learned from, and are tested on the others.
+    # SVMs have the same training and test tracks as the networks.
     data = GTZAN(str(tones), split="fold", folds=3, seed=0)
     data.setup("test")
     features = pd.read_parquet("out/svm_kcnn_MEL/seed0_fold0/features.parquet")
@@ -104,7 +104,7 @@ def test_ends_in_the_table(folds, no_plugin, tones, capsys):
     assert set(machines.tracks["track"]) == tested
     assert len(machines.tracks) == len(tested)
 
-    # Given again, nothing is trained or computed again; what is missing is.
+    # A rerun only computes what is missing.
     before = written("out/svm_kcnn_MEL")
     shutil.rmtree("out/svm_kcnn_k1_MEL")
     main(words)
@@ -113,7 +113,7 @@ def test_ends_in_the_table(folds, no_plugin, tones, capsys):
     assert len(written("out/svm_kcnn_k1_MEL")) == len(before)
 
 
-def test_given_split_in_several_runs(folds, tmp_path):
+def test_repeats_on_a_given_split(folds, tmp_path):
     root = tmp_path / "ismir2004"
     write_ismir2004(root)
     words = ["--data", "ismir2004", "--systems", "kcnn,kcnn_svm"]
@@ -124,16 +124,16 @@ def test_given_split_in_several_runs(folds, tmp_path):
     assert all(track.startswith("development/") for track in results["track"])
     tables = Path("out/tables.md").read_text()
     assert "(split given), 2 runs." in tables
-    assert "Standard deviation of our runs" in tables
+    assert "Standard deviation over our runs" in tables
     assert "of its 1458 tracks" in tables
     assert figures("KCNN (k = 5) + SVM")[0] == "78.29"
     assert "(" in figures("KCNN (k = 5) + SVM")[1]
     assert figures("KCNN (k = 5) ULT")[1] == ""
-    with pytest.raises(MgcError, match="out holds results of other genres"):
+    with pytest.raises(MgcError, match="out holds results with other genres"):
         reproduce_zhang2015(root=str(root), systems="kcnn", out="out")
 
 
-def test_settings_of_a_model_go_where_there_are_any(install, monkeypatch, capsys):
+def test_model_settings_go_to_models_that_have_them(install, monkeypatch, capsys):
     code = """
 import lightning.pytorch as L
 class Codes(L.LightningModule):
@@ -142,32 +142,34 @@ class Codes(L.LightningModule):
     install("codes", code, made_up_codes="codes:Codes")
     monkeypatch.setitem(COMPETITORS, "sparse_coding", "made_up_codes")
     words = ["--model.table_lr", "2", "--model.init_args.alpha=3", "--trainer.max_epochs=1"]
-    given = options_of(["sparse_coding", "kcnn"], words)
+    given = options_by_network(["sparse_coding", "kcnn"], words)
     assert given == {"sparse_coding": words[2:], "kcnn": [*words[:2], words[3]]}
-    assert "--model.table_lr: no setting of sparse_coding, and left out" in capsys.readouterr().out
-    # A mistake goes to all, so that training tells.
-    assert options_of(["kcnn"], ["--model.tabel_lr=2"]) == {"kcnn": ["--model.tabel_lr=2"]}
+    assert (
+        "--model.table_lr is ignored for sparse_coding: no such setting" in capsys.readouterr().out
+    )
+    # Unknown settings go to all networks, so that training reports them.
+    assert options_by_network(["kcnn"], ["--model.tabel_lr=2"]) == {"kcnn": ["--model.tabel_lr=2"]}
 
 
-def test_figures_of_other_tracks_or_splits_do_not_come_into_the_table(tmp_path):
+def test_other_tracks_or_splits_are_refused(tmp_path):
     trained = tmp_path / "kcnn_MEL"
     words = ["--data.root=music", "--model.features=MEL", "--data.split", "fault_filtered"]
     (trained / "test").mkdir(parents=True)
     (trained / "crossval.json").write_text(json.dumps({"folds": 1, "overrides": words}))
     split = ["--trainer.max_epochs", "2", "--data.init_args.split=fault_filtered"]
-    # Nothing was tested yet.
+    # Before the test, any split is accepted.
     refuse_other_splits(tmp_path, "other", 1, split)
     (trained / "test" / "tracks.parquet").touch()
     refuse_other_splits(tmp_path, "music", 1, split)
-    with pytest.raises(MgcError, match=r"kcnn_MEL has another root \(music, not other\)"):
+    with pytest.raises(MgcError, match="kcnn_MEL was run with root music, not other"):
         refuse_other_splits(tmp_path, "other", 1, split)
-    with pytest.raises(MgcError, match=r"another folds \(1, not 10\)"):
+    with pytest.raises(MgcError, match="folds 1, not 10"):
         refuse_other_splits(tmp_path, "music", 10, split)
-    with pytest.raises(MgcError, match=r"another split .*not that of the configuration"):
+    with pytest.raises(MgcError, match="split fault_filtered, not default"):
         refuse_other_splits(tmp_path, "music", 1, split[:2])
 
 
-def test_a_machine_is_of_one_checkpoint(tmp_path):
+def test_is_fitted(tmp_path):
     checkpoint = tmp_path / "best.ckpt"
     checkpoint.write_bytes(b"weights")
     place = tmp_path / "seed0_fold0"
@@ -178,7 +180,7 @@ def test_a_machine_is_of_one_checkpoint(tmp_path):
     assert not is_fitted(place, "other.ckpt")
     checkpoint.write_bytes(b"other weights")
     assert not is_fitted(place, str(checkpoint))
-    # Results outlive the checkpoints that they are of.
+    # Results remain valid when the checkpoint is deleted.
     checkpoint.unlink()
     assert is_fitted(place, str(checkpoint))
 
@@ -186,9 +188,9 @@ def test_a_machine_is_of_one_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--features", "MFCC"], "--features MFCC: 'MFCC' is none of MEL, SFM, SCF, ALL"),
-        (["--systems", "kcnn,vgg"], "'vgg' is none of sparse_coding"),
-        (["--systems", "dbn"], "none is left to run"),
+        (["--features", "MFCC"], "--features MFCC: unknown 'MFCC'. Choose from MEL, SFM, SCF, ALL"),
+        (["--systems", "kcnn,vgg"], "unknown 'vgg'. Choose from sparse_coding"),
+        (["--systems", "dbn"], "--systems dbn has no installed model"),
         (["--configs", "nowhere"], "nowhere/kcnn_frozen_gtzan.yaml: no such file"),
         (["--", "--model.init_args.features=MEL"], "--model.features is set by mgc reproduce"),
     ],

@@ -1,4 +1,4 @@
-"""The table and the order of its rows, on made-up results."""
+"""Tables of Zhang et al. (2015) on artificial results."""
 
 import numpy as np
 import pandas as pd
@@ -7,13 +7,20 @@ import pytest
 from mgc.evaluation.results import Results
 from mgc.papers.claims import published_difference
 from mgc.papers.zhang2015 import FEATURES
-from mgc.papers.zhang2015.tables import ROWS, about, claims, describe, published, table
+from mgc.papers.zhang2015.tables import (
+    ROWS,
+    describe_scores,
+    list_claims,
+    make_tables,
+    published_scores,
+    scores_table,
+)
 
 GIVEN = {"folds": 1, "split": "given"}
 
 
 def results(right, seeds=(0,), source=GIVEN):
-    """Results of 100 tracks of which so many are decided on rightly, the same in all runs."""
+    """Return results with ``right`` of 100 tracks correct, the same tracks in all runs."""
     rows = pd.DataFrame({"track": [f"t{i}" for i in range(100)], "fold": 0, "label": "a"})
     rows["decision"] = np.where(np.arange(100) < right, "a", "b")
     rows = pd.concat([rows.assign(seed=seed) for seed in seeds], ignore_index=True)
@@ -21,21 +28,21 @@ def results(right, seeds=(0,), source=GIVEN):
 
 
 def cells_of(text, beginning):
-    """The cells of the line of a table that begins in a certain way."""
+    """Return the cells of the table row with this first cell."""
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {beginning} |")]
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_figures_stand_beside_the_papers():
+def test_scores_table():
     cells = {("KCNN (k = 5)", "MEL"): results(70), ("DBN + SVM", "ALL"): results(100)}
-    text = table(cells, "gtzan")
+    text = scores_table(cells, "gtzan")
     assert cells_of(text, "%")[1:4] == ["MEL, paper", "MEL, ours", "SFM, paper"]
     row = cells_of(text, "KCNN (k = 5)")
     assert row[1] == "75.30"
     assert row[2].startswith("70.0 (6")
     assert row[3:] == ["50.90", "", "42.30", "", "77.60", ""]
     assert cells_of(text, "DBN + SVM")[-2:] == ["60.90", "100.0 (96.3 to 100.0)"]
-    assert cells_of(table({}, "ismir2004"), "KCNN (k = 5) + SVM")[-2:] == ["79.68", ""]
+    assert cells_of(scores_table({}, "ismir2004"), "KCNN (k = 5) + SVM")[-2:] == ["79.68", ""]
     assert len(text.splitlines()) == 2 + 7
 
 
@@ -46,25 +53,25 @@ def test_figures_stand_beside_the_papers():
         ("k = 5 over k = 1, both with SVM", 7.225),  # section 4.5: 7.23
     ],
 )
-def test_claims_are_those_of_the_paper(title, mean):
-    (claim,) = [claim for claim in claims() if claim.title == title]
-    assert published_difference(claim.pairs, published("gtzan")) == pytest.approx(mean)
+def test_published_differences_of_claims(title, mean):
+    (claim,) = [claim for claim in list_claims() if claim.title == title]
+    assert published_difference(claim.pairs, published_scores("gtzan")) == pytest.approx(mean)
 
 
-def test_every_claim_is_of_figures_of_the_table():
+def test_claims_use_cells_of_the_table():
     known = {(row.system, feature) for row in ROWS.values() for feature in FEATURES}
-    assert len(claims()) == 9
-    assert {cell for claim in claims() for pair in claim.pairs for cell in pair} == known
+    assert len(list_claims()) == 9
+    assert {cell for claim in list_claims() for pair in claim.pairs for cell in pair} == known
 
 
-def test_order_of_rows_in_words():
+def test_claims_table():
     cells = {
         ("KCNN (k = 5) ULT", "MEL"): results(50),
         ("KCNN (k = 5)", "MEL"): results(70),
         ("KCNN (k = 5) + SVM", "MEL"): results(60),
         ("Autoencoder + SVM", "MEL"): results(60),
     }
-    text = describe(cells, "gtzan", "Some music.")
+    text = make_tables(cells, "gtzan", "Some music.")
     frozen = cells_of(text, "learned over frozen lookup tables")
     assert frozen[1:3] == ["+13.5", "+20.0"]
     assert frozen[4:] == ["100", "1 of 4", "confirmed so far (20 discordant tracks, p = 1.9e-06)"]
@@ -76,19 +83,19 @@ def test_order_of_rows_in_words():
         "1 of 4",
         "undecided so far (0 discordant tracks; at least 6 needed)",
     ]
-    # What is not there: the paper's mean over all columns.
+    # Without our scores, the paper's mean is over all columns.
     missing = cells_of(text, "k = 5 over k = 1, both with SVM")
     assert missing[1:] == ["+7.2", "", "", "", "", "not run"]
     assert "Some music." in text
 
 
-def test_tells_what_the_figures_are_of():
+def test_describe_scores():
     alike = {("KCNN (k = 5)", name): results(70, (0, 1)) for name in ("MEL", "SFM")}
-    said = about(alike)
-    assert said.startswith("Ours, 2 of 28 figures: 100 test tracks (split given), 2 runs.")
-    assert "In parentheses: 95 % Wilson interval over 100 tracks." in said
-    assert "Standard deviation of our runs: 0.0 points" in said
+    text = describe_scores(alike)
+    assert text.startswith("Ours: 2 of 28 scores; 100 test tracks (split given), 2 runs.")
+    assert "In parentheses: 95 % Wilson interval over 100 tracks." in text
+    assert "Standard deviation over our runs: 0.0 points" in text
     folds = {"folds": 10, "split": "fold"}
-    said = about(alike | {("DBN + SVM", "MEL"): results(1, source=folds)})
-    assert "(split given), 2 runs: 2 figures; 100 test tracks (split fold, 1 of 10 folds)" in said
-    assert about({}) == "Ours: none of 28 figures yet."
+    text = describe_scores(alike | {("DBN + SVM", "MEL"): results(1, source=folds)})
+    assert "(split given), 2 runs: 2 scores; 100 test tracks (split fold, 1 of 10 folds)" in text
+    assert describe_scores({}) == "Ours: 0 of 28 scores."

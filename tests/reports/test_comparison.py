@@ -1,4 +1,4 @@
-"""Runs side by side."""
+"""Comparison of runs."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,10 @@ import pytest
 import yaml
 
 from mgc.cli import main
-from mgc.core.markdown import markdown_table
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.reports.comparison import (
-    Compared,
+    ComparedRun,
     compare,
     flatten,
     from_wandb,
@@ -27,7 +26,7 @@ TRACKS = [f"t{i:02}" for i in range(40)]
 
 
 def results(wrong: int, tracks: list[str] = TRACKS) -> Results:
-    """A model that gets the first few tracks wrong."""
+    """Return results with the first ``wrong`` tracks misclassified."""
     rows = pd.DataFrame({"track": tracks, "split": "test", "label": "a"})
     rows["decision"] = np.where(np.arange(len(rows)) < wrong, "b", "a")
     rows["vote"] = "a"
@@ -51,7 +50,7 @@ def write_run(
     return str(folder)
 
 
-def test_settings_that_differ_and_scores_with_intervals() -> None:
+def test_table_has_differing_settings_and_scores_with_intervals() -> None:
     folders = [write_run("one", 10, 0.1), write_run("two", 2, 0.01)]
     comparison = compare([run for folder in folders for run in load_runs_to_compare(folder)])
     table = comparison.table
@@ -69,7 +68,7 @@ def test_settings_that_differ_and_scores_with_intervals() -> None:
     assert (pair.best, pair.other) == ("two", "one")
     assert pair.difference is not None
     assert pair.difference.value == pytest.approx(0.2)
-    # Eight tracks that only one gets right: 2 · 0.5⁸.
+    # Eight discordant tracks, all in favour of one run: 2 · 0.5⁸.
     assert pair.test is not None
     assert (pair.test.only_first, pair.test.only_second) == (8, 0)
     assert pair.test.p == pair.adjusted == pytest.approx(2 * 0.5**8)
@@ -77,18 +76,18 @@ def test_settings_that_differ_and_scores_with_intervals() -> None:
     assert "| +0.200     | +0.075 to +0.325" in comparison.text
 
 
-def test_results_without_settings_stand_beside_others() -> None:
+def test_results_without_settings() -> None:
     folders = [write_run("one", 10, 0.1), write_run("two", 2, 0.1)]
     results(5).save("fused")
     runs = [run for folder in [*folders, "fused"] for run in load_runs_to_compare(folder)]
     comparison = compare(runs)
     assert [name for name in comparison.table if "/" not in name] == []
     assert comparison.table.loc["fused", "test/track_accuracy"].startswith("0.875")
-    assert comparison.warnings == ["Not known of which data: fused."]
+    assert comparison.warnings == ["Data set unknown: fused."]
     assert {pair.other: pair.reason for pair in comparison.pairs} == {"one": "", "fused": ""}
 
 
-def test_other_data_and_other_splits_are_flagged() -> None:
+def test_warns_about_different_data_and_splits() -> None:
     folders = [
         write_run("one", 1, 0.1),
         write_run("two", 2, 0.1),
@@ -97,24 +96,22 @@ def test_other_data_and_other_splits_are_flagged() -> None:
     ]
     runs = [run for folder in folders for run in load_runs_to_compare(folder)]
     comparison = compare(runs)
-    assert comparison.warnings == [
-        "The splits differ: the same tracks are divided otherwise in other, alike."
-    ]
+    assert comparison.warnings == ["Splits differ: same tracks, but another split in other, alike."]
     pairs = {pair.other: pair for pair in comparison.pairs}
     assert pairs["two"].reason == ""
     assert "not tested" in pairs["other"].reason
     assert "is in one only (20 such tracks)" in pairs["other"].reason
-    # Those of the other split are tested among themselves.
+    # Runs of the other split are tested against each other.
     assert pairs["alike"].best == "other"
     assert pairs["alike"].test is not None
     assert pairs["alike"].test.p == pytest.approx(2 * 0.5**6)
     assert comparison.intervals == "95 % Wilson interval over 20 to 40 tracks"
     assert comparison.table["test tracks"].tolist() == ["40", "40", "20", "20"]
     runs[1].data["tracks"] = "d2"
-    assert "tracks or labels are not those of the others in two" in compare(runs).warnings[0]
+    assert "other tracks or labels in two" in compare(runs).warnings[0]
 
 
-def test_repeated_tests_of_a_track_are_no_new_tracks() -> None:
+def test_mcnemar_uses_one_seed() -> None:
     def repeated(wrong: int) -> Results:
         once = results(wrong)
         for name in ("tracks", "clips"):
@@ -122,28 +119,28 @@ def test_repeated_tests_of_a_track_are_no_new_tracks() -> None:
             setattr(once, name, pd.concat([rows.assign(seed=seed) for seed in (0, 1, 2)]))
         return once
 
-    runs = [Compared("a", results=repeated(0)), Compared("b", results=repeated(4))]
+    runs = [ComparedRun("a", results=repeated(0)), ComparedRun("b", results=repeated(4))]
     (pair,) = paired_tests(runs)
     assert pair.test is not None
     assert pair.test.p == pytest.approx(2 * 0.5**4)
 
 
-def test_p_is_adjusted_to_the_number_of_tests() -> None:
-    """The smaller p counts twice; a run that was tested on other tracks is no test."""
+def test_p_is_adjusted_for_the_number_of_tests() -> None:
+    """Two tests: the smaller p is doubled; the run with other test tracks is not counted."""
     found = [
-        Compared("best", results=results(0)),
-        Compared("close", results=results(4)),
-        Compared("far", results=results(8)),
-        Compared("other", results=results(0, TRACKS[:20])),
+        ComparedRun("best", results=results(0)),
+        ComparedRun("close", results=results(4)),
+        ComparedRun("far", results=results(8)),
+        ComparedRun("other", results=results(0, TRACKS[:20])),
     ]
     adjusted = {pair.other: pair.adjusted for pair in paired_tests(found)}
     assert adjusted == {"other": None, "close": 2 * 0.5**4, "far": 2 * 2 * 0.5**8}
 
 
-def test_a_sweep_is_its_runs() -> None:
+def test_a_sweep_holds_several_runs() -> None:
     Path("sweep").mkdir()
     Path("sweep/sweep.json").write_text("{}")
-    with pytest.raises(MgcError, match="no run of this sweep is finished"):
+    with pytest.raises(MgcError, match="Sweep sweep has no finished run"):
         load_runs_to_compare("sweep")
     for number, lr in ((10, 0.1), (2, 0.2)):
         folder = write_run(f"s-{number}", number, lr)
@@ -153,7 +150,7 @@ def test_a_sweep_is_its_runs() -> None:
 
 
 def wandb_run(name: str, lr: float, **summary: Any) -> SimpleNamespace:
-    """A run as W&B's API gives it."""
+    """Return an object like a run of ``wandb.Api``."""
     about = {"model": "vgg_tagger", "fingerprint": {"tracks": "d", "split": "s"}}
     about["fingerprint"]["sizes"] = {"test": 100}  # type: ignore[index]
     model = {"class_path": "mgc.models.vgg.VGGTagger", "init_args": {"lr": lr}}
@@ -184,7 +181,7 @@ def test_runs_of_wandb() -> None:
     assert "model_summary" not in table
 
 
-def test_names_of_settings() -> None:
+def test_flatten() -> None:
     config = {
         "model": {"class_path": "mgc.models.vgg.VGGTagger", "init_args": {"lr": 1, "x": {"y": 2}}},
         "trainer": {"max_epochs": 3, "default_root_dir": "runs"},
@@ -199,32 +196,23 @@ def test_names_of_settings() -> None:
     }
 
 
-def test_a_table_for_markdown() -> None:
-    frame = pd.DataFrame({"a": ["1|2", "x"]}, index=["one", "two"])
-    assert markdown_table(frame).splitlines() == [
-        "|     | a    |",
-        "| --- | ---- |",
-        "| one | 1\\|2 |",
-        "| two | x    |",
-    ]
-
-
 def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [write_run(f"run <{number}>", number, number / 10) for number in range(1, 4)]
     main(["compare", *folders, "--out", "out"])
-    said = capsys.readouterr().out
-    assert "| test/track_accuracy " in said
-    assert Path("out/compare.md").read_text() in said
+    printed = capsys.readouterr().out
+    assert "| test/track_accuracy " in printed
+    assert "run \\<1>" in printed
+    assert Path("out/compare.md").read_text() in printed
     page = Path("out/compare.html").read_text()
     assert "run &lt;1&gt;" in page
     assert "run <1>" not in page
     assert pd.read_csv("out/compare.csv", index_col="run")["model.lr"].tolist() == [0.1, 0.2, 0.3]
 
-    monkeypatch.setenv("HOME", "nobody")  # whose .netrc has no key
+    monkeypatch.setenv("HOME", "nobody")  # without a .netrc
     for words, message in (
-        ([folders[0]], "1 run to compare: give two or more"),
-        (["no/where/at/all", folders[0]], "nothing to compare. Give the folder of a run"),
-        (["entity/project", folders[0]], "no such folder, and as a project of W&B: not logged in"),
+        ([folders[0]], "compare expects two or more runs, got 1"),
+        (["no/where/at/all", folders[0]], "holds no run. Expected the folder of a run"),
+        (["entity/project", folders[0]], "loading it as a W&B project failed: not logged in"),
     ):
         with pytest.raises(SystemExit):
             main(["compare", *words])

@@ -1,4 +1,4 @@
-"""Reports of experiments, made of small results."""
+"""Experiment reports on small results."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from mgc.reports.experiment import join_cells, make_report
 
 
 def system(name: str, wrong: int, labels: tuple[str, ...] = GENRES) -> Run:
-    """Ten tracks a class, of which the last few are taken for the next class."""
+    """Return ten tracks per class; the last ``wrong`` are classified as the next class."""
     truth = np.repeat(labels, 10)
     number = np.tile(np.arange(10), len(labels))
     decided = np.where(number >= 10 - wrong, np.roll(truth, -10), truth)
@@ -30,7 +30,7 @@ def system(name: str, wrong: int, labels: tuple[str, ...] = GENRES) -> Run:
     return Run(name, Results(clips, tracks, "multiclass", labels, {}))
 
 
-def test_published_figures_stand_beside_ours() -> None:
+def test_published_scores() -> None:
     report = make_report([system("FUSION2", 2), system("mine", 5)], senac2017)
     fusion, mine = report.systems.to_dict("records")
     assert fusion["accuracy"] == 0.8
@@ -45,14 +45,14 @@ def test_published_figures_stand_beside_ours() -> None:
     }
 
 
-def test_systems_of_the_paper_that_vote_are_measured_by_votes() -> None:
+def test_systems_that_vote_in_the_paper_are_scored_by_votes() -> None:
     (row,) = make_report([system("net_STFT", 2)], senac2017).systems.to_dict("records")
     assert row["accuracy"] == row["accuracy_vote"] == 1.0
     (row,) = make_report([system("net_STFT", 2)]).systems.to_dict("records")
     assert row["accuracy"] == 0.8
 
 
-def test_several_systems_share_the_cells_of_a_matrix() -> None:
+def test_matrix_of_several_systems() -> None:
     report = make_report([system("one", 2), system("two", 5), system("three", 0)])
     assert report.cells is not None
     assert report.cells.loc["blues", "blues"] == "(80, 50, 100)"
@@ -61,7 +61,7 @@ def test_several_systems_share_the_cells_of_a_matrix() -> None:
     assert "| blues | (80, 50, 100) | (20, 50, 0) |" in report.text
 
 
-def test_the_paper_s_own_triples() -> None:
+def test_confusion_matrices_of_the_paper() -> None:
     genres = list(senac2017.GENRES)
     cells = join_cells(
         {name: pd.DataFrame(rows, genres, genres) for name, rows in senac2017.CONFUSION.items()}
@@ -70,7 +70,7 @@ def test_the_paper_s_own_triples() -> None:
     assert "(87, 100, 98)" in make_report([system("one", 1)], senac2017).text
 
 
-def test_printed_figures_are_consistent() -> None:
+def test_published_scores_are_consistent() -> None:
     for rows in senac2017.CONFUSION.values():
         assert [sum(row) for row in rows] == [100] * 10
     for paper, slack in ((senac2017, 0.35), (gwardys2014, 0.0)):
@@ -80,7 +80,7 @@ def test_printed_figures_are_consistent() -> None:
 
 
 @pytest.mark.parametrize(("task", "percent"), [("genre", 29.12), ("artist", 35.74), ("key", 83.84)])
-def test_the_classes_tell_which_task_of_a_paper_it_is(task: str, percent: float) -> None:
+def test_the_classes_select_the_task_of_a_paper(task: str, percent: float) -> None:
     labels = dieleman2011.TASKS[task].GENRES
     (row,) = make_report([system("pretrained_30", 2, labels)], dieleman2011).systems.to_dict(
         "records"
@@ -111,7 +111,7 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("report/classes.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_other_tasks_have_no_confusion(tmp_path: Path) -> None:
+def test_regression_has_no_confusion_matrix(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(40, 2))
     tracks = pd.DataFrame(values, columns=["target.valence", "target.arousal"])
@@ -129,15 +129,15 @@ def test_other_tasks_have_no_confusion(tmp_path: Path) -> None:
     assert "confusion" not in report.text.lower()
 
 
-def test_what_does_not_belong_together() -> None:
-    with pytest.raises(MgcError, match="two and one differ in their labels"):
+def test_different_labels_are_refused() -> None:
+    with pytest.raises(MgcError, match="two and one differ in labels"):
         make_report([system("one", 1), system("two", 1, ("a", "b"))])
-    with pytest.raises(MgcError, match="--paper senac2017 is about the classes blues"):
+    with pytest.raises(MgcError, match="--paper senac2017 has the classes blues"):
         make_report([system("two", 1, ("a", "b"))], senac2017)
 
 
 def transfer_results(folder: Path, wrong: int, layers: str = "hidden", fold: int = 0) -> None:
-    """What mgc transfer writes, as far as the report reads it."""
+    """Write the predictions of ``mgc transfer``."""
     tracks = system("", wrong).test.tracks[["track", "label", "decision"]]
     rows = tracks.iloc[fold::2].assign(target="label", layers=layers, fold=pd.NA)
     folder.mkdir(parents=True)
@@ -146,7 +146,7 @@ def transfer_results(folder: Path, wrong: int, layers: str = "hidden", fold: int
     write_parquet(rows, path, meta)
 
 
-def test_an_svm_on_features_stands_beside_networks(workdir: Path) -> None:
+def test_results_of_crossval_and_transfer(workdir: Path) -> None:
     """The rows of Zhang et al. (2015) come from mgc crossval and from mgc transfer, by fold."""
     name = "KCNN (k = 5) + SVM ALL"
     for fold in (0, 1):
@@ -160,13 +160,13 @@ def test_an_svm_on_features_stands_beside_networks(workdir: Path) -> None:
     assert systems.loc[name, "tracks"] == 100
 
 
-def test_published_figures_of_both_data_sets() -> None:
+def test_published_scores_of_both_data_sets() -> None:
     labels = ismir2004.GENRES
     (row,) = make_report([system("KCNN (k = 5) ULT SFM", 1, labels)], zhang2015).systems.to_dict(
         "records"
     )
     assert row["published"] == 0.5392
-    # What the text says of table 2: k-max pooling gains 7.23 points on average, learning 7.68.
+    # Section 4.5 on table 2: k-max pooling gains 7.23 points on average, learning 7.68.
     figures = {name: value for name, (value, _) in zhang2015.TASKS["gtzan"].ACCURACY.items()}
     gains = {
         other: np.mean(
@@ -186,3 +186,10 @@ def test_predictions_of_several_combinations_of_layers(workdir: Path) -> None:
     transfer_results(workdir / "svm" / "fold1", 4, layers="pooled")
     with pytest.raises(MgcError, match=r"hidden, pooled.*Run mgc transfer with --layers NAME"):
         load_runs(["svm"])
+
+
+def test_names_are_escaped() -> None:
+    text = make_report([system("a|b", 2), system("<c>", 1)]).text
+    assert r"| a\|b | 0.800 |" in text
+    assert r"| \<c> | 0.900 |" in text
+    assert r"![confusion matrix of a\|b](confusion_a_b.png)" in text

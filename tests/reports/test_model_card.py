@@ -17,7 +17,7 @@ from mgc.reports.model_card import model_card
 
 
 def results(labels: tuple[str, ...], ckpt: str = "elsewhere/best.ckpt") -> Results:
-    """Forty tracks, of which ten are taken for the next class."""
+    """Return 40 tracks, 10 of them misclassified as the next class."""
     truth = np.arange(40) % len(labels)
     decided = np.where(np.arange(40) < 10, (truth + 1) % len(labels), truth)
     outputs = np.full((40, len(labels)), 0.01)
@@ -32,7 +32,7 @@ def results(labels: tuple[str, ...], ckpt: str = "elsewhere/best.ckpt") -> Resul
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """The folder of a run: a checkpoint, its configuration and its record."""
+    """Write the folder of a run: checkpoint, configuration and record."""
     model = VGGTagger(num_classes=10, sample_rate=8000, channels=4)
     data = GTZAN("secret/place", sample_rate=8000, clip_seconds=1.0)
     content = {"state_dict": model.state_dict(), checkpoint.HYPER: dict(model.hparams)}
@@ -59,7 +59,7 @@ def ckpt(run: Path) -> Path:
     return run / "checkpoints" / "best.ckpt"
 
 
-def test_tells_what_the_checkpoint_is(run: Path) -> None:
+def test_contents(run: Path) -> None:
     results(GTZAN.labels).save(run / "test")
     text = model_card(ckpt(run), license="cc-by-4.0")
     for line in (
@@ -83,26 +83,26 @@ def test_tells_what_the_checkpoint_is(run: Path) -> None:
     assert "secret" not in text
 
 
-def test_hugging_face_understands_it(run: Path) -> None:
+def test_hugging_face_metadata(run: Path) -> None:
     results(GTZAN.labels).save(run / "test")
     head = ModelCard(model_card(ckpt(run), name="My net", license="mit")).data
     assert (head.license, head.pipeline_tag) == ("mit", "audio-classification")
-    told = {result.metric_type: result.metric_value for result in head.eval_results}
-    assert told["accuracy"] == 0.75
+    scores = {result.metric_type: result.metric_value for result in head.eval_results}
+    assert scores["accuracy"] == 0.75
     assert head.eval_results[0].dataset_name == "gtzan"
 
 
-def test_what_was_not_tested_and_is_not_known_is_said(run: Path, tmp_path: Path) -> None:
+def test_checkpoint_without_run_folder(run: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone.ckpt"
     ckpt(run).rename(alone)
     text = model_card(alone)
-    assert "Not tested: there are no results" in text
-    assert "| configuration | not known: there is none beside the checkpoint |" in text
+    assert "Not tested: no results" in text
+    assert "| configuration | unknown: no configuration beside the checkpoint |" in text
     assert "| weights | not stated |" in text
     assert ModelCard(text).data.eval_results is None
 
 
-def test_results_of_another_checkpoint_do_not_count(
+def test_results_of_another_checkpoint_are_ignored_or_refused(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results(GTZAN.labels, "elsewhere/last.ckpt").save(run / "test")
@@ -121,3 +121,15 @@ def test_command_writes_or_prints(run: Path, capsys: pytest.CaptureFixture[str])
     for words in (["--license", "My Own"], ["--out", "cards"]):
         with pytest.raises(SystemExit):
             main(["card", "--ckpt", str(ckpt(run)), *words])
+
+
+def test_names_are_escaped(run: Path) -> None:
+    labels = ("r|b", "`x`", "<i>", "[y](z)", *GTZAN.labels[4:])
+    content = torch.load(ckpt(run), weights_only=True)
+    content[checkpoint.KEY]["labels"] = list(labels)
+    torch.save(content, ckpt(run))
+    results(labels).save(run / "test")
+    text = model_card(ckpt(run), name="a|b\nc")
+    assert r"# a\|b c" in text.splitlines()
+    for name in (r"r\|b", r"\`x\`", r"\<i>", r"\[y\](z)"):
+        assert f"\n| {name} | 0.750 |" in text

@@ -15,7 +15,7 @@ from mgc.errors import MgcError
 from mgc.synthesis import data_set as synthesis
 from mgc.synthesis.composition import compose, parse_chord
 from mgc.synthesis.data_set import render, synthesise
-from mgc.synthesis.genres import BASS, CHORDS, DRUMS, GENRES, MANNERS, SCALES
+from mgc.synthesis.genres import BASS, CHORDS, DRUMS, GENRES, MELODY_STYLES, SCALES
 from mgc.synthesis.instruments import KITS, VOICES, Note, play
 
 GTZAN_GENRES = ["blues", "classical", "country", "disco", "hiphop"]
@@ -63,7 +63,7 @@ def test_tracks_differ_by_number_genre_and_seed():
 
 @pytest.mark.parametrize("genre", GTZAN_GENRES)
 @pytest.mark.parametrize("sample_rate", [8000, 44100])
-def test_sound_is_healthy(genre, sample_rate):
+def test_level_offset_and_rumble(genre, sample_rate):
     for number in range(2):
         audio = render(genre, number, 6, sample_rate, seed=3) / 32768
         assert audio.shape == (6 * sample_rate,)
@@ -79,11 +79,11 @@ def log_spectrum_statistics(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     _, _, power = signal.spectrogram(audio / 32768, sample_rate, nperseg=512)
     edges = np.unique(np.geomspace(1, len(power), 21).astype(int))
     bands = np.log(np.add.reduceat(power, edges[:-1], axis=0) + 1e-10)
-    bands -= bands.mean()  # not by loudness
+    bands -= bands.mean()  # ignore loudness
     return np.concatenate((bands.mean(1), bands.std(1), np.diff(bands).std(1)))
 
 
-def test_genres_can_be_told_apart_but_not_by_loudness():
+def test_timbre_predicts_genres_but_loudness_does_not():
     number = 12
     tracks = [render(genre, i, 4, 11025, seed=0) for genre in GTZAN_GENRES for i in range(number)]
     genres = np.repeat(np.arange(10), number)
@@ -120,12 +120,16 @@ def test_notes_have_their_pitch():
         assert peak == pytest.approx(220, abs=3)  # MIDI 57 is 220 Hz; a bin is 1 Hz
 
 
-def test_tables_name_only_what_exists():
+def test_tables_have_valid_keys():
     for genre in GENRES.values():
         assert set(genre.drums) <= set(DRUMS)
         assert set(genre.kits) <= set(KITS)
         assert set(genre.scales) <= set(SCALES)
-        for table, patterns in ((genre.bass, BASS), (genre.chords, CHORDS), (genre.leads, MANNERS)):
+        for table, patterns in (
+            (genre.bass, BASS),
+            (genre.chords, CHORDS),
+            (genre.leads, MELODY_STYLES),
+        ):
             for choice in table:
                 voice, pattern = choice.split("/")
                 assert voice in VOICES
@@ -162,7 +166,7 @@ def test_tempos_differ_between_genres_and_overlap():
     assert reggae.max() > metal.min()
 
 
-def test_existing_tracks_are_kept_and_missing_ones_made(data_set, tmp_path):
+def test_keeps_existing_tracks_and_adds_missing_ones(data_set, tmp_path):
     files = synthesise(tmp_path, 1, seconds=2, sample_rate=8000, workers=1, progress=False)
     files[0].write_bytes(b"kept")
     files[1].unlink()
@@ -173,7 +177,7 @@ def test_existing_tracks_are_kept_and_missing_ones_made(data_set, tmp_path):
     assert files[0].read_bytes() == b"kept"
 
 
-def test_failed_write_leaves_neither_track_nor_part(data_set, tmp_path, monkeypatch):
+def test_failed_write_leaves_no_file(data_set, tmp_path, monkeypatch):
     write_bytes = Path.write_bytes
 
     def full_disk(path: Path, content: bytes) -> int:
@@ -192,13 +196,13 @@ def test_failed_write_leaves_neither_track_nor_part(data_set, tmp_path, monkeypa
     assert contents(tmp_path) == contents(data_set)
 
 
-def test_killed_synthesis_leaves_only_whole_tracks_and_continues(data_set, tmp_path):
-    # The process dies, as with SIGKILL, when half of the second track is written.
+def test_rerun_resumes_after_a_kill(data_set, tmp_path):
+    # The process exits without cleanup after half of the second track.
     script = f"""
 import os, sys
 from pathlib import Path
 from mgc.synthesis.data_set import synthesise
-assert "torch" not in sys.modules  # synthesis must not wait for its import
+assert "torch" not in sys.modules  # its import is slow
 write_bytes = Path.write_bytes
 def die(path, content):
     if "blues.00001" in path.name:
@@ -215,13 +219,13 @@ synthesise({str(tmp_path)!r}, 2, seconds=2, sample_rate=8000, workers=1, progres
     assert {name: here[name] for name in there} == there
 
 
-def test_other_arguments_do_not_mix_in_one_folder(data_set):
-    with pytest.raises(MgcError, match="give another folder"):
+def test_other_arguments_are_refused(data_set):
+    with pytest.raises(MgcError, match="Choose another folder"):
         synthesise(data_set, 2, seconds=2, sample_rate=8000, seed=1, progress=False)
     assert json.loads((data_set / synthesis.SETTINGS).read_text())["seed"] == 0
 
 
-def test_music_from_elsewhere_is_left_alone(tmp_path):
+def test_other_music_is_refused(tmp_path):
     (tmp_path / "genres").mkdir()
     with pytest.raises(MgcError, match="was not synthesised by mgc"):
         synthesise(tmp_path, 1, progress=False)
@@ -231,13 +235,13 @@ def test_music_from_elsewhere_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tracks_per_genre": 0}, "tracks_per_genre is 0"),
-        ({"seconds": 0}, "seconds is 0"),
-        ({"seconds": float("nan")}, "seconds is nan"),
-        ({"seconds": 1e-6}, "not one sample"),
-        ({"sample_rate": 4000}, "give 8000 or more"),
-        ({"seed": -1}, "seed is -1"),
-        ({"workers": 0}, "workers is 0"),
+        ({"tracks_per_genre": 0}, "tracks_per_genre must be at least 1, got 0"),
+        ({"seconds": 0}, "seconds must be positive and finite, got 0"),
+        ({"seconds": float("nan")}, "got nan"),
+        ({"seconds": 1e-6}, "less than one sample"),
+        ({"sample_rate": 4000}, "at least 8000 Hz, got 4000"),
+        ({"seed": -1}, "at least 0, got -1"),
+        ({"workers": 0}, "workers must be at least 1"),
     ],
 )
 def test_bad_arguments_are_one_line(tmp_path, arguments, message):

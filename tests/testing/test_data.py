@@ -1,4 +1,4 @@
-"""The checks pass a good data set, and say what is wrong with a bad one."""
+"""Data set checks pass for a valid data set and explain what is wrong with invalid ones."""
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def copy(tmp_path_factory):
 
 
 @pytest.mark.parametrize("check", DATA_CHECKS)
-def test_a_good_data_set_passes(check, copy):
+def test_good_data_set(check, copy):
     check(DataCase(Good, copy))
 
 
@@ -116,24 +116,28 @@ class FailsWithoutFolder(Good):
 @pytest.mark.parametrize(
     ("data", "check", "message"),
     [
-        (LabelsFromTheDisk, "labels", "must follow from the constructor's arguments alone"),
-        (LabelsTwice, "labels", "holds a name twice"),
-        (AnotherSplitEachTime, "splits", "not the same in every stage and process"),
-        (ArtistsOnBothSides, "splits", r"group \['jazz.'\] is on several sides of stratified"),
-        (NoValidation, "splits", "no tracks for val|not train, val and test"),
-        (OtherTargets, "batches", "the target of a batch is not that of its tracks"),
-        (LoudAudio, "batches", "cannot be sent to worker processes|in \\[-1, 1\\]"),
-        (SameClipsEachEpoch, "random_clips", "every epoch has the same batches"),
-        (SeesNoFault, "verify", "does not tell of a broken file"),
-        (FailsWithoutFolder, "missing", "it raises StopIteration, not mgc.errors.MgcError"),
+        (LabelsFromTheDisk, "labels", "must be available without the data"),
+        (LabelsTwice, "labels", "has duplicate names"),
+        (AnotherSplitEachTime, "splits", "differs between stages or processes"),
+        (ArtistsOnBothSides, "splits", r"split stratified divides group \['jazz.'\]"),
+        (NoValidation, "splits", "no tracks for val|must have train, val and test"),
+        (OtherTargets, "batches", "targets of a batch differ from those of its tracks"),
+        (LoudAudio, "batches", "cannot be pickled for worker processes|in \\[-1, 1\\]"),
+        (SameClipsEachEpoch, "random_clips", "all epochs have the same batches"),
+        (SeesNoFault, "verify", "does not report a broken file"),
+        (
+            FailsWithoutFolder,
+            "missing",
+            "without data it raises StopIteration, not mgc.errors.MgcError",
+        ),
     ],
 )
-def test_what_is_wrong_is_told(data, check, message, copy):
+def test_bad_data_set(data, check, message, copy):
     checks = {function.__name__: function for function in DATA_CHECKS}
     with pytest.raises((AssertionError, MgcError), match=message):
         checks[f"check_{check}"](DataCase(data, copy))
 
 
-def test_protocols_that_divide_groups_are_allowed(copy):
+def test_ungrouped_splits_may_divide_groups(copy):
     check = next(c for c in DATA_CHECKS if c.__name__ == "check_splits")
     check(DataCase(ArtistsOnBothSides, copy, ungrouped=("stratified", "fold")))

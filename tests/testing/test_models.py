@@ -1,4 +1,4 @@
-"""The checks pass a good model, and say what is wrong with a bad one."""
+"""Model checks pass for valid models and explain what is wrong with invalid ones."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from mgc.testing import MODEL_CHECKS, ModelCase
 
 
 class Good(MusicModel):
-    """Scores clips by the energy in a few bands."""
+    """Classifies clips by the energies of a few bands."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -34,7 +34,7 @@ class Good(MusicModel):
 
 
 class Plain(LightningModule):
-    """A module that knows nothing of mgc, and tells classes apart only."""
+    """LightningModule without mgc's base class, for classification."""
 
     def __init__(self, num_classes: int, lr: float = 0.1) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("check", MODEL_CHECKS)
-def test_good_models_pass(check, case):
+def test_good_model(check, case):
     check(case)
 
 
@@ -160,22 +160,22 @@ class OwnWeightsOnEachProcess(Good):
     ("model", "check", "message"),
     [
         (TransposedLogits, "logits", r"logits of shape \(3, 4\) for multiclass, not \(4, 3\)"),
-        (RelativeToTheBatch, "logits", "depends on the other clips of its batch"),
-        (RandomScores, "logits", "differently in eval"),
-        (NothingForSilence, "logits", "not finite for silence"),
-        (FailsForShortClips, "lengths", "fails for clips of 800 samples: score them, or raise"),
-        (WideFeatures, "features", "change with the length of the clips"),
-        (DottedFeatures, "features", "'net.0' cannot name a layer"),
+        (RelativeToTheBatch, "logits", "depend on the other clips in the batch"),
+        (RandomScores, "logits", "different logits for the same clips in eval"),
+        (NothingForSilence, "logits", "NaN or infinite logits for silence"),
+        (FailsForShortClips, "lengths", "fails for clips of 800 samples. Score them, or raise"),
+        (WideFeatures, "features", "depend on the length of the clips"),
+        (DottedFeatures, "features", "'net.0' is not a valid layer name"),
         (FeatureMaps, "features", r"maps has shape \(2, 1, 8000\)"),
-        (WeightWithoutUse, "trains", "get no gradient.*forgotten.bias, forgotten.weight"),
+        (WeightWithoutUse, "trains", "without a gradient.*forgotten.bias, forgotten.weight"),
         (LearnsNothing, "learns", "does not learn eight clips: the loss is .* after 60 steps"),
-        (StateElsewhere, "checkpoint", "it gives other scores"),
-        (ObjectAsArgument, "checkpoint", "cannot be loaded from the file alone.*plain values"),
-        (SpectrumInHalfPrecision, "mixed_precision", "not finite in bfloat16"),
-        (OwnWeightsOnEachProcess, "two_processes", "weights of the processes differ"),
+        (StateElsewhere, "checkpoint", "it gives different logits"),
+        (ObjectAsArgument, "checkpoint", "cannot be loaded by mgc.checkpoint.load"),
+        (SpectrumInHalfPrecision, "mixed_precision", "NaN or infinite logits in bfloat16"),
+        (OwnWeightsOnEachProcess, "two_processes", "parameters differ between processes"),
     ],
 )
-def test_what_is_wrong_is_told(model, check, message):
+def test_bad_model(model, check, message):
     checks = {function.__name__: function for function in MODEL_CHECKS}
     settings = {"act": nn.ReLU()} if model is ObjectAsArgument else {}
     case = ModelCase(model, {"lr": 0.1} | settings)

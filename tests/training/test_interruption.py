@@ -151,8 +151,8 @@ def test_a_dead_worker_costs_no_epoch(
 ) -> None:
     fit = [*fit, "--data.num_workers=1"]
     line = error([*fit, folder("run"), *callback("KillWorker")], capsys)
-    assert "A process that reads clips died" in line
-    assert "go on from last.ckpt" in line
+    assert "A data loader worker died" in line
+    assert "resume from last.ckpt" in line
     assert checkpoint.read(last("run"))["global_step"] >= 5
 
 

@@ -1,11 +1,11 @@
-"""Figures printed by Gwardys and Grzywczak (2014), on 100 test tracks of GTZAN.
+"""Scores published by Gwardys and Grzywczak (2014), on 100 test tracks of GTZAN.
 
 Source: G. Gwardys, D. Grzywczak, Deep image features in music information retrieval, International
 Journal of Electronics and Telecommunications 60(4), 2014. The accuracies are the diagonals of
 tables II and IV, which count correct tracks of 10 in each genre.
 """
 
-#: Accuracy in %; the paper gives no intervals.
+#: Accuracy in %, without intervals.
 ACCURACY: dict[str, tuple[float, float | None]] = {
     "finetuned_original": (68.0, None),
     "finetuned_harmonic": (55.0, None),
@@ -19,15 +19,14 @@ ACCURACY: dict[str, tuple[float, float | None]] = {
     "svm_all": (78.0, None),
 }
 
-#: Weights of the components in a merge (section V). A merge of two takes the weights of those two:
-#: the fine-tuned harmonic and percussive networks together are then the percussive one alone, as
-#: their equal columns in table II say too.
+#: Weights of the components in a merge (section V), also used to merge two components. Thus the
+#: merge of fine-tuned harmonic and percussive networks equals the percussive one, as in table II.
 WEIGHTS: dict[str, dict[str, float]] = {
     "finetuned": {"original": 0.5, "harmonic": 0.0, "percussive": 0.5},
     "svm": {"original": 0.5, "harmonic": 0.1, "percussive": 0.4},
 }
 
-#: Systems that decide by the majority of clips: none, as a track is one picture.
+#: Systems that take the majority vote of the clips: none, a track has a single image.
 VOTED: tuple[str, ...] = ()
 
 GENRES = (
@@ -47,7 +46,7 @@ _CORRECT = {
     "svm_all": (9, 6, 8, 7, 8, 9, 7, 8, 8, 8),
 }
 
-#: Correct tracks of each genre, in %.
+#: Recall of each class in %.
 CLASSES: dict[str, dict[str, float]] = {
     system: dict(zip(GENRES, (10.0 * count for count in counts), strict=True))
     for system, counts in _CORRECT.items()

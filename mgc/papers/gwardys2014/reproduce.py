@@ -1,10 +1,10 @@
-"""``mgc reproduce gwardys2014``: all rows of the tables of Gwardys and Grzywczak (2014)."""
+"""``mgc reproduce gwardys2014``: tables I and III of Gwardys and Grzywczak (2014)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgc.errors import MgcError
-from mgc.papers.reproducing import describe_music, say
+from mgc.papers.reproducing import describe_music, print_command
 from mgc.training.options import refuse_options
 
 if TYPE_CHECKING:
@@ -12,11 +12,10 @@ if TYPE_CHECKING:
 
 COMPONENTS = ("original", "harmonic", "percussive")
 
-#: Folds of which one is tested and one validates: the paper's 90 and 10 %.
+#: Number of folds: one tests, one validates. The paper tests on 10 %.
 FOLDS = 10
 
-#: Settings of the data that `mgc extract` has options of its own for, or that say how tracks are
-#: divided, which features do not depend on.
+#: Data settings that `mgc extract` has separate options for or that only affect splits.
 HANDLED_BY_EXTRACT = (
     "root", "split", "fold", "folds", "seed", "sample_rate", "clip_seconds", "hop_seconds",
     "clips_per_track", "batch_size", "num_workers", "max_broken",
@@ -46,17 +45,19 @@ def reproduce_gwardys2014(
     test_folds: int = 1,
     jobs: int | None = None,
 ) -> None:
-    """Run every experiment of Gwardys and Grzywczak (2014), and set the results beside theirs.
+    """Run all experiments of Gwardys and Grzywczak (2014) and compare the results with theirs.
 
-    A network is fine-tuned on each of three versions of the songs (original, harmonic, percussive),
-    by `mgc crossval`. The layer before the last of the network as it was before fine-tuning goes to
-    an SVM per version, by `mgc extract` and `mgc transfer`, with the same test tracks. Both are
-    merged with the paper's weights, with weights fitted to validation tracks, and by a product, by
-    `mgc fuse`. Each command is shown before it runs. Interrupted, it goes on where it stopped when
-    the same command is given again. Written to OUT: a folder for each system, tables.md with the
-    paper's tables I and III, and report with confusion matrices.
+    `mgc crossval` fine-tunes a network on each of three versions of the songs: original, harmonic
+    and percussive. `mgc extract` and `mgc transfer` train an SVM per version on the penultimate
+    layer of the network before fine-tuning, with the same test tracks. `mgc fuse` merges both kinds
+    of systems with the paper's weights, with weights fitted to validation tracks, and by a product.
+    Each command is printed before it runs. To resume an interrupted experiment, run the same
+    command again.
 
-    Words after `--` are options of `mgc fit` and change the configuration.
+    Writes to OUT: a folder for each system, tables.md with the paper's tables I and III, and a
+    report with confusion matrices.
+
+    Arguments after `--` are options of `mgc fit` and change the configuration.
 
     Example: mgc reproduce gwardys2014 --root data/gtzan
 
@@ -66,15 +67,15 @@ def reproduce_gwardys2014(
     Args:
         overrides: Options of `mgc fit`, given after `--`.
         root: Folder with GTZAN.
-        out: Folder for everything.
+        out: Output folder.
         config: YAML file or name of a shipped configuration, as for `mgc fit`, with a
             timm_finetune model.
-        test_folds: How many tenths of the tracks to test, each with a network trained on the
-            others: 1 is the paper's single split, 10 is 10-fold cross-validation.
+        test_folds: Number of folds to test, of 10: 1 is the paper's single split, 10 is 10-fold
+            cross-validation.
         jobs: Folds to run at the same time; by default one per GPU.
 
     Raises:
-        MgcError: If settings are wrong, or an experiment fails.
+        MgcError: If settings are invalid or an experiment fails.
     """
     from mgc.core.writing import replacing
     from mgc.evaluation.fusion import fuse
@@ -90,7 +91,8 @@ def reproduce_gwardys2014(
     for component in COMPONENTS:
         words = [f"--data.root={root}", f"--model.component={component}", *overrides]
         place = str(folder / f"finetuned_{component}")
-        say("crossval", config=config, folds=FOLDS, test_folds=test_folds, out=place, rest=words)
+        given: dict[str, Any] = {"folds": FOLDS, "test_folds": test_folds, "out": place}
+        print_command("crossval", config=config, rest=words, **given)
         summary = cross_validate(config, place, words, FOLDS, [0], test_folds, jobs)
         print(summary.text)
         print(f"Written to {place}")
@@ -98,7 +100,7 @@ def reproduce_gwardys2014(
         trained = folder / f"finetuned_{component}"
         features, place = str(folder / f"{component}.parquet"), str(folder / f"svm_{component}")
         options = extract_options(trained)
-        say("extract", root, out=features, **options)
+        print_command("extract", root, out=features, **options)
         extract_audio([root], out=features, **options)
         fitting: dict[str, Any] = {
             "out": place,
@@ -106,21 +108,21 @@ def reproduce_gwardys2014(
             "classifier": "svm_rbf",
             "folds_of": str(trained),
             "probabilities": True,
-            # Two fits a fold: starting processes takes longer.
+            # With two fits per fold, processes take longer to start than to fit.
             "jobs": 1,
         }
-        say("transfer", features, **fitting)
+        print_command("transfer", features, **fitting)
         print(transfer([features], **fitting).text)
         print(f"Written to {place}")
-    for system, merge, parts, options in merges():
+    for system, merge, parts, options in list_fusions():
         runs, place = [str(folder / f"{system}_{part}") for part in parts], f"{system}_{merge}"
-        say("fuse", *runs, out=str(folder / place), **options)
+        print_command("fuse", *runs, out=str(folder / place), **options)
         print(fuse(runs, out=folder / place, **options).report)
         print(f"Written to {folder / place}")
     systems = [f"{system}_{row}" for system in TITLES for row in ROWS]
     report = make_report(load_runs([folder / name for name in systems], systems), gwardys2014)
     report.save(folder / "report")
-    tables = [table(report.systems, system) for system in TITLES]
+    tables = [scores_table(report.systems, system) for system in TITLES]
     text = "\n".join([*tables, describe_music(root), ""])
     with replacing(folder / "tables.md") as partial:
         partial.write_text(text, encoding="utf-8")
@@ -129,16 +131,13 @@ def reproduce_gwardys2014(
 
 
 def extract_options(trained: Path) -> dict[str, Any]:
-    """Find out how to compute the features of the network that a fine-tuning started from.
+    """Return the ``mgc extract`` options for features of the network before fine-tuning.
 
     Args:
-        trained: Folder that ``mgc crossval`` wrote.
-
-    Returns:
-        Options of ``mgc extract``.
+        trained: Output folder of ``mgc crossval``.
 
     Raises:
-        MgcError: If there is no configuration of the first fold.
+        MgcError: If the first fold has no configuration.
     """
     import yaml
 
@@ -149,8 +148,8 @@ def extract_options(trained: Path) -> dict[str, Any]:
     path = checkpoint.parent.parent / "config.yaml"
     if not path.is_file():
         raise MgcError(
-            f"{path}: not there, though {trained} holds results of its run. Remove {trained}, and "
-            "let training last an epoch at least."
+            f"{path} is missing, although {trained} has test results. Remove {trained} and train "
+            "for at least one epoch."
         )
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     data, model = (settings[kind]["init_args"] for kind in ("data", "model"))
@@ -166,13 +165,13 @@ def extract_options(trained: Path) -> dict[str, Any]:
         "clip_seconds": data["clip_seconds"],
         "hop_seconds": data["hop_seconds"],
         "resampling": "fast",
-        # Several would start this command once more for each.
+        # With several devices, Lightning would run this command once per device.
         "devices": 1,
     }
 
 
-def merges() -> list[tuple[str, str, list[str], dict[str, Any]]]:
-    """List the fusions: the system, the name, the components, and options of ``mgc fuse``."""
+def list_fusions() -> list[tuple[str, str, list[str], dict[str, Any]]]:
+    """List the fusions: system, name, components, options of ``mgc fuse``."""
     from mgc.papers.gwardys2014 import WEIGHTS
 
     found: list[tuple[str, str, list[str], dict[str, Any]]] = []
@@ -189,28 +188,32 @@ def merges() -> list[tuple[str, str, list[str], dict[str, Any]]]:
     return found
 
 
-def table(systems: "pd.DataFrame", system: str) -> str:
-    """Lay out one of the paper's tables with our figures beside.
+def scores_table(systems: "pd.DataFrame", system: str) -> str:
+    """Write one of the paper's tables with our scores in Markdown: accuracy in %, with intervals.
 
     Args:
-        systems: See :class:`mgc.reports.experiment.ExperimentReport`.
+        systems: ``systems`` of :class:`mgc.reports.experiment.ExperimentReport`.
         system: ``finetuned`` or ``svm``.
-
-    Returns:
-        Markdown: correct tracks in %, with 95 % intervals over tracks.
     """
+    from mgc.core import markdown
     from mgc.evaluation.intervals import name_intervals, read_intervals
 
     found = dict(zip(systems["system"], read_intervals(systems), strict=True))
     by_name = systems.set_index("system")
     intervals = name_intervals(found.values())
-    lines = [f"## {TITLES[system]}", "", f"| | paper, % | ours, % | {intervals} |"]
-    lines.append("| --- | --- | --- | --- |")
+    cells = []
     for row, title in ROWS.items():
         ours = by_name.loc[f"{system}_{row}"]
         published = "" if ours["published"] != ours["published"] else f"{100 * ours.published:.0f}"
         interval = found[f"{system}_{row}"].scaled(100)
-        lines.append(f"| {title} | {published} | {100 * ours['accuracy']:.1f} | {interval:.1f} |")
-    tracks = systems["tracks"].max()
-    lines += ["", f"{tracks} test tracks of ours, 100 of the paper.", ""]
-    return "\n".join(lines)
+        cells.append([title, published, f"{100 * ours['accuracy']:.1f}", f"{interval:.1f}"])
+    return "\n".join(
+        [
+            markdown.heading(TITLES[system], 2),
+            "",
+            markdown.table(["", "paper, %", "ours, %", intervals], cells),
+            "",
+            f"Ours: {systems['tracks'].max()} test tracks; the paper: 100.",
+            "",
+        ]
+    )

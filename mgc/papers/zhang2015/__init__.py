@@ -1,10 +1,9 @@
-"""Figures printed by Zhang et al. (2015), on GTZAN and ISMIR 2004.
+"""Scores published by Zhang et al. (2015), on GTZAN and ISMIR 2004.
 
 Source: P. Zhang, X. Zheng, W. Zhang, S. Li, S. Qian, W. He, S. Zhang, Z. Wang, A deep neural
-network for modeling music, ICMR 2015, tables 2 and 3: mean accuracy of ten runs; on GTZAN of ten
-balanced folds, on ISMIR 2004 of the development list after training on the training list. Systems
-are named as there, with the feature: ``KCNN (k = 5) + SVM ALL``; ``ULT`` are frozen lookup tables.
-There are two data sets; the classes of a report tell which it is about.
+network for modeling music, ICMR 2015, tables 2 and 3: mean accuracy of ten runs, on ten balanced
+folds of GTZAN, and on the development list of ISMIR 2004 after training on its training list.
+A system's name ends in the feature: ``KCNN (k = 5) + SVM ALL``. ``ULT`` are frozen lookup tables.
 """
 
 from types import SimpleNamespace
@@ -25,7 +24,7 @@ _TABLE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "KCNN (k = 5) + SVM": ((80.70, 59.60, 48.50, 83.90), (78.29, 68.52, 69.67, 79.68)),
 }
 
-#: What other papers' modules hold, for each data set.
+#: Attributes of other papers' modules, by data set; a report selects one by its classes.
 TASKS = {
     data: SimpleNamespace(
         ACCURACY={

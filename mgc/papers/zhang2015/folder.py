@@ -1,4 +1,4 @@
-"""What the folder of a reproduction of Zhang et al. (2015) holds."""
+"""Output folder of ``mgc reproduce zhang2015``."""
 
 import json
 import shlex
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mgc.checkpoint import digest_of
+from mgc.core.markdown import code
 from mgc.core.parquet import read_parquet
 from mgc.evaluation.results import Results, load_nested_results
 from mgc.papers.claims import Cell
@@ -18,14 +19,7 @@ from mgc.papers.zhang2015.tables import ROWS
 
 
 def read_cells(folder: Path) -> dict[Cell, Results]:
-    """Read what there is of the table.
-
-    Args:
-        folder: Folder of the reproduction.
-
-    Returns:
-        Results by system and feature, of those that are finished.
-    """
+    """Load the finished results, by system and feature."""
     cells: dict[Cell, Results] = {}
     for feature in FEATURES:
         for row in ROWS.values():
@@ -34,27 +28,25 @@ def read_cells(folder: Path) -> dict[Cell, Results]:
                 continue
             results: Results | None = Results.load(trained / "test")
             if row.svm and results is not None:
-                results = _machines(folder / f"svm_{row.network}_{feature}", results)
+                results = _load_svms(folder / f"svm_{row.network}_{feature}", results)
             if results is not None:
                 cells[row.system, feature] = results
     return cells
 
 
-def tested(results: Results) -> Iterator[tuple[int, int, str]]:
-    """List the fits of a cross-validation: seed, number of the test fold, checkpoint."""
+def iterate_fits(results: Results) -> Iterator[tuple[int, int, str]]:
+    """Iterate over the fits of a cross-validation: seed, test fold, checkpoint."""
     fits = results.tracks[["seed", "fold"]].drop_duplicates().astype(int)
     for seed, fold in fits.itertuples(index=False):
         yield seed, fold, results.source["checkpoints"][f"seed {seed}, fold {fold}"]
 
 
-def is_fitted(place: Path, checkpoint: str) -> bool:
-    """Tell whether the machine of a fold is there, and of this checkpoint.
+def is_fitted(folder: Path, checkpoint: str) -> bool:
+    """Return whether a folder of ``mgc transfer`` has an SVM fitted to this checkpoint's features.
 
-    Args:
-        place: Folder that ``mgc transfer`` wrote.
-        checkpoint: Checkpoint of the fold, which may be gone once the machine is there.
+    The checkpoint may have been deleted since; its content is compared only if it exists.
     """
-    path = place / "predictions.parquet"
+    path = folder / "predictions.parquet"
     if not path.is_file():
         return False
     source = read_parquet(path)[1]["source"]
@@ -63,19 +55,12 @@ def is_fitted(place: Path, checkpoint: str) -> bool:
     return not Path(checkpoint).is_file() or source["sha256"] == digest_of(checkpoint)
 
 
-def changes(folder: Path) -> str:
-    """Tell which options changed the configurations.
-
-    Args:
-        folder: Folder of the reproduction.
-
-    Returns:
-        A paragraph and an empty line; nothing if none did.
-    """
+def describe_overrides(folder: Path) -> str:
+    """Describe the options that changed the configurations; empty if none did."""
     networks: dict[str, dict[str, list[str]]] = {}
     columns: dict[str, int] = {}
-    for network, feature, _, plan in plans(folder):
-        # After the root and the feature.
+    for network, feature, _, plan in iterate_plans(folder):
+        # The first two are the root and the feature.
         words = shlex.join(plan["overrides"][2:])
         networks.setdefault(words, {}).setdefault(network, []).append(feature)
         columns[network] = columns.get(network, 0) + 1
@@ -88,16 +73,12 @@ def changes(folder: Path) -> str:
             network if len(some) == columns[network] else f"{network} {'/'.join(some)}"
             for network, some in features.items()
         ]
-        lines.append(f"`{words}` ({', '.join(names)})")
+        lines.append(f"{code(words)} ({', '.join(names)})")
     return f"Configurations were changed: {'; '.join(lines)}.\n\n"
 
 
-def plans(folder: Path) -> Iterator[tuple[str, str, Path, dict[str, Any]]]:
-    """List the cross-validations of a reproduction: network, feature, folder, what was asked for.
-
-    Args:
-        folder: Folder of the reproduction.
-    """
+def iterate_plans(folder: Path) -> Iterator[tuple[str, str, Path, dict[str, Any]]]:
+    """Iterate over the cross-validations: network, feature, folder, settings."""
     for network in dict.fromkeys(row.network for row in ROWS.values()):
         for feature in FEATURES:
             trained = folder / f"{network}_{feature}"
@@ -106,10 +87,10 @@ def plans(folder: Path) -> Iterator[tuple[str, str, Path, dict[str, Any]]]:
                 yield network, feature, trained, json.loads(plan.read_text(encoding="utf-8"))
 
 
-def _machines(folder: Path, trained: Results) -> Results | None:
-    """Decisions of the machines of all folds; nothing if one is missing or of another network."""
+def _load_svms(folder: Path, trained: Results) -> Results | None:
+    """Load the results of the SVMs of all folds; None if one is missing or outdated."""
     parts = []
-    for seed, fold, checkpoint in tested(trained):
+    for seed, fold, checkpoint in iterate_fits(trained):
         place = folder / f"seed{seed}_fold{fold}"
         if not is_fitted(place, checkpoint):
             return None

@@ -1,4 +1,4 @@
-"""``mgc reproduce zhang2015``: all rows and columns of the tables of Zhang et al. (2015)."""
+"""``mgc reproduce zhang2015``: tables 2 and 3 of Zhang et al. (2015)."""
 
 import inspect
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mgc import registry
 from mgc.configurations import find_configuration
 from mgc.errors import MgcError
-from mgc.papers.reproducing import describe_music, say
+from mgc.papers.reproducing import describe_music, print_command
 from mgc.training.options import divide_options, option_name, read_settings, refuse_options
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 Data = Literal["gtzan", "ismir2004"]
 
-
-#: Networks of the plugin, and what they are registered as.
+#: Registered names of the plugin's networks.
 COMPETITORS = {
     "sparse_coding": "segment_sparse_coding",
     "autoencoder": "segment_autoencoder",
@@ -27,17 +26,16 @@ COMPETITORS = {
 }
 PLUGIN = "mgc-segment-codes"
 
-#: Section 4.1: ten balanced folds; the given split of ISMIR 2004.
+#: Number of folds (section 4.1): ten for GTZAN; 1 means the given split of ISMIR 2004.
 FOLDS = {"gtzan": 10, "ismir2004": 1}
 
-#: Settings of the data that `mgc extract` has options of its own for or takes from the checkpoint,
-#: or that only training uses.
+#: Data settings that `mgc extract` has options for or does not need.
 HANDLED_BY_EXTRACT = (
     "root", "sample_rate", "clip_seconds", "hop_seconds", "clips_per_track", "batch_size",
     "num_workers",
 )  # fmt: skip
 
-#: The paper's "nonlinear SVM" (section 4.5), not the grid that tries a linear kernel too.
+#: The paper's "nonlinear SVM" (section 4.5): RBF kernel only.
 CLASSIFIER = "svm_rbf"
 
 
@@ -55,24 +53,25 @@ def reproduce_zhang2015(
     configs: str = "",
     competitors: str = "",
 ) -> None:
-    """Run every experiment of Zhang et al. (2015), and set the results beside theirs.
+    """Run all experiments of Zhang et al. (2015) and compare the results with theirs.
 
-    Each network is trained for each feature by `mgc crossval`. For the rows with a support vector
-    machine, its song representations are computed by `mgc extract`, by every fold's own
-    checkpoint, and go to `mgc transfer`, which chooses the settings of an RBF kernel on the fold's
-    validation tracks. Each command is shown before it runs. Interrupted, it goes on where it
-    stopped when the same command is given again; other features, systems, --test_folds or
-    --repeats of the same OUT are added to the same table, while other tracks or splits are refused.
-    Written to OUT: a folder for each row and feature; tables.md, after each of them, with the
-    paper's table beside ours, and whether the order of its rows is found again; and in the end
-    report with confusion matrices by feature.
+    `mgc crossval` trains each network with each feature. For the rows with an SVM, `mgc extract`
+    computes song representations with each fold's checkpoint, and `mgc transfer` trains an SVM with
+    an RBF kernel on them, tuned on the fold's validation tracks. Each command is printed before it
+    runs. To resume an interrupted experiment, run the same command again. Other features, systems,
+    --test_folds or --repeats with the same OUT extend the same table; other tracks or splits are
+    refused.
 
-    The rows of sparse coding, the autoencoder and the deep belief net need the plugin
-    mgc-segment-codes. Words after `--` are options of `mgc fit` for every network; settings of a
-    model go to the networks that have them.
+    Writes to OUT: a folder for each row and feature; tables.md, which compares our scores with the
+    paper's and tests its claims, updated after each network; and at the end a report with confusion
+    matrices for each feature.
 
-    The paper's folds of GTZAN have its artists on both sides. With `--folds 1 --
-    --data.split=fault_filtered` they are not, and with `--data ismir2004 --folds 5` neither.
+    The rows of sparse coding, autoencoder and deep belief net need the plugin mgc-segment-codes.
+    Arguments after `--` are options of `mgc fit` for all networks; a model setting is passed only
+    to networks that have it.
+
+    In the paper's folds of GTZAN, training and test tracks share artists. They do not with
+    `--folds 1 -- --data.split=fault_filtered`, nor with `--data ismir2004 --folds 5`.
 
     Example: mgc reproduce zhang2015 --root data/gtzan
 
@@ -84,43 +83,40 @@ def reproduce_zhang2015(
     Args:
         overrides: Options of `mgc fit`, given after `--`.
         root: Folder with the data set.
-        data: Which data set: gtzan (table 2) or ismir2004 (table 3).
+        data: Data set: gtzan (table 2) or ismir2004 (table 3).
         features: Columns, separated by commas: MEL, SFM, SCF, ALL.
         systems: Rows, separated by commas: sparse_coding, autoencoder, dbn, kcnn_frozen, kcnn,
             kcnn_k1_svm, kcnn_svm; or all.
-        folds: Number of folds; by default the paper's 10 for GTZAN, and 1 for ISMIR 2004, which is
-            the split that the configuration names.
-        test_folds: How many of the folds to train and test, from the first; by default all.
-        repeats: How often to repeat it with another seed; the paper reports means of 10.
-        out: Folder for everything; by default runs/zhang2015/DATA.
+        folds: Number of folds; by default 10 for GTZAN, as in the paper, and 1 for ISMIR 2004,
+            which stands for the split in the configuration.
+        test_folds: Number of folds to train and test, starting with the first; by default all.
+        repeats: Number of runs with different seeds; the paper reports means of 10.
+        out: Output folder; by default runs/zhang2015/DATA.
         jobs: Folds to run at the same time; by default one per GPU.
-        configs: Folder with kcnn_gtzan.yaml and the others; by default the shipped ones.
-        competitors: Folder with sparse_coding_gtzan.yaml and the others; by default those that the
-            plugin ships.
+        configs: Folder with configurations such as kcnn_gtzan.yaml; by default the shipped ones.
+        competitors: Folder with configurations such as sparse_coding_gtzan.yaml; by default those
+            of the plugin.
 
     Raises:
-        MgcError: If settings are wrong, or an experiment fails.
+        MgcError: If settings are invalid or an experiment fails.
     """
     from mgc.core.writing import replacing
     from mgc.evaluation.tested_runs import Run
     from mgc.experiments.crossval import cross_validate
     from mgc.papers import zhang2015
     from mgc.papers.zhang2015 import FEATURES, TASKS
-    from mgc.papers.zhang2015.folder import changes, read_cells
-    from mgc.papers.zhang2015.tables import ROWS, describe
+    from mgc.papers.zhang2015.folder import describe_overrides, read_cells
+    from mgc.papers.zhang2015.tables import ROWS, make_tables
     from mgc.reports.experiment import make_report
 
     refuse_options(overrides, ("data.root", "model.features"), "reproduce zhang2015")
-    columns = _choose("features", features, FEATURES)
-    names = list(ROWS) if systems == "all" else _choose("systems", systems, list(ROWS))
-    rows = {name: ROWS[name] for name in names}
-    rows, absent = installed(rows)
-    if absent:
-        print(absent, flush=True)
+    columns = _parse_names("features", features, FEATURES)
+    names = list(ROWS) if systems == "all" else _parse_names("systems", systems, list(ROWS))
+    rows = drop_uninstalled({name: ROWS[name] for name in names})
     if not rows:
-        raise MgcError("--systems: none is left to run.")
+        raise MgcError(f"--systems {systems} has no installed model.")
     networks = list(dict.fromkeys(row.network for row in rows.values()))
-    with_machine = {row.network for row in rows.values() if row.svm}
+    with_svm = {row.network for row in rows.values() if row.svm}
     paths = {}
     for network in networks:
         given = competitors if network in COMPETITORS else configs
@@ -130,21 +126,17 @@ def reproduce_zhang2015(
     folder = Path(out or f"runs/zhang2015/{data}")
     for results in read_cells(folder).values():
         if set(results.labels) != set(TASKS[data].GENRES):
-            raise MgcError(f"{folder} holds results of other genres: choose another --out.")
+            raise MgcError(f"{folder} holds results with other genres. Choose another --out.")
     count = FOLDS[data] if folds is None else folds
-    settings: dict[str, Any] = {
-        "folds": count,
-        "test_folds": test_folds,
-        "repeats": repeats,
-        "jobs": jobs,
-    }
+    settings: dict[str, Any] = {"folds": count, "test_folds": test_folds}
+    settings |= {"repeats": repeats, "jobs": jobs}
     refuse_other_splits(folder, root, count, overrides)
     music = describe_music(root, data)
-    words = options_of(networks, overrides)
+    words = options_by_network(networks, overrides)
 
     def write() -> "tuple[str, dict[Cell, Results]]":
         cells = read_cells(folder)
-        text = describe(cells, data, f"{changes(folder)}{music}")
+        text = make_tables(cells, data, f"{describe_overrides(folder)}{music}")
         with replacing(folder / "tables.md") as partial:
             partial.write_text(text, encoding="utf-8")
         return text, cells
@@ -153,13 +145,13 @@ def reproduce_zhang2015(
         for network, path in paths.items():
             place = folder / f"{network}_{feature}"
             rest = [f"--data.root={root}", f"--model.features={feature}", *words[network]]
-            say("crossval", config=path, out=place, rest=rest, **settings)
+            print_command("crossval", config=path, out=place, rest=rest, **settings)
             seeds = list(range(repeats))
             summary = cross_validate(path, place, rest, count, seeds, test_folds, jobs)
             print(summary.text)
             print(f"Written to {place}")
-            if network in with_machine:
-                fit_machines(place, folder / f"svm_{network}_{feature}", root, data)
+            if network in with_svm:
+                fit_svms(place, folder / f"svm_{network}_{feature}", root, data)
             text, cells = write()
     for feature in FEATURES:
         runs = [
@@ -175,136 +167,109 @@ def reproduce_zhang2015(
     print(f"Written to {folder}")
 
 
-def installed(rows: "dict[str, Row]") -> "tuple[dict[str, Row], str]":
-    """Leave out the rows of models that are not installed.
-
-    Args:
-        rows: Rows by short name.
-
-    Returns:
-        The others, and a line that tells which are left out and how to install them; empty if none
-        is.
-    """
+def drop_uninstalled(rows: "dict[str, Row]") -> "dict[str, Row]":
+    """Drop rows of models that are not installed, and print how to install them."""
     found = registry.find("model")
     absent = [n for n, row in rows.items() if COMPETITORS.get(row.network, "kcnn") not in found]
-    if not absent:
-        return rows, ""
-    line = (
-        f"Left out: {', '.join(absent)}, whose models are not installed. They are in the plugin "
-        f"{PLUGIN}, which comes with the source of mgc (plugins/{PLUGIN}): install it from there "
-        "and run the same command again."
-    )
-    return {name: row for name, row in rows.items() if name not in absent}, line
+    if absent:
+        print(
+            f"Skipped {', '.join(absent)}: models are not installed. To add these rows, install "
+            f"the plugin {PLUGIN} (plugins/{PLUGIN} in the source of mgc) and rerun.",
+            flush=True,
+        )
+    return {name: row for name, row in rows.items() if name not in absent}
 
 
-def options_of(networks: Sequence[str], overrides: Sequence[str]) -> dict[str, list[str]]:
-    """Divide options of ``mgc fit`` among the networks.
+def options_by_network(networks: Sequence[str], overrides: Sequence[str]) -> dict[str, list[str]]:
+    """Select the ``mgc fit`` options of each network: model settings only if the model has them.
 
-    Args:
-        networks: Names of networks.
-        overrides: Options, each with its value in the same word or in the next ones.
-
-    Returns:
-        The options of each network: settings of a model only where the model has them, unless none
-        has, which training then tells.
+    Settings that no model has are passed to all networks, and training reports them.
     """
     models = {network: COMPETITORS.get(network, "kcnn") for network in networks}
     given: dict[str, list[str]] = {network: [] for network in networks}
     for option in divide_options(overrides):
         name = option_name(option[0])
-        taking = [network for network in networks if _takes(models[network], name)]
-        if taking and len(taking) < len(models):
-            others = [network for network in networks if network not in taking]
-            print(f"--{name}: no setting of {', '.join(others)}, and left out there.", flush=True)
-        for network in taking or networks:
+        accepting = [network for network in networks if _accepts(models[network], name)]
+        if accepting and len(accepting) < len(models):
+            others = [network for network in networks if network not in accepting]
+            print(f"--{name} is ignored for {', '.join(others)}: no such setting.", flush=True)
+        for network in accepting or networks:
             given[network] += option
     return given
 
 
 def refuse_other_splits(folder: Path, root: str, folds: int, overrides: Sequence[str]) -> None:
-    """Refuse a folder whose figures are of other tracks or splits.
+    """Raise :class:`MgcError` if a network in ``folder`` was tested on other tracks or splits.
 
-    Differences between rows of different tests say nothing of the rows.
-
-    Args:
-        folder: Folder of the reproduction.
-        root: Folder with the data set.
-        folds: Number of folds.
-        overrides: Options of ``mgc fit``.
-
-    Raises:
-        MgcError: If a network there was tested on others.
+    Scores on different test tracks are not comparable.
     """
-    from mgc.papers.zhang2015.folder import plans
+    from mgc.papers.zhang2015.folder import iterate_plans
 
-    asked = {"root": root, "folds": folds, "split": _split(overrides)}
-    for _, _, trained, plan in plans(folder):
+    requested = {"root": root, "folds": folds, "split": _split(overrides)}
+    for _, _, trained, plan in iterate_plans(folder):
         if not (trained / "test" / "tracks.parquet").is_file():
             continue
         words = plan["overrides"]
-        # The root is the first of them.
-        there = {
-            "root": words[0].partition("=")[2], "folds": plan["folds"], "split": _split(words)
-        }  # fmt: skip
-        for name, value in asked.items():
-            if there[name] != value:
+        # The first override is the root.
+        root_before = words[0].partition("=")[2]
+        before = {"root": root_before, "folds": plan["folds"], "split": _split(words)}
+        for name, value in requested.items():
+            if before[name] != value:
                 raise MgcError(
-                    f"{trained} has another {name} ({there[name]}, not {value}): figures "
-                    "of other tests do not belong in one table. Choose another --out."
+                    f"{trained} was run with {name} {before[name]}, not {value}: scores on "
+                    "different test tracks are not comparable. Choose another --out."
                 )
 
 
-def fit_machines(trained: Path, out: Path, root: str, data: str) -> None:
-    """Fit a support vector machine to the representations that every fold's network gives.
+def fit_svms(trained: Path, out: Path, root: str, data: str) -> None:
+    """Fit an SVM to the song representations of each fold's network; skip finished folds.
 
     Args:
-        trained: Folder that ``mgc crossval`` wrote.
-        out: Folder with a folder for each fold, ``seed0_fold0``, of those that ``mgc transfer``
-            writes, which also gets the features.
+        trained: Output folder of ``mgc crossval``.
+        out: Folder for a folder per fold, such as ``seed0_fold0``, with features and SVM results.
         root: Folder with the data set.
         data: Name of the data set.
 
     Raises:
-        MgcError: If a configuration or a checkpoint is not there.
+        MgcError: If a configuration or a checkpoint is missing.
     """
     from mgc.evaluation.results import Results
-    from mgc.papers.zhang2015.folder import is_fitted, tested
+    from mgc.papers.zhang2015.folder import is_fitted, iterate_fits
     from mgc.transfer.extraction import extract_audio
     from mgc.transfer.files import transfer
 
-    for seed, fold, checkpoint in tested(Results.load(trained / "test")):
+    for seed, fold, checkpoint in iterate_fits(Results.load(trained / "test")):
         place = out / f"seed{seed}_fold{fold}"
         if is_fitted(place, checkpoint):
             continue
         features = str(place / "features.parquet")
         options = extract_options(trained / f"seed{seed}" / f"fold{fold}", data)
-        say("extract", root, ckpt=checkpoint, out=features, **options)
+        print_command("extract", root, ckpt=checkpoint, out=features, **options)
         extract_audio([root], ckpt=checkpoint, out=features, **options)
-        # Two fits a fold: starting processes takes longer.
+        # With two fits per fold, processes take longer to start than to fit.
         fitting: dict[str, Any] = {"out": str(place), "classifier": CLASSIFIER, "jobs": 1}
-        say("transfer", features, **fitting)
+        print_command("transfer", features, **fitting)
         print(transfer([features], **fitting).text)
         print(f"Written to {place}")
 
 
 def extract_options(fold: Path, data: str) -> dict[str, Any]:
-    """Find out how to compute features of the tracks, and with the split, of a fold.
+    """Return the ``mgc extract`` options for the tracks and the split of a fold.
 
     Args:
-        fold: Folder of a fold that ``mgc crossval`` wrote.
+        fold: Folder of a fold, written by ``mgc crossval``.
         data: Name of the data set.
 
-    Returns:
-        Options of ``mgc extract``.
-
     Raises:
-        MgcError: If its configuration is not there.
+        MgcError: If the fold has no configuration.
     """
     import yaml
 
     path = fold / "config.yaml"
     if not path.is_file():
-        raise MgcError(f"{path}: not there, though the fold is finished. Remove {fold}.")
+        raise MgcError(
+            f"{path} is missing, although the fold is finished. Remove {fold} and rerun."
+        )
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     given = settings["data"]["init_args"]
     return {
@@ -318,30 +283,30 @@ def extract_options(fold: Path, data: str) -> dict[str, Any]:
         "hop_seconds": given.get("hop_seconds"),
         "num_workers": given["num_workers"],
         "accelerator": settings["trainer"]["accelerator"],
-        # Several would start this command once more for each.
+        # With several devices, Lightning would run this command once per device.
         "devices": 1,
     }
 
 
-def _choose(option: str, text: str, known: Sequence[str]) -> list[str]:
-    """Read names separated by commas, and put them into the order of the paper."""
+def _parse_names(option: str, text: str, known: Sequence[str]) -> list[str]:
+    """Parse names separated by commas, and sort them in the order of the paper."""
     words = {word.strip() for word in text.split(",")}
     for word in sorted(words - set(known)):
-        raise MgcError(f"--{option} {text}: {word!r} is none of {', '.join(known)}.")
+        raise MgcError(f"--{option} {text}: unknown {word!r}. Choose from {', '.join(known)}.")
     return [name for name in known if name in words]
 
 
 def _split(words: Sequence[str]) -> str:
-    """Find the split that options name."""
-    split = "that of the configuration"
+    """Return the split that the options set; ``default`` is that of the configuration."""
+    split = "default"
     for name, value, _ in read_settings(words):
         if name == "data.split":
             split = str(value)
     return split
 
 
-def _takes(model: str, option: str) -> bool:
-    """Tell whether an option of ``mgc fit`` is one that a model can take."""
+def _accepts(model: str, option: str) -> bool:
+    """Return whether a model has the setting that an ``mgc fit`` option names."""
     section, _, name = option.partition(".")
     if section != "model" or not name:
         return True

@@ -1,24 +1,25 @@
-"""The tables of Zhang et al. (2015) with ours beside, and whether the order of rows is the same."""
+"""Tables of Zhang et al. (2015) with our scores, and tests of the paper's claims."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from statistics import stdev
 from typing import NamedTuple
 
+from mgc.core import markdown
 from mgc.evaluation.intervals import correct, name_intervals, score
 from mgc.evaluation.paired import ALPHA, MIN_DISCORDANT
 from mgc.evaluation.results import Results
-from mgc.papers.claims import Cell, Claim, Finding, judge, published_difference
+from mgc.papers.claims import Cell, Claim, ClaimResult, evaluate_claim, published_difference
 from mgc.papers.zhang2015 import FEATURES, TASKS
 
 
 class Row(NamedTuple):
-    """A row of the tables.
+    """Row of the tables.
 
     Attributes:
-        system: Its name in the paper.
-        network: What is trained: the beginning of the name of its configuration.
-        svm: Whether a support vector machine decides, on the network's features.
+        system: Name in the paper.
+        network: Network to train: first part of the configuration's name.
+        svm: Whether an SVM on the network's features makes the decisions.
     """
 
     system: str
@@ -42,68 +43,51 @@ TITLES = {
 }
 
 
-def describe(cells: Mapping[Cell, Results], data: str, music: str) -> str:
-    """Set all cells beside the paper's, and test the order of the rows.
+def make_tables(cells: Mapping[Cell, Results], data: str, notes: str) -> str:
+    """Write tables.md: the paper's table with our scores, and the claims.
 
     Args:
-        cells: Results by system and feature; those that are missing leave gaps.
+        cells: Results by system and feature; missing ones leave empty cells.
         data: Name of the data set.
-        music: What the tracks are, in paragraphs.
-
-    Returns:
-        Markdown.
+        notes: Markdown about the tracks and configurations.
     """
     return "\n\n".join(
         [
             f"## {TITLES[data]}",
-            table(cells, data),
-            about(cells),
-            music,
-            "## Order of the rows",
-            order(cells, data),
+            scores_table(cells, data),
+            describe_scores(cells),
+            notes,
+            "## Claims",
+            claims_table(cells, data),
             "",
         ]
     )
 
 
-def table(cells: Mapping[Cell, Results], data: str) -> str:
-    """Lay out the paper's table with our figures beside.
-
-    Args:
-        cells: Results by system and feature.
-        data: Name of the data set.
-
-    Returns:
-        Markdown: correct tracks in %, with intervals over tracks.
-    """
+def scores_table(cells: Mapping[Cell, Results], data: str) -> str:
+    """Write the paper's table with our scores in Markdown: accuracy in %, with intervals."""
     head = [f"{feature}, {whose}" for feature in FEATURES for whose in ("paper", "ours")]
-    lines = [f"| % | {' | '.join(head)} |", "| --- |" + " --- |" * len(head)]
+    lines = []
+    accuracy = published_scores(data)
     for row in ROWS.values():
-        words = []
+        line = [row.system]
         for feature in FEATURES:
-            words.append(f"{published(data)[row.system, feature]:.2f}")
+            line.append(f"{accuracy[row.system, feature]:.2f}")
             results = cells.get((row.system, feature))
             if results is None:
-                words.append("")
+                line.append("")
                 continue
             ours = score(results)
-            words.append(f"{100 * ours.value:.1f} ({ours.interval.scaled(100):.1f})")
-        lines.append(f"| {row.system} | {' | '.join(words)} |")
-    return "\n".join(lines)
+            line.append(f"{100 * ours.value:.1f} ({ours.interval.scaled(100):.1f})")
+        lines.append(line)
+    return markdown.table(["%", *head], lines)
 
 
-def about(cells: Mapping[Cell, Results]) -> str:
-    """Tell what our figures are of.
-
-    Args:
-        cells: Results by system and feature.
-
-    Returns:
-        A paragraph.
-    """
+def describe_scores(cells: Mapping[Cell, Results]) -> str:
+    """Describe our scores in a paragraph: number, test tracks, runs, intervals."""
     whole = len(ROWS) * len(FEATURES)
     if not cells:
-        return f"Ours: none of {whole} figures yet."
+        return f"Ours: 0 of {whole} scores."
     kinds: dict[str, int] = {}
     spread = []
     for results in cells.values():
@@ -119,54 +103,44 @@ def about(cells: Mapping[Cell, Results]) -> str:
         count = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
         kind = f"{tracks['track'].nunique()} test tracks (split {source['split']}{of}), {count}"
         kinds[kind] = kinds.get(kind, 0) + 1
-    counted = [f"{kind}: {number} figures" for kind, number in kinds.items()]
+    counted = [f"{kind}: {number} scores" for kind, number in kinds.items()]
     described = "; ".join(counted if len(kinds) > 1 else kinds)
     lines = [
-        f"Ours, {len(cells)} of {whole} figures: {described}. "
+        f"Ours: {len(cells)} of {whole} scores; {described}. "
         f"In parentheses: {name_intervals(score(results).interval for results in cells.values())}. "
-        "The paper's are means of ten runs, without intervals. ULT: lookup tables that stay the "
-        "cluster centres."
+        "The paper's scores are means of ten runs, without intervals. ULT: lookup tables are not "
+        "trained; they remain the cluster centres."
     ]
     if spread:
         lines.append(
-            f"Standard deviation of our runs: {100 * sum(spread) / len(spread):.1f} points in the "
-            f"mean of the figures, {100 * max(spread):.1f} at most; runs differ in the networks' "
-            "first weights and the order of tracks, while codebooks and dictionaries keep their "
-            "seed."
+            f"Standard deviation over our runs: {100 * sum(spread) / len(spread):.1f} points on "
+            f"average, at most {100 * max(spread):.1f}. Runs differ in the initial weights and the "
+            "order of tracks; codebooks and dictionaries keep their seed."
         )
     return " ".join(lines)
 
 
-def order(cells: Mapping[Cell, Results], data: str) -> str:
-    """Test what the paper says of the order of its rows and columns.
-
-    Args:
-        cells: Results by system and feature.
-        data: Name of the data set.
-
-    Returns:
-        Markdown.
-    """
-    lines = [
-        "| claim | paper | ours | 95 % paired bootstrap interval | tracks | pairs | verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [_finding(judge(claim, cells), data) for claim in claims()]
+def claims_table(cells: Mapping[Cell, Results], data: str) -> str:
+    """Write the results of testing the paper's claims as a Markdown table with notes."""
+    interval = "95 % paired bootstrap interval"
+    head = ["claim", "paper", "ours", interval, "tracks", "pairs", "verdict"]
+    rows = [_claim_row(evaluate_claim(claim, cells), data) for claim in list_claims()]
     note = (
-        "Differences in points: means over the pairs of figures that ours has, the paper's over "
-        "the same pairs (over all, where ours has none). Intervals are paired bootstrap intervals "
-        "over the tracks tested in all of them, each of 95 % by itself; they say nothing of other "
-        f"runs (--repeats). Confirmed or contradicted: p of the paired test is below {ALPHA}, for "
-        "each claim by itself; undecided: it is not. Tracks on which the two sides differ are "
-        f"discordant; with fewer than {MIN_DISCORDANT} of them p cannot be below {ALPHA}. "
-        "Support vector machines are fitted on training and validation tracks, after "
-        "the latter have chosen their settings; networks learn from the training tracks alone."
+        "Differences are percentage points, averaged over the pairs of scores that we have; the "
+        "paper's are averaged over the same pairs, or over all if we have none. Intervals are 95 % "
+        "paired bootstrap intervals over the tracks tested in all pairs. They do not include the "
+        "variation between runs (--repeats) and are not adjusted for the number of claims. A claim "
+        f"is confirmed or contradicted if p of the paired test is below {ALPHA}, and undecided "
+        "otherwise. Tracks on which the two sides differ are discordant; with fewer than "
+        f"{MIN_DISCORDANT} of them, p cannot be below {ALPHA}. SVMs are tuned on the validation "
+        "tracks and then fitted on training and validation tracks; networks are trained on the "
+        "training tracks only."
     )
-    return "\n".join([*lines, "", note])
+    return f"{markdown.table(head, rows)}\n\n{note}"
 
 
-def claims() -> list[Claim]:
-    """List what the paper says of the order of rows and columns (section 4.5)."""
+def list_claims() -> list[Claim]:
+    """List the paper's claims about the order of rows and columns (section 4.5)."""
     best = "kcnn_svm"
     over = [
         ("learned over frozen lookup tables", "kcnn", "kcnn_frozen"),
@@ -186,31 +160,23 @@ def claims() -> list[Claim]:
     return found
 
 
-def published(data: str) -> dict[Cell, float]:
-    """Read the paper's table.
-
-    Args:
-        data: Name of the data set.
-
-    Returns:
-        Accuracies in %, by system and feature.
-    """
-    figures = TASKS[data].ACCURACY
+def published_scores(data: str) -> dict[Cell, float]:
+    """Return the paper's accuracies in %, by system and feature."""
+    accuracy = TASKS[data].ACCURACY
     return {
-        (row.system, feature): figures[f"{row.system} {feature}"][0]
+        (row.system, feature): accuracy[f"{row.system} {feature}"][0]
         for row in ROWS.values()
         for feature in FEATURES
     }
 
 
-def _finding(finding: Finding, data: str) -> str:
-    """A line of the table of claims."""
-    claim, pairs = finding.claim, finding.pairs
-    theirs = f"{published_difference(pairs or claim.pairs, published(data)):+.1f}"
+def _claim_row(result: ClaimResult, data: str) -> list[str]:
+    claim, pairs = result.claim, result.pairs
+    theirs = f"{published_difference(pairs or claim.pairs, published_scores(data)):+.1f}"
     ours = [""] * 4 + ["no test tracks in common" if pairs else "not run"]
-    if finding.tracks:
+    if result.tracks:
         so_far = " so far" if len(pairs) < len(claim.pairs) else ""
-        ours = [f"{100 * finding.difference:+.1f}", f"{finding.interval.scaled(100):+.1f}"]
-        ours += [str(finding.tracks), f"{len(pairs)} of {len(claim.pairs)}"]
-        ours.append(f"{finding.verdict}{so_far} ({finding.reason})")
-    return f"| {' | '.join([claim.title, theirs, *ours])} |"
+        ours = [f"{100 * result.difference:+.1f}", f"{result.interval.scaled(100):+.1f}"]
+        ours += [str(result.tracks), f"{len(pairs)} of {len(claim.pairs)}"]
+        ours.append(f"{result.verdict}{so_far} ({result.reason})")
+    return [claim.title, theirs, *ours]

@@ -1,4 +1,4 @@
-"""A data set with a folder of files for each genre."""
+"""Data set with a folder for each genre."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pandas as pd
 from mgc.data.base import AudioDataModule
 from mgc.errors import MgcError
 
-#: In target order.
+#: Labels in the order of the targets.
 GENRES = (
     "blues",
     "classical",
@@ -25,8 +25,7 @@ GENRES = (
 class ExampleData(AudioDataModule):
     """Files ``genres/<genre>/<track>.wav``.
 
-    Splits, clips, loaders and the handling of broken files come from
-    :class:`mgc.data.base.AudioDataModule`.
+    :class:`mgc.data.base.AudioDataModule` provides splits, clips and loaders.
     """
 
     labels = GENRES
@@ -34,7 +33,7 @@ class ExampleData(AudioDataModule):
     splits = ("stratified", "fold")
 
     def __init__(self, root: str = "data/example_data", **kwargs: Any) -> None:
-        """Initialize a new data module.
+        """Initialize the data module.
 
         Args:
             root: Folder with the data set.
@@ -43,14 +42,14 @@ class ExampleData(AudioDataModule):
         super().__init__(root, **kwargs)
 
     def read_catalogue(self) -> pd.DataFrame:
-        """Find the files of all genres.
+        """List the tracks.
 
         Returns:
-            A row per track: ``track`` (identifier), ``group`` (tracks of one group, such as an
-            artist's, stay on one side of a split), ``path`` and ``label``.
+            A row per track: ``track`` (identifier), ``group`` (such as the artist; splits do not
+            divide groups), ``path`` and ``label``.
 
         Raises:
-            MgcError: If there is no folder of genres.
+            MgcError: If the folder ``genres`` is missing.
         """
         folder = self.root / "genres"
         if not folder.is_dir():

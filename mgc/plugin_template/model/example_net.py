@@ -1,4 +1,4 @@
-"""A small convolutional network over log-mel-spectrograms."""
+"""Small convolutional network on log-mel spectrograms."""
 
 from itertools import pairwise
 from typing import Any
@@ -11,21 +11,20 @@ from mgc.models.base import MusicModel
 
 
 class ExampleNet(MusicModel):
-    """Three convolutions over a log-mel-spectrogram.
+    """Three convolutions on a log-mel spectrogram.
 
-    Losses, metrics, checkpoints and the optimizer (Adam with ``lr``) come from
-    :class:`mgc.models.base.MusicModel`. The spectrogram is part of the model, so that a checkpoint
-    takes raw audio.
+    :class:`mgc.models.base.MusicModel` provides losses, metrics, checkpoints and an Adam optimizer
+    with ``lr``. The spectrogram is part of the model, so that a checkpoint takes raw audio.
     """
 
     def __init__(self, channels: int = 32, n_mels: int = 64, **kwargs: Any) -> None:
-        """Initialize a new model.
+        """Initialize the model.
 
         Args:
-            channels: Channels of every convolution.
+            channels: Channels of each convolution.
             n_mels: Number of mel bands.
             **kwargs: Arguments of :class:`mgc.models.base.MusicModel`: ``num_classes``, ``task``
-                and ``sample_rate``, which the data fills in, and ``lr``.
+                and ``sample_rate``, which the data set determines, and ``lr``.
         """
         super().__init__(**kwargs)
         self.spectrogram = LogMelSpectrogram(
@@ -39,24 +38,13 @@ class ExampleNet(MusicModel):
         self.head = nn.Linear(channels, self.num_classes)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Score clips.
-
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            Logits of shape (batch, num_classes).
-        """
+        """Map clips of shape (batch, samples) to logits of shape (batch, num_classes)."""
         return self.head(self.features(audio)["conv3"])
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
-        """Compute what ``mgc extract`` writes; leave this out if there is nothing to extract.
+        """Return layers for ``mgc extract`` (optional): ``conv1`` to ``conv3``, (batch, channels).
 
-        Args:
-            audio: Clips of shape (batch, samples) at ``sample_rate``.
-
-        Returns:
-            ``conv1`` to ``conv3``, averaged over bands and frames, of shape (batch, channels).
+        Each is averaged over bands and frames.
         """
         x = self.spectrogram(audio).unsqueeze(1)
         layers = {}

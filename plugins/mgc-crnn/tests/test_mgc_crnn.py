@@ -26,14 +26,14 @@ def test_sizes_of_the_paper(width, weights):
     assert abs(count - weights) < 0.06 * weights
 
 
-def test_fifteen_steps_of_time():
+def test_number_of_recurrent_steps():
     net, seen = CRNN(50).eval(), []
     net.rnn.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
     net(torch.randn(1, 96, 1366))
     assert seen == [(1, 15, 137)]
 
 
-def test_the_end_of_a_clip_counts():
+def test_output_depends_on_the_end_of_a_clip():
     torch.manual_seed(0)
     net = CRNN(3).eval()
     spectrogram = torch.randn(1, 96, 960)
@@ -62,6 +62,6 @@ def test_settings_of_the_configuration():
     assert frames == (1, 96, 1366)
 
 
-def test_another_number_of_convolutions_is_refused():
+def test_wrong_number_of_convolutions():
     with pytest.raises(MgcError, match="channels of 4 convolutions"):
         CRNNTagger(num_classes=2, channels=[4, 4])

@@ -12,7 +12,7 @@ from mgc.testing import DATA_CHECKS, DataCase
 
 CONFIG = Path(__file__).parents[1] / "configs" / "vgg_fma.yaml"
 
-#: Some of the 52 columns of the real catalogue, in its order.
+#: Some of the 52 columns of the real catalogue.
 HEADER = (
     ("", ""),
     ("album", "comments"),
@@ -27,7 +27,7 @@ HEADER = (
 
 
 def write_fma(root: Path) -> None:
-    """Ten artists a genre of two tracks each; the catalogue has a track without a genre."""
+    """Write ten artists per genre with two tracks each, and a track without a genre."""
     rng = np.random.default_rng(0)
     rows, track = [], 1
     for genre in GENRES:
@@ -82,17 +82,17 @@ def test_subsets(fma):
         name: len(FMA(str(fma), subset=name).read_catalogue()) for name in ("small", "medium")
     }
     assert counts == {"small": 8 * 20, "medium": 16 * 20}
-    # Nobody's track has no genre.
+    # The track without a genre is dropped.
     assert len(FMA(str(fma), subset="large").read_catalogue()) == 16 * 20
 
 
 def test_verify_counts_the_small_subset(fma):
-    told = [p for p in FMA(str(fma)).verify() if p.kind == "missing"]
-    assert ("label Rock", "20 of 1000 files") in [(p.name, p.detail) for p in told]
+    missing = [p for p in FMA(str(fma)).verify() if p.kind == "missing"]
+    assert ("label Rock", "20 of 1000 files") in [(p.name, p.detail) for p in missing]
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n", "a,b\nc\n", "track_id,title\n1,Song\n2,Song\n"])
-def test_a_damaged_catalogue_is_told(text, tmp_path):
+def test_damaged_catalogue(text, tmp_path):
     path = tmp_path / "fma_metadata" / "tracks.csv"
     path.parent.mkdir()
     path.write_text(text)
@@ -100,7 +100,7 @@ def test_a_damaged_catalogue_is_told(text, tmp_path):
         FMA(str(tmp_path)).read_catalogue()
 
 
-def test_where_to_get_it(tmp_path):
+def test_missing_data(tmp_path):
     with pytest.raises(MgcError, match=r"tracks\.csv: no such file.*mgc data prepare fma"):
         FMA(str(tmp_path)).setup()
     with pytest.raises(MgcError, match="choose one of small, medium, large"):

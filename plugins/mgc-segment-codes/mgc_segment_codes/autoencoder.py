@@ -1,4 +1,4 @@
-"""Codes from which a network gives its input back."""
+"""Autoencoder of segments."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from mgc_segment_codes.base import SegmentCoder
 
 
 class Autoencoder(SegmentCoder):
-    """Denoising autoencoder of segments, and max-pooling.
+    """Denoising autoencoder of segments, with max-pooling over the track.
 
-    One hidden layer of sigmoids and a linear one, as whitened vectors have no bounds. Some of the
-    inputs are zeroed in training (Vincent et al., "Stacked denoising autoencoders", JMLR 2010; the
-    paper's reference 41); ``corruption: 0`` gives a plain autoencoder.
+    It has a sigmoid hidden layer and a linear output layer. Training zeroes some inputs (Vincent et
+    al., "Stacked denoising autoencoders", JMLR 2010; the paper's reference 41); ``corruption: 0``
+    gives a plain autoencoder.
     """
 
     def __init__(self, units: int = 256, corruption: float = 0.2, **kwargs: Any) -> None:
-        """Initialize a new model.
+        """Initialize the model.
 
         Args:
-            units: Units of the hidden layer of each feature.
-            corruption: Share of the inputs zeroed in training.
+            units: Hidden units for each feature.
+            corruption: Probability that training zeroes an input.
             **kwargs: Arguments of :class:`mgc_segment_codes.base.SegmentCoder`.
 
         Raises:
@@ -38,16 +38,16 @@ class Autoencoder(SegmentCoder):
         self.corruption = nn.Dropout(corruption)
 
     def code(self, feature: str, vectors: Tensor) -> Tensor:
-        """Outputs of the hidden layer (see :meth:`SegmentCoder.code`)."""
+        """Return the outputs of the hidden layer."""
         return self.encoders[feature](vectors).sigmoid()
 
     def objective(self, feature: str, vectors: Tensor) -> Tensor:
-        """Error with some inputs zeroed (see :meth:`SegmentCoder.objective`)."""
-        # Zeroed inputs only: dropout also scales what is left.
+        """Return the reconstruction error with some inputs zeroed."""
+        # Only the zeros of dropout are used, not its scaling.
         keep = self.corruption(torch.ones_like(vectors)) > 0
-        given_back = self.decoders[feature](self.code(feature, vectors * keep))
-        return (given_back - vectors).square().mean()
+        reconstruction = self.decoders[feature](self.code(feature, vectors * keep))
+        return (reconstruction - vectors).square().mean()
 
     def error(self, feature: str, vectors: Tensor) -> Tensor:
-        """Error of what is given back (see :meth:`SegmentCoder.error`)."""
+        """Return the reconstruction error."""
         return (self.decoders[feature](self.code(feature, vectors)) - vectors).square().mean()

@@ -1,4 +1,4 @@
-"""What the three models have in common."""
+"""Base class of the three models."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -21,14 +21,13 @@ from mgc.models.base import MusicModel, readable
 
 
 class SegmentCoder(MusicModel):
-    """Codes segment vectors without labels, and max-pools the codes over the track.
+    """Learns codes of segment vectors without labels, and max-pools them over the track.
 
-    The codes of each feature are learned apart and joined. A linear layer learns the labels from
-    the pooled codes and gives the codes no gradient: its accuracy tells how training goes, and
-    labels never reach the codes. The figure to report is that of a support vector machine on the
-    features (``mgc extract``, ``mgc transfer``).
+    Each feature has its own codes, which are concatenated. A linear layer on the pooled codes is
+    trained with labels to monitor training; no gradient reaches the codes. To evaluate the codes,
+    train an SVM on them with ``mgc extract`` and ``mgc transfer``.
 
-    Tracks are padded batches of any lengths (``short: keep``).
+    Batches hold padded tracks of any length (``short: keep``).
 
     Source: Zhang et al., "A deep neural network for modeling music", ICMR 2015, section 4.3.
     """
@@ -42,14 +41,14 @@ class SegmentCoder(MusicModel):
         sample_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        """Initialize a coder.
+        """Initialize the model.
 
         Args:
-            features: What segments are made of: ``MEL``, ``SFM``, ``SCF`` or ``ALL`` three.
-            segment_frames: Frames of a segment.
-            components: Numbers of a segment of each feature after whitening.
-            sample_size: Random training segments that the whitening is fitted on.
-            sample_seed: Seed of those segments.
+            features: Frame features: ``MEL``, ``SFM``, ``SCF`` or ``ALL`` three.
+            segment_frames: Number of frames in a segment.
+            components: Dimensions of the vectors of each feature after whitening.
+            sample_size: Number of random training segments to fit the whitening to.
+            sample_seed: Seed of these segments.
             **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
 
         Raises:
@@ -69,121 +68,68 @@ class SegmentCoder(MusicModel):
         self.cache: SegmentCache | None = None
 
     def make_head(self, size: int) -> None:
-        """Make the linear layer; a model's constructor calls this first.
+        """Create the linear layer for codes of ``size`` numbers per feature.
 
-        It is no argument of the constructor here, as checkpoints keep all of those.
-
-        Args:
-            size: Numbers of a code, for each feature.
-
-        Raises:
-            MgcError: If there are none.
+        Constructors of subclasses call this first. ``size`` is not an argument of the constructor
+        here, because checkpoints save all of these.
         """
         if size < 1:
             raise MgcError(f"Codes of {size} numbers: at least 1 is needed.")
         self.head = nn.Linear(size * len(self.segments.features), self.num_classes)
 
     def code(self, feature: str, vectors: Tensor) -> Tensor:
-        """Code the vectors of a feature. Every model implements this.
-
-        Args:
-            feature: Name of the feature.
-            vectors: Whitened vectors of shape (..., dimensions).
-
-        Returns:
-            Codes of shape (..., size).
-        """
+        """Map whitened vectors of a feature to codes: (..., dimensions) to (..., size)."""
         raise NotImplementedError
 
     def objective(self, feature: str, vectors: Tensor) -> Tensor | None:
-        """Compute what training lowers, where the codes are learned by gradients.
+        """Return the loss of the codes for vectors of shape (segments, dimensions).
 
-        Args:
-            feature: Name of the feature.
-            vectors: Whitened vectors of shape (segments, dimensions).
-
-        Returns:
-            A scalar, or nothing.
+        None by default, for codes that are not learned by gradient descent.
         """
         return None
 
     def error(self, feature: str, vectors: Tensor) -> Tensor:
-        """Mean squared error of the vectors as their codes give them back. Every model has this.
-
-        Args:
-            feature: Name of the feature.
-            vectors: Whitened vectors of shape (segments, dimensions).
-
-        Returns:
-            A scalar.
-        """
+        """Return the mean squared error of reconstructing vectors from their codes."""
         raise NotImplementedError
 
     def measures(self, feature: str, vectors: Tensor) -> dict[str, Tensor]:
-        """What else of a feature is logged of held-out tracks, as ``val/<feature>_<name>``.
-
-        Args:
-            feature: Name of the feature.
-            vectors: Whitened vectors of shape (segments, dimensions).
-
-        Returns:
-            Scalars by name.
-        """
+        """Return more scalars to log in validation, as ``val/<feature>_<name>``."""
         return {}
 
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
-        """Learn what is learned before the first epoch; called on the first device alone.
+        """Learn parameters before the first epoch, on rank 0 only.
 
         Args:
-            samples: Whitened vectors of training segments, of shape (segments, dimensions), by
-                feature.
+            samples: Whitened vectors of training segments by feature, of shape (segments,
+                dimensions).
         """
 
     def pool(self, vectors: Mapping[str, Tensor], length: Tensor | None = None) -> Tensor:
-        """Take the largest value of every number of the codes over the segments of a track.
+        """Max-pool the codes over the segments of a track: (batch, size × features).
 
         Args:
-            vectors: Of shape (batch, segments, dimensions), by feature.
-            length: Samples of each track, of shape (batch,); by default all.
-
-        Returns:
-            Of shape (batch, size × features).
+            vectors: Vectors by feature, of shape (batch, segments, dimensions).
+            length: Length of each track in samples, of shape (batch,); by default no padding.
         """
         codes = torch.cat([self.code(name, x) for name, x in vectors.items()], 2)
         if length is not None:
-            codes = codes.masked_fill(~self._inside(codes, length)[..., None], -torch.inf)
+            codes = codes.masked_fill(~self._segment_mask(codes, length)[..., None], -torch.inf)
         return codes.amax(1)
 
     def features(self, audio: Tensor, length: Tensor | None = None) -> dict[str, Tensor]:
-        """Represent tracks by the pooled codes.
-
-        Args:
-            audio: Tracks of shape (batch, samples) at ``sample_rate``.
-            length: Samples of each track, of shape (batch,); by default all.
-
-        Returns:
-            ``codes`` of shape (batch, size × features).
-        """
+        """Return the pooled codes as ``codes``, of shape (batch, size × features)."""
         return {"codes": self.pool(self._cast(self.segments(audio)), length)}
 
     def forward(self, audio: Tensor, length: Tensor | None = None) -> Tensor:
-        """Score tracks by the linear layer.
-
-        Args:
-            audio: Tracks of shape (batch, samples) at ``sample_rate``.
-            length: Samples of each track, of shape (batch,); by default all.
-
-        Returns:
-            Logits of shape (batch, classes).
-        """
+        """Return the logits of the linear layer for tracks, of shape (batch, classes)."""
         return self.head(self.features(audio, length)["codes"].detach())
 
     def logits(self, batch: Batch) -> Tensor:
-        """Score a batch of tracks of any lengths."""
+        """Return the logits of a batch."""
         return self(batch["audio"], batch.get("length"))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the objective of the codes and, apart from it, the loss of the linear layer."""
+        """Return the sum of the codes' objectives and the loss of the linear layer."""
         loss, vectors = self.linear_loss(readable(batch))
         for name, x in vectors.items():
             objective = self.objective(name, x) if len(x) else None
@@ -193,32 +139,27 @@ class SegmentCoder(MusicModel):
         return loss
 
     def linear_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute what the linear layer learns from.
+        """Return the loss of the linear layer, and the segment vectors by feature.
 
-        Args:
-            batch: Training tracks that could be read.
-
-        Returns:
-            Loss of the linear layer, and whitened vectors of all segments of the tracks, of shape
-            (segments, dimensions), by feature.
+        The batch must not contain unreadable tracks. Vectors have shape (segments, dimensions).
         """
         if not len(batch["target"]):
-            # Nothing to learn, but other devices wait for gradients.
+            # Other devices wait for gradients.
             zeros = [0 * p.sum() for p in self.parameters() if p.requires_grad]
-            nothing = {
+            empty = {
                 name: torch.zeros(0, width, device=self.device)
                 for name, width in self.segments.dimensions.items()
             }
-            return torch.stack(zeros).sum(), nothing
+            return torch.stack(zeros).sum(), empty
         vectors, length = self._vectors(batch)
         loss = self.loss(self.head(self.pool(vectors, length).detach()), batch["target"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["target"]))
-        return loss, self._inside_only(vectors, length)
+        return loss, self._drop_padding(vectors, length)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch, and log ``val/error``, the mean squared error, and what else there is."""
+        """Return the logits of a batch, and log ``val/error`` and :meth:`measures`."""
         vectors, length = self._vectors(batch)
-        inside = self._inside_only(vectors, length)
+        inside = self._drop_padding(vectors, length)
         error = torch.stack([self.error(name, x) for name, x in inside.items()]).mean()
         count = len(next(iter(inside.values())))
         self.log("val/error", error, batch_size=count, sync_dist=True)
@@ -228,9 +169,9 @@ class SegmentCoder(MusicModel):
         return {"logits": self.head(self.pool(vectors, length))}
 
     def on_fit_start(self) -> None:
-        """Fit the whitening, and what else comes before training, unless a checkpoint did."""
+        """Fit the whitening and call :meth:`prepare`, unless loaded from a checkpoint."""
         super().on_fit_start()
-        # The whitening stays as it is from here on, and so do the vectors of every track.
+        # With fixed whitening, the vectors of a track do not change.
         self.cache = SegmentCache()
         if self.segments.fitted:
             return
@@ -243,7 +184,7 @@ class SegmentCoder(MusicModel):
         share_fitted(self, self)
 
     def on_fit_end(self) -> None:
-        """Forget the vectors of the tracks."""
+        """Clear the cached vectors."""
         super().on_fit_end()
         self.cache = None
 
@@ -254,17 +195,17 @@ class SegmentCoder(MusicModel):
         return self._cast(self.cache(self.segments, audio, length)), length
 
     def _cast(self, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give vectors the type of the weights, where a trainer casts whole models."""
+        """Cast vectors to the dtype of the weights, which trainers may cast."""
         return {name: x.to(self.head.weight.dtype) for name, x in vectors.items()}
 
-    def _inside(self, values: Tensor, length: Tensor) -> Tensor:
+    def _segment_mask(self, values: Tensor, length: Tensor) -> Tensor:
         place = torch.arange(values.shape[1], device=values.device)
         return place < self.segments.num_segments(length)[:, None]
 
-    def _inside_only(
+    def _drop_padding(
         self, vectors: Mapping[str, Tensor], length: Tensor | None
     ) -> dict[str, Tensor]:
-        """Vectors without those of padding, of shape (segments, dimensions)."""
+        """Drop vectors of padding, and flatten to shape (segments, dimensions)."""
         if length is None:
             return {name: x.flatten(0, 1) for name, x in vectors.items()}
-        return {name: x[self._inside(x, length)] for name, x in vectors.items()}
+        return {name: x[self._segment_mask(x, length)] for name, x in vectors.items()}

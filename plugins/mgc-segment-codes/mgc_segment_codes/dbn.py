@@ -1,4 +1,4 @@
-"""Stacked restricted Boltzmann machines."""
+"""Deep belief net of stacked restricted Boltzmann machines."""
 
 import logging
 from collections.abc import Mapping
@@ -15,37 +15,36 @@ from mgc_segment_codes.base import SegmentCoder
 
 log = logging.getLogger(__name__)
 
-#: Standard deviation of the first weights (Hinton 2010, section 8).
+#: Standard deviation of the initial weights (Hinton 2010, section 8).
 WEIGHT_STD = 0.01
 
-#: Momentum in the first epoch of a machine, in which weights move far (Hinton 2010, section 9).
+#: Momentum in the first epoch of a machine (Hinton 2010, section 9).
 FIRST_MOMENTUM = 0.5
 
-#: A machine whose reconstructions are so many times worse than none at all diverges.
+#: Reconstruction error relative to the energy of the vectors at which training stops.
 DIVERGED = 10
 
-#: Training segments that the free energy of held-out ones is compared with.
+#: Number of training segments for the free energy gap.
 COMPARED = 1024
 
 
 class Machine(nn.Module):
     """Restricted Boltzmann machine with binary hidden units.
 
-    With x the sum of a hidden unit's bias and inputs, the free energy of visible units v is
-    -b·v - Σ log(1 + eˣ) for binary, ½ Σ (v - b)² / σ² - Σ log(1 + eˣ) for Gaussian ones, whose
-    inputs to the hidden units are v / σ.
+    Let x be the bias plus weighted inputs of a hidden unit. The free energy of visible units v is
+    -b·v - Σ log(1 + eˣ) for binary and ½ Σ (v - b)² / σ² - Σ log(1 + eˣ) for Gaussian units. Inputs
+    from Gaussian units are v / σ.
 
     Hinton, "A practical guide to training restricted Boltzmann machines", 2010.
     """
 
     def __init__(self, visible: int, hidden: int, noise: float | None = None) -> None:
-        """Initialize a new machine.
+        """Initialize the machine.
 
         Args:
-            visible: Visible units.
-            hidden: Hidden units.
-            noise: σ, the standard deviation of Gaussian visible units about their means; nothing
-                for binary ones.
+            visible: Number of visible units.
+            hidden: Number of hidden units.
+            noise: σ, the standard deviation of Gaussian visible units; None for binary units.
         """
         super().__init__()
         self.weight = nn.Parameter(WEIGHT_STD * torch.randn(hidden, visible))
@@ -54,42 +53,41 @@ class Machine(nn.Module):
         self.noise = noise
 
     def inputs(self, visible: Tensor) -> Tensor:
-        """Sums of bias and inputs of the hidden units."""
+        """Return bias plus weighted inputs of the hidden units."""
         return F.linear(visible / (self.noise or 1), self.weight, self.hidden_bias)
 
     def up(self, visible: Tensor) -> Tensor:
-        """Probabilities of the hidden units."""
+        """Return the probabilities of the hidden units."""
         return self.inputs(visible).sigmoid()
 
     def down(self, hidden: Tensor) -> Tensor:
-        """Means of the visible units."""
+        """Return the means of the visible units."""
         if self.noise is None:
             return F.linear(hidden, self.weight.T, self.visible_bias).sigmoid()
         return self.noise * F.linear(hidden, self.weight.T) + self.visible_bias
 
     def free_energy(self, visible: Tensor) -> Tensor:
-        """Free energy of each row of visible units."""
+        """Return the free energy of each row of visible units."""
         bound = F.softplus(self.inputs(visible)).sum(-1)
         if self.noise is None:
             return -visible @ self.visible_bias - bound
         return ((visible - self.visible_bias) / self.noise).square().sum(-1) / 2 - bound
 
     def divergence(self, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """Contrastive divergence of one step (CD-1).
+        """Compute one step of contrastive divergence (CD-1), whose gradient is Hinton's (2002).
 
-        Hidden states are sampled, as the guide has it, and reconstructions are means. The gradient
-        of the first result is that of Hinton (2002).
+        Hidden states are sampled; reconstructions are means.
 
         Args:
             visible: Data of shape (rows, visible).
 
         Returns:
-            Free energy of the data less that of their reconstruction, mean of the rows (0 if there
-            are none), and the sum of the squared errors of the reconstruction.
+            Free energy of the data minus that of the reconstruction, averaged over rows (0 without
+            rows), and the sum of the squared errors of the reconstruction.
         """
         with torch.no_grad():
             hidden = self.up(visible)
-            # Drawn by comparison, which takes NaN; the error then tells of it.
+            # Unlike torch.bernoulli, a comparison accepts NaN, and the error becomes NaN.
             again = self.down((torch.rand_like(hidden) < hidden).to(hidden))
             error = (again - visible).square().sum()
         contrast = self.free_energy(visible) - self.free_energy(again)
@@ -97,26 +95,25 @@ class Machine(nn.Module):
 
 
 class DeepBeliefNet(SegmentCoder):
-    """Deep belief net of segments, and max-pooling.
+    """Deep belief net of segments, with max-pooling over the track.
 
-    Restricted Boltzmann machines on top of one another, the lowest with Gaussian inputs. Each
-    learns for ``layer_epochs`` epochs, from the lowest up, the topmost as long as there are epochs;
-    which one learns follows from the epoch, so that a run can be resumed. Codes are the
-    probabilities of the topmost hidden units. There is no supervised fine-tuning.
+    It stacks restricted Boltzmann machines, the lowest with Gaussian inputs. Starting with the
+    lowest, each machine is trained for ``layer_epochs`` epochs, the topmost for all remaining
+    epochs. The epoch determines the machine, so that a run can be resumed. Codes are the
+    probabilities of the topmost hidden units, without supervised fine-tuning.
 
-    The segments of a batch of tracks are shuffled and cut into mini-batches, each one step of
-    contrastive divergence with momentum. So the model steps its optimizers by itself: an
-    ``optimizer`` section, gradient clipping and accumulation are not for it.
+    The segments of a batch of tracks are shuffled and divided into mini-batches. Each mini-batch
+    is one step of contrastive divergence with momentum. Optimization is manual: an ``optimizer``
+    section, gradient clipping and accumulation are not supported.
 
-    Gaussian units have the standard deviation ``noise`` about their means. Whitened vectors have
-    the standard deviation 1: if all of that were noise, nothing would be left to learn, and units
-    stay near a half whatever they see.
+    ``noise`` is the standard deviation of Gaussian units around their means. Choose it below 1, the
+    standard deviation of whitened vectors; otherwise units stay near 0.5 for all inputs.
 
-    Logged for each feature and machine, numbered from 1, on held-out tracks (``val/``):
-    ``…_unexplained_1``, the error of its reconstruction as a share of the variance of its inputs;
-    ``…_spread_1``, the standard deviation of its hidden units over the segments, their mean; and
-    ``…_free_energy_gap_1``, the free energy of held-out segments less that of training segments,
-    always the same ones: if it grows, the machine begins to overfit (Hinton 2010, section 6).
+    Validation logs for each feature and machine, numbered from 1: ``val/…_unexplained_1``, the
+    reconstruction error relative to the variance of the inputs; ``val/…_spread_1``, the mean
+    standard deviation of the hidden units over segments; and ``val/…_free_energy_gap_1``, the free
+    energy of validation segments minus that of a fixed set of training segments, which grows when
+    the machine overfits (Hinton 2010, section 6).
 
     Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neural Computation,
     2006; for music Hamel and Eck, ISMIR 2010.
@@ -134,18 +131,17 @@ class DeepBeliefNet(SegmentCoder):
         mini_batch: int = 128,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new model.
+        """Initialize the model.
 
         Args:
-            units: Hidden units of each layer.
+            units: Number of hidden units in each layer.
             layers: Number of machines.
-            layer_epochs: Epochs in which a machine learns before the next one begins.
-            noise: Standard deviation of the vectors about what the lowest machine makes of them.
+            layer_epochs: Number of epochs of each machine before the next one is trained.
+            noise: Standard deviation of the Gaussian inputs around their means.
             lr_gaussian: Learning rate of the lowest machine.
             lr_binary: Learning rate of the others.
-            momentum: Of gradient descent, after the first epoch of a machine, in which it is at
-                most 0.5.
-            mini_batch: Segments of a step.
+            momentum: Momentum of gradient descent; at most 0.5 in the first epoch of a machine.
+            mini_batch: Number of segments per step.
             **kwargs: Arguments of :class:`mgc_segment_codes.base.SegmentCoder`; ``lr`` is the
                 learning rate of the linear layer.
 
@@ -180,7 +176,7 @@ class DeepBeliefNet(SegmentCoder):
             self.register_buffer(f"compared_{name}", torch.zeros(COMPARED, width))
 
     def on_fit_start(self) -> None:
-        """Fit the whitening, and tell if training ends before the topmost machine learns."""
+        """Fit the whitening, and warn if training ends before the topmost machine is trained."""
         super().on_fit_start()
         begins, epochs = (len(self.rates) - 1) * self.layer_epochs, self.trainer.max_epochs
         if epochs is not None and 0 <= epochs <= begins and self.trainer.is_global_zero:
@@ -192,34 +188,34 @@ class DeepBeliefNet(SegmentCoder):
             )
 
     def stack(self, feature: str) -> list[Machine]:
-        """Machines of a feature, the lowest first."""
+        """Return the machines of a feature, lowest first."""
         return [m for m in self.stacks[feature].children() if isinstance(m, Machine)]
 
     def learning(self) -> int:
-        """Number, from 0, of the machine that learns in this epoch."""
+        """Return the index of the machine to train in this epoch."""
         return min(self.current_epoch // self.layer_epochs, len(self.rates) - 1)
 
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
-        """Keep segments to compare with (see :meth:`SegmentCoder.prepare`)."""
+        """Save training segments for the free energy gap."""
         for name, vectors in samples.items():
             rows = torch.arange(COMPARED, device=vectors.device) % len(vectors)
             self.get_buffer(f"compared_{name}").copy_(vectors[rows])
 
     def code(self, feature: str, vectors: Tensor) -> Tensor:
-        """Probabilities of the topmost hidden units (see :meth:`SegmentCoder.code`)."""
+        """Return the probabilities of the topmost hidden units."""
         for machine in self.stack(feature):
             vectors = machine.up(vectors)
         return vectors
 
     def error(self, feature: str, vectors: Tensor) -> Tensor:
-        """Error of the vectors given back from the top (see :meth:`SegmentCoder.error`)."""
-        given_back = self.code(feature, vectors)
+        """Return the error of reconstructing vectors from the topmost layer."""
+        reconstruction = self.code(feature, vectors)
         for machine in reversed(self.stack(feature)):
-            given_back = machine.down(given_back)
-        return (given_back - vectors).square().mean()
+            reconstruction = machine.down(reconstruction)
+        return (reconstruction - vectors).square().mean()
 
     def measures(self, feature: str, vectors: Tensor) -> dict[str, Tensor]:
-        """What is measured of each machine (see :meth:`SegmentCoder.measures`)."""
+        """Return the measures of each machine; see the class."""
         found, compared = {}, self.get_buffer(f"compared_{feature}")
         for number, machine in enumerate(self.stack(feature), 1):
             hidden = machine.up(vectors)
@@ -233,7 +229,7 @@ class DeepBeliefNet(SegmentCoder):
         return found
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Take a step of the machine that learns for every mini-batch, and one of the linear layer.
+        """Train the current machine on each mini-batch, and the linear layer on the batch.
 
         Raises:
             MgcError: If a machine diverges.
@@ -253,7 +249,7 @@ class DeepBeliefNet(SegmentCoder):
         errors = dict.fromkeys(machines, torch.zeros((), device=self.device))
         parts = self._mini_batches(len(next(iter(vectors.values()))))
         for number, rows in enumerate(parts, 1):
-            # The others take part with nothing, as several devices wait for every gradient.
+            # Other parameters get zero gradients, because several devices wait for all gradients.
             contrast = torch.stack([0 * p.sum() for p in self.parameters()]).sum()
             with torch.autocast(self.device.type, enabled=False):
                 for name, machine in machines.items():
@@ -263,13 +259,13 @@ class DeepBeliefNet(SegmentCoder):
             self.manual_backward(contrast + loss if number == len(parts) else contrast)
             optimizers[layer].step()
         linear.step()
-        self._note(layer, errors, vectors)
+        self._log_errors(layer, errors, vectors)
         return loss.detach()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Make gradient descent for each layer's machines, and Adam for the linear layer.
+        """Return an SGD optimizer for each layer, and Adam for the linear layer.
 
-        Apart, so that a machine that does not learn is not moved by momentum.
+        With separate optimizers, momentum does not move machines that are not being trained.
         """
         layers = [
             torch.optim.SGD(
@@ -289,15 +285,17 @@ class DeepBeliefNet(SegmentCoder):
         return optimizers
 
     def _mini_batches(self, count: int) -> tuple[Tensor, ...]:
-        """Cut shuffled segments into mini-batches, as many on every device."""
-        wanted = torch.tensor(float(max(1, round(count / self.mini_batch))), device=self.device)
-        most = self.trainer.strategy.reduce(wanted, reduce_op="max")
+        """Divide shuffled segments into mini-batches, the same number on all devices."""
+        number = torch.tensor(float(max(1, round(count / self.mini_batch))), device=self.device)
+        most = self.trainer.strategy.reduce(number, reduce_op="max")
         return torch.randperm(count, device=self.device).tensor_split(int(most))
 
-    def _note(self, layer: int, errors: dict[str, Tensor], vectors: dict[str, Tensor]) -> None:
-        """Log the errors of a batch, and stop if a machine diverges."""
+    def _log_errors(
+        self, layer: int, errors: dict[str, Tensor], vectors: dict[str, Tensor]
+    ) -> None:
+        """Log the errors of a batch, and raise an error if a machine diverges."""
         for name, x in vectors.items():
-            # Of all devices, as they stop together.
+            # Reduced over devices, so that all of them stop.
             sums = torch.stack([errors[name], x.square().sum()])
             error, energy = self.trainer.strategy.reduce(sums, reduce_op="mean")
             self.log(f"train/{name}_error_{layer + 1}", error / energy.clamp(min=1e-12))

@@ -1,4 +1,4 @@
-"""Sparse codes: vectors as sums of few atoms of a learned dictionary."""
+"""Sparse coding of segments with a learned dictionary."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from mgc_segment_codes.base import SegmentCoder
 
 
 def soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
-    """Move values towards zero, and those within the threshold to zero."""
+    """Shrink values towards zero by the threshold."""
     return values.sign() * (values.abs() - threshold).clamp(min=0)
 
 
 def lasso(vectors: Tensor, atoms: Tensor, alpha: float, steps: int) -> Tensor:
-    """Find the codes that minimise ½‖x - zD‖² + α‖z‖₁, by FISTA.
+    """Return codes z of shape (..., atoms) that minimise ½‖x - zD‖² + α‖z‖₁, by FISTA.
 
     Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse
     problems", SIAM Journal on Imaging Sciences, 2009.
@@ -28,13 +28,10 @@ def lasso(vectors: Tensor, atoms: Tensor, alpha: float, steps: int) -> Tensor:
         vectors: x, of shape (..., dimensions).
         atoms: D, of shape (atoms, dimensions).
         alpha: α.
-        steps: Number of steps.
-
-    Returns:
-        Codes z of shape (..., atoms).
+        steps: Number of iterations.
     """
     gram, right = atoms @ atoms.T, vectors @ atoms.T
-    # The square of the largest singular value, which bounds the gradient's slope.
+    # Lipschitz constant of the gradient: the squared largest singular value.
     slope = torch.linalg.matrix_norm(atoms, 2).square().clamp(min=1e-12)
     codes = ahead = torch.zeros_like(right)
     momentum = 1.0
@@ -46,13 +43,12 @@ def lasso(vectors: Tensor, atoms: Tensor, alpha: float, steps: int) -> Tensor:
 
 
 class SparseCoding(SegmentCoder):
-    """Sparse coding of segments with a learned dictionary, and max-pooling.
+    """Sparse coding of segments with a learned dictionary, and max-pooling of magnitudes.
 
-    scikit-learn's mini-batch dictionary learning (Mairal, Bach, Ponce and Sapiro, "Online
-    dictionary learning for sparse coding", ICML 2009) stands for SPAMS, which implements the same
-    paper. The dictionary is learned before the first epoch; epochs teach the linear layer alone.
-    Of a track, the largest magnitude of each code counts. ``val/…_nonzero`` is the share of atoms
-    that a code has.
+    It uses scikit-learn's mini-batch dictionary learning (Mairal, Bach, Ponce and Sapiro, "Online
+    dictionary learning for sparse coding", ICML 2009) in place of SPAMS, which implements the same
+    paper. The dictionary is learned before the first epoch; epochs only train the linear layer.
+    ``val/…_nonzero`` is the mean share of nonzero atoms in a code.
     """
 
     def __init__(
@@ -64,15 +60,15 @@ class SparseCoding(SegmentCoder):
         steps: int = 100,
         **kwargs: Any,
     ) -> None:
-        """Initialize a new model.
+        """Initialize the model.
 
         Args:
-            atoms: Atoms of the dictionary of each feature.
-            alpha: Weight of the L1 norm; the larger, the fewer atoms.
-            dictionary_segments: Training segments that the dictionary is learned from.
-            passes: How often each of them is seen.
-            steps: Steps that find a code. After 100, what a code of 256 atoms minimises is within
-                0.1 % of the minimum.
+            atoms: Number of atoms for each feature.
+            alpha: Weight of the L1 norm; larger values give sparser codes.
+            dictionary_segments: Number of training segments for dictionary learning.
+            passes: Number of passes over these segments.
+            steps: Number of iterations to find a code; 100 come within 0.1 % of the minimum for 256
+                atoms.
             **kwargs: Arguments of :class:`mgc_segment_codes.base.SegmentCoder`.
 
         Raises:
@@ -92,7 +88,7 @@ class SparseCoding(SegmentCoder):
             self.register_buffer(f"atoms_{name}", torch.zeros(atoms, width))
 
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
-        """Learn the dictionaries (see :meth:`SegmentCoder.prepare`)."""
+        """Learn the dictionaries."""
         for name, vectors in samples.items():
             atoms = self.get_buffer(f"atoms_{name}")
             learner = MiniBatchDictionaryLearning(
@@ -102,32 +98,32 @@ class SparseCoding(SegmentCoder):
                 fit_algorithm="cd",
                 random_state=self.sample_seed,
             )
-            # In float32 the solver ends short of its tolerance, in all the steps that it may take.
-            some = vectors[: self.dictionary_segments].cpu().double().numpy()
+            # In float32 the solver does not reach its tolerance.
+            sample = vectors[: self.dictionary_segments].cpu().double().numpy()
             with warnings.catch_warnings():
-                # Codes that are nearly there do for a step of the dictionary.
+                # Approximate codes suffice to update the dictionary.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                found = learner.fit(some).components_
+                found = learner.fit(sample).components_
             atoms.copy_(torch.from_numpy(found))
 
     def signed_code(self, feature: str, vectors: Tensor) -> Tensor:
-        """Code vectors; what gives them back has signs."""
+        """Return codes with signs, as needed for reconstruction."""
         atoms = self.get_buffer(f"atoms_{feature}")
-        # Steps as small as the last ones are lost in half precision.
+        # The last steps are too small for half precision.
         dtype = torch.promote_types(vectors.dtype, torch.float32)
         with torch.autocast(vectors.device.type, enabled=False):
             codes = lasso(vectors.to(dtype), atoms.to(dtype), self.alpha, self.steps)
         return codes.to(vectors.dtype)
 
     def code(self, feature: str, vectors: Tensor) -> Tensor:
-        """Magnitudes of the codes (see :meth:`SegmentCoder.code`)."""
+        """Return the magnitudes of the codes."""
         return self.signed_code(feature, vectors).abs()
 
     def measures(self, feature: str, vectors: Tensor) -> dict[str, Tensor]:
-        """Share of the atoms in a code (see :meth:`SegmentCoder.measures`)."""
+        """Return the mean share of nonzero atoms in a code."""
         return {"nonzero": (self.signed_code(feature, vectors) != 0).float().mean()}
 
     def error(self, feature: str, vectors: Tensor) -> Tensor:
-        """Error of the sums of atoms (see :meth:`SegmentCoder.error`)."""
+        """Return the reconstruction error."""
         atoms = self.get_buffer(f"atoms_{feature}").to(vectors.dtype)
         return (self.signed_code(feature, vectors) @ atoms - vectors).square().mean()

@@ -26,7 +26,7 @@ SMALL = {
     DeepBeliefNet: {"units": 8, "layer_epochs": 1},
 }
 
-#: How fast a linear layer on pooled codes learns is no matter of the contract.
+#: The linear layer on pooled codes may learn slowly.
 CHECKS = [check for check in MODEL_CHECKS if check.__name__ != "check_learns"]
 
 
@@ -44,7 +44,7 @@ def make(model, **settings):
 
 
 def test_codes_of_scikit_learn():
-    """FISTA and least angle regression find the same minimum."""
+    """FISTA finds the same codes as least angle regression."""
     generator = torch.Generator().manual_seed(0)
     atoms = torch.randn(24, 10, generator=generator, dtype=torch.float64)
     atoms = torch.nn.functional.normalize(atoms)
@@ -56,7 +56,7 @@ def test_codes_of_scikit_learn():
 
 
 def test_codes_of_the_default_number_of_steps():
-    """What they minimise is within 0.1 % of the minimum for each of them, and few are not 0."""
+    """The objective is within 0.1 % of the minimum for each vector, and codes are sparse."""
     torch.manual_seed(0)
     model = SparseCoding(num_classes=3, sample_rate=8000, features="MEL")
     atoms = torch.nn.functional.normalize(torch.randn(256, 16))
@@ -77,7 +77,7 @@ def test_codes_of_the_default_number_of_steps():
 
 @pytest.mark.parametrize("noise", [None, 0.5])
 def test_step_of_contrastive_divergence(noise):
-    """A step of gradient descent adds <hv> of the data less <hv> of the reconstruction."""
+    """A gradient step adds <hv> of the data minus <hv> of the reconstruction."""
     torch.manual_seed(0)
     machine = Machine(5, 4, noise)
     for parameter in machine.parameters():
@@ -105,7 +105,7 @@ def test_step_of_contrastive_divergence(noise):
 
 
 def whitened():
-    """Sixteen tracks of 64 vectors of variance 1, each near one of eight places."""
+    """Return 16 tracks of 64 vectors with variance 1, clustered at eight points."""
     generator = torch.Generator().manual_seed(0)
     places = torch.randn(8, 6, generator=generator)
     vectors = places[torch.randint(8, (1024,), generator=generator)]
@@ -114,7 +114,7 @@ def whitened():
 
 
 class NetOfVectors(DeepBeliefNet):
-    """Its batches hold vectors for audio."""
+    """Takes vectors in place of audio."""
 
     def _vectors(self, batch):
         return {"MEL": batch["audio"]}, None
@@ -126,14 +126,14 @@ def make_net(kind=NetOfVectors, **settings):
 
 
 class SeedBatches(Callback):
-    """What ``mgc fit`` does: what is drawn in a batch depends on its place alone."""
+    """Seeds each batch by its position, as ``mgc fit`` does."""
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         torch.manual_seed(1000 * trainer.current_epoch + batch_idx)
 
 
 def train_net(model, epochs, resume=None, callbacks=()):
-    """Train on four tracks a batch."""
+    """Train on batches of four tracks."""
     if resume is None:
         model.segments.fitted.fill_(True)
         model.prepare({"MEL": whitened().flatten(0, 1)})
@@ -150,7 +150,7 @@ def train_net(model, epochs, resume=None, callbacks=()):
 
 
 def test_both_layers_learn():
-    """What a layer leaves unexplained falls to a third, and its units tell segments apart."""
+    """The unexplained variance of a layer falls to a third, and its units vary over segments."""
     model, vectors = make_net(layer_epochs=20), whitened().flatten(0, 1)
     with torch.no_grad():
         before = model.measures("MEL", vectors)
@@ -162,12 +162,12 @@ def test_both_layers_learn():
         assert after[f"unexplained_{layer}"] < before[f"unexplained_{layer}"] / 3
         assert before[f"spread_{layer}"] < 0.02
         assert after[f"spread_{layer}"] > 0.1
-        # These are the training segments: the gap is no gap.
+        # No gap, because these are the training segments.
         assert after[f"free_energy_gap_{layer}"].abs() < 0.01
 
 
 def test_units_of_a_wide_layer_vary():
-    """With all of the variance as noise, many units share what there is, each a little."""
+    """With noise 1, the units of a wide layer hardly vary."""
     spread = {}
     for noise in (None, 1.0):
         model = make_net(layers=1, units=96, **({} if noise is None else {"noise": noise}))
@@ -178,7 +178,7 @@ def test_units_of_a_wide_layer_vary():
 
 
 def test_unexplained_is_a_share_of_the_variance():
-    """A machine without weights gives back its bias."""
+    """A machine with zero weights reconstructs its bias."""
     model, vectors = make_net(layers=1), 3 + 2 * torch.randn(4000, 6)
     (machine,) = model.stacks["MEL"]
     for weight, value in ((machine.weight, 0.0), (machine.visible_bias, 3.0)):
@@ -187,7 +187,7 @@ def test_unexplained_is_a_share_of_the_variance():
 
 
 class _Weights(Callback):
-    """Notes the weights of both machines before training and after each epoch."""
+    """Records the weights of both machines before training and after each epoch."""
 
     def __init__(self):
         self.seen = []
@@ -200,7 +200,7 @@ class _Weights(Callback):
 
 
 def test_machines_learn_one_after_the_other():
-    """One that rests does not move, though gradient descent has momentum."""
+    """Momentum does not move the weights of other machines."""
     weights = _Weights()
     train_net(make_net(), 4, callbacks=[weights])
     moved = [
@@ -210,7 +210,7 @@ def test_machines_learn_one_after_the_other():
     assert moved == [[True, False]] * 2 + [[False, True]] * 2
 
 
-def test_a_layer_that_will_not_learn_is_told(caplog):
+def test_warns_about_an_untrained_layer(caplog):
     with caplog.at_level("WARNING", "mgc_segment_codes"):
         train_net(make_net(layer_epochs=1), 2)
         assert not caplog.records
@@ -220,8 +220,8 @@ def test_a_layer_that_will_not_learn_is_told(caplog):
     assert "from epoch 3 on" in record.getMessage()
 
 
-def test_a_resumed_net_ends_like_an_unbroken_one(tmp_path):
-    """In the last epoch of a machine, with the momentum that it had."""
+def test_resumed_net_equals_uninterrupted_one(tmp_path):
+    """Resume in the last epoch of a machine, with its momentum."""
     whole = make_net()
     train_net(whole, 4)
     train_net(make_net(), 3).save_checkpoint(tmp_path / "half.ckpt")
@@ -231,20 +231,20 @@ def test_a_resumed_net_ends_like_an_unbroken_one(tmp_path):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_divergence_is_told():
+def test_divergence():
     with pytest.raises(MgcError, match=r"MEL, machine 1 .* Lower lr_gaussian \(it is 10\)"):
         train_net(make_net(lr_gaussian=10.0), 2)
 
 
-def test_weights_that_are_not_numbers_are_told():
-    """Drawing states from them is no crash."""
+def test_nan_weights():
+    """Sampling states does not crash."""
     model = make_net()
     torch.nn.init.constant_(model.stacks["MEL"][0].weight, float("nan"))
     with pytest.raises(MgcError, match="MEL, machine 1 of segment_dbn: diverges"):
         train_net(model, 1)
 
 
-def test_a_batch_of_unreadable_tracks_teaches_nothing():
+def test_batch_of_unreadable_tracks_changes_nothing():
     class Silent(NetOfVectors):
         def training_step(self, batch, batch_idx):
             return super().training_step(batch | {"track": torch.full((4,), -1)}, batch_idx)
@@ -266,7 +266,7 @@ def test_one_optimizer_for_all_layers_is_refused():
 
 
 def test_an_autoencoder_lowers_the_error():
-    """Of vectors on a plane, which few numbers describe."""
+    """Uses vectors on a plane."""
     coder = make(Autoencoder, features="MEL", corruption=0.0)
     vectors = torch.randn(500, 2) @ torch.randn(2, 6)
     before = coder.error("MEL", vectors).item()
@@ -278,7 +278,7 @@ def test_an_autoencoder_lowers_the_error():
     assert coder.error("MEL", vectors) < 0.1 * before
 
 
-def test_padding_does_not_count_and_labels_do_not_reach_the_codes():
+def test_padding_is_ignored_and_codes_get_no_gradient():
     model = make(Autoencoder)
     audio = torch.randn(3, 8000)
     model.segments.fit({n: x.flatten(0, 1) for n, x in model.segments.join(audio).items()})
@@ -301,8 +301,8 @@ def music(tmp_path_factory):
 
 
 @pytest.mark.parametrize("model", SMALL)
-def test_models_that_a_trainer_casts_learn(model, music):
-    """Segments keep their precision, and codes take the type of the weights."""
+def test_true_half_precision(model, music):
+    """Segments stay in float32, and codes have the dtype of the weights."""
     coder = model(num_classes=10, sample_rate=8000, components=4, **SMALL[model])
     trainer = Trainer(
         precision="bf16-true", max_epochs=1, accelerator="cpu", logger=False,
@@ -331,7 +331,7 @@ def test_models_that_a_trainer_casts_learn(model, music):
         (lambda: make_wrong(Autoencoder, units=0), "Codes of 0 numbers"),
     ],
 )
-def test_settings_that_make_no_sense(make, match):
+def test_invalid_settings(make, match):
     with pytest.raises(MgcError, match=match):
         make()
 
@@ -346,7 +346,7 @@ def write_gtzan(root):
 
 
 def write_ismir2004(root):
-    """Twelve classical songs and three of every other genre, all by different artists."""
+    """Write 12 classical songs and three of each other genre, all by different artists."""
     labels = registry.load("data", "ismir2004").labels
     genres = [genre for genre in labels for _ in range(12 if genre == "classical" else 3)]
     rng = np.random.default_rng(0)
@@ -378,7 +378,7 @@ def test_trains_by_its_configuration(config, tmp_path, monkeypatch):
     assert list(tmp_path.rglob("best.ckpt"))
 
 
-def test_codes_of_a_trained_model_are_extracted(tmp_path, monkeypatch):
+def test_extracts_codes_of_a_trained_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     split = write_gtzan(tmp_path / "music")
     (config,) = [path for path in CONFIGS if path.stem == "autoencoder_gtzan"]

@@ -20,7 +20,7 @@ def test_contract(check, residual):
 
 
 def test_shapes_of_the_paper():
-    """128 bands and 231 frames are halved seven times, to one band and two frames."""
+    """Seven blocks halve 128 bands and 231 frames to one band and two frames."""
     net, shapes = ShortChunkNet(50).eval(), []
     for block in net.blocks:
         block.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.shape[1:])))
@@ -37,7 +37,7 @@ def test_shapes_of_the_paper():
 
 
 def test_number_of_weights():
-    """Of three convolutions and their normalisations a block, and of two dense layers."""
+    """A block has three convolutions with normalisation; then follow two dense layers."""
     widths = [1, 128, 128, 256, 256, 256, 256, 512]
     blocks = sum(2 * (9 * a * b + b) + (9 * b * b + b) + 3 * 2 * b for a, b in pairwise(widths))
     dense = 2 + 512 * 512 + 512 + 2 * 512 + 513 * 50
@@ -71,8 +71,8 @@ def test_settings_of_the_configuration():
     assert model.spectrogram(torch.zeros(1, data.clip_samples)).shape == (1, 128, 231)
 
 
-def test_loudness_counts():
-    """Its spectrogram is not relative to the clip's maximum."""
+def test_output_depends_on_loudness():
+    """The spectrogram is not normalised by the maximum of the clip."""
     model = ShortChunkCNN(num_classes=2, sample_rate=8000, channels=4).eval()
     audio = 0.1 * torch.randn(1, 8000)
     assert not torch.allclose(model(audio), model(0.1 * audio), rtol=1e-3)

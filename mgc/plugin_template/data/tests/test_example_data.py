@@ -1,4 +1,4 @@
-"""The data set keeps the contract of mgc, on a tiny copy in its layout."""
+"""Conformance checks of the data set on a small copy in its layout."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ CONFIG = Path(__file__).parents[1] / "configs" / "vgg_example_data.yaml"
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """Three tracks of 1.5 s a genre."""
+    """Write three tracks of 1.5 s per genre."""
     root = tmp_path_factory.mktemp("copy")
     rng = np.random.default_rng(0)
     for genre in GENRES:

@@ -1,4 +1,4 @@
-"""The model keeps the contract of mgc, and its configuration trains."""
+"""Conformance checks of the model, and training with its configuration."""
 
 from pathlib import Path
 

@@ -1,0 +1,105 @@
+"""Errors of argument parsers in one plain line, without Python types."""
+
+import ast
+import re
+from collections.abc import Collection
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+from mgc.errors import MgcError
+
+#: Python types in the words of a user.
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "dict": "settings (NAME: VALUE)",
+    "list": "a list",
+    "Iterable": "a list",
+}
+
+
+class OneLineErrors:
+    """Mixin for parsers of jsonargparse that raises :class:`MgcError` instead of printing usage."""
+
+    #: Arguments without dashes.
+    positional: Collection[str] = ()
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the error as one plain line."""
+        raise MgcError(explain(message, self.positional)) from ex
+
+
+class _Paragraphs(DefaultHelpFormatter):
+    """Help formatter that keeps the paragraphs of a description."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(
+            super(_Paragraphs, self)._fill_text(p, width, indent) for p in paragraphs
+        )
+
+
+class Parser(OneLineErrors, ArgumentParser):
+    """Parser of one command."""
+
+    def __init__(self, name: str, description: str, positional: Collection[str]) -> None:
+        super().__init__(prog=f"mgc {name}", description=description, formatter_class=_Paragraphs)
+        self.positional = positional
+
+
+def explain(message: str, positional: Collection[str] = ()) -> str:
+    """Rewrite an error message of jsonargparse: option, accepted values or type, given value.
+
+    Messages of other origin are only put into one line.
+    """
+    text = " ".join(message.split())
+    if found := re.fullmatch(r"the following arguments are required: (.*)", text):
+        names = [_option(name, positional) for name in found[1].split(", ")]
+        return f"Missing: {', '.join(names)}."
+    if found := re.fullmatch(r"unrecognized arguments: (.*)", text):
+        return f"Unknown arguments: {found[1]}. --help lists the options."
+    if found := re.fullmatch(r"argument (\S+): expected (?:one|at least one) argument", text):
+        return f"{found[1]}: value missing."
+    text = re.sub(r"- Expected a path but .*? either not accessible or invalid ", "", text)
+    text = re.sub(r"Does not validate against any of the Union .*? Errors: ", "", text)
+    keys, reason = [], text
+    while found := re.match(r'Parser key "([^"]+)":? (?:- )*|--([^\s:]+): ', reason):
+        keys.append(found[1] or found[2])
+        reason = reason[found.end() :].removeprefix("Problem with given class_path ")
+    if unknown := re.match(r"Subcommand '\w+' does not accept option '([^']+)'", text):
+        return f"{_option(unknown[1])}: no such option."
+    if not keys:
+        return text
+    reason, _, given = reason.partition(" Given value type: ")
+    if unknown := re.match(r"(?:Option|Key) ['\"]([^'\"]+)['\"] (?:is )?not", reason):
+        return f"{_option('.'.join([*keys, unknown[1]]))}: no such option."
+    option = _option(".".join(keys), positional)
+    reason, _, value = reason.partition(". Got value: ")
+    value = (value or given.partition("Given value: ")[2]).partition(" - Expected ")[0]
+    expected = _expected(reason)
+    if expected and value:
+        return f"{option}: expected {expected}; got '{value}'."
+    return f"{option}: {reason.partition(' - Expected ')[0].removesuffix('.')}."
+
+
+def _option(key: str, positional: Collection[str] = ()) -> str:
+    """Spell a parser's key as its option, without the name of Lightning's command."""
+    key = re.sub(r"^(fit|validate|test|predict)\.", "", key).replace(".init_args.", ".")
+    return key if key in positional else f"--{key}"
+
+
+def _expected(reason: str) -> str:
+    """List the accepted values or types that a parser names; empty if it names none."""
+    words: list[str] = []
+    for literal in re.findall(r"typing\.Literal(\[.*?\])", reason):
+        words += map(str, ast.literal_eval(literal))
+    words = [f"one of {', '.join(dict.fromkeys(words))}"] if words else []
+    for name in re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", reason):
+        if name != "NoneType":
+            words.append(TYPES.get(name, name))
+    if "Expected a dot import path string" in reason and "a number" not in words:
+        words.insert(0, "a class path")
+    return " or ".join(dict.fromkeys(words))

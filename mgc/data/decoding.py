@@ -1,0 +1,439 @@
+"""Decode audio files: their true length, and excerpts equal to those of the decoded file.
+
+libsndfile decodes everything, except for the formats that need FFmpeg (PyAV). Where it is wrong
+about a length or after a seek, this module gives it other bytes or another position to seek to (see
+:mod:`mgc.data.mpeg` and :mod:`mgc.data.ogg`).
+"""
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import soundfile
+
+from mgc.data import mpeg
+from mgc.data.ogg import Link, find_links
+from mgc.errors import MgcError
+from mgc.installation import pip_install
+
+#: Extensions of files that libsndfile reads.
+SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd"),
+    *(".caf", ".w64", ".rf64", ".bwf", ".mp2", ".mp1", ".mpga"),
+)
+
+#: Extensions of files that need PyAV.
+AV_SUFFIXES = (
+    *(".m4a", ".m4b", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".tta", ".webm", ".mka"),
+    *(".mkv", ".mov", ".amr", ".ac3", ".dts", ".ra", ".rm", ".dsf", ".dff", ".spx", ".tak"),
+)
+
+#: Largest sample: 40 dB above full scale. Larger ones are not scaled to [-1, 1], as int16 values in
+#: a file of floats.
+MAX_SAMPLE = 100.0
+
+#: Data sizes from here on stand for an unknown one, in files that were written to a pipe.
+UNKNOWN_SIZE = 0x7FFFF000
+
+#: Files whose frames are kept in memory, about 1 KB each for a song.
+INDEX_CACHE = 16384
+
+_FLOATS = ("FLOAT", "DOUBLE")
+_MPEG_SUFFIXES = (".mp3", ".mp2", ".mp1", ".mpga")
+
+# Sizes in libsndfile's log that are larger than the file.
+_WRONG_SIZE = re.compile(
+    r"^ *(?:data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)", re.M
+)
+
+_MAGIC = (
+    (b"ftyp", 4, "MPEG-4 audio (AAC or ALAC)"),
+    (b"\x30\x26\xb2\x75", 0, "Windows Media audio"),
+    (b"\x1a\x45\xdf\xa3", 0, "Matroska or WebM"),
+    (b"wvpk", 0, "WavPack"),
+    (b"MAC ", 0, "Monkey's Audio"),
+    (b"MThd", 0, "MIDI, which is notes and not audio"),
+    (b"PK\x03\x04", 0, "a ZIP archive"),
+    (b"%PDF", 0, "a PDF file"),
+    (b"\x89PNG", 0, "an image"),
+    (b"\xff\xd8\xff", 0, "an image"),
+)
+
+
+class AudioError(MgcError):
+    """Raised for a file that is missing, broken or shorter than its header says."""
+
+
+class Decoder(Protocol):
+    """Open audio file.
+
+    Attributes:
+        frames: Length in samples per channel.
+        sample_rate: In Hz.
+        channels: Number of channels.
+        floats: Whether the file holds floating-point samples, which may be any number.
+        integers: Whether it holds integers, which are within full scale.
+    """
+
+    frames: int
+    sample_rate: int
+    channels: int
+    floats: bool
+    integers: bool
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        """Decode an excerpt: float32 of shape (samples, channels), shorter if the file is."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+@contextmanager
+def open_audio(path: str | os.PathLike[str]) -> Iterator[Decoder]:
+    """Open an audio file.
+
+    Raises:
+        AudioError: If the file is missing, no audio, truncated or broken.
+    """
+    name = os.fspath(path)
+    if printable(name) != name:
+        raise AudioError(f"{printable(name)}: its name is not UTF-8. Rename it")
+    try:
+        with closing(_open(name)) as decoder:
+            yield decoder
+    except mpeg.MpegError as error:
+        raise AudioError(f"{path}: {error}") from error
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"{path}: {_error_reason(name, error)}") from error
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a path with the bytes that are not UTF-8 in hexadecimal."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def promised_samples(decoder: Decoder) -> int:
+    """Return the length in the header of a file, if it is longer than the file."""
+    file = getattr(decoder, "file", None)
+    if file is None:
+        return decoder.frames
+    for promised, actual in _WRONG_SIZE.findall(file.extra_info):
+        if int(actual) < int(promised) < UNKNOWN_SIZE:
+            return max(decoder.frames, round(decoder.frames * int(promised) / int(actual)))
+    return decoder.frames
+
+
+def _open(path: str) -> Decoder:
+    status = os.stat(path)
+    if not os.path.isfile(path):
+        raise AudioError(f"{path}: not a regular file")
+    if path.lower().endswith(_MPEG_SUFFIXES):
+        streams = _mpeg_streams(path, status.st_size, status.st_mtime_ns)
+        if streams:
+            return _Joined(path, streams)
+    try:
+        file = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        return _open_other(path, status, error)
+    if file.subtype.startswith("MPEG_LAYER"):
+        streams = _mpeg_streams(path, status.st_size, status.st_mtime_ns)
+        if streams:
+            file.close()
+            return _Joined(path, streams)
+    if file.format == "OGG":
+        parts = _ogg_parts(path, status.st_size, status.st_mtime_ns)
+        if len(parts) > 1:
+            file.close()
+            return _Joined(path, parts)
+        return _SndFile(file, parts[0].link.last_page if file.subtype == "VORBIS" else None)
+    if file.format == "FLAC" and file.frames > 1 << 40:
+        file.close()
+        return _SndFile(soundfile.SoundFile(_complete_flac(path)))
+    return _SndFile(file)
+
+
+def _open_other(path: str, status: os.stat_result, error: soundfile.LibsndfileError) -> Decoder:
+    """Open a file that libsndfile does not open."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if not status.st_size:
+        raise AudioError(f"{path}: the file is empty") from error
+    if head[:4] in (b"RIFF", b"ID3\x02", b"ID3\x03", b"ID3\x04"):
+        streams = _mpeg_streams(path, status.st_size, status.st_mtime_ns)
+        if streams:
+            return _Joined(path, streams)
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise AudioError(f"{path}: a web page, not audio. Download it again") from error
+    found = next((name for magic, at, name in _MAGIC if head[at:].startswith(magic)), None)
+    needs_av = path.lower().endswith(AV_SUFFIXES) or found in [name for *_, name in _MAGIC[:5]]
+    if needs_av:
+        return _AvFile.open(path, found or Path(path).suffix)
+    if found:
+        raise AudioError(f"{path}: {found}") from error
+    raise error
+
+
+@dataclass(frozen=True)
+class _OggPart:
+    """A joined Ogg stream and its length."""
+
+    link: Link
+    length: int
+    sample_rate: int
+    channels: int
+
+
+@lru_cache(INDEX_CACHE)
+def _mpeg_streams(path: str, size: int, mtime_ns: int) -> tuple[mpeg.Stream, ...]:
+    """List the streams of a file. Its size and time are part of the key."""
+    return tuple(mpeg.find_streams(Path(path).read_bytes()))
+
+
+@lru_cache(INDEX_CACHE)
+def _ogg_parts(path: str, size: int, mtime_ns: int) -> tuple[_OggPart, ...]:
+    data = Path(path).read_bytes()
+    parts = []
+    for link in find_links(data):
+        if not link.ended and link.stop < len(data):
+            raise AudioError(f"{path}: truncated, its last page is not complete")
+        with soundfile.SoundFile(io.BytesIO(data[link.start : link.stop])) as file:
+            parts.append(_OggPart(link, file.frames, file.samplerate, file.channels))
+    if not parts:
+        raise AudioError(f"{path}: no audio in the file")
+    return tuple(parts)
+
+
+class _SndFile:
+    """File that libsndfile decodes.
+
+    Args:
+        file: The file.
+        last_page: Sample from which on seeks are wrong.
+    """
+
+    def __init__(self, file: soundfile.SoundFile, last_page: int | None = None) -> None:
+        self.file = file
+        self.frames = int(file.frames)
+        self.sample_rate = int(file.samplerate)
+        self.channels = int(file.channels)
+        self.floats = file.subtype in _FLOATS
+        self.integers = file.subtype.startswith(("PCM", "ULAW", "ALAW", "ALAC"))
+        self._last_page = self.frames if last_page is None else last_page
+        self._position = 0
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        start = first if first < self._last_page else max(0, self._last_page - 1)
+        try:
+            self.file.seek(min(start, self.frames))
+        except soundfile.LibsndfileError:
+            if self.file.format == "FLAC":
+                raise mpeg.MpegError("truncated or damaged") from None
+            start = self._rewind(first)
+        audio = self.file.read(first - start + count, dtype="float32", always_2d=True)
+        self._position = start + len(audio)
+        return audio[first - start :]
+
+    def _rewind(self, first: int) -> int:
+        """Return the position of a file without seeks, opened again if it is behind ``first``."""
+        if self._position > first:
+            self.file.close()
+            self.file = soundfile.SoundFile(self.file.name)
+            self._position = 0
+        return self._position
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _Joined:
+    """Streams that follow each other in one file, as one."""
+
+    floats = integers = False
+
+    def __init__(self, path: str, parts: "tuple[mpeg.Stream | _OggPart, ...]") -> None:
+        self._path = path
+        self._parts = parts
+        rates = sorted({_rate(part) for part in parts})
+        if len(rates) > 1:
+            raise AudioError(
+                f"{path}: joined from parts of {rates[0]} Hz and {rates[-1]} Hz. Convert it to one "
+                "sample rate"
+            )
+        self.sample_rate = rates[0]
+        self.channels = max(part.channels for part in parts)
+        self.frames = sum(part.length for part in parts)
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        pieces = [np.zeros((0, self.channels), np.float32)]
+        for part in self._parts:
+            start, stop = max(0, first), min(part.length, first + count)
+            if start < stop:
+                piece = self._read_part(part, start, stop - start)
+                if part.channels == 1:
+                    piece = np.broadcast_to(piece, (len(piece), self.channels))
+                pieces.append(piece)
+                if len(piece) < stop - start:
+                    break
+            first -= part.length
+        return np.concatenate(pieces) if len(pieces) != 2 else np.asarray(pieces[1])
+
+    def _read_part(self, part: "mpeg.Stream | _OggPart", first: int, count: int) -> np.ndarray:
+        if isinstance(part, mpeg.Stream):
+            return mpeg.read_stream(self._path, part, first, count)
+        with open(self._path, "rb") as file:
+            file.seek(part.link.start)
+            data = file.read(part.link.stop - part.link.start)
+        with soundfile.SoundFile(io.BytesIO(data)) as stream:
+            last_page = part.link.last_page if stream.subtype == "VORBIS" else None
+            return _SndFile(stream, last_page).read(first, count)
+
+    def close(self) -> None:
+        """Nothing is open between two reads."""
+
+
+def _rate(part: "mpeg.Stream | _OggPart") -> int:
+    return part.kind.sample_rate if isinstance(part, mpeg.Stream) else part.sample_rate
+
+
+class _AvFile:
+    """File that FFmpeg decodes. It is decoded from its start, as its seeks are not exact."""
+
+    floats = True
+    integers = False
+
+    def __init__(self, path: str, frames: int, sample_rate: int, channels: int) -> None:
+        self._path = path
+        self.frames = frames
+        self.sample_rate = sample_rate
+        self.channels = channels
+
+    @classmethod
+    def open(cls, path: str, format_name: str) -> "_AvFile":
+        try:
+            import av
+        except ImportError as error:
+            raise AudioError(
+                f"{path}: {format_name} needs FFmpeg. Convert it to FLAC, or {pip_install('av')}"
+            ) from error
+        del av
+        status = os.stat(path)
+        return cls(path, *_av_length(path, status.st_size, status.st_mtime_ns))
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        pieces, position = [np.zeros((0, self.channels), np.float32)], 0
+        for frame in _av_frames(self._path):
+            stop = position + frame.samples
+            if stop > first:
+                piece = _av_samples(frame)
+                pieces.append(piece[max(0, first - position) : first + count - position])
+            position = stop
+            if position >= first + count:
+                break
+        return np.concatenate(pieces)
+
+    def close(self) -> None:
+        """Nothing is open between two reads."""
+
+
+@lru_cache(INDEX_CACHE)
+def _av_length(path: str, size: int, mtime_ns: int) -> tuple[int, int, int]:
+    """Decode a file and return its length, sample rate and number of channels."""
+    length, rates, channels = 0, set(), 0
+    for frame in _av_frames(path):
+        length += frame.samples
+        rates.add(frame.sample_rate)
+        channels = frame.layout.nb_channels
+    if len(rates) != 1:
+        raise AudioError(f"{path}: {'no audio in the file' if not rates else 'several rates'}")
+    return length, rates.pop(), channels
+
+
+def _av_frames(path: str) -> Iterator[Any]:
+    import av
+
+    try:
+        with av.open(path) as container:
+            if not container.streams.audio:
+                return
+            yield from container.decode(container.streams.audio[0])
+    except av.FFmpegError as error:
+        raise AudioError(f"{path}: {error.strerror}") from error
+
+
+def _av_samples(frame: Any) -> np.ndarray:
+    """Return the samples of a frame as float32 of shape (samples, channels)."""
+    values = frame.to_ndarray()
+    if not frame.format.is_planar:
+        values = values.reshape(frame.samples, -1).T
+    if values.dtype.kind in "iu":
+        bits = 8 * values.dtype.itemsize
+        middle = 128 if values.dtype.kind == "u" else 0
+        values = (values.astype(np.float64) - middle) / 2 ** (bits - 1)
+    return np.ascontiguousarray(values.T, np.float32)
+
+
+def _complete_flac(path: str) -> io.BytesIO:
+    """Return a FLAC file that was written to a pipe, with its length in the header.
+
+    The last frame's header has its number (RFC 9639, section 9.1).
+    """
+    data = bytearray(Path(path).read_bytes())
+    start = data.find(b"fLaC")
+    block_size = int.from_bytes(data[start + 10 : start + 12], "big")
+    for match in reversed(list(re.finditer(rb"\xff[\xf8\xf9]", data))):
+        length = _flac_position(data, match.start(), block_size)
+        if length:
+            data[start + 21] = (data[start + 21] & 0xF0) | (length >> 32)
+            data[start + 22 : start + 26] = (length & 0xFFFFFFFF).to_bytes(4, "big")
+            return io.BytesIO(bytes(data))
+    raise AudioError(f"{path}: no audio in the file")
+
+
+def _flac_position(data: bytearray, at: int, block_size: int) -> int:
+    """Return the sample behind a FLAC frame, or 0 if its header is none."""
+    size_code, rate_code = data[at + 2] >> 4, data[at + 2] & 15
+    lead = data[at + 4]
+    extra = next((n for n in range(7) if not lead << n & 0x80), 7)
+    extra = max(0, extra - 1) if lead & 0x80 else 0
+    number = lead & (0x7F if not lead & 0x80 else 0x3F >> extra)
+    end = at + 5 + extra
+    for byte in data[at + 5 : end]:
+        number = number << 6 | byte & 0x3F
+    if size_code in (6, 7):
+        size = int.from_bytes(data[end : end + size_code - 5], "big") + 1
+    elif size_code < 6:
+        size = 0 if not size_code else 192 if size_code == 1 else 144 << size_code
+    else:
+        size = 1 << size_code
+    end += {6: 1, 7: 2}.get(size_code, 0) + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    if not size or end >= len(data) or _crc8(data[at:end]) != data[end]:
+        return 0
+    return (number if data[at + 1] & 1 else number * block_size) + size
+
+
+def _crc8(data: bytearray) -> int:
+    value = 0
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1 ^ (7 if value & 0x80 else 0)) & 0xFF
+    return value
+
+
+def _error_reason(path: str, error: Exception) -> str:
+    """Return the message of libsndfile or the system, without the path it repeats."""
+    if not os.path.exists(path):
+        return "missing"
+    if isinstance(error, soundfile.LibsndfileError):
+        reason = str(error.error_string).strip().rstrip(".")
+        # What libsndfile says of a file that exists, and is no MPEG audio.
+        return "not an audio file" if reason.startswith("File does not exist") else reason
+    return str(getattr(error, "strerror", None) or error)
