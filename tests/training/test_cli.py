@@ -201,7 +201,7 @@ def test_a_model_of_another_package(
     (ckpt,) = workdir.glob("runs/mgc/*/checkpoints/last.ckpt")
     assert checkpoint.description(ckpt)["class_path"] == "mgc_tiny.TinyNet"
     main(["test", "--model=tiny_net", *settings, NO_LOGGER, f"--ckpt_path={ckpt}"])
-    tracks = Results.load(workdir / "runs" / "test").tracks
+    tracks = Results.load(ckpt.parent.parent / "test").tracks
     assert (tracks["label"] == tracks["decision"]).mean() >= 0.5
     capsys.readouterr()
     main(
@@ -236,7 +236,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--trainer.max_epoxs=3"], "max_epoxs"),
     (["--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.9"], "needs an optimizer section"),
     (["--trainer.accelerator=hpu"], "hpu"),
-    (["--ckpt_path=last"], "no last.ckpt in runs/"),
+    (["--ckpt_path=last"], "--ckpt_path last: no run in runs/"),
     (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
     (["--config=nowhere.yaml"], "nowhere.yaml"),
 ]
