@@ -52,7 +52,7 @@ def pack(
         data_args: Arguments of the data set, as in --data_args.table tracks.csv.
     """
     settings: dict[str, Any] = {}
-    if registry.load("data", name).kind == "audio":
+    if getattr(registry.load("data", name), "kind", None) == "audio":
         if sample_rate is None:
             raise MgcError(f"{name} has audio. Give the sample rate, such as --sample_rate 22050.")
         settings = {"sample_rate": sample_rate, "channel": channel}

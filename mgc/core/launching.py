@@ -1,8 +1,10 @@
 """Work that rank 0 does for all processes, and errors of launched processes."""
 
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar, cast
 
 from lightning.pytorch import Trainer
@@ -12,6 +14,9 @@ from mgc.core.stopping import Stopped, signals
 from mgc.errors import MgcError
 
 T = TypeVar("T")
+
+#: Where torch reads batches from workers.
+LOADER = ("utils", "data", "dataloader.py")
 
 
 def on_rank_zero(trainer: Trainer | None, compute: Callable[[], T]) -> T:
@@ -48,12 +53,20 @@ def errors_of_processes() -> Iterator[None]:
         if found is None:
             raise
         raise MgcError(found[1].strip()) from error
-    except RuntimeError as error:
-        # torch.utils.data has no class for this error.
-        if not str(error).startswith("DataLoader worker"):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if not _is_dead_worker(error):
             raise
         signals.raise_received(reported=True)
         raise MgcError(
             f"A data loader worker died, often because memory ran out: {error} Use fewer workers "
             "(--data.num_workers) or smaller batches, and resume from last.ckpt."
         ) from error
+
+
+def _is_dead_worker(error: Exception) -> bool:
+    """Return whether a data loader lost a worker. torch.utils.data has no class for this error."""
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("DataLoader worker")
+    # The worker died while it passed a batch.
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(Path(frame.filename).parts[-3:] == LOADER for frame in frames)

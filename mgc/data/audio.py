@@ -142,7 +142,7 @@ def probe_all(paths: Sequence[str] | np.ndarray) -> list[AudioInfo | AudioError]
         if key and isinstance(info := probed.get(path), AudioInfo)
     )
     return [
-        AudioInfo(*known[key]) if key in known else probed[path]  # type: ignore[index]
+        AudioInfo(*known[key]) if key in known else probed[path]
         for path, key in zip(paths, keys, strict=True)
     ]
 
