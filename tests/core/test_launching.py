@@ -1,0 +1,28 @@
+import pytest
+from torch.utils.data import DataLoader
+
+from mgc.core.launching import errors_of_processes
+from mgc.errors import MgcError
+
+
+def reset() -> None:
+    raise ConnectionResetError(104, "Connection reset by peer")
+
+
+class PassedByDyingWorker:
+    """A batch that cannot be received, as its worker has gone."""
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return reset, ()
+
+
+def test_a_worker_that_dies_while_it_passes_a_batch() -> None:
+    loader = DataLoader([0], num_workers=1, collate_fn=lambda batch: PassedByDyingWorker())
+    with pytest.raises(MgcError, match="data loader worker died.*Use fewer workers"):
+        with errors_of_processes():
+            list(loader)
+
+
+def test_other_lost_connections_are_no_dead_workers() -> None:
+    with pytest.raises(ConnectionResetError), errors_of_processes():
+        reset()
