@@ -18,9 +18,9 @@ class PassedByDyingWorker:
 
 def test_a_worker_that_dies_while_it_passes_a_batch() -> None:
     loader = DataLoader([0], num_workers=1, collate_fn=lambda batch: PassedByDyingWorker())
-    with pytest.raises(MgcError, match="data loader worker died.*Use fewer workers"):
-        with errors_of_processes():
-            list(loader)
+    expected = pytest.raises(MgcError, match=r"data loader worker died.*Use fewer workers")
+    with expected, errors_of_processes():
+        list(loader)
 
 
 def test_other_lost_connections_are_no_dead_workers() -> None:
