@@ -182,7 +182,7 @@ def test_fuse_and_compare_take_results_and_folders() -> None:
     assert "<table" in compared._repr_html_()
     assert Path("comparison", "compare.html").is_file()
     assert list(mgc.compare({"x": good, "y": "bad"}).table.index) == ["x", "y"]
-    with pytest.raises(mgc.MgcError, match="1 run to compare"):
+    with pytest.raises(mgc.MgcError, match="expects two or more runs, got 1"):
         mgc.compare([good])
 
 

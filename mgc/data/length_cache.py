@@ -2,8 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 # The number changes with the meaning of the table.
@@ -39,34 +39,30 @@ def file_key(path: str) -> Key | None:
 
 def load_lengths(keys: Sequence[Key]) -> dict[Key, Value]:
     """Return the known ones: number of samples, sample rate and number of channels by key."""
-    found: dict[Key, Value] = {}
-    with _table() as table:
-        if table:
-            for path, size, time in keys:
-                row = table.execute(_SELECT, (path, size, time)).fetchone()
-                if row:
-                    found[path, size, time] = row
-    return found
+    try:
+        with closing(_connect()) as cache:
+            rows = [(key, cache.execute(_SELECT, key).fetchone()) for key in keys]
+    except (sqlite3.Error, OSError):
+        return {}  # the cache only saves time
+    return {key: row for key, row in rows if row}
 
 
 def save_lengths(rows: Iterable[tuple[Key, Value]]) -> None:
     """Add files. Does nothing if the cache cannot be written."""
-    with _table() as table:
-        if table:
-            table.executemany(_INSERT, [(*key, *value) for key, value in rows])
-            table.commit()
-
-
-@contextmanager
-def _table() -> Iterator[sqlite3.Connection | None]:
-    """Open the cache; None if that is impossible, as the cache only saves time."""
     try:
-        path = cache_file()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=TIMEOUT)) as connection:
-            connection.execute(_CREATE)
-            yield connection
-            return
+        with closing(_connect()) as cache, cache:
+            cache.executemany(_INSERT, [(*key, *value) for key, value in rows])
     except (sqlite3.Error, OSError):
         pass
-    yield None
+
+
+def _connect() -> sqlite3.Connection:
+    path = cache_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=TIMEOUT)
+    try:
+        connection.execute(_CREATE)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

@@ -126,6 +126,8 @@ class TrackEvaluation(Callback):
     def _compute(self, trainer: Trainer) -> dict[str, Tensor]:
         """Return the outputs of all clips; raise an error if some are not finite."""
         clips = self.scores.compute()
+        if trainer.state.fn == TrainerFn.FITTING:
+            return clips  # StopOnDivergence reports it, with the last good checkpoint
         invalid = clips["track"][~clips["logits"].isfinite().all(dim=1)].unique()
         if len(invalid):
             tracks = _data(trainer).tracks

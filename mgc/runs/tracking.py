@@ -308,10 +308,11 @@ def _connection_problem(server: str) -> str:
     """Return why a server does not answer; empty if it does."""
     import ssl
     from urllib.error import HTTPError
-    from urllib.request import urlopen
+    from urllib.request import build_opener
 
     try:
-        with urlopen(server, timeout=SERVER_TIMEOUT):  # noqa: S310 # the user's own setting
+        # urlopen keeps the proxies of its first call.
+        with build_opener().open(server, timeout=SERVER_TIMEOUT):
             return ""
     except HTTPError:
         return ""

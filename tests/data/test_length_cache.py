@@ -1,5 +1,6 @@
-import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import soundfile
 
 from mgc.data import audio, length_cache
-from mgc.data.length_cache import file_key, load_lengths, save_lengths
+from mgc.data.length_cache import file_key, load_lengths
 
 
 def write(path: Path, samples: int) -> str:
@@ -59,17 +60,18 @@ def test_a_cache_that_cannot_be_made_costs_time_only(
     assert audio.probe_all([write(tmp_path / "song.wav", 1000)])[0].frames == 1000
 
 
-def _save(first: int) -> None:
-    for number in range(first, first + 100):
-        save_lengths([((f"/song{number}", 1, 1), (number, 8000, 1))])
+SAVE = """
+import sys
+from mgc.data.length_cache import save_lengths
+first = int(sys.argv[1])
+for number in range(first, first + 100):
+    save_lengths([((f"/song{number}", 1, 1), (number, 8000, 1))])
+"""
 
 
-def test_two_processes_may_write(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_save, args=(first,)) for first in (0, 100)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+def test_two_processes_may_write() -> None:
+    commands = [[sys.executable, "-c", SAVE, first] for first in ("0", "100")]
+    for process in [subprocess.Popen(command) for command in commands]:
+        assert process.wait() == 0
     keys = [(f"/song{number}", 1, 1) for number in range(200)]
     assert [row[0] for row in load_lengths(keys).values()] == list(range(200))

@@ -377,5 +377,5 @@ def test_fits_that_log_to_wandb(words: list[str], expected: bool, workdir: Path)
 
 
 def test_comparing_runs_of_a_project_needs_a_login(home: Path) -> None:
-    with pytest.raises(MgcError, match=r"team/project: .* not logged in"):
+    with pytest.raises(MgcError, match=r"team/project .*failed: not logged in"):
         compare(["team/project"])

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -94,7 +95,8 @@ def test_a_fit_stopped_anywhere_ends_like_an_uninterrupted_one(
         out = capsys.readouterr().out
         assert f"Stopped by SIGTERM {place if place == 'while validating' else ''}" in out
         config = f"{place}/config.yaml"
-        assert f"Resume with: mgc fit --config {config} --ckpt_path {last(place)}" in out
+        command = ["mgc", "fit", "--config", str(config), "--ckpt_path", str(last(place))]
+        assert f"Resume with: {shlex.join(command)}" in out
         assert checkpoint.read(last(place))["global_step"] == step
         main([*fit, folder(place), f"--ckpt_path={last(place)}"])
         assert_equal_states(last("unbroken"), last(place))

@@ -116,7 +116,7 @@ def test_logged_to_wandb(workdir):
     ("words", "match"),
     [
         (["one.parquet", "other.parquet"], "other: has other classes than the first"),
-        (["one.parquet", "one.parquet"], "Give 2 different names"),
+        (["one.parquet", "one.parquet"], "expected 2 different names"),
         (
             ["one.parquet", "--layers", "conv9"],
             "one: has none of the layers conv9. Choose from hidden",
