@@ -12,6 +12,7 @@ from mgc.data import audio
 from mgc.data.base import AudioDataModule
 from mgc.data.identical import file_identity, group_identical_files
 from mgc.data.splits import TEST, TRAIN, VAL
+from mgc.data.store import STORES
 from mgc.errors import MgcError
 from mgc.task import Task
 
@@ -102,11 +103,12 @@ class Folder(AudioDataModule):
         """
         if self.table is None:
             self._check_root()
-            found = sorted(
-                path.name
-                for path in self.root.iterdir()
-                if path.is_dir() and not path.name.startswith(".") and audio.find_files(path)
-            )
+            folders = [path for path in sorted(self.root.iterdir()) if path.is_dir()]
+            folders = [p for p in folders if not p.name.startswith(".") and p.name != STORES]
+            found = [path.name for path in folders if audio.find_files(path)]
+            for path in folders:
+                if path.name not in found:
+                    log.warning("%s: no audio files, so it is no class.", path)
         elif self.task == "multiclass":
             found = sorted(set(self._label_column(self._rows, "label")))
         elif self._tags_column in self._rows:

@@ -56,6 +56,9 @@ PART_FILES = (8, 2000)
 #: Most parts to keep open. A million tracks have 500 parts.
 MAX_OPEN_PARTS = 512
 
+#: Folder of a data set's stores.
+STORES = "packed"
+
 FULL_SCALE = 32768
 SAMPLE_DTYPE = np.dtype("<i2")
 
@@ -170,7 +173,7 @@ class PackedStore:
 
 def store_folder(root: Path, sample_rate: int, channel: int | None = None) -> Path:
     """Return the folder of a store; ``channel=None`` is the mean of all channels."""
-    return root / "packed" / f"{sample_rate}hz{'' if channel is None else f'-ch{channel}'}"
+    return root / STORES / f"{sample_rate}hz{'' if channel is None else f'-ch{channel}'}"
 
 
 def find_store(root: Path, sample_rate: int, channel: int | None = None) -> PackedStore | None:

@@ -22,7 +22,9 @@ class LogBatchSize(Callback):
 
 def describe_step(trainer: Trainer) -> str:
     """Describe the batch size and learning rate of a fit that has started."""
-    devices, accumulate = trainer.world_size, trainer.accumulate_grad_batches
+    devices = trainer.world_size
+    # The last batch of an epoch ends a step.
+    accumulate = int(min(trainer.accumulate_grad_batches, trainer.num_training_batches))
     unit = "device" if devices == 1 else "devices"
     size: Any = getattr(trainer.train_dataloader, "batch_size", None)
     parts = f"{size or 'unknown'} per device x {devices} {unit}"

@@ -1,5 +1,6 @@
 """True lengths and exact excerpts of files of many encoders and containers."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,7 @@ def test_a_format_that_needs_ffmpeg_says_so_without_it(
 ) -> None:
     path = tmp_path / "song.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(AudioError, match=r"song\.m4a: MPEG-4 audio .* needs FFmpeg.*\[av\]"):
         audio.probe(path)
 

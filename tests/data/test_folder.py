@@ -1,4 +1,5 @@
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -336,3 +337,22 @@ def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "jazz" / "b.wav")
     (problem,) = Folder(root=str(tmp_path), labels=["jazz"], **SETTINGS).verify()
     assert "b.wav: not a regular file" in problem.detail
+
+
+def test_a_folder_without_audio_is_named(tmp_path, caplog):
+    tone(tmp_path / "jazz" / "a.wav")
+    (tmp_path / "covers").mkdir()
+    (tmp_path / "covers" / "a.jpg").write_bytes(b"")
+    assert Folder(root=str(tmp_path), **SETTINGS).labels == ("jazz",)
+    assert "covers: no audio files" in caplog.text
+
+
+def test_files_of_formats_that_need_a_library_are_named_in_a_fit(tmp_path, monkeypatch):
+    for number in range(4):
+        tone(tmp_path / "jazz" / f"{number}.wav", 300 + number)
+        (tmp_path / "rock").mkdir(exist_ok=True)
+        (tmp_path / "rock" / f"{number}.m4a").write_bytes(b"\0\0\0 ftypM4A " + bytes(number + 50))
+    monkeypatch.setitem(sys.modules, "av", None)
+    data = Folder(root=str(tmp_path), folds=2, split="fold", **SETTINGS)
+    with pytest.raises(MgcError, match=r"4 of 8 tracks cannot be read.*m4a: MPEG-4 .*\[av\]"):
+        data.setup()
