@@ -353,6 +353,6 @@ def test_files_of_formats_that_need_a_library_are_named_in_a_fit(tmp_path, monke
         (tmp_path / "rock").mkdir(exist_ok=True)
         (tmp_path / "rock" / f"{number}.m4a").write_bytes(b"\0\0\0 ftypM4A " + bytes(number + 50))
     monkeypatch.setitem(sys.modules, "av", None)
-    data = Folder(root=str(tmp_path), folds=2, split="fold", **SETTINGS)
+    data = Folder(root=str(tmp_path), folds=3, split="fold", **SETTINGS)
     with pytest.raises(MgcError, match=r"4 of 8 tracks cannot be read.*m4a: MPEG-4 .*\[av\]"):
         data.setup()
