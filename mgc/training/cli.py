@@ -45,13 +45,13 @@ from mgc.registry import GROUPS, RegistryError
 from mgc.runs.folder import (
     CONFIG,
     RUNS,
-    find_newest,
+    find_newest_checkpoint,
     find_run,
     new_run_folder,
-    remember_newest,
     run_folder,
-    same_run_id,
+    save_newest,
     set_run_folder,
+    share_run_id,
 )
 from mgc.runs.tracking import (
     keep_offline,
@@ -68,7 +68,7 @@ from mgc.training.interruption import KeepLast
 from mgc.training.names import expand_arguments, load_config
 from mgc.training.options import CONFIG_OPTIONS, option_values
 from mgc.training.reproducibility import SeedSteps
-from mgc.training.resuming import add_saved_config, continue_run
+from mgc.training.resuming import add_saved_config, reuse_run
 from mgc.training.run_record import RecordRun
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     with (
         _working_folder(),
-        same_run_id(),
+        share_run_id(),
         wandb_session(),
         convert_errors(),
         errors_of_processes(),
@@ -188,7 +188,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             )
         path = config.get("ckpt_path")
         if path in ("best", "last"):
-            path = config.ckpt_path = find_newest(path)
+            path = config.ckpt_path = find_newest_checkpoint(path)
         self.about: dict[str, Any] = {}
         if path:
             self.about = checkpoint.read(path).get(checkpoint.KEY, {})
@@ -203,7 +203,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
                 f"mgc {self.subcommand} needs a trained model: set --ckpt_path to a path, or to "
                 "best or last for the newest run."
             )
-        self.run_folder = continue_run(config.trainer, str(self.subcommand), path)
+        self.run_folder = reuse_run(config.trainer, str(self.subcommand), path)
         # Without a logger, each fit has a folder of its own, as with W&B.
         own = self.subcommand == "fit" and not config.trainer.get("logger")
         if own and self.run_folder is None and config.trainer.default_root_dir == RUNS:
@@ -284,7 +284,7 @@ class LogRunPaths(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the run (rank zero only)."""
         if self.remember and _writes(trainer):
-            remember_newest(run_folder(trainer))
+            save_newest(run_folder(trainer))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the paths (rank zero only)."""
