@@ -1,7 +1,7 @@
 """``mgc configs``: list or print shipped configurations."""
 
 import mgc
-from mgc.configurations import choose, find_shipped
+from mgc.configurations import choose_configuration, find_shipped
 from mgc.core.terminal import print_table
 
 
@@ -23,7 +23,7 @@ def configs(name: str = "", /) -> None:
     """
     shipped = find_shipped()
     if name:
-        print(choose(name, shipped).path.read_text(encoding="utf-8"), end="")
+        print(choose_configuration(name, shipped).path.read_text(encoding="utf-8"), end="")
         return
     rows = [("NAME", "CONTENT")]
     for key, same in shipped.items():

@@ -58,7 +58,7 @@ def test_plugin_that_requires_another_project_works(
     assert problem.startswith("problem: early_one 1.0: requires 'MGC', which is another project")
     assert problem.endswith("; require mgc-lightning")
     main(["list", "--check"])
-    assert "All can be imported." in capsys.readouterr().out
+    assert "All models and data sets can be imported." in capsys.readouterr().out
 
 
 class Package(Distribution):
