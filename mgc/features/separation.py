@@ -175,8 +175,8 @@ def _median_filter_in_graph(x: Tensor, length: int, dim: int) -> Tensor:
     return windows.topk(half + 1, sorted=True).values[..., -1].movedim(-1, dim)
 
 
-#: Number of values to filter at a time. Intermediate results are about ten times as large and should
-#: fit into a CPU's cache or the memory of another device.
+#: Number of values to filter at a time. Intermediate results are about ten times as large, and
+#: should fit into a CPU's cache or the memory of another device.
 CPU_VALUES, DEVICE_VALUES = 2**21, 2**26
 
 

@@ -76,7 +76,7 @@ log = logging.getLogger(__name__)
 #: Parser mode whose loader expands short names.
 PARSER_MODE = "mgc"
 
-#: Default logger.
+#: Logger of a run, unless the configuration sets one.
 DEFAULT_LOGGER = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
     "init_args": {"project": "mgc", "save_dir": RUNS},
@@ -100,7 +100,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     installed ones.
 
     Args:
-        args: Words of the command line, beginning with the command.
+        args: Command-line arguments, beginning with the command.
         cli: Subclass of :class:`MgcCLI` to run.
 
     Raises:
@@ -183,7 +183,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         takes, gives = getattr(model, "kind", None), getattr(data, "kind", None)
         if takes and gives and takes != gives:
             raise MgcError(
-                f"{model.__name__} takes {takes}, but {data.__name__} gives {gives}. "
+                f"{model.__name__} takes {takes}, but {data.__name__} provides {gives}. "
                 "Choose another model or data set (mgc list)."
             )
         path = config.get("ckpt_path")
@@ -215,7 +215,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            # The parser hides errors of constructors in its own.
+            # The parser wraps errors of constructors in its own.
             raise _find_mgc_error(error) or MgcError(explain(str(error))) from error
         path = self.config[self.subcommand].get("ckpt_path")
         for name in ("labels", "task", "sample_rate"):
@@ -259,7 +259,10 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         return trainer
 
     def _default_checkpoint(self) -> ModelCheckpoint:
-        """Keep the best epoch by the metric of the task; without labels, the last epoch."""
+        """Return a callback that keeps the best epoch by the task's metric.
+
+        Without labels, it keeps the last epoch.
+        """
         if not self.datamodule.num_classes:
             return ModelCheckpoint()
         return ModelCheckpoint(
@@ -283,12 +286,12 @@ class LogRunPaths(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the run (rank zero only)."""
-        if self.remember and _writes(trainer):
+        if self.remember and _writes_files(trainer):
             save_newest(run_folder(trainer))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the paths (rank zero only)."""
-        if not _writes(trainer):
+        if not _writes_files(trainer):
             return
         folder = run_folder(trainer)
         lines = [f"Run: {folder}"]
@@ -304,27 +307,29 @@ class LogRunPaths(Callback):
         log.info("\n".join(lines))
 
 
-def _writes(trainer: Trainer) -> bool:
+def _writes_files(trainer: Trainer) -> bool:
     """Whether this process writes the files of the run."""
     return trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the configuration of a fit beside its checkpoints, and logs it to W&B.
+    """Saves the configuration of a fit in the run's folder, and logs it to W&B.
 
-    Lightning saves it to ``trainer.log_dir``, which all W&B runs share, and ``mgc test`` would
+    Lightning would save it to ``trainer.log_dir``, which all W&B runs share, and ``mgc test`` would
     overwrite the configuration of the fit.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save the configuration (called on rank zero only)."""
         with warnings.catch_warnings():
-            # Of values that it cannot write, which are named below.
+            # Values that cannot be written are logged below.
             warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
             text = self.parser.dump(self.config, skip_unset=False)
         settings, lost = drop_unserializable(get_loader("yaml")(text))
         if lost:
-            log.warning("%s leaves out %s: not plain settings.", CONFIG, ", ".join(lost))
+            log.warning(
+                "%s does not contain %s, which cannot be written as YAML.", CONFIG, ", ".join(lost)
+            )
             text = yaml.safe_dump(settings, sort_keys=False)
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             with replacing(run_folder(trainer) / CONFIG) as partial:
@@ -336,7 +341,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 def drop_unserializable(settings: Any, name: str = "") -> tuple[Any, list[str]]:
-    """Remove values that a configuration file cannot hold, such as a device or an instance.
+    """Remove values that cannot be written to a YAML file, such as a device or an instance.
 
     Returns:
         The remaining settings, and the names of those that were removed.

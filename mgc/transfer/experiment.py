@@ -218,7 +218,7 @@ def _prediction_rows(
         for label in table.labels:
             columns[f"target.{label}"] = tracks[f"target.{label}"].to_numpy()
     if decision.scores is not None:
-        kind = "probability" if decision.probable else "score"
+        kind = "probability" if decision.are_probabilities else "score"
         for label, values in zip(table.labels, decision.scores.T, strict=False):
             columns[f"{kind}.{label}"] = values
     return pd.DataFrame(columns)
