@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mgc.core.checks import check_choice, check_minimum
 from mgc.core.forking import release_threads_before_forks
-from mgc.core.launching import on_rank_zero
+from mgc.core.launching import compute_on_rank_zero
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
@@ -405,7 +405,7 @@ class AudioDataModule(MusicDataModule):
         if self._store:
             found = self._store.lengths(paths)
         else:
-            found = on_rank_zero(self.trainer, lambda: self._measure_lengths(paths))
+            found = compute_on_rank_zero(self.trainer, lambda: self._measure_lengths(paths))
         totals = dict(zip(paths, found, strict=True))
         lengths = np.zeros(len(catalogue), np.int64)
         offsets = np.zeros(len(catalogue), np.int64)

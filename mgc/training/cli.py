@@ -31,7 +31,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 import mgc
 from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
-from mgc.core.launching import errors_of_processes
+from mgc.core.launching import convert_process_errors
 from mgc.core.lightning_internals import KeepConfiguration
 from mgc.core.parser_errors import OneLineErrors, explain
 from mgc.core.stopping import signals
@@ -114,7 +114,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
         share_run_id(),
         wandb_session(),
         convert_errors(),
-        errors_of_processes(),
+        convert_process_errors(),
     ):
         (cli or MgcCLI)(
             model_class=LightningModule,

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 import mgc
 from mgc import checkpoint
 from mgc.checkpoint import digest_of
-from mgc.core.launching import errors_of_processes
+from mgc.core.launching import convert_process_errors
 from mgc.core.parquet import read_parquet
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
@@ -145,7 +145,7 @@ def extract_features(
     except (MisconfigurationException, ValueError) as error:
         raise MgcError(f"{error} Check --accelerator, --devices and --strategy.") from error
     signals.watch(runner)
-    with errors_of_processes():
+    with convert_process_errors():
         runner.predict(LayerExtractor(model, layers), RankParts(plan), return_predictions=False)
     runner.strategy.barrier("parts")
     if runner.is_global_zero:
