@@ -61,7 +61,7 @@ def test_path_of_a_lock(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["locks", "light"])
     assert stop.value.code == 2
-    assert "Known: full, serve" in capsys.readouterr().err
+    assert "Available: full, serve" in capsys.readouterr().err
 
 
 def test_locks_are_found_without_dependencies(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def report_projection(
     table_names = given or [Path(path).stem for path in features]
     if len(table_names) != len(features) or len(set(table_names)) < len(table_names):
         raise MgcError(
-            f"--names {','.join(table_names)}: expected {len(features)} different names, one per table."
+            f"--names {','.join(table_names)}: expected {len(features)} different names, one per "
+            "table."
         )
     projection = make_projection(
         {name: FeatureTable.load(path) for name, path in zip(table_names, features, strict=True)},

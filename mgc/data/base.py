@@ -361,7 +361,8 @@ class AudioDataModule(MusicDataModule):
     Attributes:
         expected_seconds: Shortest and longest file, in seconds.
         expected_files: Number of files in a complete copy, by catalogue column and value.
-        end_tolerance: Seconds that an excerpt may end behind its file; annotations often do.
+        end_tolerance: Maximum time by which an excerpt may exceed its file, in seconds. The ends of
+            annotations are often inexact.
     """
 
     end_tolerance: ClassVar[float] = float("inf")
