@@ -20,10 +20,10 @@ from mgc.experiments.sweep_space import ARGUMENTS, Settings, Sweep
 from mgc.runs.tracking import add_offline_runs, set_wandb_mode, wandb_session
 from mgc.training.options import (
     CONFIG_OPTIONS,
+    check_reserved_options,
     logs_to_wandb,
     option_name,
     option_values,
-    refuse_options,
 )
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class SweepPlan:
         sweep = Sweep.parse(text, path)
         fixed = sweep.command[sweep.command.index(ARGUMENTS) + 1 :]
         varied = map(option_name, sweep.varied)
-        refuse_options([*fixed, *overrides], (*FORBIDDEN_OVERRIDES, *varied), "sweep")
+        check_reserved_options([*fixed, *overrides], (*FORBIDDEN_OVERRIDES, *varied), "sweep")
         chosen = sweep.choose_settings(count, seed)
         plan: dict[str, Any] = {
             "sweep": text,

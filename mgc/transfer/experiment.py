@@ -1,7 +1,7 @@
-"""The transfer experiment: train a classifier on combinations of layers and score each of them.
+"""Transfer experiment: trains a classifier on combinations of layers and scores each of them.
 
 Each combination is fitted with every setting of a classifier's grid, with and without
-standardisation. Scores are reported by two protocols (see :mod:`mgc.transfer.folds`):
+standardisation. Scores are reported for two protocols (see :mod:`mgc.transfer.folds`):
 
 * ``paper``: the best mean score over the test folds, without standardisation. It is optimistic,
   because the test folds choose the settings. Choi et al. (2017) also list standardisation, but the
@@ -130,7 +130,7 @@ def _select(scores: list[np.ndarray], evaluations: list[Evaluation], target: int
 
 
 def _summarise_paper(scores: np.ndarray, plan: FoldPlan, grid: list[Setting]) -> dict[str, Any]:
-    """Return the best mean scores over the test folds, without and with standardisation."""
+    """Return the best mean score over the test folds, without and with standardised features."""
     sizes = [len(plan.fits[fit].tests[part]) for fit, part in plan.paper]
     means = np.average(scores, axis=0, weights=sizes)
     plain = means[: len(grid) // 2]  # settings without standardisation come first

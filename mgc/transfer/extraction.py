@@ -57,7 +57,7 @@ PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def choose_layers(text: str, widths: dict[str, int]) -> list[str]:
-    """Parse ``--layers``: ``all``, digits that count layers from 1 (``135``), or names with commas.
+    """Parse ``--layers`` (see :func:`extract`).
 
     ``widths`` are the widths of the model's layers, in order. An unknown layer raises an MgcError.
     """
@@ -486,7 +486,7 @@ def extract(
             ``features(audio)``, which stays in evaluation mode.
         out: Parquet file to write. An interrupted run resumes from it. By default, nothing is
             written.
-        layers: ``all``, digits that count layers from 1 (``135``), or names with commas.
+        layers: ``all``, digits that count layers from 1 (``135``), or names separated by commas.
         data: Name of the dataset. Without it, features have no labels.
         data_args: Arguments of the dataset.
         model_args: Arguments of a registered model.

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgc.errors import MgcError
-from mgc.papers.reproducing import describe_music, print_command
-from mgc.training.options import refuse_options
+from mgc.papers.reproducing import describe_data, print_command
+from mgc.training.options import check_reserved_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ COMPONENTS = ("original", "harmonic", "percussive")
 FOLDS = 10
 
 #: Data settings that `mgc extract` has separate options for or that only affect splits.
-HANDLED_BY_EXTRACT = (
+IGNORED_DATA_SETTINGS = (
     "root", "split", "fold", "folds", "seed", "sample_rate", "clip_seconds", "hop_seconds",
     "clips_per_track", "batch_size", "num_workers", "max_broken",
 )  # fmt: skip
@@ -86,7 +86,7 @@ def reproduce_gwardys2014(
     from mgc.transfer.extraction import extract_audio
     from mgc.transfer.files import transfer
 
-    refuse_options(overrides, ("data.root", "model.component"), "reproduce gwardys2014")
+    check_reserved_options(overrides, ("data.root", "model.component"), "reproduce gwardys2014")
     folder = Path(out)
     for component in COMPONENTS:
         words = [f"--data.root={root}", f"--model.component={component}", *overrides]
@@ -123,7 +123,7 @@ def reproduce_gwardys2014(
     report = make_report(load_runs([folder / name for name in systems], systems), gwardys2014)
     report.save(folder / "report")
     tables = [scores_table(report.systems, system) for system in TITLES]
-    text = "\n".join([*tables, describe_music(root), ""])
+    text = "\n".join([*tables, describe_data(root), ""])
     with replacing(folder / "tables.md") as partial:
         partial.write_text(text, encoding="utf-8")
     print(text)
@@ -158,7 +158,7 @@ def extract_options(trained: Path) -> dict[str, Any]:
         "model_args": model,
         "data": "gtzan",
         "data_args": {
-            name: value for name, value in data.items() if name not in HANDLED_BY_EXTRACT
+            name: value for name, value in data.items() if name not in IGNORED_DATA_SETTINGS
         },
         "layers": "penultimate",
         "sample_rate": data["sample_rate"],
