@@ -71,7 +71,7 @@ def main(folder: str) -> None:
 
     def train() -> None:
         run = SweepRun.read(folder)
-        fit(run.folder, run.words, partial(SweepCLI, run))
+        fit(run.folder, run.options, partial(SweepCLI, run))
 
     run_child(train)
 

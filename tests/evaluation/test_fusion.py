@@ -258,8 +258,8 @@ def test_gain_over_the_best_run() -> None:
         ("1,-1", "weighted", False, "expected 2 numbers"),
         ("0,0", "product", False, "expected 2 numbers"),
         ("1,x", "product", False, "expected 2 numbers"),
-        ("1,1", "fusion1", False, "--method fusion1 takes no weights"),
-        ("", "fusion2", True, "--method fusion2 takes no weights"),
+        ("1,1", "fusion1", False, "--method fusion1 does not use weights"),
+        ("", "fusion2", True, "--method fusion2 does not use weights"),
         ("1,1", "weighted", True, "Use either --weights or --fit-weights, not both"),
     ],
 )
