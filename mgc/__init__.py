@@ -59,7 +59,7 @@ _MODULES = {
 }
 
 # Since 1.29, ONNX Runtime sends names and hashes of models to Microsoft unless this is set before
-# its import. Users can allow it with 0.
+# its import. Users who want this can set it to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 #: Name of the distribution. On the package index, mgc is another project.

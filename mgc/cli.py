@@ -15,9 +15,9 @@ from typing import Any, get_args, get_origin
 import mgc
 from mgc.core.stopping import signals
 from mgc.core.terminal import (
-    RESUME,
+    RESUME_HINT,
     TRACEBACK,
-    quiet_when_closed,
+    exit_on_closed_pipe,
     report_user_errors,
     show_log,
 )
@@ -135,7 +135,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     show_log()
     with (
-        quiet_when_closed(),
+        exit_on_closed_pipe(),
         report_user_errors(_hint(argv)),
         signals.handled(),
         wandb_session(),
@@ -227,7 +227,7 @@ def overview() -> str:
 def _hint(argv: list[str]) -> str:
     """Return what the user can do after a signal."""
     command = COMMANDS.get(" ".join(argv[:2])) or COMMANDS.get(" ".join(argv[:1]))
-    return RESUME if command and command.resumes else ""
+    return RESUME_HINT if command and command.resumes else ""
 
 
 def _subcommands(group: str) -> list[str]:

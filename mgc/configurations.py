@@ -1,7 +1,7 @@
-"""Configurations that mgc and its plugins ship, by name.
+"""Finds the configurations shipped with mgc and its plugins.
 
-They are the YAML files in a package's folder ``configs``, with sweeps in ``configs/sweeps``. In a
-source tree, the folder is beside the package.
+Configurations are the YAML files in a package's folder ``configs``; sweeps are in
+``configs/sweeps``. In a source tree, the folder is next to the package.
 """
 
 import logging
@@ -23,7 +23,7 @@ SWEEPS = "sweeps/"
 
 
 class Configuration(NamedTuple):
-    """A shipped configuration: its YAML file, and name and version of its package."""
+    """Path of a shipped YAML file, and name and version of its package."""
 
     path: Path
     package: str
@@ -58,23 +58,23 @@ def find_configuration(name: str, sweep: bool = False) -> Path:
     """Return the path of a configuration.
 
     Args:
-        name: Path of a file; else the name of a shipped configuration, or its path in a clone,
-            ``configs/vgg_gtzan.yaml``.
-        sweep: Whether to search the sweeps, whose prefix ``sweeps/`` is optional, or the other
-            configurations.
+        name: Path of a file, name of a shipped configuration (``vgg_gtzan``), or its path in the
+            source tree (``configs/vgg_gtzan.yaml``). An existing file takes precedence.
+        sweep: Whether to search sweeps instead of other configurations. Their prefix ``sweeps/`` is
+            optional.
 
     Raises:
-        MgcError: If no file and no shipped configuration, or several of them, have this name.
+        MgcError: If the name is unknown, or several packages ship it.
     """
     if Path(name).is_file():
         return Path(name)
     shipped = {
         other: same for other, same in find_shipped().items() if other.startswith(SWEEPS) is sweep
     }
-    path = choose(name, shipped, SWEEPS if sweep else "").path
-    beside = Path(f"{name}.yaml")
-    if beside.is_file() and not beside.samefile(path):
-        log.warning("Using the shipped configuration %s. For your file: %s.", name, beside)
+    path = choose_configuration(name, shipped, SWEEPS if sweep else "").path
+    local = Path(f"{name}.yaml")
+    if local.is_file() and not local.samefile(path):
+        log.warning("Using the shipped configuration %s. To use your file, set %s.", name, local)
     return path
 
 
@@ -91,13 +91,15 @@ def read_configuration(name: str, sweep: bool = False) -> str:
         raise MgcError(f"{name}: {reason}.") from error
 
 
-def choose(name: str, shipped: dict[str, list[Configuration]], group: str = "") -> Configuration:
-    """Return the shipped configuration with this name, or with this path in a clone.
+def choose_configuration(
+    name: str, shipped: dict[str, list[Configuration]], group: str = ""
+) -> Configuration:
+    """Return the shipped configuration with a name, or with a path in the source tree.
 
-    ``group`` is an optional prefix of the names.
+    ``group`` is a prefix that may be omitted in ``name``.
 
     Raises:
-        MgcError: If none or several have this name.
+        MgcError: If the name is unknown, or several packages ship it.
     """
     key = Path(name).as_posix().removeprefix(f"{FOLDER}/").removesuffix(".yaml")
     key = group + key.removeprefix(group)
@@ -109,12 +111,12 @@ def choose(name: str, shipped: dict[str, list[Configuration]], group: str = "") 
         )
     if len(shipped[key]) > 1:
         places = ", ".join(f"{same.path} ({same.package})" for same in shipped[key])
-        raise MgcError(f"{name}: several packages ship this name. Give a path: {places}.")
+        raise MgcError(f"{name}: shipped by several packages. Set one of the paths: {places}.")
     return shipped[key][0]
 
 
 def _folders(package: str) -> list[Path]:
-    """List the configuration folders of a package: inside it, or beside it in a source tree."""
+    """List the configuration folders of a package: inside it, or next to it in a source tree."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):

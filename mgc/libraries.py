@@ -1,4 +1,4 @@
-"""Installed libraries: tested versions, requirements, failed imports.
+"""Checks installed libraries: tested versions, requirements, failed imports.
 
 Imports only the standard library and ``packaging``, so it works if another library is broken.
 """
@@ -83,7 +83,7 @@ def required_packages(*roots: str) -> dict[str, Distribution | None]:
 
 
 def untested() -> Iterator[tuple[str, str, str]]:
-    """Find untested versions of mgc's direct requirements and of PyTorch's partners.
+    """Find untested versions of mgc's direct requirements, torchvision and torchaudio.
 
     Yields:
         Name, installed version and tested version.
@@ -106,7 +106,7 @@ def untested() -> Iterator[tuple[str, str, str]]:
 
 
 def duplicates(names: Iterable[str]) -> Iterator[tuple[str, list[Path]]]:
-    """Find packages with several metadata folders, as an interrupted upgrade leaves them.
+    """Find packages with several metadata folders, such as after an interrupted upgrade.
 
     Args:
         names: Canonical names of packages.
@@ -190,7 +190,7 @@ def _failed_import(error: BaseException) -> FailedImport | None:
         culprit = _package(imported, required)
         if culprit and culprit in missing:
             return _missing([culprit])
-        # The package may have another name than the module.
+        # The package and its module may have different names.
         if culprit is None and missing and (raised_by == "mgc" or _package(raised_by, required)):
             return _missing(missing)
     for package in packages:
@@ -217,11 +217,11 @@ def _missing(names: list[str]) -> FailedImport:
 
 def _broken(name: str, error: BaseException) -> FailedImport:
     dist, torch = installed(name), installed("torch")
-    beside = name in BUILT_TOGETHER and name != "torch" and torch
+    depends = name in BUILT_TOGETHER and name != "torch" and torch
     return FailedImport(
         name,
         f"{name}{f' {dist.version}' if dist else ''} cannot be imported"
-        f"{f' beside torch {torch.version}' if beside and torch else ''}: {_root_message(error)}",
+        f"{f' with torch {torch.version}' if depends and torch else ''}: {_root_message(error)}",
         install_command(name),
     )
 

@@ -49,7 +49,7 @@ def test_unused_copies_are_reported(workdir: Path, caplog: pytest.LogCaptureFixt
     assert not caplog.messages
     assert find_configuration("vgg_gtzan").samefile(CONFIGS / "vgg_gtzan.yaml")
     assert caplog.messages == [
-        "Using the shipped configuration vgg_gtzan. For your file: vgg_gtzan.yaml."
+        "Using the shipped configuration vgg_gtzan. To use your file, set vgg_gtzan.yaml."
     ]
 
 
@@ -111,7 +111,7 @@ def test_names_shipped_by_two_packages(install: Callable[..., None], tmp_path: P
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "vgg_gtzan.yaml").touch()
-    with pytest.raises(MgcError, match=r"several packages ship this name.*twin_three 1\.0"):
+    with pytest.raises(MgcError, match=r"shipped by several packages.*twin_three 1\.0"):
         find_configuration("vgg_gtzan")
     assert find_configuration("vgg_folder").samefile(CONFIGS / "vgg_folder.yaml")
 

@@ -128,7 +128,7 @@ def test_the_message_names_both_versions_and_the_fix(versions: Callable[..., Non
     failed = diagnose(importing("torchaudio", FAKES["torchaudio"]))
     assert failed is not None
     assert str(failed) == (
-        "torchaudio 2.11.1 cannot be imported beside torch 2.12.1: OSError: x/libtorchaudio.so: "
+        "torchaudio 2.11.1 cannot be imported with torch 2.12.1: OSError: x/libtorchaudio.so: "
         f"undefined symbol: torch_thing. Fix it with: pip install {TRIO}"
     )
 

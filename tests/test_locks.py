@@ -61,7 +61,7 @@ def test_path_of_a_lock(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["locks", "light"])
     assert stop.value.code == 2
-    assert "Known: full, serve" in capsys.readouterr().err
+    assert "Available: full, serve" in capsys.readouterr().err
 
 
 def test_locks_are_found_without_dependencies(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_doctor_accepts_an_installation_without_pytorch(tmp_path: Path) -> None:
     done = Environment(tmp_path, packages()).run("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "without PyTorch" in done.stdout
-    assert done.stdout.endswith("All is well.\n")
+    assert done.stdout.endswith("No problems found.\n")
 
 
 def test_doctor_lists_missing_packages(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_help(command: str, mgc: Run) -> None:
 
 
 def test_doctor_reports_no_problems(mgc: Run) -> None:
-    assert mgc("doctor").endswith("All is well.\n")
+    assert mgc("doctor").endswith("No problems found.\n")
 
 
 def test_components_and_configurations_are_listed(mgc: Run, folder: Path) -> None:

@@ -1,15 +1,15 @@
 """``mgc configs``: list or print shipped configurations."""
 
 import mgc
-from mgc.configurations import choose, find_shipped
+from mgc.configurations import choose_configuration, find_shipped
 from mgc.core.terminal import print_table
 
 
 def configs(name: str = "", /) -> None:
-    """List the configurations that mgc and its plugins ship, or print one of them.
+    """List the configurations shipped with mgc and its plugins, or print one of them.
 
-    Every command that takes a configuration accepts these names. To change one, save it to a file
-    and pass the file's path.
+    Every command that takes a configuration accepts these names. To change a configuration, save it
+    to a file and pass the path of the file.
 
     Example: mgc configs
 
@@ -23,11 +23,11 @@ def configs(name: str = "", /) -> None:
     """
     shipped = find_shipped()
     if name:
-        print(choose(name, shipped).path.read_text(encoding="utf-8"), end="")
+        print(choose_configuration(name, shipped).path.read_text(encoding="utf-8"), end="")
         return
     rows = [("NAME", "CONTENT")]
-    for key, same in shipped.items():
-        for configuration in same:
+    for key, configurations in shipped.items():
+        for configuration in configurations:
             plugin = not configuration.package.startswith(f"{mgc.DISTRIBUTION} ")
             owner = f" ({configuration.package})" if plugin else ""
             rows.append((key, f"{configuration.summary}{owner}"))

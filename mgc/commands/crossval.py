@@ -13,10 +13,10 @@ def crossval(
 ) -> None:
     """Cross-validate a model: one fit and one test per fold, as runs of one W&B group.
 
-    The validation fold selects each fold's checkpoint, as the configuration says; the test fold
-    tests it. Splits depend on the seed only, so models trained on the same data have the same folds
-    and `mgc fuse` can combine them. To resume an interrupted cross-validation, run the same command
-    again.
+    Each checkpoint is selected on the validation fold, as set in the configuration, and tested on
+    the test fold. Splits only depend on the seed, so models trained on the same data have the same
+    folds and `mgc fuse` can combine them. To resume an interrupted cross-validation, run the same
+    command again.
 
     With `--folds 1`, the configuration's own split (such as given or fault_filtered) is used, with
     one fit and one test per seed. `--repeats 10` then reports mean and standard deviation of ten
@@ -26,7 +26,7 @@ def crossval(
     confusion_matrix.csv and .png, per_class.csv. If the folds are logged to W&B, the summary is
     logged as another run of their group.
 
-    Words after `--` are options of `mgc fit` that override the configuration.
+    Arguments after `--` are options of `mgc fit` that override the configuration.
 
     Example: mgc crossval --config vgg_gtzan --folds 10 --repeats 2 -- --data.root PATH
 
@@ -35,18 +35,18 @@ def crossval(
     Args:
         overrides: Options of `mgc fit`, given after `--`.
         config: YAML file or name of a shipped configuration, as for `mgc fit`.
-        folds: Number of folds, at least 3, or 1 for the configuration's own split. Data sets with
-            given folds require their number.
+        folds: Number of folds, at least 3, or 1 for the configuration's own split. For data sets
+            with given folds, it must be their number.
         repeats: Number of repetitions, with the seeds 0, 1, 2, ….
         seeds: Seeds of splits and training, separated by commas, instead of repeats.
-        test_folds: Number of folds to train and test, starting with the first; by default all. 1 is
-            a single split of the same proportions. The other folds can be added later.
+        test_folds: Number of folds to train and test, starting with the first; by default all. 1
+            gives a single split of the same proportions. The other folds can be added later.
         out: Folder for the results; by default runs/crossval/NAME-OF-CONFIG.
         jobs: Number of folds to run in parallel; by default the number of GPUs, or 1. With more
             than one, each fold uses one GPU.
 
     Raises:
-        MgcError: If a setting is wrong, OUT holds another cross-validation, or a fold fails.
+        MgcError: If a setting is wrong, OUT contains another cross-validation, or a fold fails.
     """
     from mgc.experiments.crossval import cross_validate
 

@@ -46,6 +46,6 @@ def _count_tracks(module: MusicDataModule) -> tuple[int, int]:
         catalogue = module.read_catalogue()
     except MgcError:
         return 0, 0
-    # All beat-aligned features are in one store, which the catalogue is read from.
+    # The catalogue of beat-aligned features is read from a store that contains all tracks.
     files = catalogue["path"] if "path" in catalogue else [module.root] * len(catalogue)
     return sum(Path(path).exists() for path in files), len(catalogue)

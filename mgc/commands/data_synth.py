@@ -13,8 +13,8 @@ def synth(
 ) -> None:
     """Synthesise a music data set with ten genres, in the folder layout of GTZAN.
 
-    The same arguments always give the same files. Existing files are kept, so running an
-    interrupted command again resumes it.
+    The same arguments always give the same files. Existing files are kept. To resume an interrupted
+    run, run the same command again.
 
     Example: mgc data synth data/synthetic --tracks_per_genre 40
 

@@ -12,10 +12,10 @@ from mgc.data.verification import Problem, verify_checksums
 from mgc.errors import MgcError
 from mgc.registry import make_data_module
 
-#: Kinds of problems that good copies have too.
+#: Kinds of problems that also occur in intact copies.
 HARMLESS = {"unexpected", "duplicate"}
 
-#: Problems listed per kind without ``--all``.
+#: Maximum number of problems listed per kind without ``--all``.
 MAX_LISTED = 20
 
 
@@ -35,8 +35,8 @@ def verify(
     Args:
         name: Name of the data set, as in mgc list.
         root: Folder with the data set.
-        checksums: File with the MD5 of the original files: output of md5sum, or an index of mirdata
-            (JSON). Files with other contents are reported.
+        checksums: File with MD5 checksums of the original files: output of md5sum, or an index of
+            mirdata (JSON). Files that differ are reported.
         all: List all problems, not only the first 20 of each kind.
         data_args: Arguments of the data set, as in --data_args.table tracks.csv.
     """
@@ -58,7 +58,7 @@ def verify(
         print(f"{kind:10}  {count:6}")
     if set(counts) - HARMLESS:
         raise SystemExit(1)
-    print("Nothing harmful was found.")
+    print("No harmful problems found.")
 
 
 def _list_problems(problems: Sequence[Problem], limit: int | None) -> Counter[str]:

@@ -34,14 +34,14 @@ LIBRARIES = (
     "librosa", "wandb",
 )  # fmt: skip
 
-#: Libraries to import, in this order: they have compiled code, or need a library that has.
+#: Libraries to import, in this order. They contain or depend on compiled code.
 COMPILED = ("torch", "torchvision", "torchaudio", "soundfile", "timm", "lightning")
 
 #: Libraries to print and import in an installation for ONNX models only.
 SERVING_LIBRARIES = ("onnxruntime", "numpy", "soundfile")
 
-#: Audio formats to check.
-FORMATS = ("WAV", "AU", "FLAC", "OGG", "MP3")
+#: Audio formats to report if libsndfile reads them.
+REPORTED_FORMATS = ("WAV", "AU", "FLAC", "OGG", "MP3")
 
 
 @dataclass
@@ -49,18 +49,18 @@ class Findings:
     """Results of the checks.
 
     Attributes:
-        problems: Descriptions in one line each.
+        problems: One-line descriptions of problems.
         fixes: Commands that fix problems.
-        notes: Information in one line each.
+        notes: One-line notes.
         broken: Modules that cannot be imported.
-        blamed: Packages that have a problem already.
+        reported: Packages for which a problem has been reported.
     """
 
     problems: list[str] = field(default_factory=list)
     fixes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
-    blamed: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
     def add(self, problem: str, fix: str = "") -> None:
         """Add a problem and the command that fixes it."""
@@ -69,9 +69,9 @@ class Findings:
             self.fixes.append(fix)
 
     def add_import(self, failed: FailedImport) -> None:
-        """Add the first failed import of a package."""
-        if failed.library not in self.blamed:
-            self.blamed.add(failed.library)
+        """Add a failed import, unless a problem of the same package has been reported."""
+        if failed.library not in self.reported:
+            self.reported.add(failed.library)
             self.add(failed.reason, failed.fix)
 
 
@@ -88,7 +88,7 @@ def doctor() -> None:
     Raises:
         SystemExit: With code 1 if there are problems.
     """
-    # Incompatible libraries may crash the process. This prints which one did.
+    # Incompatible libraries may crash the process. The printed stack shows which one did.
     faulthandler.enable(sys.__stderr__ or sys.stderr)
     found = Findings()
     print(f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
@@ -114,13 +114,13 @@ def doctor() -> None:
             print(f"{kind}: {' '.join(line.split())}")
     if found.problems:
         raise SystemExit(1)
-    print("All is well.")
+    print("No problems found.")
 
 
-def unmet(dist: Distribution) -> Iterator[tuple[str, str]]:
-    """Find unmet requirements of an installed package, except its requirement of mgc.
+def unmet_requirements(dist: Distribution) -> Iterator[tuple[str, str]]:
+    """Find unmet requirements of an installed package.
 
-    :func:`mgc.registry.load_claim` checks the requirement of mgc.
+    Skips its requirement of mgc, which :func:`mgc.registry.load_claim` checks.
 
     Yields:
         Name of the required package, and the problem in one line.
@@ -181,13 +181,13 @@ def _check_versions(found: Findings, serving: bool) -> None:
     required = required_packages(mgc.DISTRIBUTION, *plugins)
     for dist in filter(None, required.values()):
         if serving and dist.name == mgc.DISTRIBUTION:
-            continue  # this installation omits packages of other commands
-        for name, line in unmet(dist):
-            if installed(name) or name not in found.blamed:
+            continue  # this installation lacks packages that only other commands need
+        for name, line in unmet_requirements(dist):
+            if installed(name) or name not in found.reported:
                 fix = install_command(name) if name in required_packages() else ""
                 found.add(f"{dist.name} {dist.version}: {line}", fix)
             if not installed(name):
-                found.blamed.add(name)  # report it once
+                found.reported.add(name)  # report it once
     for name, records in duplicates(required):
         versions = " and ".join(record.name.removesuffix(".dist-info") for record in records)
         remove = f"rm -r {shlex.join(map(str, records))} && "
@@ -201,7 +201,7 @@ def _check_versions(found: Findings, serving: bool) -> None:
 
 
 def _check_system(found: Findings) -> None:
-    """Note missing features of this operating system."""
+    """Add notes on features that the operating system lacks."""
     if not REQUEUE:
         found.notes.append("no SIGUSR1 on this system: SLURM cannot announce the end of a job")
     if "fork" not in multiprocessing.get_all_start_methods():
@@ -216,7 +216,7 @@ def _libraries(libraries: Sequence[str]) -> Iterator[tuple[str, str, str]]:
         if name == "torch" and library:
             note = f"built for CUDA {library.version.cuda}" if library.version.cuda else "CPU only"
         elif name == "soundfile" and library:
-            readable = [form for form in FORMATS if form in library.available_formats()]
+            readable = [form for form in REPORTED_FORMATS if form in library.available_formats()]
             note = f"libsndfile {library.__libsndfile_version__}, reads {' '.join(readable)}"
         yield name, dist.version if dist else "-", note
 

@@ -26,11 +26,11 @@ def export(
     """Export a model as a graph from raw audio to probabilities, and compare it with the model.
 
     The graph includes the front end, such as the spectrogram. Its input is a batch of clips of
-    shape (batch, samples), of any size and, if the model allows it, any length. Models of beats
-    take chroma and timbre of shape (batch, beats, 12) and the lengths in beats. The file also holds
-    labels, task, sample rate and clip settings.
+    shape (batch, samples), of any size and, if the model allows it, any length. The inputs of beat
+    models are chroma and timbre of shape (batch, beats, 12) and the lengths in beats. The file also
+    contains labels, task, sample rate and clip settings.
 
-    mgc classify runs ONNX files without PyTorch. To load a torch_export file:
+    mgc classify runs ONNX files without PyTorch. Load a torch_export file with
     torch.export.load(FILE).module(check_guards=False).
 
     The graph is compared with the model on several batch sizes and clip lengths. If the largest
@@ -45,14 +45,14 @@ def export(
     Args:
         out: File to write: .onnx, or .pt2 for torch_export.
         ckpt: Checkpoint written by mgc fit.
-        model: Name of a model that needs no training, as in mgc list, instead of a checkpoint.
+        model: Name of an untrained model (see mgc list), instead of a checkpoint.
         model_args: Arguments of that model.
         format: onnx for ONNX Runtime, torch_export for PyTorch.
         outputs: probabilities (ratings for regression), or features: one output per layer.
         precision: float16 stores the weights in half precision, which halves the file, and computes
             in single precision.
-        tolerance: Largest accepted difference from the model: of probabilities, or relative to the
-            largest value of a feature output. By default 1e-4, with float16 1e-2.
+        tolerance: Maximum difference between graph and model: absolute for probabilities, relative
+            to the largest value for features. By default 1e-4, or 1e-2 with float16.
         sample_rate: With --model, sample rate of the audio in Hz.
         clip_seconds: With --model, length of a clip in seconds.
 
@@ -63,9 +63,9 @@ def export(
         raise MgcError("Give a checkpoint (--ckpt FILE) or the name of a model (--model NAME).")
     if model is not None and outputs != "features":
         raise MgcError("--model: an untrained model has no classes: add --outputs features.")
-    ending = {"onnx": ".onnx", "torch_export": ".pt2"}[format]
-    if Path(out).suffix != ending:
-        raise MgcError(f"--out {out}: the name must end in {ending} with --format {format}.")
+    extension = {"onnx": ".onnx", "torch_export": ".pt2"}[format]
+    if Path(out).suffix != extension:
+        raise MgcError(f"--out {out}: the name must end in {extension} with --format {format}.")
     if tolerance is not None and not tolerance > 0:
         raise MgcError(f"--tolerance {tolerance:g}: must be greater than 0.")
     if format == "onnx":

@@ -54,7 +54,8 @@ def extract(
         seed: Seed of the random weights.
         data: Name of the data set, as in mgc list. Without it, the table has no labels.
         data_args: Arguments of the data set, as in --data_args.split fault_filtered.
-        layers: Layers to keep: all; digits that number them, as in 135; or names with commas.
+        layers: Layers to extract: all, digits that count layers from 1 (135), or names separated by
+            commas.
         sample_rate: Sample rate in Hz; by default the checkpoint's, else 12000.
         clip_seconds: Length of a clip in seconds; by default the checkpoint's, else 29.
         hop_seconds: Distance between the starts of two clips in seconds; by default the length of
@@ -62,11 +63,11 @@ def extract(
         resampling: fast, as for training, or best, which keeps the highest frequencies; by default
             the checkpoint's setting, else best.
         per_clip: Write one row per clip, with columns clip and start (seconds).
-        keep_split: Also write a random split. Use it for a model that was trained on the split that
-            --data_args names: mgc transfer then trains on its training and validation tracks and
-            tests on its test tracks.
-        batch_size: Clips per batch and device; by default 32, on a CPU half a minute of audio,
-            which is several times faster there than larger batches.
+        keep_split: Also write a random split. Use this for a model that was trained on the split
+            given by --data_args: mgc transfer then trains on the training and validation tracks of
+            the model and tests on its test tracks.
+        batch_size: Clips per batch and device; by default 32, or 30 s of audio on a CPU, where
+            larger batches are several times slower.
         num_workers: Data loader processes per device; 0 loads in the main process.
         accelerator: Type of device: auto, cpu, gpu, ….
         devices: Number of devices, or auto for all.

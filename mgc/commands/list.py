@@ -15,8 +15,8 @@ def list_components(verbose: bool = False, check: bool = False) -> None:
     Example: mgc list --verbose
 
     Args:
-        verbose: Also list the packages with required version of mgc, folder and summary.
-        check: Import everything, which takes seconds, and list what is broken.
+        verbose: Also list the packages, with required version of mgc, folder and summary.
+        check: Import all models and data sets (takes several seconds), and list the broken ones.
     """
     rows = [("KIND", "NAME", "PACKAGE", "CLASS")]
     notes = []
@@ -34,18 +34,18 @@ def list_components(verbose: bool = False, check: bool = False) -> None:
     if verbose:
         print()
         print_table(_packages())
-    for note in dict.fromkeys(notes):  # models share libraries
+    for note in dict.fromkeys(notes):  # several models may fail for the same reason
         print(f"broken: {note}")
     if check and not notes:
-        print("All can be imported.")
+        print("All models and data sets can be imported.")
 
 
 def _packages() -> list[tuple[str, ...]]:
     """Return a table of the packages."""
-    rows: list[tuple[str, ...]] = [("PACKAGE", "FOR MGC", "FITS", "WHERE", "WHAT")]
+    rows: list[tuple[str, ...]] = [("PACKAGE", "REQUIRES MGC", "COMPATIBLE", "FOLDER", "SUMMARY")]
     for name, dist in registry.packages().items():
-        needed = registry.mgc_versions(dist)
-        fits = "yes" if registry.fits(needed) else "no"
+        required = registry.mgc_versions(dist)
+        compatible = "yes" if registry.fits(required) else "no"
         summary = dist.metadata["Summary"] or ""
-        rows.append((name, needed or "any", fits, location(dist), summary))
+        rows.append((name, required or "any", compatible, location(dist), summary))
     return rows

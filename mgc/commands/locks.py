@@ -5,10 +5,10 @@ from mgc.locks import LOCKS, lock_path
 
 
 def locks(name: str) -> None:
-    """Print the path of a lock file: tested versions of all packages, with hashes, for pip.
+    """Print the path of a lock file for pip, with tested versions and hashes of all packages.
 
     "full" is for all commands. "serve", without PyTorch, is for mgc classify with ONNX models. pip
-    verifies the hashes. With --no-deps, pip installs only the locked packages.
+    verifies the hashes. With --no-deps, it installs only the locked packages.
 
     Example: pip install --no-deps -r "$(mgc locks serve)"
 
@@ -19,5 +19,5 @@ def locks(name: str) -> None:
         MgcError: If there is no such lock.
     """
     if name not in LOCKS:
-        raise MgcError(f"No lock named '{name}'. Known: {', '.join(LOCKS)}.")
+        raise MgcError(f"No lock named '{name}'. Available: {', '.join(LOCKS)}.")
     print(lock_path(name))

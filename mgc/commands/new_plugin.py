@@ -14,7 +14,7 @@ from mgc.errors import MgcError
 #: Folder with a complete package per kind.
 TEMPLATES = Path(__file__).parents[1] / "plugin_template"
 
-#: Words of the component name in each template, which are replaced.
+#: Words of the component name in each template, to be replaced.
 EXAMPLES = {"model": ("example", "net"), "data": ("example", "data")}
 
 
@@ -48,12 +48,12 @@ def new_plugin(name: str, kind: Literal["model", "data"] = "model", folder: str 
         raise MgcError(f"The {kind} '{module}' already exists in {owner}. Choose another name.")
     if find_spec(module):
         raise MgcError(f"The module {module!r} already exists. Choose another name.")
-    place = Path(folder) / name
-    if place.exists():
-        raise MgcError(f"{place} already exists. Choose another name or --folder.")
-    replacements = _spellings(EXAMPLES[kind], words) | {"MGC_REQUIREMENT": mgc_requirement()}
+    package_folder = Path(folder) / name
+    if package_folder.exists():
+        raise MgcError(f"{package_folder} already exists. Choose another name or --folder.")
+    replacements = _name_forms(EXAMPLES[kind], words) | {"MGC_REQUIREMENT": mgc_requirement()}
     try:
-        with all_or_nothing(place) as partial:
+        with all_or_nothing(package_folder) as partial:
             for source in sorted((TEMPLATES / kind).rglob("*")):
                 if source.is_file() and "__pycache__" not in source.parts:
                     inside = _replace(str(source.relative_to(TEMPLATES / kind)), replacements)
@@ -62,11 +62,11 @@ def new_plugin(name: str, kind: Literal["model", "data"] = "model", folder: str 
                     text = _replace(source.read_text(encoding="utf-8"), replacements)
                     target.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise MgcError(f"Cannot write {place}: {error.strerror}.") from error
-    what = {"model": "model", "data": "data set"}[kind]
-    print(f"Created {place} with the {what} '{module}'. Install and test it:")
-    print(f'  cd {place} && pip install -e ".[test]" && pytest')
-    print(f"To train{' it' if kind == 'model' else ' on it'}, see {place / 'README.md'}.")
+        raise MgcError(f"Cannot write {package_folder}: {error.strerror}.") from error
+    component = {"model": "model", "data": "data set"}[kind]
+    print(f"Created {package_folder} with the {component} '{module}'. Install and test it:")
+    print(f'  cd {package_folder} && pip install -e ".[test]" && pytest')
+    print(f"To train{' it' if kind == 'model' else ' on it'}, see {package_folder / 'README.md'}.")
 
 
 def mgc_requirement() -> str:
@@ -76,8 +76,8 @@ def mgc_requirement() -> str:
     return f"{mgc.DISTRIBUTION}>={major}.{minor},<{following}"
 
 
-def _spellings(example: tuple[str, ...], words: list[str]) -> dict[str, str]:
-    """Map each spelling of the template's name to the new one."""
+def _name_forms(example: tuple[str, ...], words: list[str]) -> dict[str, str]:
+    """Map each form of the template's name (such as snake case) to that of the new name."""
     return {join.join(example): join.join(words) for join in ("_", "-")} | {
         "".join(map(str.title, example)): "".join(map(str.title, words))
     }

@@ -30,7 +30,7 @@ def plot_components(
     Example: mgc plot components song.wav --out components.png --start 30 --seconds 10
 
     Args:
-        song: Audio file: WAV, AU, FLAC, OGG, MP3. Its channels are averaged.
+        song: Audio file. Its channels are averaged.
         out: Image file to write: .png, .pdf or .svg.
         start: Start of the excerpt in seconds.
         seconds: Length of the excerpt in seconds.
@@ -41,7 +41,8 @@ def plot_components(
         power: Exponent of the soft masks; inf gives hard masks.
         margin_harmonic: Minimum ratio of harmonic to percussive magnitude for the harmonic mask, at
             least 1.
-        margin_percussive: The same for the percussive mask.
+        margin_percussive: Minimum ratio of percussive to harmonic magnitude for the percussive
+            mask, at least 1.
         scale: Scale of the frequency axis.
         f_min: Lowest frequency of a logarithmic axis in Hz; a linear axis starts at 0.
         f_max: Highest frequency in Hz; by default half of the sample rate.
@@ -60,17 +61,19 @@ def plot_components(
     separation = HarmonicPercussive(
         harmonic_length, percussive_length, power, margin_harmonic, margin_percussive
     )
-    form = Path(out).suffix.lower().removeprefix(".")
-    if form not in ("png", "pdf", "svg"):
+    file_format = Path(out).suffix.lower().removeprefix(".")
+    if file_format not in ("png", "pdf", "svg"):
         raise MgcError(f"--out {out}: the name must end in .png, .pdf or .svg.")
     if n_fft < 2 or hop_length < 1:
-        raise MgcError(f"n_fft={n_fft} and hop_length={hop_length}: must be at least 2 and 1.")
+        raise MgcError(
+            f"n_fft={n_fft} and hop_length={hop_length}: must be at least 2 and at least 1."
+        )
     info = audio.probe(song)
     rate = info.sample_rate
     if start < 0 or start >= info.seconds or seconds <= 0:
         raise MgcError(
-            f"{song} lasts {info.seconds:.1f} s and has no audio in {seconds:g} s from "
-            f"{start:g} s. Change --start or --seconds."
+            f"{song} is {info.seconds:.1f} s long and has no audio in the {seconds:g} s from "
+            f"{start:g} s on. Change --start or --seconds."
         )
     f_max = f_max or rate / 2
     if not 0 < f_min < f_max <= rate / 2 or top_db <= 0:
@@ -109,5 +112,5 @@ def plot_components(
         top_db=top_db,
     )
     with replacing(out) as partial:
-        figure.savefig(partial, dpi=120, format=form)
+        figure.savefig(partial, dpi=120, format=file_format)
     print(f"Written to {out}")

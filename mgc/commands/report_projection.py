@@ -20,15 +20,15 @@ def report_projection(
 
     Writes projection.png, projection.csv (coordinates of every track) and measures.csv:
     trustworthiness of the projection, and the mean share of a track's five nearest neighbours that
-    have its genre. A network separates the genres of its training tracks better than those of new
-    tracks. Therefore test tracks are outlined and measured separately (same_class_of_test), and
-    --split test shows only them.
+    have the same genre. A network separates the genres of its training tracks better than those of
+    new tracks. Therefore test tracks are outlined and measured separately (same_class_of_test).
+    With --split test, only test tracks are shown.
 
     Example: mgc report projection kcnn.parquet sparse_coding.parquet --out report --split test
 
     Args:
         features: Feature tables of the same classes, written by mgc extract.
-        out: Folder for the picture.
+        out: Folder for the results.
         names: Names of the tables, separated by commas; by default those of the files.
         layers: Layers to use in each table that has them, separated by commas; by default all.
         split: Show only tracks of this split: train, val or test. Tables have a split if the data
@@ -47,13 +47,14 @@ def report_projection(
     from mgc.transfer.projection import project as make_projection
 
     given = [name.strip() for name in names.split(",") if name.strip()]
-    called = given or [Path(path).stem for path in features]
-    if len(called) != len(features) or len(set(called)) < len(called):
+    table_names = given or [Path(path).stem for path in features]
+    if len(table_names) != len(features) or len(set(table_names)) < len(table_names):
         raise MgcError(
-            f"--names {','.join(called)}: expected {len(features)} different names, one per table."
+            f"--names {','.join(table_names)}: expected {len(features)} different names, one per "
+            "table."
         )
     projection = make_projection(
-        {name: FeatureTable.load(path) for name, path in zip(called, features, strict=True)},
+        {name: FeatureTable.load(path) for name, path in zip(table_names, features, strict=True)},
         [layer.strip() for layer in layers.split(",") if layer.strip()],
         split,
         method,
@@ -65,7 +66,7 @@ def report_projection(
         from mgc.runs.tracking import log_results
 
         log_results(
-            f"projection {', '.join(called)}",
+            f"projection {', '.join(table_names)}",
             "report",
             project,
             {"projection_measures": projection.measures},

@@ -30,9 +30,9 @@ def separate(
 
     Writes OUT/song.harmonic.wav and OUT/song.percussive.wav (32-bit float, with the sample rate and
     channels of the song), and OUT/song.residual.wav if a margin is greater than 1 or the masks are
-    hard. Their sum is the song. Songs from a folder keep their sub-folders. Songs with existing
-    components are skipped. Unreadable files are reported and skipped, and the exit code is then 2.
-    Long songs are processed in parts of a minute, with the same result.
+    hard. The components add up to the song. Subfolders are kept. Songs with existing components are
+    skipped. Unreadable files are reported and skipped, and the exit code is then 2. Long songs are
+    processed one minute at a time, with the same result.
 
     Example: mgc separate song.mp3 more_songs --out components
 
@@ -45,8 +45,9 @@ def separate(
         percussive_length: Length of the median filter along frequency, in bins; odd.
         power: Exponent of the soft masks; inf gives hard masks.
         margin_harmonic: Minimum ratio of harmonic to percussive magnitude for the harmonic mask, at
-            least 1. The residual receives the rest.
-        margin_percussive: The same for the percussive mask.
+            least 1. What belongs to neither component goes to the residual.
+        margin_percussive: Minimum ratio of percussive to harmonic magnitude for the percussive
+            mask, at least 1.
         overwrite: Whether to overwrite existing components.
         device: Device to use.
 
@@ -72,18 +73,18 @@ def separate(
             continue
         done += 1
     skipped = len(songs) - done - failures
-    note = f" Skipped {_songs(skipped)}: already separated." if skipped else ""
-    print(f"Separated {_songs(done)} into {out}.{note}")
+    note = f" Skipped {_count_songs(skipped)}: already separated." if skipped else ""
+    print(f"Separated {_count_songs(done)} into {out}.{note}")
     if failures:
         raise MgcError(f"{failures} of {len(songs)} files could not be read.")
 
 
-def _songs(count: int) -> str:
+def _count_songs(count: int) -> str:
     return f"{count} {'song' if count == 1 else 'songs'}"
 
 
 def _find_songs(files: list[str], out: Path) -> dict[Path, Path]:
-    """Return the songs by the output path without the component's suffix."""
+    """Map output paths, without the suffix of a component, to songs."""
     songs: dict[Path, Path] = {}
     for source in map(Path, files):
         found = audio.find_files(source) if source.is_dir() else [source]
@@ -94,7 +95,7 @@ def _find_songs(files: list[str], out: Path) -> dict[Path, Path]:
             target = out / song.relative_to(folder).with_suffix("")
             if os.path.abspath(songs.setdefault(target, song)) != os.path.abspath(song):
                 raise MgcError(
-                    f"{song} and {songs[target]} would have components of the same name. "
+                    f"{song} and {songs[target]} would write components with the same names. "
                     "Separate them into different folders."
                 )
     if not songs:

@@ -19,7 +19,7 @@ def sweep(
     sweep's metric at their best epoch. To resume an interrupted sweep and retry failed runs, run
     the same command again. Writes to OUT: runs.csv, best run first, and a folder per run.
 
-    Words after `--` are options of `mgc fit` that override the configuration.
+    Arguments after `--` are options of `mgc fit` that override the configuration.
 
     Example: mgc sweep vgg_gtzan --jobs 2 -- --data.root PATH
 

@@ -19,13 +19,13 @@ def transfer(
 ) -> None:
     """Train a classifier on each combination of layers and report its scores.
 
-    Scores have two protocols. `paper` tunes on the test folds and is therefore optimistic: the mean
-    test score of the best setting, without standardisation, as published by Choi et al. (2017).
-    `full_grid` also tries standardised features, as their text describes. `nested` tunes all
-    settings, including standardisation, within each training fold, and has a 95 % interval over
-    tracks and a standard deviation over folds. The SVM's grid is the paper's: linear or RBF kernel,
-    gamma 1/2³, 1/2⁵, … 1/2¹³ or 1 / number of features, C 0.1, 2, 8 or 32. To resume an interrupted
-    run, run the same command again.
+    Scores are reported for two protocols. `paper` tunes on the test folds and is therefore
+    optimistic: it is the mean test score of the best setting, without standardisation, as published
+    by Choi et al. (2017). `full_grid` also tries standardised features, as described in the paper.
+    `nested` tunes all settings, including standardisation, within each training fold, and has a
+    95 % interval over tracks and a standard deviation over folds. The SVM's grid is that of the
+    paper: linear or RBF kernel, gamma 1/2³, 1/2⁵, … 1/2¹³ or 1 / number of features, C 0.1, 2, 8 or
+    32. To resume an interrupted run, run the same command again.
 
     Example: mgc transfer gtzan.parquet gtzan_mfcc.parquet --layers all --out results/gtzan
 
@@ -35,10 +35,10 @@ def transfer(
     Args:
         features: Feature tables of the same tracks, written by `mgc extract`.
         out: Folder for the results: summary.csv, scores.parquet, predictions.parquet.
-        layers: Combinations, separated by commas. Digits number the blocks, other layers are named,
-            as in 123,135,mfcc,12345+mfcc. `all` is every combination of blocks, and every other
-            layer alone and with all blocks.
-        with_each: Layer to add to every combination of blocks as well, such as mfcc.
+        layers: Combinations, separated by commas, such as 123,135,mfcc,12345+mfcc. Digits are block
+            numbers, other layers are given by name. `all` is every combination of blocks, and every
+            other layer alone and with all blocks.
+        with_each: Layer to add to every combination of blocks, such as mfcc.
         classifier: svm; svm_rbf (RBF kernel only); knn (nearest neighbours); logistic (ridge
             regression for regression tasks).
         folds: Number of stratified folds to create. By default the folds given in the table, else
@@ -48,8 +48,9 @@ def transfer(
         seed: Seed to shuffle the tracks before creating folds. By default folds follow the order of
             the table, which keeps neighbours (often of one artist) together.
         nested: Whether to run the nested protocol too. It takes about four times as long.
-        inner_folds: Number of folds that tune each fold's settings, rounded up to an even number.
-            By default all other folds. With 2, the nested protocol is feasible for large data sets.
+        inner_folds: Number of folds used to tune the settings for each test fold, rounded up to an
+            even number. By default all other folds. 2 makes the nested protocol feasible for large
+            data sets.
         probabilities: Also write class probabilities of the nested protocol to OUT/test and
             OUT/validate, for `mgc fuse` and `mgc report experiment`. Needs a single combination of
             layers. SVM probabilities are calibrated on training tracks (Platt scaling).

@@ -1,4 +1,4 @@
-"""Checks of settings, which raise an error of one form."""
+"""Checks settings and raises errors with uniform messages."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def check_minimum(minimum: float, **settings: float | None) -> None:
 
 
 def check_choice(choices: Sequence[str], **settings: str) -> None:
-    """Raise an ``MgcError`` if a setting is none of the choices."""
+    """Raise an ``MgcError`` if a setting is not one of the choices."""
     for name, value in settings.items():
         if value not in choices:
             raise MgcError(f"{name}={value!r}: choose one of {', '.join(choices)}.")

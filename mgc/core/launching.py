@@ -1,4 +1,4 @@
-"""Work that rank 0 does for all processes, and errors of launched processes."""
+"""Runs code on rank 0 only, and converts errors of launched processes."""
 
 import re
 import traceback
@@ -15,11 +15,11 @@ from mgc.errors import MgcError
 
 T = TypeVar("T")
 
-#: Where torch reads batches from workers.
-LOADER = ("utils", "data", "dataloader.py")
+#: End of the path of the torch module that reads batches from workers.
+DATALOADER_PATH = ("utils", "data", "dataloader.py")
 
 
-def on_rank_zero(trainer: Trainer | None, compute: Callable[[], T]) -> T:
+def compute_on_rank_zero(trainer: Trainer | None, compute: Callable[[], T]) -> T:
     """Compute on rank 0 and return the result on every process.
 
     All processes of ``trainer`` must call this; None means this process only. The result must be
@@ -32,8 +32,8 @@ def on_rank_zero(trainer: Trainer | None, compute: Callable[[], T]) -> T:
 
 
 @contextmanager
-def errors_of_processes() -> Iterator[None]:
-    """Turn the failure of a launched process into an error of this process.
+def convert_process_errors() -> Iterator[None]:
+    """Convert the failure of a launched process to an error of this process.
 
     Raises:
         MgcError: If the process raised :class:`MgcError` or was killed.
@@ -64,9 +64,9 @@ def errors_of_processes() -> Iterator[None]:
 
 
 def _is_dead_worker(error: Exception) -> bool:
-    """Return whether a data loader lost a worker. torch.utils.data has no class for this error."""
+    """Return whether a data loader worker died. torch.utils.data has no class for this error."""
     if isinstance(error, RuntimeError):
         return str(error).startswith("DataLoader worker")
-    # The worker died while it passed a batch.
+    # The worker died while sending a batch.
     frames = traceback.extract_tb(error.__traceback__)
-    return any(Path(frame.filename).parts[-3:] == LOADER for frame in frames)
+    return any(Path(frame.filename).parts[-3:] == DATALOADER_PATH for frame in frames)

@@ -1,4 +1,4 @@
-"""Markdown with escaped text: tables, headings, code and images."""
+"""Formats Markdown with escaped text: tables, headings, code and images."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,13 +8,13 @@ import pandas as pd
 
 
 class Markdown(str):
-    """Text that is Markdown already and is not escaped again."""
+    """Text that is already Markdown and is not escaped."""
 
     __slots__ = ()
 
 
 def escape(text: object) -> Markdown:
-    """Escape text for a line of Markdown, also in a table: line breaks become spaces."""
+    """Escape text for one line or table cell of Markdown. Line breaks become spaces."""
     if isinstance(text, Markdown):
         return text
     line = " ".join(str(text).splitlines())
@@ -22,7 +22,7 @@ def escape(text: object) -> Markdown:
 
 
 def code(text: object) -> Markdown:
-    """Format text as inline code that may stand in a table."""
+    """Format text as inline code, also for a table cell."""
     line = " ".join(str(text).splitlines())
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     pad = " " if "`" in line else ""
@@ -35,14 +35,14 @@ def heading(text: object, level: int = 1) -> Markdown:
 
 
 def image(text: object, file: str) -> Markdown:
-    """Link an image, with a text that describes it."""
+    """Link an image with an alternative text."""
     return Markdown(f"![{escape(text)}](<{file}>)" if " " in file else f"![{escape(text)}]({file})")
 
 
 def table(
     head: Sequence[object], rows: Iterable[Sequence[object]], aligned: bool = False
 ) -> Markdown:
-    """Format a table. Floats get three decimals, NaN an empty cell; other cells are escaped.
+    """Format a table. Floats have three decimals, NaN is an empty cell, other cells are escaped.
 
     ``aligned`` pads the cells, so that the table is readable as plain text.
     """

@@ -1,4 +1,4 @@
-"""Parquet files with JSON metadata: the format of all tables that mgc writes."""
+"""Reads and writes Parquet files with JSON metadata, the format of all tables of mgc."""
 
 import json
 import os

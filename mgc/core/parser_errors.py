@@ -1,4 +1,4 @@
-"""Errors of argument parsers in one plain line, without Python types."""
+"""Rewrites errors of argument parsers as one line without Python types."""
 
 import ast
 import re
@@ -9,8 +9,8 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from mgc.errors import MgcError
 
-#: Python types in the words of a user.
-TYPES = {
+#: Python types and how messages describe them.
+TYPE_DESCRIPTIONS = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -28,7 +28,7 @@ class OneLineErrors:
     positional: Collection[str] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the error as one plain line."""
+        """Raise the error with a one-line message."""
         raise MgcError(explain(message, self.positional)) from ex
 
 
@@ -51,9 +51,9 @@ class Parser(OneLineErrors, ArgumentParser):
 
 
 def explain(message: str, positional: Collection[str] = ()) -> str:
-    """Rewrite an error message of jsonargparse: option, accepted values or type, given value.
+    """Shorten an error message of jsonargparse to option, accepted values or type, and given value.
 
-    Messages of other origin are only put into one line.
+    Line breaks are removed from any other message.
     """
     text = " ".join(message.split())
     if found := re.fullmatch(r"the following arguments are required: (.*)", text):
@@ -86,20 +86,20 @@ def explain(message: str, positional: Collection[str] = ()) -> str:
 
 
 def _option(key: str, positional: Collection[str] = ()) -> str:
-    """Spell a parser's key as its option, without the name of Lightning's command."""
+    """Return the command-line option for a parser key, without the name of the subcommand."""
     key = re.sub(r"^(fit|validate|test|predict)\.", "", key).replace(".init_args.", ".")
     return key if key in positional else f"--{key}"
 
 
 def _expected(reason: str) -> str:
-    """List the accepted values or types that a parser names; empty if it names none."""
+    """List the accepted values or types in a parser's message; empty if it has none."""
     words: list[str] = []
     for literal in re.findall(r"typing\.Literal(\[.*?\])", reason):
         words += map(str, ast.literal_eval(literal))
     words = [f"one of {', '.join(dict.fromkeys(words))}"] if words else []
     for name in re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", reason):
         if name != "NoneType":
-            words.append(TYPES.get(name, name))
+            words.append(TYPE_DESCRIPTIONS.get(name, name))
     if "Expected a dot import path string" in reason and "a number" not in words:
         words.insert(0, "a class path")
     return " or ".join(dict.fromkeys(words))

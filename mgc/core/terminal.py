@@ -13,28 +13,28 @@ from mgc.core.stopping import Stopped
 from mgc.errors import MgcError
 from mgc.libraries import diagnose
 
-#: Errors that mean the user's output path cannot be written: disk full or read-only, no permission,
-#: a file in place of a folder. Other OSErrors may be bugs.
+#: Errors caused by an output path that cannot be written: disk full or read-only, no permission, a
+#: file in place of a folder. Other OSErrors may be bugs.
 WRITE_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
     errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
 )  # fmt: skip
 
-#: Printed when a command that can resume was stopped.
-RESUME = "Run the same command again to resume."
+#: Message after a signal stopped a command that can resume.
+RESUME_HINT = "Run the same command again to resume."
 
-#: Environment variable that makes errors print their traceback.
+#: Environment variable; if set, errors are printed with their traceback.
 TRACEBACK = "MGC_TRACEBACK"
 
-#: Exit code of a process that SIGPIPE ends.
+#: Exit code of a process ended by SIGPIPE.
 SIGPIPE_EXIT = 141
 
 
 @contextmanager
 def report_user_errors(hint: str = "") -> Iterator[None]:
-    """Print errors of the user and signals as one line, and exit with their code.
+    """Print user errors and signals in one line, and exit with the matching code.
 
-    ``hint`` is added to the line printed after a signal.
+    ``hint`` is appended to the line about a signal.
 
     Raises:
         SystemExit: With code 2 after an error, 128 + signal after a signal.
@@ -49,7 +49,7 @@ def report_user_errors(hint: str = "") -> Iterator[None]:
             print(f"mgc: stopped by {stopped.name}. {hint}".rstrip(), file=sys.stderr)
         raise
     except Exception as error:
-        line = None if os.environ.get(TRACEBACK) else _line_for_user(error)
+        line = None if os.environ.get(TRACEBACK) else _user_message(error)
         if line is None:
             raise
         print(f"mgc: error: {line}", file=sys.stderr)
@@ -57,7 +57,7 @@ def report_user_errors(hint: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def quiet_when_closed() -> Iterator[None]:
+def exit_on_closed_pipe() -> Iterator[None]:
     """Exit without a traceback if stdout or stderr is closed, as in ``mgc list | head -1``.
 
     Raises:
@@ -76,7 +76,7 @@ def quiet_when_closed() -> Iterator[None]:
 
 
 def _is_closed(descriptor: int) -> bool:
-    """Check whether the reader of a pipe is closed."""
+    """Check whether the reading end of a pipe is closed."""
     if not hasattr(select, "poll"):  # Windows
         return descriptor == 1
     poll = select.poll()
@@ -84,7 +84,7 @@ def _is_closed(descriptor: int) -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _line_for_user(error: Exception) -> str | None:
+def _user_message(error: Exception) -> str | None:
     """Describe an error that the user can fix; None for a bug."""
     if isinstance(error, ModuleNotFoundError) and locks.is_for_serving():
         return f"{error.name} is not installed. {locks.install_hint()}"
@@ -107,7 +107,7 @@ class _Terminal(logging.Handler):
 
 
 def show_log() -> None:
-    """Print what mgc logs. Lightning prints its own log."""
+    """Print mgc's log messages. Lightning prints its own."""
     logger = logging.getLogger("mgc")
     logger.handlers[:] = [_Terminal()]
     logger.setLevel(logging.INFO)

@@ -17,9 +17,9 @@ from mgc.data.decoding import (
     SUFFIXES,
     AudioError,
     Decoder,
+    declared_samples,
     open_audio,
     printable,
-    promised_samples,
 )
 from mgc.data.length_cache import file_key, load_lengths, save_lengths
 from mgc.data.resampling import Resampling, get_resampler
@@ -74,14 +74,16 @@ def find_files(folder: str | os.PathLike[str]) -> list[Path]:
             if printable(path) == str(path):
                 found.append(path)
             else:
-                log.warning("Skipped %s: its name is not UTF-8. Rename it.", printable(path))
+                log.warning(
+                    "Skipped %s: the file name is not UTF-8. Rename the file.", printable(path)
+                )
     return sorted(found)
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Read a file's header and its last samples.
 
-    Compares the length that the header promises with the file, at about the cost of opening it. The
+    Compares the length that the header declares with the file, at about the cost of opening it. The
     first time, MP3 and Ogg files are read, but not decoded. Files of floats are read to find
     samples that are not numbers.
 
@@ -92,15 +94,15 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
         info = AudioInfo(file.frames, file.sample_rate, file.channels)
         if info.frames <= 0:
             raise AudioError(f"{path}: no audio in the file")
-        promised = promised_samples(file)
-        if promised > info.frames:
+        declared = declared_samples(file)
+        if declared > info.frames:
             raise AudioError(
-                f"{path}: truncated, the header promises {promised / info.sample_rate:.1f} s but "
+                f"{path}: truncated, the header declares {declared / info.sample_rate:.1f} s but "
                 f"the file has {info.seconds:.1f} s"
             )
         tail = min(info.frames, 1024)
         if len(_read(file, path, info.frames - tail, tail)) < tail:
-            raise AudioError(f"{path}: truncated, the header promises {info.seconds:.1f} s")
+            raise AudioError(f"{path}: truncated, the header declares {info.seconds:.1f} s")
         if file.floats:
             for start in range(0, info.frames, BLOCK):
                 _read(file, path, start, BLOCK)
@@ -121,7 +123,7 @@ def blocks(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
 def probe_all(paths: Sequence[str] | np.ndarray) -> list[AudioInfo | AudioError]:
     """Probe many files in parallel; return the error for those that :func:`probe` rejects.
 
-    Lengths are kept in the user's cache folder, by path, size and time of change.
+    Lengths are cached (see :mod:`mgc.data.length_cache`).
     """
 
     def probe_or_error(path: str) -> AudioInfo | AudioError:

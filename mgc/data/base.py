@@ -1,8 +1,8 @@
 """Base classes of all data modules.
 
-A data set is one class in one file. It names its ``labels`` and ``task`` and lists its tracks in
-:meth:`MusicDataModule.read_catalogue`. Splits, clips, loaders and the handling of broken files come
-from here.
+A data set is one class in one file. It defines ``labels`` and ``task`` and lists its tracks in
+:meth:`MusicDataModule.read_catalogue`. Splits, clips, loaders and the handling of broken files are
+implemented here.
 """
 
 import logging
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mgc.core.checks import check_choice, check_minimum
 from mgc.core.forking import release_threads_before_forks
-from mgc.core.launching import on_rank_zero
+from mgc.core.launching import compute_on_rank_zero
 from mgc.data import audio
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
@@ -63,13 +63,13 @@ class PackResult:
     broken: dict[str, str] = field(default_factory=dict)
 
 
-Packed = PackResult  # until 0.2
+Packed = PackResult  # old name, removed in 0.2
 
 
 class MusicDataModule(LightningDataModule):
     """Base class for tracks with genres, tags or ratings.
 
-    ``labels``, ``num_classes``, ``task`` and ``sample_rate`` follow from the constructor's
+    ``labels``, ``num_classes``, ``task`` and ``sample_rate`` depend only on the constructor's
     arguments. No file is read before :meth:`setup`.
 
     Args:
@@ -84,8 +84,7 @@ class MusicDataModule(LightningDataModule):
         seed: Seed of the split, the order and the random clips.
         batch_size: Clips per batch and device.
         num_workers: Number of reader processes per device; 0 reads in the training process.
-        max_broken: Largest allowed share of unreadable tracks. With more, the run stops before
-            training.
+        max_broken: Maximum share of unreadable tracks. With more, the run stops before training.
 
     Attributes:
         labels: Names of the classes, tags or quantities, in target order.
@@ -95,8 +94,8 @@ class MusicDataModule(LightningDataModule):
         splits: Valid values of the ``split`` argument.
         given_splits: The splits whose test tracks are fixed by the data set. Feature tables keep
             them; other splits are random.
-        sources: Files to download, if the data set is still available. The class docstring says
-            where to get it and how to arrange the folder.
+        sources: Files to download; empty if the data set cannot be downloaded automatically. The
+            class docstring then says where to get it, and describes the folder layout.
         tracks: Catalogue with a ``split`` column and one row per readable track, available after
             :meth:`setup`. A batch's ``track`` is an index into it.
     """
@@ -331,7 +330,7 @@ def _has_batch_norm(model: nn.Module) -> bool:
 
 
 def _init_worker(worker: int) -> None:
-    """Limit a reader process to one thread, and leave stop signals to its parent."""
+    """Limit a worker to one thread, and ignore stop signals, which its parent handles."""
     threadpool_limits(1)
     ignore_stop_signals()
 
@@ -355,13 +354,14 @@ class AudioDataModule(MusicDataModule):
             evaluation.
         channel: Index of the channel to use, from 0; the mean of all channels by default.
         short: How to handle tracks shorter than a clip: ``repeat`` them, ``pad`` them with silence,
-            or ``keep`` their length. With ``keep``, a batch is as long as its longest clip, and its
-            ``length`` says where each clip ends.
+            or ``keep`` their length. With ``keep``, a batch is as long as its longest clip, and
+            ``length`` is the length of each clip.
 
     Attributes:
-        expected_seconds: Shortest and longest file, in seconds.
+        expected_seconds: Minimum and maximum length of a file, in seconds.
         expected_files: Number of files in a complete copy, by catalogue column and value.
-        end_tolerance: Seconds that an excerpt may end behind its file; annotations often do.
+        end_tolerance: Maximum time by which an excerpt may exceed its file, in seconds. The ends of
+            annotations are often inexact.
     """
 
     end_tolerance: ClassVar[float] = float("inf")
@@ -399,13 +399,13 @@ class AudioDataModule(MusicDataModule):
         self._store: PackedStore | None = None
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Find unreadable tracks, and add ``length`` and ``offset`` (in its file) in samples."""
+        """Find unreadable tracks. Adds ``length`` and ``offset`` (within the file) in samples."""
         paths = catalogue["path"].unique()
         self._store = find_store(self.root, self.sample_rate, self.channel)
         if self._store:
             found = self._store.lengths(paths)
         else:
-            found = on_rank_zero(self.trainer, lambda: self._measure_lengths(paths))
+            found = compute_on_rank_zero(self.trainer, lambda: self._measure_lengths(paths))
         totals = dict(zip(paths, found, strict=True))
         lengths = np.zeros(len(catalogue), np.int64)
         offsets = np.zeros(len(catalogue), np.int64)
@@ -480,7 +480,7 @@ class AudioDataModule(MusicDataModule):
         return FileReader(paths, lengths, self.sample_rate, self.channel, offsets)
 
     def make_dataset(self, split: str, random: bool) -> ClipDataset:
-        """Create the clips of one split."""
+        """Create the dataset of one split."""
         return ClipDataset(
             self.reader(),
             np.flatnonzero(self.tracks["split"] == split),
@@ -511,9 +511,9 @@ class AudioDataModule(MusicDataModule):
 
 
 def _excerpt_problem(begin: float, end: float, seconds: float, tolerance: float) -> str:
-    """Say why an excerpt is not one of a file of ``seconds``; empty if it is."""
+    """Return why an excerpt does not fit a file of ``seconds``; empty if it does."""
     if not 0 <= begin < end:
-        return f"begin={begin:g} and end={end:g} are no excerpt"
+        return f"begin={begin:g} and end={end:g} are not a valid excerpt"
     if begin >= seconds:
         return f"the file ends at {seconds:.2f} s, the excerpt begins at {begin:g} s"
     if np.isfinite(end) and end > seconds + tolerance:

@@ -17,7 +17,7 @@ Batch = dict[str, Any]
 #: Epoch and index of an item, or only its index.
 Key = tuple[int, int] | int
 
-#: How many tracks to try in place of an unreadable one.
+#: Maximum number of tracks to try in place of an unreadable one.
 MAX_REPLACEMENTS = 10
 
 
@@ -42,7 +42,7 @@ class TrackReader(Protocol):
 
 
 def excerpt_length(length: int, start: int, samples: int) -> int:
-    """Return the samples of an excerpt that lie within a track of ``length`` samples.
+    """Return the number of samples of an excerpt that are within a track of ``length`` samples.
 
     Raises:
         ValueError: If the excerpt begins outside the track.
@@ -73,7 +73,7 @@ class FileReader:
         starts: np.ndarray | None = None,
         resampling: Resampling = "fast",
     ) -> None:
-        # One array of bytes: workers would gradually copy a list of strings, because reading a
+        # An array of bytes, because workers would gradually copy a list of strings: reading a
         # string changes its reference count.
         self._paths = np.array([os.fsencode(path) for path in paths])
         self.lengths = lengths
@@ -129,18 +129,18 @@ class ClipDataset(Dataset[Batch]):
         self.short = short
         self.random = random
         self.seed = seed
-        room = np.maximum(reader.lengths[tracks] - clip_samples, 0)
+        max_start = np.maximum(reader.lengths[tracks] - clip_samples, 0)
         if random and clips_per_track is not None:
             counts = np.full(len(tracks), clips_per_track)
         else:
-            counts = room // hop_samples + 1
+            counts = max_start // hop_samples + 1
         self.tracks = np.repeat(tracks, counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
         self.clips = np.arange(len(self.tracks)) - first
         # Index of the next track's first clip.
         self._next = (first + np.repeat(counts, counts)) % max(1, len(self.tracks))
         self.starts = self.clips * hop_samples
-        self._room = np.repeat(room, counts)
+        self._max_start = np.repeat(max_start, counts)
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -164,7 +164,7 @@ class ClipDataset(Dataset[Batch]):
         epochs, index = split_keys(keys)
         starts = self._starts(epochs, index)
         broken = np.full(len(keys), -1)
-        lost = np.ones(len(keys), bool)
+        unreadable = np.ones(len(keys), bool)
         lengths = np.full(len(keys), self.clip_samples)
         for row in range(len(keys)):
             for _attempt in range(1 + MAX_REPLACEMENTS):
@@ -183,17 +183,17 @@ class ClipDataset(Dataset[Batch]):
                     part = audio.fit_length(clips[row, :samples], self.clip_samples, self.short)
                     clips[row, : len(part)] = part
                     lengths[row] = samples if self.short == "pad" else len(part)
-                lost[row] = False
+                unreadable[row] = False
                 break
         tracks = self.tracks[index]
-        if self.short == "keep" and not lost.all():
+        if self.short == "keep" and not unreadable.all():
             # Unreadable clips are silent, so any length fits them.
-            longest = lengths[~lost].max()
+            longest = lengths[~unreadable].max()
             clips, lengths = clips[:, :longest].copy(), lengths.clip(max=longest)
         return {
             "audio": torch.from_numpy(clips),
             "target": self.targets[tracks],
-            "track": torch.from_numpy(np.where(lost, -1, tracks)),
+            "track": torch.from_numpy(np.where(unreadable, -1, tracks)),
             "clip": torch.from_numpy(self.clips[index]),
             "start": torch.from_numpy(starts),
             "length": torch.from_numpy(lengths),
@@ -204,14 +204,14 @@ class ClipDataset(Dataset[Batch]):
         """Return the first sample of each clip."""
         if not self.random:
             return self.starts[index]
-        return random_numbers(self.seed, epoch, index) % (self._room[index] + 1)
+        return random_numbers(self.seed, epoch, index) % (self._max_start[index] + 1)
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
     """Distributed sampler that yields (epoch, index).
 
-    The order depends on the seed and the epoch only. All devices get the same number of indices, so
-    a few may repeat; their track and clip identify them.
+    The order depends only on the seed and the epoch. All devices get the same number of indices, so
+    a few may be repeated. Repeated clips have the same ``track`` and ``clip``.
     """
 
     def __init__(
@@ -262,5 +262,5 @@ def random_numbers(seed: int, epoch: np.ndarray, index: np.ndarray) -> np.ndarra
 
 
 def keep_batch(batch: Batch) -> Batch:
-    """Return the batch as it is: a collate function for datasets that return whole batches."""
+    """Return the batch unchanged. Collate function for datasets that return whole batches."""
     return batch

@@ -1,8 +1,8 @@
-"""Decode audio files: their true length, and excerpts equal to those of the decoded file.
+"""Decodes audio files with exact lengths and sample-accurate excerpts.
 
-libsndfile decodes everything, except for the formats that need FFmpeg (PyAV). Where it is wrong
-about a length or after a seek, this module gives it other bytes or another position to seek to (see
-:mod:`mgc.data.mpeg` and :mod:`mgc.data.ogg`).
+Files are decoded with libsndfile or, if it does not support the format, with FFmpeg (PyAV). This
+module works around wrong lengths and inexact seeks of libsndfile (see :mod:`mgc.data.mpeg` and
+:mod:`mgc.data.ogg`).
 """
 
 import io
@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from mgc.data import mpeg
-from mgc.data.ogg import Link, find_links
+from mgc.data.ogg import OggStream, find_ogg_streams
 from mgc.errors import MgcError
 from mgc.installation import pip_install
 
@@ -35,21 +35,21 @@ AV_SUFFIXES = (
     *(".mkv", ".mov", ".amr", ".ac3", ".dts", ".ra", ".rm", ".dsf", ".dff", ".spx", ".tak"),
 )
 
-#: Largest sample: 40 dB above full scale. Larger ones are not scaled to [-1, 1], as int16 values in
-#: a file of floats.
+#: Maximum absolute sample value, 40 dB above full scale. Larger values mean that the file is not
+#: scaled to [-1, 1], for example int16 values stored as floats.
 MAX_SAMPLE = 100.0
 
-#: Data sizes from here on stand for an unknown one, in files that were written to a pipe.
+#: Data sizes from this value on mean that the size is unknown, as in files written to a pipe.
 UNKNOWN_SIZE = 0x7FFFF000
 
-#: Files whose frames are kept in memory, about 1 KB each for a song.
-INDEX_CACHE = 16384
+#: Maximum number of files whose stream lists are cached in memory (about 1 KB per song).
+MAX_CACHED_FILES = 16384
 
 _FLOATS = ("FLOAT", "DOUBLE")
 _MPEG_SUFFIXES = (".mp3", ".mp2", ".mp1", ".mpga")
 
-# Sizes in libsndfile's log that are larger than the file.
-_WRONG_SIZE = re.compile(
+# Sizes in the header that are larger than the file, as libsndfile logs them.
+_SIZE_MISMATCH = re.compile(
     r"^ *(?:data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)", re.M
 )
 
@@ -59,7 +59,7 @@ _MAGIC = (
     (b"\x1a\x45\xdf\xa3", 0, "Matroska or WebM"),
     (b"wvpk", 0, "WavPack"),
     (b"MAC ", 0, "Monkey's Audio"),
-    (b"MThd", 0, "MIDI, which is notes and not audio"),
+    (b"MThd", 0, "a MIDI file"),
     (b"PK\x03\x04", 0, "a ZIP archive"),
     (b"%PDF", 0, "a PDF file"),
     (b"\x89PNG", 0, "an image"),
@@ -76,10 +76,10 @@ class Decoder(Protocol):
 
     Attributes:
         frames: Length in samples per channel.
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
         channels: Number of channels.
-        floats: Whether the file holds floating-point samples, which may be any number.
-        integers: Whether it holds integers, which are within full scale.
+        floats: Whether samples are stored as floats, which may be NaN, infinite or not scaled.
+        integers: Whether samples are stored as integers, which are always within full scale.
     """
 
     frames: int
@@ -89,7 +89,7 @@ class Decoder(Protocol):
     integers: bool
 
     def read(self, first: int, count: int) -> np.ndarray:
-        """Decode an excerpt: float32 of shape (samples, channels), shorter if the file is."""
+        """Decode an excerpt as float32 of shape (samples, channels), shorter at the file's end."""
 
     def close(self) -> None:
         """Close the file."""
@@ -100,11 +100,11 @@ def open_audio(path: str | os.PathLike[str]) -> Iterator[Decoder]:
     """Open an audio file.
 
     Raises:
-        AudioError: If the file is missing, no audio, truncated or broken.
+        AudioError: If the file is missing, not audio, truncated or broken.
     """
     name = os.fspath(path)
     if printable(name) != name:
-        raise AudioError(f"{printable(name)}: its name is not UTF-8. Rename it")
+        raise AudioError(f"{printable(name)}: the file name is not UTF-8. Rename the file")
     try:
         with closing(_open(name)) as decoder:
             yield decoder
@@ -115,18 +115,18 @@ def open_audio(path: str | os.PathLike[str]) -> Iterator[Decoder]:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return a path with the bytes that are not UTF-8 in hexadecimal."""
+    """Return a path in which bytes that are not UTF-8 are escaped as hexadecimal numbers."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def promised_samples(decoder: Decoder) -> int:
-    """Return the length in the header of a file, if it is longer than the file."""
+def declared_samples(decoder: Decoder) -> int:
+    """Return the length according to the header if the file is truncated, else its real length."""
     file = getattr(decoder, "file", None)
     if file is None:
         return decoder.frames
-    for promised, actual in _WRONG_SIZE.findall(file.extra_info):
-        if int(actual) < int(promised) < UNKNOWN_SIZE:
-            return max(decoder.frames, round(decoder.frames * int(promised) / int(actual)))
+    for declared, actual in _SIZE_MISMATCH.findall(file.extra_info):
+        if int(actual) < int(declared) < UNKNOWN_SIZE:
+            return max(decoder.frames, round(decoder.frames * int(declared) / int(actual)))
     return decoder.frames
 
 
@@ -137,30 +137,32 @@ def _open(path: str) -> Decoder:
     if path.lower().endswith(_MPEG_SUFFIXES):
         streams = _mpeg_streams(path, status.st_size, status.st_mtime_ns)
         if streams:
-            return _Joined(path, streams)
+            return _MultiStreamDecoder(path, streams)
     try:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
-        return _open_other(path, status, error)
+        return _open_fallback(path, status, error)
     if file.subtype.startswith("MPEG_LAYER"):
         streams = _mpeg_streams(path, status.st_size, status.st_mtime_ns)
         if streams:
             file.close()
-            return _Joined(path, streams)
+            return _MultiStreamDecoder(path, streams)
     if file.format == "OGG":
         parts = _ogg_parts(path, status.st_size, status.st_mtime_ns)
         if len(parts) > 1:
             file.close()
-            return _Joined(path, parts)
-        return _SndFile(file, parts[0].link.last_page if file.subtype == "VORBIS" else None)
+            return _MultiStreamDecoder(path, parts)
+        return _SoundFileDecoder(
+            file, parts[0].stream.last_page if file.subtype == "VORBIS" else None
+        )
     if file.format == "FLAC" and file.frames > 1 << 40:
         file.close()
-        return _SndFile(soundfile.SoundFile(_complete_flac(path)))
-    return _SndFile(file)
+        return _SoundFileDecoder(soundfile.SoundFile(_add_flac_length(path)))
+    return _SoundFileDecoder(file)
 
 
-def _open_other(path: str, status: os.stat_result, error: soundfile.LibsndfileError) -> Decoder:
-    """Open a file that libsndfile does not open."""
+def _open_fallback(path: str, status: os.stat_result, error: soundfile.LibsndfileError) -> Decoder:
+    """Open a file that libsndfile cannot open."""
     with open(path, "rb") as file:
         head = file.read(64)
     if not status.st_size:
@@ -168,55 +170,55 @@ def _open_other(path: str, status: os.stat_result, error: soundfile.LibsndfileEr
     if head[:4] in (b"RIFF", b"ID3\x02", b"ID3\x03", b"ID3\x04"):
         streams = _mpeg_streams(path, status.st_size, status.st_mtime_ns)
         if streams:
-            return _Joined(path, streams)
+            return _MultiStreamDecoder(path, streams)
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise AudioError(f"{path}: a web page, not audio. Download it again") from error
     found = next((name for magic, at, name in _MAGIC if head[at:].startswith(magic)), None)
     needs_av = path.lower().endswith(AV_SUFFIXES) or found in [name for *_, name in _MAGIC[:5]]
     if needs_av:
-        return _AvFile.open(path, found or Path(path).suffix)
+        return _AvDecoder.open(path, found or Path(path).suffix)
     if found:
-        raise AudioError(f"{path}: {found}") from error
+        raise AudioError(f"{path}: not an audio file but {found}") from error
     raise error
 
 
 @dataclass(frozen=True)
 class _OggPart:
-    """A joined Ogg stream and its length."""
+    """Stream of an Ogg file, and its length in samples."""
 
-    link: Link
+    stream: OggStream
     length: int
     sample_rate: int
     channels: int
 
 
-@lru_cache(INDEX_CACHE)
+@lru_cache(MAX_CACHED_FILES)
 def _mpeg_streams(path: str, size: int, mtime_ns: int) -> tuple[mpeg.Stream, ...]:
-    """List the streams of a file. Its size and time are part of the key."""
+    """List the streams of a file. ``size`` and ``mtime_ns`` only serve as cache keys."""
     return tuple(mpeg.find_streams(Path(path).read_bytes()))
 
 
-@lru_cache(INDEX_CACHE)
+@lru_cache(MAX_CACHED_FILES)
 def _ogg_parts(path: str, size: int, mtime_ns: int) -> tuple[_OggPart, ...]:
     data = Path(path).read_bytes()
     parts = []
-    for link in find_links(data):
-        if not link.ended and link.stop < len(data):
-            raise AudioError(f"{path}: truncated, its last page is not complete")
-        with soundfile.SoundFile(io.BytesIO(data[link.start : link.stop])) as file:
-            parts.append(_OggPart(link, file.frames, file.samplerate, file.channels))
+    for stream in find_ogg_streams(data):
+        if not stream.ended and stream.stop < len(data):
+            raise AudioError(f"{path}: truncated, the last page is incomplete")
+        with soundfile.SoundFile(io.BytesIO(data[stream.start : stream.stop])) as file:
+            parts.append(_OggPart(stream, file.frames, file.samplerate, file.channels))
     if not parts:
         raise AudioError(f"{path}: no audio in the file")
     return tuple(parts)
 
 
-class _SndFile:
-    """File that libsndfile decodes.
+class _SoundFileDecoder:
+    """Decodes a file with libsndfile.
 
     Args:
-        file: The file.
-        last_page: Sample from which on seeks are wrong.
+        file: Open file.
+        last_page: First sample that cannot be reached by an exact seek; by default all can.
     """
 
     def __init__(self, file: soundfile.SoundFile, last_page: int | None = None) -> None:
@@ -242,7 +244,7 @@ class _SndFile:
         return audio[first - start :]
 
     def _rewind(self, first: int) -> int:
-        """Return the position of a file without seeks, opened again if it is behind ``first``."""
+        """Return the position in a file that cannot seek. Reopens it if that is past ``first``."""
         if self._position > first:
             self.file.close()
             self.file = soundfile.SoundFile(self.file.name)
@@ -253,19 +255,19 @@ class _SndFile:
         self.file.close()
 
 
-class _Joined:
-    """Streams that follow each other in one file, as one."""
+class _MultiStreamDecoder:
+    """Decodes all streams of a file as one."""
 
     floats = integers = False
 
     def __init__(self, path: str, parts: "tuple[mpeg.Stream | _OggPart, ...]") -> None:
         self._path = path
         self._parts = parts
-        rates = sorted({_rate(part) for part in parts})
+        rates = sorted({_sample_rate(part) for part in parts})
         if len(rates) > 1:
             raise AudioError(
-                f"{path}: joined from parts of {rates[0]} Hz and {rates[-1]} Hz. Convert it to one "
-                "sample rate"
+                f"{path}: contains parts with sample rates of {rates[0]} Hz and {rates[-1]} Hz. "
+                "Convert it to a single sample rate"
             )
         self.sample_rate = rates[0]
         self.channels = max(part.channels for part in parts)
@@ -289,22 +291,22 @@ class _Joined:
         if isinstance(part, mpeg.Stream):
             return mpeg.read_stream(self._path, part, first, count)
         with open(self._path, "rb") as file:
-            file.seek(part.link.start)
-            data = file.read(part.link.stop - part.link.start)
+            file.seek(part.stream.start)
+            data = file.read(part.stream.stop - part.stream.start)
         with soundfile.SoundFile(io.BytesIO(data)) as stream:
-            last_page = part.link.last_page if stream.subtype == "VORBIS" else None
-            return _SndFile(stream, last_page).read(first, count)
+            last_page = part.stream.last_page if stream.subtype == "VORBIS" else None
+            return _SoundFileDecoder(stream, last_page).read(first, count)
 
     def close(self) -> None:
-        """Nothing is open between two reads."""
+        """Do nothing: the file is only open while reading."""
 
 
-def _rate(part: "mpeg.Stream | _OggPart") -> int:
-    return part.kind.sample_rate if isinstance(part, mpeg.Stream) else part.sample_rate
+def _sample_rate(part: "mpeg.Stream | _OggPart") -> int:
+    return part.format.sample_rate if isinstance(part, mpeg.Stream) else part.sample_rate
 
 
-class _AvFile:
-    """File that FFmpeg decodes. It is decoded from its start, as its seeks are not exact."""
+class _AvDecoder:
+    """Decodes a file with FFmpeg, always from the start, because FFmpeg's seeks are not exact."""
 
     floats = True
     integers = False
@@ -316,7 +318,7 @@ class _AvFile:
         self.channels = channels
 
     @classmethod
-    def open(cls, path: str, format_name: str) -> "_AvFile":
+    def open(cls, path: str, format_name: str) -> "_AvDecoder":
         try:
             import av
         except ImportError as error:
@@ -340,10 +342,10 @@ class _AvFile:
         return np.concatenate(pieces)
 
     def close(self) -> None:
-        """Nothing is open between two reads."""
+        """Do nothing: the file is only open while reading."""
 
 
-@lru_cache(INDEX_CACHE)
+@lru_cache(MAX_CACHED_FILES)
 def _av_length(path: str, size: int, mtime_ns: int) -> tuple[int, int, int]:
     """Decode a file and return its length, sample rate and number of channels."""
     length, rates, channels = 0, set(), 0
@@ -352,7 +354,9 @@ def _av_length(path: str, size: int, mtime_ns: int) -> tuple[int, int, int]:
         rates.add(frame.sample_rate)
         channels = frame.layout.nb_channels
     if len(rates) != 1:
-        raise AudioError(f"{path}: {'no audio in the file' if not rates else 'several rates'}")
+        raise AudioError(
+            f"{path}: {'no audio in the file' if not rates else 'several sample rates'}"
+        )
     return length, rates.pop(), channels
 
 
@@ -380,16 +384,17 @@ def _av_samples(frame: Any) -> np.ndarray:
     return np.ascontiguousarray(values.T, np.float32)
 
 
-def _complete_flac(path: str) -> io.BytesIO:
-    """Return a FLAC file that was written to a pipe, with its length in the header.
+def _add_flac_length(path: str) -> io.BytesIO:
+    """Read a FLAC file without a length, as written to a pipe, and add the length to its header.
 
-    The last frame's header has its number (RFC 9639, section 9.1).
+    The length follows from the frame number in the header of the last frame (RFC 9639, section
+    9.1).
     """
     data = bytearray(Path(path).read_bytes())
     start = data.find(b"fLaC")
     block_size = int.from_bytes(data[start + 10 : start + 12], "big")
     for match in reversed(list(re.finditer(rb"\xff[\xf8\xf9]", data))):
-        length = _flac_position(data, match.start(), block_size)
+        length = _flac_frame_end(data, match.start(), block_size)
         if length:
             data[start + 21] = (data[start + 21] & 0xF0) | (length >> 32)
             data[start + 22 : start + 26] = (length & 0xFFFFFFFF).to_bytes(4, "big")
@@ -397,8 +402,8 @@ def _complete_flac(path: str) -> io.BytesIO:
     raise AudioError(f"{path}: no audio in the file")
 
 
-def _flac_position(data: bytearray, at: int, block_size: int) -> int:
-    """Return the sample behind a FLAC frame, or 0 if its header is none."""
+def _flac_frame_end(data: bytearray, at: int, block_size: int) -> int:
+    """Return the sample position at the end of a FLAC frame; 0 if there is no valid header."""
     size_code, rate_code = data[at + 2] >> 4, data[at + 2] & 15
     lead = data[at + 4]
     extra = next((n for n in range(7) if not lead << n & 0x80), 7)
@@ -429,11 +434,11 @@ def _crc8(data: bytearray) -> int:
 
 
 def _error_reason(path: str, error: Exception) -> str:
-    """Return the message of libsndfile or the system, without the path it repeats."""
+    """Return the error message of libsndfile or the system without the path."""
     if not os.path.exists(path):
         return "missing"
     if isinstance(error, soundfile.LibsndfileError):
         reason = str(error.error_string).strip().rstrip(".")
-        # What libsndfile says of a file that exists, and is no MPEG audio.
+        # libsndfile reports an existing file with an MPEG extension and other content as missing.
         return "not an audio file" if reason.startswith("File does not exist") else reason
     return str(getattr(error, "strerror", None) or error)

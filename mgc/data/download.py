@@ -1,4 +1,4 @@
-"""Download the files of a data set, resume interrupted downloads, and unpack archives."""
+"""Downloads the files of a data set, resumes interrupted downloads, and unpacks archives."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 #: Number of consecutive failures without progress after which a download is abandoned.
 MAX_FAILURES = 5
-#: Seconds to wait before the first retry; doubles with each further one.
+#: Seconds to wait before the first retry; doubles with each retry.
 RETRY_SECONDS = 1.0
 #: Timeouts in seconds to connect and to receive data.
 TIMEOUT = (10, 60)
@@ -86,7 +86,7 @@ def fetch(source: Source, root: Path) -> None:
 
 
 def download(source: Source, path: Path) -> None:
-    """Download a file to a path. Incomplete downloads are kept beside it.
+    """Download a file to a path. Incomplete downloads are kept in the same folder.
 
     Raises:
         MgcError: If the file cannot be downloaded or has a wrong checksum.
@@ -130,7 +130,7 @@ def unpack(archive: Path, root: Path, folder: str = "") -> None:
     """Unpack the regular files in a folder of a ZIP or TAR archive into ``root``.
 
     Raises:
-        MgcError: If the archive is damaged, or holds paths outside of the folder.
+        MgcError: If the archive is damaged, or contains paths outside of the folder.
         OSError: If a file cannot be written.
     """
     unpacked = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=root)).resolve()
@@ -200,7 +200,7 @@ def _transfer(
         progress.reset()
         progress.update(start if resumed else 0)
         with partial.open("ab" if resumed else "wb") as file:
-            # Not response.iter_content: it would decompress .gz files of some servers.
+            # response.iter_content would decompress .gz files of some servers.
             for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
                 file.write(chunk[: source.size - file.tell()])
                 progress.update(len(chunk))
@@ -231,9 +231,7 @@ def _has_checksum(source: Source, path: Path) -> bool:
 def _check_free_space(root: Path, size: int) -> None:
     free = shutil.disk_usage(root).free
     if size > free:
-        raise MgcError(
-            f"{root}: needs {size / 1e9:.1f} GB, only {free / 1e9:.1f} GB are free. Make room."
-        )
+        raise MgcError(f"{root}: needs {size / 1e9:.1f} GB, only {free / 1e9:.1f} GB are free.")
 
 
 def _size(path: Path) -> int:

@@ -19,8 +19,8 @@ class EmoMusic(AudioDataModule):
 
     Soleymani, Caro, Schmidt, Sha and Yang, "1000 songs for emotional analysis of music", ACM
     CrowdMM 2013: 1000 songs of the Free Music Archive (Creative Commons), 744 without duplicates.
-    Get it on request from cvml.unige.ch/databases/emoMusic. The folder holds
-    ``clips_45seconds/<song_id>.mp3`` and, beside it or in ``annotations/``,
+    Available on request from cvml.unige.ch/databases/emoMusic. The folder contains
+    ``clips_45seconds/<song_id>.mp3`` and, at the top level or in ``annotations/``,
     ``static_annotations.csv`` (song_id, mean_arousal, std_arousal, mean_valence, std_valence) and
     ``songs_info.csv`` (song_id, Artist, Mediaeval 2013 set: 619 development, 125 evaluation).
 
@@ -30,8 +30,8 @@ class EmoMusic(AudioDataModule):
 
     Args:
         split: ``fold`` (one of ten) and ``stratified`` (80/10/10 %) keep an artist in one split;
-            ``fold_ungrouped`` (the paper's) does not. ``given`` trains on the development set,
-            validates on the artists of a tenth of it, and tests on the evaluation set.
+            ``fold_ungrouped`` (the paper's) does not. ``given`` trains on nine tenths of the
+            development set, validates on the rest (other artists), and tests on the evaluation set.
         first_seconds: Length of audio to use from the start of each clip, in seconds; 45 is the
             whole clip.
     """
@@ -67,7 +67,7 @@ class EmoMusic(AudioDataModule):
         unknown = table.loc[table["Artist"].isna(), "song_id"]
         if len(unknown):
             raise MgcError(
-                f"{self.root}: song {unknown.iloc[0]} is rated, but not in songs_info.csv."
+                f"{self.root}: song {unknown.iloc[0]} has ratings, but is not in songs_info.csv."
             )
         artist = table["Artist"].str.strip()
         try:
@@ -90,7 +90,7 @@ class EmoMusic(AudioDataModule):
         )
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Assign a split to each clip, by set with ``split='given'``."""
+        """Assign a split to each clip; with ``split='given'``, according to the column ``set``."""
         if self.split != "given":
             return super().assign_split(catalogue)
         evaluation = (catalogue["set"] == "evaluation").to_numpy()

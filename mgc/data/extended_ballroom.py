@@ -31,8 +31,8 @@ COUNTS = {
     "Wcswing": 23,
 }
 
-#: Types of repetition: same recording, cover version, changed tempo, with or without voice.
-LINKS = ("exact", "version", "time", "karaoke")
+#: Types of links between songs: same recording, cover version, changed tempo, karaoke version.
+LINK_TYPES = ("exact", "version", "time", "karaoke")
 
 
 class ExtendedBallroom(AudioDataModule):
@@ -41,8 +41,8 @@ class ExtendedBallroom(AudioDataModule):
     Marchand and Peeters, "The Extended Ballroom dataset", ISMIR late-breaking session, 2016, and
     "Scale and shift invariant time/frequency representation using auditory statistics: application
     to rhythm description", MLSP 2016. The clips are commercial previews without a licence; a script
-    beside the catalogue at anasynth.ircam.fr downloads them from a shop. The folder holds
-    ``extendedballroom_v1.1.xml`` and ``<dance>/<id>.mp3``.
+    published with the catalogue at anasynth.ircam.fr downloads them from a shop. The folder
+    contains ``extendedballroom_v1.1.xml`` and ``<dance>/<id>.mp3``.
 
     The catalogue links repetitions, which form 3727 groups of songs. Three pairs without a link
     have the same MD5, so there are 3724 groups.
@@ -89,7 +89,7 @@ class ExtendedBallroom(AudioDataModule):
                     }
                 )
                 # Links without an id are ignored below, as are links to missing songs.
-                links += [(track, link.get("id", "")) for link in song if link.tag in LINKS]
+                links += [(track, link.get("id", "")) for link in song if link.tag in LINK_TYPES]
         catalogue = pd.DataFrame(
             rows, columns=["track", "label", "path", "md5", "artist", "bpm"], dtype=str
         )
@@ -100,7 +100,7 @@ class ExtendedBallroom(AudioDataModule):
         return catalogue
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
-        """Check all files, also against the catalogue's MD5."""
+        """Check all files, including their MD5 checksums in the catalogue."""
         catalogue = self.read_catalogue()
         checksums = dict(zip(catalogue["track"], catalogue["md5"], strict=True))
         return super().verify(progress) + verify_checksums(catalogue, checksums)
@@ -116,7 +116,7 @@ class ExtendedBallroom(AudioDataModule):
 
 
 def _find_groups(tracks: list[str], links: list[tuple[str, str]]) -> list[str]:
-    """Return the group of each track: the first of all tracks linked with it."""
+    """Return the group of each track, named after the first of all tracks linked with it."""
     index = {track: i for i, track in enumerate(tracks)}
     # Some links point to songs that the catalogue no longer lists.
     pairs = np.array([(index[a], index[b]) for a, b in links if b in index], dtype=np.int64)

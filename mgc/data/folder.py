@@ -1,4 +1,4 @@
-"""Your own music: a folder, or a table of files."""
+"""Data set of your own music, in folders or listed in a table."""
 
 import logging
 from collections.abc import Sequence
@@ -39,8 +39,8 @@ SPLIT_NAMES = {
 class Folder(AudioDataModule):
     """Your own music: sub-folders named by genre, or a table (CSV) of files and labels.
 
-    Without ``table``, each sub-folder of ``root`` is a class and holds audio files, directly or in
-    further folders: ``jazz/take_five.mp3``.
+    Without ``table``, each sub-folder of ``root`` is a class and contains audio files, directly or
+    in further folders: ``jazz/take_five.mp3``.
 
     A ``table`` has a header line and a column ``path`` (relative to ``root``, or absolute), and
 
@@ -67,7 +67,7 @@ class Folder(AudioDataModule):
             ``split``.
     """
 
-    # Tables round; more than this is a mistake.
+    # Times in tables may be rounded. A larger difference is an error in the table.
     end_tolerance = 0.1
     splits = ("stratified", "fold", "given")
     given_splits = ("given",)
@@ -95,7 +95,7 @@ class Folder(AudioDataModule):
             self.labels = tuple(labels)
 
     @cached_property
-    def labels(self) -> tuple[str, ...]:  # type: ignore[override] # read only when asked for
+    def labels(self) -> tuple[str, ...]:  # type: ignore[override] # read lazily
         """Labels in target order, from the constructor, else from the table or the folder names.
 
         Raises:
@@ -133,7 +133,7 @@ class Folder(AudioDataModule):
                 [{"path": str(path), "label": label} for path, label in found],
                 columns=["path", "label"],
             )
-            # The same names on every system, so that results and splits can be moved.
+            # Names are the same on every system, so that results and splits can be moved.
             names = [path.relative_to(self.root).as_posix() for path, _ in found]
             catalogue["track"] = catalogue["group"] = names
         else:
@@ -179,7 +179,7 @@ class Folder(AudioDataModule):
             raise MgcError(f"{self.table}: two columns are named {twice.iloc[0]!r}. Rename one.")
         nameless = [column for column in rows if str(column).startswith("Unnamed: ")]
         if nameless:
-            log.warning("%s: ignored a column without a name, as of an index.", self.table)
+            log.warning("%s: ignored a column without a name (possibly an index).", self.table)
             rows = rows.drop(columns=nameless)
         if "path" not in rows:
             raise MgcError(f"{self.table}: no column 'path'. The first line must name the columns.")
@@ -187,13 +187,13 @@ class Folder(AudioDataModule):
 
     @property
     def _tags_column(self) -> str:
-        """Name of the column that holds all labels of a track."""
+        """Name of the column with all labels of a track."""
         return "label" if "label" in self._rows and "labels" not in self._rows else "labels"
 
     def _read_targets(self, rows: pd.DataFrame) -> pd.DataFrame:
         catalogue = pd.DataFrame({"track": rows["path"]})
         catalogue["path"] = [str(self.root / path) for path in rows["path"]]
-        # Two spellings of a path, or a link, are one file.
+        # Different paths or links to the same file count as one file.
         files = pd.Series([file_identity(path) for path in catalogue["path"]], rows.index)
         catalogue["group"] = rows["path"].groupby(files).transform("first")
         if "group" in rows:
@@ -237,8 +237,8 @@ class Folder(AudioDataModule):
         if wrong.any():
             path, begin, end = rows.loc[wrong, ["path", "begin", "end"]].iloc[0]
             raise MgcError(
-                f"{self.table}: {path} has begin={begin} and end={end}. An excerpt begins at 0 or "
-                "later and ends behind its begin."
+                f"{self.table}: {path} has begin={begin} and end={end}. It must begin at 0 or "
+                "later and end after it begins."
             )
 
     def _fold_column(self, rows: pd.DataFrame) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Find files that are the same one, or have the same content."""
+"""Finds duplicate files: links to the same file, and files with the same content."""
 
 import logging
 import os
@@ -10,42 +10,42 @@ from mgc.data.verification import sample_hash, whole_hash
 
 log = logging.getLogger(__name__)
 
-#: How many pairs to name in a message.
-SHOWN_PAIRS = 3
+#: Maximum number of pairs listed in a message.
+MAX_LISTED_PAIRS = 3
 
 
 def file_identity(path: str) -> str:
-    """Return the same text for every spelling of a path, and for links to the file."""
+    """Return an identifier of a file that is the same for all paths and links to it."""
     try:
         status = os.stat(path)
     except OSError:
         return os.path.normcase(os.path.abspath(path))
-    # Some systems have no inodes.
+    # Some file systems have no inode numbers.
     return f"{status.st_dev}:{status.st_ino}" if status.st_ino else os.path.realpath(path)
 
 
 def group_identical_files(catalogue: pd.DataFrame) -> pd.DataFrame:
-    """Give tracks of files with the same content the same group, so that no split separates them.
+    """Merge the groups of tracks whose files have the same content, so that they share a split.
 
-    Logs how many there are. Groups that share a file become one.
+    Logs the number of duplicates.
 
     Args:
         catalogue: ``path``, ``track`` and ``group`` of each track.
 
     Returns:
-        The catalogue, with its ``group`` changed where needed.
+        The catalogue with merged groups.
     """
     files = catalogue.drop_duplicates("path")
-    copies = [rows for rows in _identical(files["path"].tolist()) if len(rows) > 1]
+    copies = [rows for rows in _group_identical(files["path"].tolist()) if len(rows) > 1]
     if not copies:
         return catalogue
     names = files["track"].tolist()
     pairs = [f"{names[rows[0]]} and {names[row]}" for rows in copies for row in rows[1:]]
     log.warning(
-        "%d files have the same content as another: %s%s. They stay in one split.",
+        "%d files are duplicates: %s%s. Each is kept in the same split as its copy.",
         len(pairs),
-        ", ".join(pairs[:SHOWN_PAIRS]),
-        " ..." if len(pairs) > SHOWN_PAIRS else "",
+        ", ".join(pairs[:MAX_LISTED_PAIRS]),
+        " ..." if len(pairs) > MAX_LISTED_PAIRS else "",
     )
     groups = files["group"].tolist()
     parent = {group: group for group in groups}
@@ -61,8 +61,11 @@ def group_identical_files(catalogue: pd.DataFrame) -> pd.DataFrame:
     return catalogue.assign(group=[find(group) for group in catalogue["group"]])
 
 
-def _identical(paths: list[str]) -> list[list[int]]:
-    """Return the indices of files with the same content: compare sizes, samples, then all bytes."""
+def _group_identical(paths: list[str]) -> list[list[int]]:
+    """Return groups of indices of identical files.
+
+    Compares sizes, then hashes of parts of the files, then hashes of the whole files.
+    """
     groups = [list(range(len(paths)))]
     for key in (os.path.getsize, sample_hash, whole_hash):
         found = []

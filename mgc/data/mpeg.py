@@ -1,12 +1,12 @@
-"""MPEG audio (MP3, layers I to III) by frames: exact lengths, and excerpts equal to the whole file.
+"""MPEG audio (MP3, layers I to III): exact lengths and sample-accurate excerpts.
 
-libsndfile estimates the length of a file without a Xing header, stops where a joined stream begins,
-and misses samples after a seek, because a frame of layer III continues in the data of earlier
-frames (the bit reservoir). This module therefore lists the frames itself and gives libsndfile the
-bytes of those that an excerpt needs.
+libsndfile only estimates the length of a file without a Xing header, ignores all streams but the
+first in a concatenated file, and loses samples after a seek, because a layer III frame uses data
+stored in earlier frames (the bit reservoir). This module finds the frames itself and passes only
+those needed for an excerpt to libsndfile.
 
-Sources: ISO/IEC 11172-3 and 13818-3 (frame headers), the Xing and LAME header as in
-http://gabriel.mp3-tech.org/mp3infotag.html, and MPEG 2.5 as LAME writes it.
+Sources: ISO/IEC 11172-3 and 13818-3 (frame headers); http://gabriel.mp3-tech.org/mp3infotag.html
+(Xing and LAME headers); files written by LAME (MPEG 2.5).
 """
 
 import re
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-# Bit rates in kbit/s by version (2 includes 2.5) and layer; index 0 is a free format.
+# Bit rates in kbit/s by version (2 includes 2.5) and layer. Index 0 means free format, which is not
+# supported.
 _BIT_RATES = {
     (1, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (1, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -29,27 +30,29 @@ _BIT_RATES = {
 _BIT_RATES[2, 3] = _BIT_RATES[2, 2]
 _SAMPLE_RATES = (44100, 48000, 32000)
 
-#: Samples that a decoder of layer III delays the audio by, which gapless playback removes.
+#: Delay of a layer III decoder in samples, removed for gapless playback.
 DECODER_DELAY = 529
 
-#: Bytes of earlier frames that a frame of layer III may refer to (main_data_begin has 9 bits).
-RESERVOIR = 511
+#: Size of the bit reservoir: bytes of earlier frames that a layer III frame may use
+#: (main_data_begin has 9 bits).
+RESERVOIR_BYTES = 511
 
-#: Most frames that hold so much, all of the smallest size (8 kbit/s at 24 kHz).
-RESERVOIR_FRAMES = 32
+#: Maximum number of frames that the bit reservoir spans, at the smallest frame size (8 kbit/s at
+#: 24 kHz).
+MAX_RESERVOIR_FRAMES = 32
 
-#: Frames before an excerpt that are decoded for the overlap of the transform and the filter bank.
-OVERLAP = 2
+#: Number of frames to decode before an excerpt, because the transform and the filter bank overlap.
+OVERLAP_FRAMES = 2
 
-#: Distance of the frames whose position is kept. Those between are found again when they are read.
-STRIDE = 16
+#: Only the position of every n-th frame is stored. The others are found again when reading.
+INDEX_STRIDE = 16
 
 _INFO_TAG = re.compile(rb"Xing|Info|VBRI")
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What the frames of a stream have in common."""
+class _FrameFormat:
+    """Format shared by all frames of a stream."""
 
     version: int
     layer: int
@@ -63,9 +66,9 @@ class _Kind:
         return 576 if self.layer == 3 and self.version == 2 else 1152
 
 
-def _tables() -> tuple[list[int], list[int], list[_Kind]]:
-    """Return the frame size and the kind of each second and third byte of a header."""
-    sizes, numbers, kinds = [0] * 65536, [-1] * 65536, []
+def _header_tables() -> tuple[list[int], list[int], list[_FrameFormat]]:
+    """Return the frame size in bytes and the format for each second and third header byte."""
+    sizes, numbers, formats = [0] * 65536, [-1] * 65536, []
     for second in range(0xE0, 0x100):
         version_bits, layer = second >> 3 & 3, 4 - (second >> 1 & 3)
         if version_bits == 1 or layer == 4:
@@ -73,9 +76,9 @@ def _tables() -> tuple[list[int], list[int], list[_Kind]]:
         version = 1 if version_bits == 3 else 2
         for rate_index in range(3):
             rate = _SAMPLE_RATES[rate_index] // {3: 1, 2: 2, 0: 4}[version_bits]
-            kind = _Kind(version, layer, rate)
-            if kind not in kinds:
-                kinds.append(kind)
+            format = _FrameFormat(version, layer, rate)
+            if format not in formats:
+                formats.append(format)
             for bits in range(1, 15):
                 for padding in range(2):
                     key = second << 8 | bits << 4 | rate_index << 2 | padding << 1
@@ -83,50 +86,50 @@ def _tables() -> tuple[list[int], list[int], list[_Kind]]:
                     if layer == 1:
                         size = (12 * bit_rate // rate + padding) * 4
                     else:
-                        size = kind.samples // 8 * bit_rate // rate + padding
+                        size = format.samples // 8 * bit_rate // rate + padding
                     for private in range(2):
                         sizes[key | private] = size
-                        numbers[key | private] = kinds.index(kind)
-    return sizes, numbers, kinds
+                        numbers[key | private] = formats.index(format)
+    return sizes, numbers, formats
 
 
-_SIZES, _NUMBERS, _KINDS = _tables()
+_FRAME_SIZES, _FORMAT_IDS, _FORMATS = _header_tables()
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A part of a file whose frames follow each other without a gap.
+    """Consecutive frames of the same format.
 
     Attributes:
-        kind: Version, layer and sample rate.
+        format: Version, layer and sample rate.
         channels: Number of channels.
         count: Number of frames.
-        offsets: Byte of every :data:`STRIDE`-th frame.
-        stop: Byte behind the last frame.
-        delay: Samples at the start that are not part of the music.
-        length: Samples of the music.
-        promised: Number of frames of the header; 0 without one.
+        offsets: Byte offset of every :data:`INDEX_STRIDE`-th frame.
+        stop: Byte offset of the end of the last frame.
+        delay: Number of samples at the start that are encoder delay.
+        length: Number of samples without encoder delay and padding.
+        declared_frames: Number of frames according to the header; 0 without a header.
     """
 
-    kind: _Kind
+    format: _FrameFormat
     channels: int
     count: int
     offsets: np.ndarray = field(repr=False)
     stop: int
     delay: int
     length: int
-    promised: int
+    declared_frames: int
 
 
 class MpegError(ValueError):
-    """Raised for a file without MPEG audio, or with less of it than its header says."""
+    """Raised for a truncated or damaged file."""
 
 
 def find_streams(data: bytes) -> list[Stream]:
-    """List the streams of a file: one, unless files were joined.
+    """List the streams of a file. Only concatenated files have more than one.
 
     Args:
-        data: Whole file.
+        data: Contents of the file.
 
     Raises:
         MpegError: If the file is truncated.
@@ -136,30 +139,30 @@ def find_streams(data: bytes) -> list[Stream]:
     streams: list[Stream] = []
     position = _next_frame(data, start, end)
     while position < end:
-        offsets, position = _walk(data, position, end)
+        offsets, position = _list_frames(data, position, end)
         streams += _split_at_tags(data, np.array(offsets, np.int64), position, tags)
         position = _next_frame(data, _skip_tags(data, position), end)
-    _check_headers(streams)
+    _check_frame_counts(streams)
     return [stream for stream in streams if stream.length > 0]
 
 
-def _check_headers(streams: list[Stream]) -> None:
-    """Raise an error if a header promises more frames than follow it."""
-    tagged = [number for number, stream in enumerate(streams) if stream.promised]
+def _check_frame_counts(streams: list[Stream]) -> None:
+    """Raise an error if a header declares more frames than the file has."""
+    tagged = [number for number, stream in enumerate(streams) if stream.declared_frames]
     for number, following in zip(tagged, [*tagged[1:], len(streams)], strict=False):
         parts = streams[number:following]
         found, first = sum(stream.count for stream in parts), streams[number]
-        # Some encoders count the frame of the header; damaged bytes cost two frames.
-        if found < first.promised - 1 - 2 * (len(parts) - 1):
-            seconds = first.kind.samples / first.kind.sample_rate
+        # Some encoders count the header frame, and each damaged part of the file costs two frames.
+        if found < first.declared_frames - 1 - 2 * (len(parts) - 1):
+            seconds = first.format.samples / first.format.sample_rate
             raise MpegError(
-                f"truncated, the header promises {first.promised * seconds:.1f} s but the file has "
-                f"{found * seconds:.1f} s"
+                f"truncated, the header declares {first.declared_frames * seconds:.1f} s but "
+                f"the file has {found * seconds:.1f} s"
             )
 
 
 def _audio_range(data: bytes) -> tuple[int, int]:
-    """Return the first and last byte: of the file, or of the data chunk of a RIFF file."""
+    """Return the start and end of the audio: the data chunk of a RIFF file, or the whole file."""
     if data[:4] == b"RIFF":
         chunk = 12
         while chunk + 8 <= len(data):
@@ -171,7 +174,7 @@ def _audio_range(data: bytes) -> tuple[int, int]:
 
 
 def _skip_tags(data: bytes, position: int) -> int:
-    """Skip tags of ID3 (versions 1 and 2) and APE."""
+    """Return the position after any ID3 (version 1 or 2) and APE tags."""
     while True:
         head = data[position : position + 32]
         if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:
@@ -187,37 +190,37 @@ def _skip_tags(data: bytes, position: int) -> int:
 
 
 def _next_frame(data: bytes, position: int, end: int) -> int:
-    """Find the next frame that another one of the same kind follows; the end if there is none."""
+    """Find the next frame that is followed by frames of the same format; ``end`` if none is."""
     while True:
         position = data.find(b"\xff", position, end)
         if position < 0 or position + 4 > end:
             return end
         following = position
         for _ in range(2):
-            size = _SIZES[data[following + 1] << 8 | data[following + 2]]
+            size = _FRAME_SIZES[data[following + 1] << 8 | data[following + 2]]
             following += size
-            if not size or following + 4 > end or not _alike(data, position, following):
+            if not size or following + 4 > end or not _same_format(data, position, following):
                 break
         else:
             return position
-        # The last frames of a file have no successor.
+        # The last frames of a file are accepted without successors.
         if size and following == end:
             return position
         position += 1
 
 
-def _alike(data: bytes, first: int, second: int) -> bool:
-    """Whether the headers at two positions have the same kind and number of channels."""
+def _same_format(data: bytes, first: int, second: int) -> bool:
+    """Whether two frames have the same format and number of channels."""
     if data[second] != 0xFF:
         return False
-    number = _NUMBERS[data[first + 1] << 8 | data[first + 2]]
-    same = number == _NUMBERS[data[second + 1] << 8 | data[second + 2]] != -1
+    number = _FORMAT_IDS[data[first + 1] << 8 | data[first + 2]]
+    same = number == _FORMAT_IDS[data[second + 1] << 8 | data[second + 2]] != -1
     return same and (data[first + 3] >= 0xC0) == (data[second + 3] >= 0xC0)
 
 
-def _walk(data: bytes, position: int, end: int) -> tuple[list[int], int]:
-    """List the complete frames from a position on, and return the byte behind the last one."""
-    sizes, numbers = _SIZES, _NUMBERS
+def _list_frames(data: bytes, position: int, end: int) -> tuple[list[int], int]:
+    """Return the offsets of the consecutive complete frames at a position, and where they end."""
+    sizes, numbers = _FRAME_SIZES, _FORMAT_IDS
     number = numbers[data[position + 1] << 8 | data[position + 2]]
     mono = data[position + 3] >= 0xC0
     offsets = []
@@ -229,14 +232,14 @@ def _walk(data: bytes, position: int, end: int) -> tuple[list[int], int]:
         offsets.append(position)
         position += sizes[key]
     if position > end:
-        position = offsets.pop()
-        # Too short for a frame.
+        # The last frame is incomplete.
+        offsets.pop()
         return offsets, end
     return offsets, position
 
 
 def _split_at_tags(data: bytes, offsets: np.ndarray, stop: int, tags: np.ndarray) -> list[Stream]:
-    """Split frames where a Xing header begins another stream."""
+    """Split frames into streams at each Xing or VBRI header."""
     if not len(offsets):
         return []
     owners = np.searchsorted(offsets, tags, "right") - 1
@@ -253,36 +256,36 @@ def _split_at_tags(data: bytes, offsets: np.ndarray, stop: int, tags: np.ndarray
 
 
 def _tag_position(data: bytes, frame: int) -> int:
-    """Return where a frame of layer III holds its Xing header."""
+    """Return the offset of the Xing or VBRI header in a layer III frame."""
     if data[frame + 36 : frame + 40] == b"VBRI":
         return 36
-    return 4 + _side_info(data, frame)
+    return 4 + _side_info_size(data, frame)
 
 
-def _side_info(data: bytes, frame: int) -> int:
-    """Return the size of the side information of a frame of layer III."""
-    first_version, mono = data[frame + 1] & 8, data[frame + 3] >= 0xC0
-    return (17 if mono else 32) if first_version else (9 if mono else 17)
+def _side_info_size(data: bytes, frame: int) -> int:
+    """Return the size of the side information of a layer III frame, in bytes."""
+    mpeg_1, mono = data[frame + 1] & 8, data[frame + 3] >= 0xC0
+    return (17 if mono else 32) if mpeg_1 else (9 if mono else 17)
 
 
 def _make_stream(data: bytes, offsets: np.ndarray, stop: int, tagged: bool) -> Stream:
     first = int(offsets[0])
-    kind = _KINDS[_NUMBERS[data[first + 1] << 8 | data[first + 2]]]
+    format = _FORMATS[_FORMAT_IDS[data[first + 1] << 8 | data[first + 2]]]
     channels = 1 if data[first + 3] >= 0xC0 else 2
     delay = padding = 0
-    promised = 0
+    declared_frames = 0
     if tagged:
-        promised, delay, padding = _read_tag(data, first + _tag_position(data, first))
+        declared_frames, delay, padding = _read_tag(data, first + _tag_position(data, first))
         offsets = offsets[1:]
-        if promised != len(offsets):
+        if declared_frames != len(offsets):
             padding = 0
-    length = max(0, len(offsets) * kind.samples - delay - padding)
-    kept = offsets[::STRIDE].copy()
-    return Stream(kind, channels, len(offsets), kept, stop, delay, length, promised)
+    length = max(0, len(offsets) * format.samples - delay - padding)
+    kept = offsets[::INDEX_STRIDE].copy()
+    return Stream(format, channels, len(offsets), kept, stop, delay, length, declared_frames)
 
 
 def _read_tag(data: bytes, tag: int) -> tuple[int, int, int]:
-    """Return the number of frames, and the samples to remove at the start and the end."""
+    """Return the number of frames, and of samples to remove at the start and at the end."""
     if data[tag : tag + 4] == b"VBRI":
         return int.from_bytes(data[tag + 14 : tag + 18], "big"), 0, 0
     flags = data[tag + 7]
@@ -299,54 +302,58 @@ def read_stream(path: Path | str, stream: Stream, first: int, count: int) -> np.
     """Decode an excerpt of a stream.
 
     Args:
-        path: The file.
+        path: Path of the file.
         stream: One of its streams.
-        first: First sample.
-        count: Number of samples; the excerpt lies within the stream.
+        first: Index of the first sample.
+        count: Number of samples. The excerpt must be within the stream.
 
     Returns:
-        Float32 of shape (samples, channels), shorter if the file is.
+        Float32 of shape (samples, channels); empty if the file has become shorter.
     """
-    size = stream.kind.samples
+    frame_length = stream.format.samples
     first += stream.delay
-    start, stop = first // size, -(-(first + count) // size)
-    begin = max(0, start - OVERLAP - RESERVOIR_FRAMES) // STRIDE
-    end = -(-stop // STRIDE)
-    low = int(stream.offsets[begin])
-    high = int(stream.offsets[end]) if end < len(stream.offsets) else stream.stop
+    start, stop = first // frame_length, -(-(first + count) // frame_length)
+    first_entry = max(0, start - OVERLAP_FRAMES - MAX_RESERVOIR_FRAMES) // INDEX_STRIDE
+    end_entry = -(-stop // INDEX_STRIDE)
+    offset = int(stream.offsets[first_entry])
+    end = int(stream.offsets[end_entry]) if end_entry < len(stream.offsets) else stream.stop
     with open(path, "rb") as file:
-        file.seek(low)
-        data = file.read(high - low)
-    frames = [*_walk(data, 0, len(data))[0]]
-    base = begin * STRIDE
-    if len(frames) < stop - base:
+        file.seek(offset)
+        data = file.read(end - offset)
+    frames = [*_list_frames(data, 0, len(data))[0]]
+    first_read = first_entry * INDEX_STRIDE
+    if len(frames) < stop - first_read:
         return np.zeros((0, stream.channels), np.float32)
     frames.append(len(data))
-    needed = max(0, start - OVERLAP - base)
-    silent = needed
-    if stream.kind.layer == 3:
-        missing = RESERVOIR
-        while silent > 0 and missing > 0:
-            silent -= 1
-            missing -= frames[silent + 1] - frames[silent] - 4 - _side_info(data, frames[silent])
-    window = bytearray(data[frames[silent] : frames[stop - base]])
-    if silent or base:
-        # Their own reservoir is not complete: keep main_data_begin, and no bits of a granule.
-        for frame in frames[silent:needed]:
-            head = frame - frames[silent] + (4 if data[frame + 1] & 1 else 6)
-            size_of_head = _side_info(data, frame)
+    # Frames from `reservoir` on are passed to the decoder, frames from `decoded` on are decoded.
+    decoded = max(0, start - OVERLAP_FRAMES - first_read)
+    reservoir = decoded
+    if stream.format.layer == 3:
+        missing = RESERVOIR_BYTES
+        while reservoir > 0 and missing > 0:
+            reservoir -= 1
+            size = frames[reservoir + 1] - frames[reservoir]
+            missing -= size - 4 - _side_info_size(data, frames[reservoir])
+    window = bytearray(data[frames[reservoir] : frames[stop - first_read]])
+    if reservoir or first_read:
+        # Frames before `decoded` lack part of their own reservoir and cannot be decoded. Clear
+        # their side information except for main_data_begin, so that they only supply data.
+        for frame in frames[reservoir:decoded]:
+            head = frame - frames[reservoir] + (4 if data[frame + 1] & 1 else 6)
+            head_size = _side_info_size(data, frame)
             last_bit = window[head + 1] & (0x80 if data[frame + 1] & 8 else 0)
-            window[head + 1 : head + size_of_head] = bytes([last_bit, *bytes(size_of_head - 2)])
-    skip = (start - base - silent) * size + first % size
-    with soundfile.SoundFile(_Window(bytes(window))) as file:
+            window[head + 1 : head + head_size] = bytes([last_bit, *bytes(head_size - 2)])
+    skip = (start - first_read - reservoir) * frame_length + first % frame_length
+    with soundfile.SoundFile(_FrameFile(bytes(window))) as file:
         audio = file.read(skip + count, dtype="float32", always_2d=True)
     return audio[skip:]
 
 
-class _Window:
-    """Frames as a file for libsndfile, which estimates the length from the size of the file.
+class _FrameFile:
+    """File object that passes MPEG frames to libsndfile.
 
-    The size that this file claims makes every estimate longer than the audio.
+    libsndfile estimates the number of samples from the file size. This object reports a size so
+    large that the estimate is always longer than the audio.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -355,7 +362,7 @@ class _Window:
         self._position = 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move to a position, counted from the start, the current position or the claimed end."""
+        """Set the position relative to the start, the current position or the reported end."""
         self._position = offset + (0, self._position, self._size)[whence]
         return self._position
 
@@ -364,7 +371,7 @@ class _Window:
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        """Read bytes; behind the frames, where libsndfile looks for a tag, zeros."""
+        """Read bytes. Returns zeros after the frames, where libsndfile looks for a tag."""
         if self._position > len(self._data):
             self._position += size
             return bytes(size)
@@ -373,5 +380,5 @@ class _Window:
         return data
 
     def write(self, data: Any) -> int:
-        """Never called: libsndfile wants the function to exist."""
+        """Raise an error. soundfile requires this method but does not call it."""
         raise NotImplementedError

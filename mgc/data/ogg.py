@@ -1,7 +1,8 @@
-"""Ogg files by pages: exact lengths of joined streams, and where seeking is exact.
+"""Lists the streams of Ogg files, which libsndfile does not read completely.
 
-libsndfile reads the first of several joined streams only, reports no samples for a file that was
-cut, and is off by up to a block after a seek into the last page of Vorbis. Source: RFC 3533.
+libsndfile reads only the first stream of a concatenated file, reports a length of 0 for a truncated
+file, and is off by up to one block after a seek into the last page of a Vorbis stream. Source:
+RFC 3533.
 """
 
 import struct
@@ -9,14 +10,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Link:
-    """One of the streams that were joined to a file.
+class OggStream:
+    """Position of a stream in an Ogg file.
 
     Attributes:
-        start: First byte.
-        stop: Byte behind the last one.
-        last_page: Sample, as the codec counts it, at which the last page with audio begins.
-        ended: Whether the stream has its last page.
+        start: Byte offset of the first page.
+        stop: Byte offset of the end.
+        last_page: Granule position at which the last page with audio begins.
+        ended: Whether the page with the end-of-stream flag is present.
     """
 
     start: int
@@ -25,21 +26,21 @@ class Link:
     ended: bool
 
 
-def find_links(data: bytes) -> list[Link]:
-    """List the joined streams of a file.
+def find_ogg_streams(data: bytes) -> list[OggStream]:
+    """List the streams of a file. Only concatenated files have more than one.
 
     Args:
-        data: Whole file.
+        data: Contents of the file.
     """
-    links: list[Link] = []
+    streams: list[OggStream] = []
     serials: set[int] = set()
     position = start = 0
-    ends = [0, 0]
+    granules = [0, 0]
     ended = audio = False
 
     def close() -> None:
         if audio:
-            links.append(Link(start, position, max(0, ends[-2]), ended))
+            streams.append(OggStream(start, position, max(0, granules[-2]), ended))
 
     while (position := data.find(b"OggS", position)) >= 0 and position + 27 <= len(data):
         flags, granule, serial = struct.unpack_from("<xBqI", data, position + 4)
@@ -49,15 +50,15 @@ def find_links(data: bytes) -> list[Link]:
             break
         if flags & 2 and audio:
             close()
-            start, ends, ended, audio = position, [0, 0], False, False
+            start, granules, ended, audio = position, [0, 0], False, False
             serials.clear()
         serials.add(serial)
         if granule > 0:
             audio = True
-            if granule != ends[-1]:
-                ends = [ends[-1], granule]
+            if granule != granules[-1]:
+                granules = [granules[-1], granule]
         ended = ended or bool(flags & 4)
         position = stop
     position = len(data) if position < 0 else position
     close()
-    return links
+    return streams

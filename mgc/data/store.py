@@ -3,8 +3,8 @@
 A store is the folder ``packed/<sample rate>hz`` of a data set, or ``packed/<sample rate>hz-ch<k>``
 for a single channel. It contains
 
-* ``audio-00000.s16`` and so on: one part each, the int16 samples (little-endian, mono) of up to
-  2000 files in a row (2.6 GB of 30 s clips at 22 050 Hz)
+* ``audio-00000.s16`` and so on: one file per part, with the concatenated int16 samples
+  (little-endian, mono) of up to 2000 audio files (2.6 GB of 30 s clips at 22 050 Hz)
 * ``index.parquet``: one row per file with ``track`` (the first one in the file), ``path`` (relative
   to the data set's folder), ``part``, ``offset`` and ``length`` in samples, ``clipped`` (number of
   samples beyond full scale), ``reason`` (why a broken file has no audio), and ``size``,
@@ -46,14 +46,14 @@ from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT_VERSION = 1
 INDEX = "index.parquet"
 
-#: Number of parts to aim for, and the fewest and most files in a part. Small data sets have small
-#: parts, so that machines can share the work and an interruption loses little.
+#: Target number of parts, and minimum and maximum number of files per part. Small data sets have
+#: small parts, so that machines can share the work and an interruption loses little.
 TARGET_PARTS = 64
-PART_FILES = (8, 2000)
-#: Most parts to keep open. A million tracks have 500 parts.
+PART_FILES_RANGE = (8, 2000)
+#: Maximum number of parts to keep open. A million tracks have 500 parts.
 MAX_OPEN_PARTS = 512
 
 #: Folder of a data set's stores.
@@ -119,7 +119,7 @@ class PackedStore:
         if settings.get("channel") is not None:
             options += f" --channel {settings['channel']}"
         self._repack_hint = f"Run mgc data pack NAME {options} again, or remove {folder}."
-        if settings.get("format") != FORMAT:
+        if settings.get("format") != FORMAT_VERSION:
             raise MgcError(f"{folder} has an unknown format. {self._repack_hint}")
         for part, samples in enumerate(np.bincount(self.index["part"], self.index["length"])):
             if not _has_samples(folder, part, int(samples)):
@@ -157,7 +157,7 @@ class PackedStore:
         """
         rows = self.index.iloc[self._find(paths)]
         if ((offsets < 0) | (offsets + lengths > rows["length"].to_numpy())).any():
-            raise ValueError("A track lies outside its file.")
+            raise ValueError("A track exceeds its file.")
         starts = rows["offset"].to_numpy() + offsets
         return PackedReader(self.folder, rows["part"].to_numpy(), starts, lengths)
 
@@ -223,7 +223,7 @@ def pack(
     folder = store_folder(root, sample_rate, channel)
     files = _list_files(catalogue, root)
     settings: dict[str, Any] = {
-        "format": FORMAT,
+        "format": FORMAT_VERSION,
         "sample_rate": sample_rate,
         "channel": channel,
         "parts": int(files["part"].iloc[-1]) + 1,
@@ -234,10 +234,10 @@ def pack(
         outdated = _find_outdated_parts(folder, root, settings)
         if outdated:
             (folder / INDEX).unlink(missing_ok=True)
-        mine = sorted(outdated & set(range(number, settings["parts"], count)))
-        if mine:
-            decoder = _Decoder(files[files["part"].isin(mine)], root, sample_rate, channel)
-            _write_parts(folder, mine, decoder, workers, settings)
+        own_parts = sorted(outdated & set(range(number, settings["parts"], count)))
+        if own_parts:
+            decoder = _Decoder(files[files["part"].isin(own_parts)], root, sample_rate, channel)
+            _write_parts(folder, own_parts, decoder, workers, settings)
             # The last machine to finish merges, so check for parts of other machines.
             outdated = _find_outdated_parts(folder, root, settings)
         return None if outdated else _merge_parts(folder, settings)
@@ -255,8 +255,8 @@ def pack(
 def find_changed(index: pd.DataFrame, root: Path) -> list[str]:
     """Return files that have changed since they were packed, as paths relative to ``root``.
 
-    Deleted files do not count: the store replaces them. Files of equal size and modification time
-    count as unchanged; if only the time differs, checksums are compared.
+    Deleted files are ignored, because the store replaces them. Files with the same size and
+    modification time count as unchanged. If only the time differs, checksums are compared.
     """
     columns = ["path", "size", "mtime_ns", "checksum"]
     rows = list(index[columns].itertuples(index=False, name=None))
@@ -336,7 +336,7 @@ def _list_files(catalogue: pd.DataFrame, root: Path) -> pd.DataFrame:
         raise MgcError(f"{root}: no tracks to pack. Check --root.")
     files = files.assign(path=[_relative_path(path, root) for path in files["path"]])
     files = files.sort_values("path").reset_index(drop=True)
-    size = int(np.clip(-(-len(files) // TARGET_PARTS), *PART_FILES))
+    size = int(np.clip(-(-len(files) // TARGET_PARTS), *PART_FILES_RANGE))
     return files.assign(part=np.arange(len(files)) // size)
 
 
@@ -363,7 +363,7 @@ def _merge_parts(folder: Path, settings: dict[str, Any]) -> pd.DataFrame:
             f"{index['path'].iloc[0]}: {index['reason'].iloc[0]}."
         )
     write_parquet(index, folder / INDEX, settings)
-    # Remove temporary files of killed runs, and parts that the data set no longer has.
+    # Remove temporary files of killed runs, and parts that no longer exist in the data set.
     kept = {folder / INDEX, *parts}
     kept |= {_audio_path(folder, number) for number in range(settings["parts"])}
     for path in set(folder.iterdir()) - kept:
@@ -379,7 +379,7 @@ def _write_parts(
     broken = 0
     with tqdm(total=len(decoder), unit=" files", desc="Packing") as progress:
         for part in parts:
-            # A part counts as packed once its index exists, so the index is written last.
+            # The index of a part marks it as complete, so it is written last.
             _part_path(folder, part).unlink(missing_ok=True)
             rows: list[dict[str, Any]] = []
             offset = 0

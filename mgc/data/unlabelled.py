@@ -18,7 +18,7 @@ from mgc.errors import MgcError
 class AudioFiles(AudioDataModule):
     """Audio files without labels, for feature extraction.
 
-    They cannot train a model: all of them are in the test split. A track's name is its path
+    All files are in the test split, so they cannot be used for training. A track's name is its path
     relative to the common folder of all files.
 
     Args:
@@ -28,7 +28,7 @@ class AudioFiles(AudioDataModule):
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]], **kwargs: Any) -> None:
-        # Absolute, so that ../music and music differ.
+        # Absolute paths, so that ../music and music have different names.
         self.paths = [Path(os.path.abspath(path)) for path in paths]
         folders = [path if path.is_dir() else path.parent for path in self.paths]
         super().__init__(os.path.commonpath(folders), **{"max_broken": 1.0, **kwargs})
@@ -49,7 +49,7 @@ class AudioFiles(AudioDataModule):
         return np.full(len(catalogue), TEST)
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Open every file; at least one must be readable."""
+        """Open every file. Raises an error if none is readable."""
         broken = super().check(catalogue)
         if len(broken) == len(catalogue):
             raise MgcError(

@@ -23,9 +23,9 @@ class UrbanSound8K(AudioDataModule):
 
     Salamon, Jacoby and Bello, "A dataset and taxonomy for urban sound research", ACM Multimedia
     2014. Licence CC BY-NC 3.0; FREESOUNDCREDITS lists the licences of the recordings, which are
-    from Freesound. Get it from urbansounddataset.weebly.com or Zenodo, record 1203745. The folder
-    holds ``metadata/UrbanSound8K.csv`` and ``audio/fold1/`` to ``audio/fold10/``. The files are
-    already cut: the catalogue's ``start`` and ``end`` are times in the original recording.
+    from Freesound. Available from urbansounddataset.weebly.com or Zenodo, record 1203745. The
+    folder contains ``metadata/UrbanSound8K.csv`` and ``audio/fold1/`` to ``audio/fold10/``. Files
+    are already cut: the catalogue's ``start`` and ``end`` are times in the original recording.
 
     Use the ten given folds: slices of one recording sound alike, so random folds give scores that
     are too high. ``fold`` counts from 0: ``fold: 0`` tests on the folder ``fold1``. A group is an

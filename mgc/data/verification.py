@@ -1,4 +1,4 @@
-"""Check a copy of a data set for missing, broken or duplicate files."""
+"""Checks a copy of a data set for missing, broken or duplicate files."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ Progress = Callable[[Sequence[Any]], Iterable[Any]]
 #: Number of bytes at the start, middle and end of a file that :func:`sample_hash` covers.
 SAMPLE_BYTES = 16384
 
-#: Smallest peak of audio that is not silent. 16-bit audio rounds smaller values to zero.
+#: Audio with a lower peak is silent. In 16-bit audio, smaller values are rounded to zero.
 SILENCE = 2.0**-15
 
 
@@ -54,10 +54,10 @@ def verify_audio(
     Args:
         catalogue: ``track``, ``path`` and ``group`` of each track.
         expected_tracks: Tracks of a complete copy; empty if unknown.
-        expected_seconds: Shortest and longest file, in seconds.
+        expected_seconds: Minimum and maximum length of a file, in seconds.
         stray_files: Files that do not belong to the data set.
         progress: Wraps a sized iterable to show progress.
-        channel: Channel that models get; the mean of all channels by default.
+        channel: Index of the channel that is used; the mean of all channels by default.
     """
     problems = [
         Problem("missing", track, "not in the folder")
@@ -90,7 +90,7 @@ def verify_audio(
 
 
 def verify_counts(catalogue: pd.DataFrame, expected: dict[str, dict[Any, int]]) -> list[Problem]:
-    """Compare the number of files with that of a complete copy, by catalogue column and value."""
+    """Compare the number of files per value of a catalogue column with that of a complete copy."""
     files = catalogue.drop_duplicates("path")
     problems = []
     for column, counts in expected.items():
@@ -117,14 +117,14 @@ def _check_file(
 ) -> tuple[str, list[tuple[str, str]]]:
     """Return the hash of a readable file and its problems."""
     if not os.path.exists(path):
-        return "", [("missing", f"{path}: listed, but not in the folder")]
+        return "", [("missing", f"{path}: listed in the catalogue, but not in the folder")]
     try:
         info = audio.probe(path)
         frames, peak = 0, 0.0
         for block in audio.blocks(path):
             frames += len(block)
-            heard = block.mean(axis=1) if channel is None else block[:, channel : channel + 1]
-            peak = max(peak, float(np.abs(heard).max(initial=0)))
+            mono = block.mean(axis=1) if channel is None else block[:, channel : channel + 1]
+            peak = max(peak, float(np.abs(mono).max(initial=0)))
     except AudioError as error:
         return "", [("broken", str(error))]
     found = []
@@ -133,13 +133,13 @@ def _check_file(
     if not seconds[0] <= info.seconds <= seconds[1]:
         found.append(("length", f"{path}: {info.seconds:.2f} s"))
     if peak < SILENCE:
-        heard = "the mean of its channels is" if info.channels > 1 and channel is None else ""
-        found.append(("silent", f"{path}: {heard} silent".replace("  ", " ")))
+        subject = "the mean of its channels is" if info.channels > 1 and channel is None else ""
+        found.append(("silent", f"{path}: {subject} silent".replace("  ", " ")))
     return whole_hash(path), found
 
 
 def sample_hash(path: str) -> str:
-    """Hash the start, middle and end of a file, about as fast as opening it."""
+    """Return a hash of the start, middle and end of a file, which is fast for files of any size."""
     digest = hashlib.blake2b(digest_size=16)
     size = os.path.getsize(path)
     with open(path, "rb") as file:

@@ -1,7 +1,7 @@
-"""Fourier transforms for ONNX graphs, as matrix products.
+"""Implements Fourier transforms for ONNX graphs as matrix products.
 
-Few runtimes implement ONNX's own operator, and those are slow at it. All are fast at matrix
-products.
+Few runtimes implement ONNX's own operator, and their implementations are slow. Matrix products are
+fast on all runtimes.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from onnxscript import opset18 as op
 from onnxscript.function_libs.torch_lib.ops.core import aten_stft
 from onnxscript.function_libs.torch_lib.ops.fft import aten__fft_r2c
 
-#: Largest sum of the two factors of a size. Other sizes, such as large primes, use ONNX's operator.
+#: Maximum sum of the two factors of a size. Other sizes, such as large primes, use ONNX's operator.
 MAX_FACTOR_SUM = 4096
 
 
@@ -73,7 +73,7 @@ def rfft(self: Any, dim: Sequence[int], normalization: int, onesided: bool) -> A
     """Translate ``aten::_fft_r2c``; in ONNX, complex numbers have a last dimension of 2."""
     size = self.shape[-1]
     last = len(dim) == 1 and dim[0] in (-1, len(self.shape) - 1)
-    if normalization or not onesided or not last or not _feasible(size):
+    if normalization or not onesided or not last or not _is_supported(size):
         return aten__fft_r2c(self, dim, normalization, onesided)
     return _as_complex(*real_dft(self, size, len(self.shape)))
 
@@ -91,8 +91,8 @@ def stft(
 ) -> Any:
     """Translate ``aten::stft`` of a batch; complex numbers have a last dimension of 2."""
     whole = window is not None and window.shape[0] == n_fft and win_length in (None, n_fft)
-    usual = whole and not normalized and onesided is not False and not align_to_window
-    if not usual or len(self.shape) != 2 or not hop_length or not _feasible(n_fft):
+    supported = whole and not normalized and onesided is not False and not align_to_window
+    if not supported or len(self.shape) != 2 or not hop_length or not _is_supported(n_fft):
         return aten_stft(
             self, n_fft, hop_length, win_length, window, normalized, onesided, return_complex
         )
@@ -113,7 +113,7 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
-def _feasible(size: Any) -> bool:
+def _is_supported(size: Any) -> bool:
     return isinstance(size, int) and sum(factorize(size)) <= MAX_FACTOR_SUM
 
 

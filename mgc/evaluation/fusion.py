@@ -1,4 +1,4 @@
-"""Late fusion: combine the predictions of several models on the same tracks."""
+"""Combines the predictions of several models on the same tracks (late fusion)."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def fuse(
             :func:`mgc.evaluation.tested_runs.load_runs`), :class:`~mgc.evaluation.results.Results`,
             or return values of ``mgc.cross_validate`` and ``mgc.transfer``.
         method: ``fusion1``, ``fusion2``, ``weighted`` or ``product``, as for ``mgc fuse``.
-        weights: Weights of the runs for ``weighted`` and ``product``, normalised to sum 1.
+        weights: Weights of the runs for ``weighted`` and ``product``, normalised to a sum of 1.
             Default: equal weights.
         fit_weights: ``validation`` fits the weights to the validation tracks of each fold.
         out: Output folder for the fused results and ``fusion.md``. By default, nothing is written.
@@ -69,14 +69,14 @@ def fuse(
 
 
 def parse_weights(text: str, runs: int, method: Method, fitted: bool) -> np.ndarray | None:
-    """Parse comma-separated weights and normalise them to sum 1; return None for an empty text.
+    """Parse comma-separated weights and normalise them to a sum of 1; None for an empty text.
 
-    Raises an MgcError if they are invalid, or if the method takes none.
+    Raises an MgcError if they are invalid, or if the method does not use weights.
     """
     if method in CLIP_METHODS and (text or fitted):
-        raise MgcError(f"--method {method} takes no weights. Omit them or use weighted.")
+        raise MgcError(f"--method {method} does not use weights. Omit them or use weighted.")
     if text and fitted:
-        raise MgcError("--weights and --fit-weights exclude each other.")
+        raise MgcError("Use either --weights or --fit-weights, not both.")
     if not text:
         return None
     try:
@@ -85,7 +85,7 @@ def parse_weights(text: str, runs: int, method: Method, fitted: bool) -> np.ndar
         weights = np.empty(0)
     if len(weights) != runs or not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
         raise MgcError(
-            f"--weights {text}: give {runs} numbers of 0 or more, one per run, as in "
+            f"--weights {text}: expected {runs} numbers of 0 or more, one per run, as in "
             f"{','.join(['0.5'] * runs)}."
         )
     return weights / weights.sum()
@@ -98,7 +98,7 @@ def fuse_runs(
 
     Args:
         runs: Runs with the same tracks, labels and folds.
-        method: Rule that combines them.
+        method: Rule for combining them.
         weights: Weights of shape (runs,) for ``weighted`` and ``product``. Default: equal weights.
         fit: Whether to fit the weights of each fold to its validation tracks instead.
 
@@ -110,26 +110,26 @@ def fuse_runs(
     tests = {run.name: align(run.test) for run in runs}
     check_alike(tests, clips=method in CLIP_METHODS)
     first = next(iter(tests.values()))
-    refused = {"multilabel": ("fusion2",), "regression": ("fusion2", "product")}
-    if method in refused.get(first.task, ()):
+    unsupported = {"multilabel": ("fusion2",), "regression": ("fusion2", "product")}
+    if method in unsupported.get(first.task, ()):
         raise MgcError(f"--method {method} does not support {first.task}. Use weighted or fusion1.")
     source: dict[str, Any] = {"fusion": method, "runs": {run.name: run.test.source for run in runs}}
     if method in CLIP_METHODS:
         return fuse_clips(list(tests.values()), method, source)
     equal = np.full(len(runs), 1 / len(runs))
     folds = fold_names(first.tracks)
-    chosen = dict.fromkeys(folds.unique(), equal if weights is None else weights)
+    fold_weights = dict.fromkeys(folds.unique(), equal if weights is None else weights)
     if fit:
-        chosen = fit_weights(runs, method)
+        fold_weights = fit_weights(runs, method)
     outputs = np.stack([r.tracks[r.outputs].to_numpy(np.float64) for r in tests.values()])
     tracks = first.tracks.copy()
     fused = np.empty_like(outputs[0])
     for fold, rows in folds.groupby(folds).indices.items():
-        fused[rows] = combine(outputs[:, rows], chosen[fold], method, first.task)
+        fused[rows] = combine(outputs[:, rows], fold_weights[fold], method, first.task)
     tracks[first.outputs] = fused
     if first.task == "multiclass":
         tracks["decision"] = np.array(first.labels)[fused.argmax(axis=1)]
-    source["weights"] = {fold: values.tolist() for fold, values in chosen.items()}
+    source["weights"] = {fold: values.tolist() for fold, values in fold_weights.items()}
     return Results.from_tracks(tracks, first.task, first.labels, source)
 
 
@@ -147,7 +147,7 @@ def fit_weights(runs: Sequence[Run], method: Method) -> dict[str, np.ndarray]:
         if run.validation is None:
             raise MgcError(
                 f"{run.name}: fitting weights needs results on validation tracks. Run mgc validate "
-                "or mgc predict, or give --weights."
+                "or mgc predict, or set --weights."
             )
         found[f"validation of {run.name}"] = align(run.validation)
     check_alike(found, clips=False)

@@ -1,7 +1,7 @@
 """Rules that combine the outputs of several models for the same clips or tracks.
 
-Source: ``fusion1`` and ``fusion2`` are those of Senac et al. (2017), section 4.3; ``weighted`` and
-``product`` are those of Gwardys and Grzywczak (2014), section V.
+Sources: Senac et al. (2017), section 4.3, for ``fusion1`` and ``fusion2``; Gwardys and Grzywczak
+(2014), section V, for ``weighted`` and ``product``.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from mgc.evaluation.results import Results
 
 Method = Literal["fusion1", "fusion2", "weighted", "product"]
 
-#: Methods that combine clips. They need the same clips in every run.
+#: Methods that combine clips and therefore need the same clips in every run.
 CLIP_METHODS = ("fusion1", "fusion2")
 
 #: Lower bound of probabilities before taking the logarithm.
@@ -25,9 +25,9 @@ MIN_PROBABILITY = 1e-12
 def fuse_clips(results: Sequence[Results], method: Method, source: dict[str, Any]) -> Results:
     """Average aligned results clip by clip.
 
-    ``fusion1`` decides on a track by the mean over its clips, ``fusion2`` by majority vote.
+    ``fusion1`` classifies a track by the mean over its clips, ``fusion2`` by majority vote.
     """
-    # Imported here, because mgc compare does not need torch.
+    # Not imported at the top, so that mgc compare does not load torch.
     import torch
 
     from mgc.evaluation.scores import majority_vote
@@ -77,15 +77,19 @@ def combine(outputs: np.ndarray, weights: np.ndarray, method: Method, task: str)
 
 
 def find_weights(outputs: np.ndarray, target: np.ndarray, method: Method, task: str) -> np.ndarray:
-    """Find the weights of shape (runs,) with the smallest log-loss, or squared error.
+    """Find the weights with the smallest log-loss, or squared error for regression.
 
-    Both are convex in the weights, so SLSQP on the simplex finds the minimum from equal weights.
+    Both losses are convex in the weights, so SLSQP finds the minimum on the simplex from equal
+    weights.
 
     Args:
         outputs: Probabilities or predictions of shape (runs, tracks, classes).
         target: One-hot classes or values, of shape (tracks, classes).
         method: ``weighted`` or ``product``.
         task: Task of the targets.
+
+    Returns:
+        Weights of shape (runs,), whose sum is 1.
     """
 
     def loss(weights: np.ndarray) -> float:

@@ -16,6 +16,7 @@ ALPHA = 0.05
 #: Smallest number of discordant tracks that can be significant: n of them have p >= 2 ** (1 - n).
 MIN_DISCORDANT = 2 + floor(-log2(ALPHA))
 
+#: Number of random combinations of signs in :func:`sign_flip_test`.
 RESAMPLES = 9999
 
 
@@ -31,10 +32,10 @@ class McNemar(NamedTuple):
 
 
 def correct_once(results: Results, decision: str = "decision") -> pd.Series:
-    """Return whether each track is decided correctly, by the first seed if there are several.
+    """Return whether each track is classified correctly.
 
-    So the same track does not count twice in a test. Align results first
-    (:func:`mgc.evaluation.alignment.align`).
+    If there are several seeds, only the first is used, so that no track counts twice in a test.
+    Results must be aligned (:func:`mgc.evaluation.alignment.align`).
     """
     tracks = results.tracks
     if "seed" in tracks:
@@ -43,7 +44,7 @@ def correct_once(results: Results, decision: str = "decision") -> pd.Series:
 
 
 def mcnemar(one: pd.Series, two: pd.Series) -> McNemar:
-    """Compare two systems, given whether each is right on each track (exact, two-sided).
+    """Run McNemar's exact two-sided test, given whether each system is right on each track.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
     percentages", Psychometrika 12(2), 1947.
@@ -60,11 +61,11 @@ def discordant(differences: Sequence[float] | np.ndarray | pd.Series) -> np.ndar
 
 
 def sign_flip_test(differences: Sequence[float] | np.ndarray | pd.Series) -> float:
-    """Return the two-sided p-value of paired differences, one per track, having mean 0.
+    """Return the two-sided p-value of the hypothesis that paired differences have mean 0.
 
-    Under the null hypothesis, the sign of each difference is random. The test is exact up to 13
-    discordant tracks, and draws 9999 combinations of signs for more. For differences of 1, 0 and -1
-    it equals McNemar's test.
+    There is one difference per track, whose sign is random under the null hypothesis. The test is
+    exact up to 13 discordant tracks, and draws 9999 random combinations of signs for more. For
+    differences of 1, 0 and -1 it equals McNemar's test.
     """
     values = discordant(differences)
     if not len(values):
@@ -84,7 +85,7 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray | pd.Series) -> flo
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p-values to control the chance of any false positive.
+    """Adjust p-values to control the family-wise error rate.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 6(2), 1979.

@@ -20,7 +20,7 @@ class TestReport(Callback):
     """Writes tables and plots of a test to the run's folder, and logs them to W&B.
 
     The files are ``per_class.csv`` and, for multiclass, ``confusion_matrix.csv``,
-    ``confusion_matrix.png`` and ``worst_mistakes.csv``. W&B also gets the audio of the mistakes.
+    ``confusion_matrix.png`` and ``worst_mistakes.csv``. The audio of the mistakes is logged to W&B.
 
     Args:
         mistakes: Number of worst mistakes to report.
@@ -71,13 +71,13 @@ class TestReport(Callback):
             if name == "worst_mistakes" and hasattr(data, "reader"):
                 columns.append("audio")
                 for row in rows:
-                    row.append(self._audio(data, row[0]))
+                    row.append(self._load_audio(data, row[0]))
             logged[f"test/{name}"] = wandb.Table(columns=columns, data=rows)
         if results.task == "multiclass":
             logged["test/confusion_matrix"] = wandb.Image(str(folder / "confusion_matrix.png"))
         logger.experiment.log(logged)
 
-    def _audio(self, data: Any, track: str) -> Any:
+    def _load_audio(self, data: Any, track: str) -> Any:
         """Return the middle of a track as W&B audio, or None if it is unreadable."""
         import wandb
 

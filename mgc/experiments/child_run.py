@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mgc.core.stopping import signals
-from mgc.core.terminal import RESUME, report_user_errors
+from mgc.core.terminal import RESUME_HINT, report_user_errors
 from mgc.runs.tracking import set_wandb_run
 from mgc.training import cli as training
 from mgc.training.interruption import KeepLast
@@ -52,5 +52,5 @@ def fit(folder: str, words: Sequence[str], cli: Callable[..., ChildCLI]) -> None
 def run_child(run: Callable[[], None]) -> None:
     """Call ``run`` with the logging, error messages and signal handling of a command."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    with report_user_errors(RESUME), signals.handled():
+    with report_user_errors(RESUME_HINT), signals.handled():
         run()

@@ -31,7 +31,7 @@ from mgc.experiments.plan_file import load_or_create_plan
 from mgc.experiments.processes import LOG, read_error, run_jobs, start_module
 from mgc.runs.record import read_record
 from mgc.runs.tracking import add_offline_runs, log_results, set_wandb_mode, wandb_session
-from mgc.training.options import logs_to_wandb, refuse_options
+from mgc.training.options import check_reserved_options, logs_to_wandb
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Experiment:
                 "1, for the split of the configuration."
             )
         reserved = FORBIDDEN_OVERRIDES + (FOLD_OPTIONS if folds > 1 else ())
-        refuse_options(overrides, reserved, "crossval")
+        check_reserved_options(overrides, reserved, "crossval")
         text = read_configuration(config)
         plan: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
         patterns = (f"seed*/fold*/{name}" for name in (LAST_EPOCH, *STAGES))

@@ -26,7 +26,7 @@ STAGES = ("validate", "test")
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold of a cross-validation.
+    """Fold of a cross-validation.
 
     Attributes:
         folder: Folder for its results and last checkpoint.
@@ -48,7 +48,7 @@ class Fold:
 
     @property
     def name(self) -> str:
-        """Name in messages."""
+        """Name for messages."""
         return f"seed {self.seed}, fold {self.fold}"
 
     @property
@@ -77,7 +77,7 @@ class Fold:
 
 
 class CheckFolds(Callback):
-    """Raises an error if the data set comes with another number of folds than requested."""
+    """Raises an error if the data set has predefined folds, but not the requested number."""
 
     def __init__(self, folds: int) -> None:
         """Initialize with the requested number of folds."""
@@ -89,11 +89,11 @@ class CheckFolds(Callback):
         if data.split == "fold" and "fold" in data.tracks:
             given = data.tracks["fold"].nunique()
             if given != self.folds:
-                raise MgcError(f"The data set comes with {given} folds: set --folds {given}.")
+                raise MgcError(f"The data set has {given} predefined folds. Set --folds {given}.")
 
 
 class FoldCLI(ChildCLI):
-    """Command-line interface that trains on a fold, then evaluates the best checkpoint."""
+    """Trains on a fold, then evaluates the best checkpoint."""
 
     def __init__(self, fold: Fold, **kwargs: Any) -> None:
         """Initialize with a fold and the arguments of :class:`mgc.training.cli.MgcCLI`."""
@@ -101,7 +101,7 @@ class FoldCLI(ChildCLI):
         run = {
             "group": fold.group,
             "name": f"{fold.group} {fold.name}",
-            # A resumed fit continues its W&B run.
+            # A fixed ID, so that a resumed fit continues its W&B run.
             "id": f"{fold.group}-{fold.seed}-{fold.fold}",
             "job_type": "fold",
         }
@@ -142,18 +142,18 @@ class FoldCLI(ChildCLI):
         )
         for stage in STAGES:
             # Read the results from disk: the processes of other devices may have exited.
-            written = run_folder(trainer) / stage
+            results_path = run_folder(trainer) / stage
             if trainer.is_global_zero:
-                shutil.rmtree(written, ignore_errors=True)
+                shutil.rmtree(results_path, ignore_errors=True)
             getattr(trainer, stage)(self.model, datamodule=self.datamodule, ckpt_path=best)
             if not trainer.is_global_zero:
                 continue
-            if not written.is_dir():
+            if not results_path.is_dir():
                 raise MgcError(
                     f"{self.fold.config}: no results. The model's steps must return logits."
                 )
-            if written != folder / stage:
-                Results.load(written).save(folder / stage)
+            if results_path != folder / stage:
+                Results.load(results_path).save(folder / stage)
         if trainer.is_global_zero and run_folder(trainer) != folder:
             # mgc compare reads these from the fold's folder.
             for name in (CONFIG, RECORD):
@@ -166,10 +166,10 @@ def run_fold(fold: Fold) -> None:
     """Train on a fold, resuming if possible, and evaluate the best checkpoint.
 
     Raises:
-        MgcError: If a setting is wrong, or the data set comes with another number of folds.
+        MgcError: If a setting is wrong, or the data set has a different number of folds.
     """
-    words = ["--config", fold.config, *fold.overrides, *fold.options]
-    fit(fold.folder, words, partial(FoldCLI, fold))
+    args = ["--config", fold.config, *fold.overrides, *fold.options]
+    fit(fold.folder, args, partial(FoldCLI, fold))
 
 
 def main(folder: str) -> None:

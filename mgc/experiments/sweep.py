@@ -1,4 +1,4 @@
-"""Hyperparameter sweeps without W&B's server: one fit per setting, in one W&B group."""
+"""Runs hyperparameter sweeps without W&B's server: one fit per setting, in one W&B group."""
 
 import json
 import logging
@@ -20,15 +20,15 @@ from mgc.experiments.sweep_space import ARGUMENTS, Settings, Sweep
 from mgc.runs.tracking import add_offline_runs, set_wandb_mode, wandb_session
 from mgc.training.options import (
     CONFIG_OPTIONS,
+    check_reserved_options,
     logs_to_wandb,
     option_name,
     option_values,
-    refuse_options,
 )
 
 log = logging.getLogger(__name__)
 
-#: Result of a run, in its folder.
+#: File with the result of a run, in its folder.
 RESULT = "result.json"
 
 #: Options that a sweep sets for every run.
@@ -46,7 +46,7 @@ class SweepRun:
         folder: Folder for its log, last checkpoint and result.
         number: Number in the sweep, from 0.
         settings: Values of the swept parameters by name.
-        words: Options of ``mgc fit``.
+        options: Options of ``mgc fit``.
         group: W&B group.
         metric: Metric to compare runs by.
     """
@@ -54,13 +54,13 @@ class SweepRun:
     folder: str
     number: int
     settings: Settings
-    words: tuple[str, ...]
+    options: tuple[str, ...]
     group: str
     metric: str
 
     @property
     def name(self) -> str:
-        """Name in messages."""
+        """Name for messages."""
         return f"run {self.number}"
 
     @property
@@ -83,7 +83,7 @@ class SweepRun:
     def read(cls, folder: str) -> "SweepRun":
         """Read ``sweep_run.json``."""
         saved = json.loads(Path(folder, "sweep_run.json").read_text(encoding="utf-8"))
-        return cls(**saved | {"words": tuple(saved["words"])})
+        return cls(**saved | {"options": tuple(saved["options"])})
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ class SweepPlan:
             seed: Seed of random settings.
 
         Raises:
-            MgcError: If a setting is wrong, or the folder holds another sweep.
+            MgcError: If a setting is wrong, or the folder contains another sweep.
         """
         text = read_configuration(path, sweep=True)
         sweep = Sweep.parse(text, path)
         fixed = sweep.command[sweep.command.index(ARGUMENTS) + 1 :]
         varied = map(option_name, sweep.varied)
-        refuse_options([*fixed, *overrides], (*FORBIDDEN_OVERRIDES, *varied), "sweep")
+        check_reserved_options([*fixed, *overrides], (*FORBIDDEN_OVERRIDES, *varied), "sweep")
         chosen = sweep.choose_settings(count, seed)
         plan: dict[str, Any] = {
             "sweep": text,
@@ -149,7 +149,7 @@ def run_sweep(plan: SweepPlan, jobs: int | None = None) -> None:
 
     Args:
         plan: The sweep.
-        jobs: Runs at the same time; by default one per GPU, without a GPU one.
+        jobs: Number of runs in parallel; by default the number of GPUs, or 1.
 
     Raises:
         MgcError: If every run fails, or another process uses the folder.
@@ -167,7 +167,7 @@ def run_sweep(plan: SweepPlan, jobs: int | None = None) -> None:
         log.info("%s failed: %s", run.name, read_error(run))
         return len(failed) < MAX_FAILURES or any(run.finished for run in plan.runs)
 
-    if finished < len(plan.runs) and logs_to_wandb(plan.runs[0].words):
+    if finished < len(plan.runs) and logs_to_wandb(plan.runs[0].options):
         # Decide once: the processes of the runs inherit the environment.
         set_wandb_mode()
     run_jobs(plan.runs, plan.folder, jobs, start_run, log_exit)
@@ -182,7 +182,7 @@ def run_sweep(plan: SweepPlan, jobs: int | None = None) -> None:
 def start_run(
     run: SweepRun, environment: dict[str, str], lock: tuple[int, ...]
 ) -> "subprocess.Popen[bytes]":
-    """Start the process of a run, see :func:`mgc.experiments.processes.start_module`."""
+    """Start the process of a run (see :func:`mgc.experiments.processes.start_module`)."""
     run.write()
     return start_module("mgc.experiments.sweep_run", run.folder, environment, lock)
 

@@ -19,7 +19,7 @@ from mgc.runs.record import read_record
 
 
 class SweepCLI(ChildCLI):
-    """Command-line interface that trains a run of a sweep and writes its result."""
+    """Trains a run of a sweep and writes its result."""
 
     def __init__(self, run: SweepRun, **kwargs: Any) -> None:
         """Initialize with a run and the arguments of :class:`mgc.training.cli.MgcCLI`."""
@@ -27,7 +27,7 @@ class SweepCLI(ChildCLI):
         wandb = {
             "group": run.group,
             "name": f"{run.group} {run.name}",
-            # A resumed fit continues its W&B run.
+            # A fixed ID, so that a resumed fit continues its W&B run.
             "id": f"{run.group}-{run.number}",
             "job_type": "sweep",
         }
@@ -46,7 +46,7 @@ class SweepCLI(ChildCLI):
         record = read_record(folder)
         best = record.get("best")
         if not best:
-            raise MgcError("No best epoch: the configuration's checkpoints monitor no metric.")
+            raise MgcError("No best epoch: no configured checkpoint callback monitors a metric.")
         metrics = best["metrics"]
         if self.run.metric not in metrics:
             raise MgcError(
@@ -71,7 +71,7 @@ def main(folder: str) -> None:
 
     def train() -> None:
         run = SweepRun.read(folder)
-        fit(run.folder, run.words, partial(SweepCLI, run))
+        fit(run.folder, run.options, partial(SweepCLI, run))
 
     run_child(train)
 

@@ -1,4 +1,4 @@
-"""Sweeps in W&B's format: parsing, and the settings of each run.
+"""Parses sweeps in W&B's format, and chooses the settings of each run.
 
 Source of the format: https://docs.wandb.ai/models/sweeps/sweep-config-keys
 """
@@ -19,7 +19,7 @@ from mgc.training.options import option_name
 #: Values of the swept parameters of a run, by name.
 Settings = dict[str, Any]
 
-#: Keys of a sweep, and those that only W&B uses.
+#: Supported keys of a sweep, and keys that only W&B uses.
 KEYS = ("method", "metric", "parameters", "command", "run_cap")
 WANDB_KEYS = ("program", "name", "description", "project", "entity")
 
@@ -42,15 +42,15 @@ ARGUMENTS = "${args}"
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep.
+    """Sweep in W&B's format.
 
     Attributes:
         method: ``grid`` or ``random``.
         metric: Metric to compare runs by.
         maximize: Whether larger values of the metric are better.
         parameters: W&B's definition of each parameter, by name.
-        command: Words of the command after ``mgc fit``, including ``${args}``.
-        run_cap: Largest number of runs.
+        command: Arguments after ``mgc fit``, including ``${args}``.
+        run_cap: Maximum number of runs.
     """
 
     method: str
@@ -112,9 +112,9 @@ class Sweep:
         """Return the settings of all runs.
 
         Args:
-            count: Largest number of runs. A grid has at most one run per point.
-            seed: Seed of random settings. Settings of run n depend only on n and the seed, so a
-                sweep can be extended.
+            count: Maximum number of runs. A grid has at most one run per point.
+            seed: Seed of random settings. The settings of run n depend only on n and the seed, so
+                that a sweep can be extended.
 
         Raises:
             MgcError: If neither ``count`` nor ``run_cap`` limits a random sweep.
@@ -125,7 +125,7 @@ class Sweep:
             points = itertools.islice(itertools.product(*values), min(limits, default=None))
             return [dict(zip(self.parameters, point, strict=True)) for point in points]
         if not limits:
-            raise MgcError("A random sweep needs a number of runs: give --count or set run_cap.")
+            raise MgcError("A random sweep needs a number of runs. Set --count or run_cap.")
         return [dict(self._draw(number, seed)) for number in range(min(limits))]
 
     def build_options(self, settings: Settings) -> list[str]:
@@ -147,7 +147,7 @@ def check_parameter(where: str, parameter: Any, method: str) -> None:
         MgcError: If it is invalid or not supported. The message begins with ``where``.
     """
     if not isinstance(parameter, dict):
-        raise MgcError(f"{where}: give value, values, or min and max.")
+        raise MgcError(f"{where}: needs value, values, or min and max.")
     if "parameters" in parameter:
         raise MgcError(f"{where}: nested parameters are not supported. Use dots in its name.")
     kind = infer_distribution(parameter)
@@ -155,13 +155,14 @@ def check_parameter(where: str, parameter: Any, method: str) -> None:
         return _check_keys(where, kind, parameter, {"value"}, {"value"})
     if kind in ("categorical", "categorical_w_probabilities"):
         _check_keys(where, kind, parameter, {"values"}, {"values", "probabilities"})
-        values, shares = parameter["values"], parameter.get("probabilities")
+        values, probabilities = parameter["values"], parameter.get("probabilities")
         if not isinstance(values, list) or not values:
             raise MgcError(f"{where}: values must be a list with at least one value.")
-        if shares is not None and (
-            len(shares) != len(values) or not math.isclose(sum(shares), 1, abs_tol=1e-6)
+        if probabilities is not None and (
+            len(probabilities) != len(values)
+            or not math.isclose(sum(probabilities), 1, abs_tol=1e-6)
         ):
-            raise MgcError(f"{where}: give one probability per value; they must sum to 1.")
+            raise MgcError(f"{where}: needs one probability per value, with a sum of 1.")
         return None
     if kind not in DISTRIBUTIONS:
         raise MgcError(
@@ -179,7 +180,7 @@ def check_parameter(where: str, parameter: Any, method: str) -> None:
     if "min" in keys and parameter["min"] > parameter["max"]:
         raise MgcError(f"{where}: min is larger than max.")
     if kind.endswith("_values") and parameter["min"] <= 0:
-        raise MgcError(f"{where}: min must be above 0 for {kind}.")
+        raise MgcError(f"{where}: min must be greater than 0 for {kind}.")
     if method == "grid" and kind != "int_uniform":
         raise MgcError(f"{where}: a grid needs value, values or whole numbers, not {kind}.")
     return None
@@ -231,7 +232,7 @@ def draw(parameter: dict[str, Any], rng: np.random.Generator) -> Any:
 
 
 def _parse_command(command: Any, path: str) -> list[str]:
-    """Return the words after ``mgc fit`` in a sweep's command."""
+    """Return the arguments after ``mgc fit`` in a sweep's command."""
     words = [str(word) for word in command] if isinstance(command, list) else []
     words = [word for word in words if word not in ("${env}", "/usr/bin/env")]
     if words[:2] != ["mgc", "fit"] or words.count(ARGUMENTS) != 1:

@@ -17,11 +17,11 @@ from mgc.features.codebook import check_enough, fit_codebook, nearest_centre
 from mgc.features.frame_bands import FRAME_FEATURES, FrameBands
 from mgc.features.precision import Float32Module
 
-#: Frames per segment, and dimensions per segment and feature. The paper gives neither.
+#: Frames per segment, and dimensions per segment and feature. The paper specifies neither.
 SEGMENT_FRAMES = 8
 COMPONENTS = 16
 
-#: Share of the largest variance below which variance is noise, which whitening must not amplify.
+#: Variances below this share of the largest one are treated as noise, not amplified by whitening.
 MIN_VARIANCE = 1e-5
 
 
@@ -107,7 +107,7 @@ class SegmentVectors(Float32Module):
             variance, axes = torch.linalg.eigh(covariance)
             best = variance.argsort(descending=True)[: self.dimensions[name]]
             variance, axes = variance[best], axes[:, best]
-            # Fix the sign of each axis, in which solvers differ.
+            # Fix the sign of each axis, which differs between solvers.
             axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
             floor = max(float(variance[0]) * MIN_VARIANCE, torch.finfo(torch.float32).tiny)
             self.get_buffer(f"mean_{name}").copy_(mean)
@@ -159,7 +159,7 @@ class AudioWords(Float32Module):
 
 
 class SegmentSample:
-    """A random sample of at most ``size`` segments from a stream of segments.
+    """Draws a random sample of at most ``size`` segments from a stream of segments.
 
     Each segment has a random number that depends only on the seed, the track and the position. The
     sample holds the segments with the smallest numbers, so it does not depend on the order, the
@@ -237,19 +237,19 @@ def sample_training_segments(
         )
     loader: Iterable[Batch] = data.train_dataloader()
     sample = SegmentSample(size, seed)
-    for batch in islice(loader, _limit(loader, module.trainer.limit_train_batches)):
+    for batch in islice(loader, _max_batches(loader, module.trainer.limit_train_batches)):
         audio = batch["audio"].to(module.device)
         values = segments.join(audio)
         count = next(iter(values.values())).shape[1]
         length = batch.get("length")
         if length is None:
             length = torch.full((len(audio),), audio.shape[1])
-        place = np.arange(count)
+        position = np.arange(count)
         sample.add(
             values,
             np.repeat(batch["track"].numpy()[:, None], count, 1),
-            batch["start"].numpy()[:, None] + place * segments.hop_length,
-            (place < segments.num_segments(length).numpy()[:, None])
+            batch["start"].numpy()[:, None] + position * segments.hop_length,
+            (position < segments.num_segments(length).numpy()[:, None])
             & (batch["track"].numpy()[:, None] >= 0),
         )
         if module.trainer.world_size == 1:
@@ -272,11 +272,11 @@ def sample_training_segments(
 def share_fitted(module: LightningModule, fitted: nn.Module) -> None:
     """Broadcast the buffers of a module from the first device to all devices."""
     for buffer in fitted.buffers():
-        # From the CPU, since the others would unpack a GPU tensor on the first GPU.
+        # Broadcast from the CPU, because other devices would load a GPU tensor on the first GPU.
         buffer.copy_(module.trainer.strategy.broadcast(buffer.cpu()))
 
 
-def _limit(loader: Iterable[Batch], limit: int | float | None) -> int | None:
+def _max_batches(loader: Iterable[Batch], limit: int | float | None) -> int | None:
     if limit is None or (limit == 1.0 and isinstance(limit, float)):
         return None
     return limit if isinstance(limit, int) else int(limit * len(loader))  # type: ignore[arg-type]
@@ -289,26 +289,26 @@ def _gather(
     world = module.trainer.world_size
     if world == 1:
         return values
-    # Pad, since devices exchange tensors of one shape.
+    # Pad the keys, since all devices must exchange tensors of the same shape.
     last = np.iinfo(np.int64).max
     padded = np.full(size, last)
     padded[: len(keys)] = keys
     exchanged: Tensor = module.all_gather(  # type: ignore[assignment] # of one tensor
         torch.from_numpy(padded).to(module.device)
     )
-    everyone = exchanged.cpu().numpy()
-    chosen = np.unique(everyone[everyone < last])[:size]
+    all_keys = exchanged.cpu().numpy()
+    chosen = np.unique(all_keys[all_keys < last])[:size]
     # Every device takes part in the exchange, even without segments.
-    taken = [np.isin(row, chosen) for row in everyone]
-    counts = [int(some.sum()) for some in taken]
+    taken = [np.isin(row, chosen) for row in all_keys]
+    counts = [int(mask.sum()) for mask in taken]
     rows = torch.from_numpy(np.flatnonzero(np.isin(keys, chosen)))
     order = np.unique(
-        np.concatenate([k[some] for k, some in zip(everyone, taken, strict=True)]),
+        np.concatenate([k[mask] for k, mask in zip(all_keys, taken, strict=True)]),
         return_index=True,
     )[1]
     joined: dict[str, Tensor] = {}
-    for name, mine in values.items():
-        part = F.pad(mine[rows], (0, 0, 0, max(counts) - len(rows))).to(module.device)
+    for name, own in values.items():
+        part = F.pad(own[rows], (0, 0, 0, max(counts) - len(rows))).to(module.device)
         parts: Tensor = module.all_gather(part)  # type: ignore[assignment] # of one tensor
         whole = torch.cat([x[:n] for x, n in zip(parts.cpu(), counts, strict=True)])
         joined[name] = whole[torch.from_numpy(order)]

@@ -1,4 +1,4 @@
-"""Batches of beat-aligned features of tracks of different length, padded at the end."""
+"""Masks and repeats beat-aligned features of tracks of different length, padded at the end."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ def length_mask(length: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=length.device) < length[:, None]
 
 
-within = length_mask  # until 0.2
+within = length_mask  # old name, removed in 0.2
 
 
 def repeat_short(features: Tensor, length: Tensor, beats: int) -> tuple[Tensor, Tensor]:
     """Repeat short tracks from their start until they have at least ``beats`` beats.
 
-    Features have shape (batch, beats, dimensions), lengths in beats (batch,).
+    ``features`` has shape (batch, beats, dimensions); ``length`` is in beats, of shape (batch,).
     """
     beat = torch.arange(max(beats, features.shape[1]), device=features.device)
     index = (beat % length.clamp(min=1)[:, None])[:, :, None]

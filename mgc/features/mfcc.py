@@ -18,9 +18,9 @@ class MFCCStatistics(Float32Module):
     first differences, of the second differences. Differences are between neighbouring frames, not
     smoothed slopes.
 
-    The MFCCs are those of librosa's defaults in 2017: frames of 2048 samples every 512, mirrored at
-    the ends, 128 Slaney mel bands, 80 dB below the clip's maximum, orthonormal DCT. Computed in
-    float32, even under autocast.
+    The MFCCs match librosa's defaults of 2017: frames of 2048 samples every 512 samples, reflected
+    at the ends, 128 Slaney mel bands, a range of 80 dB below the clip's maximum, orthonormal DCT.
+    They are computed in float32, even under autocast.
     """
 
     window: Tensor
@@ -50,7 +50,7 @@ class MFCCStatistics(Float32Module):
 
     def mfcc(self, audio: Tensor) -> Tensor:
         """Return coefficients of shape (batch, n_mfcc, 1 + samples // hop_length)."""
-        # Mirroring needs more than half a frame.
+        # Reflection padding needs more than half a frame.
         missing = self.n_fft // 2 + 1 - audio.shape[-1]
         with torch.autocast(audio.device.type, enabled=False):
             audio = F.pad(audio.float(), (0, max(0, missing)))

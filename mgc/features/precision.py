@@ -23,8 +23,9 @@ class Float32Module(nn.Module):
     """Module whose buffers stay in float32 when the model around it is cast.
 
     ``half()``, ``to(torch.bfloat16)`` and trainers with true half precision (``bf16-true``) cast
-    the complete model. Windows, filters and statistics rounded to 8 bits change the features, and
-    Fourier transforms do not support half precision. Moves to another device work as usual.
+    the complete model. Rounding windows, filters and statistics to half precision changes the
+    features, and Fourier transforms do not support it. Moving the module to another device works
+    as usual.
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:

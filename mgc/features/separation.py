@@ -1,4 +1,4 @@
-"""Harmonic and percussive components of spectrograms by median filtering."""
+"""Separates harmonic and percussive components of spectrograms by median filtering."""
 
 import math
 
@@ -11,12 +11,18 @@ from mgc.errors import MgcError
 class HarmonicPercussive(nn.Module):
     """Split magnitude spectrograms into a harmonic and a percussive component.
 
-    Steady tones are lines along time, drum hits lines along frequency. A median filter along time
-    keeps the former, one along frequency the latter; lengths are odd numbers of frames and bins.
-    Masks computed from both distribute each value of the spectrogram. ``power`` is their exponent;
-    infinity gives hard masks of 0 and 1. A margin is the minimum ratio of a component's estimate to
-    the other. With margins of 1 and soft masks, the components add up to the spectrogram. Larger
-    margins leave a residual.
+    In a spectrogram, steady tones are lines along time and drum hits are lines along frequency. A
+    median filter along time keeps the tones, one along frequency keeps the hits. The masks of the
+    two components are computed from both filtered spectrograms.
+
+    Args:
+        harmonic_length: Length of the median filter along time, in frames; odd.
+        percussive_length: Length of the median filter along frequency, in bins; odd.
+        power: Exponent of the soft masks; infinity gives hard masks of 0 and 1.
+        margin_harmonic: Minimum ratio of the harmonic to the percussive estimate, at least 1. With
+            margins of 1 and soft masks, the components add up to the spectrogram. Larger margins
+            leave a residual.
+        margin_percussive: Minimum ratio of the percussive to the harmonic estimate, at least 1.
 
     Source: Fitzgerald (2010), "Harmonic/percussive separation using median filtering", section 2;
     margins from Driedger, Müller and Disch (2014), section 3. Same results as librosa's
@@ -58,9 +64,9 @@ class HarmonicPercussive(nn.Module):
 
     @torch.no_grad()
     def masks(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the harmonic and percussive mask in [0, 1], without gradients.
+        """Return the harmonic and percussive masks in [0, 1], without gradients.
 
-        Hard masks are both 0 where both estimates are equal, as in silence.
+        Where the two estimates are equal, as in silence, both hard masks are 0.
         """
         harmonic = median_filter(magnitude, self.harmonic_length, dim=-1)
         percussive = median_filter(magnitude, self.percussive_length, dim=-2)
@@ -117,14 +123,14 @@ def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
 
     Edges are reflected including the edge value (``d c b a | a b c d | d c b a``), repeatedly if
     needed. The result equals ``scipy.ndimage.median_filter`` with ``mode="reflect"`` bit for bit.
-    The median of a window with a NaN is NaN. Gradients do not pass.
+    The median of a window with a NaN is NaN. There is no gradient.
 
-    Neighbouring windows (16 at a length of 31) share their sorting, similar to Adams (2021), "Fast
+    Neighbouring windows (16 at a length of 31) are sorted together, similar to Adams (2021), "Fast
     median filters using separable sorting networks": the values common to a group of windows are
     sorted once. The group is then halved repeatedly, and each half adds a sorted block of the
     values that only its windows share. Values that are too high or too low to be a median are
-    dropped at once. A median of 31 values costs 22 minima and maxima, each of them one operation
-    over many lines and groups of windows. benchmarks/separation.py compares it with other
+    dropped immediately. A median of 31 values takes 22 minimum and maximum operations, each over
+    many lines and groups of windows. benchmarks/separation.py compares the speed with other
     implementations.
 
     Raises:
@@ -159,7 +165,7 @@ def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
 
 
 def _median_filter_in_graph(x: Tensor, length: int, dim: int) -> Tensor:
-    """Median filter of finite values that sorts each window; exports for any size."""
+    """Apply a median filter to finite values by sorting each window; can be exported."""
     size, half = x.shape[dim], length // 2
     index = torch.arange(-half, size + half, device=x.device) % (2 * size)
     index = torch.minimum(index, 2 * size - 1 - index)
@@ -169,8 +175,8 @@ def _median_filter_in_graph(x: Tensor, length: int, dim: int) -> Tensor:
     return windows.topk(half + 1, sorted=True).values[..., -1].movedim(-1, dim)
 
 
-#: Values filtered at a time. Intermediate results (about ten times as many values) must stay near a
-#: CPU's cache, or fit the memory of another device.
+#: Number of values to filter at a time. Intermediate results are about ten times as large, and
+#: should fit into a CPU's cache or the memory of another device.
 CPU_VALUES, DEVICE_VALUES = 2**21, 2**26
 
 
@@ -180,7 +186,7 @@ def _check_length(length: int, name: str) -> None:
 
 
 def _group(length: int) -> int:
-    """Return the number of neighbouring windows that share their sorting, a power of two."""
+    """Return the number of neighbouring windows to sort together, a power of two."""
     return 1 << (length // 2).bit_length()
 
 
@@ -206,7 +212,7 @@ def _reflect(x: Tensor, margin: int, padded: int) -> Tensor:
 
 
 def _medians(x: Tensor, length: int) -> Tensor:
-    """Compute the medians of the windows that begin at each position, except the last two groups.
+    """Return the median of the window at each position, except in the last two groups.
 
     ``x`` has shape (batch, positions, lines), with a multiple of :func:`_group` positions.
     """
@@ -227,7 +233,7 @@ def _medians(x: Tensor, length: int) -> Tensor:
             return [x[:, first // group : first // group + available, first % group]]
         one, other = block(first, size // 2), block(first + size // 2, size // 2)
         both = min(one[0].shape[1], other[0].shape[1])
-        return _merge(_cut(one, both), _cut(other, both))
+        return _merge(_first_groups(one, both), _first_groups(other, both))
 
     def block(first: int, size: int) -> list[Tensor]:
         """Return a sorted block, which may begin in a later group."""
@@ -244,9 +250,9 @@ def _medians(x: Tensor, length: int) -> Tensor:
         medians = []
         for start, new in ((first, first + half - 1), (first + half, first + length)):
             # With candidates ascending and new values descending, clamping each new value between
-            # two candidates drops the lowest and the highest values. The remaining ones fall, then
-            # rise, so a bitonic network sorts them.
-            added = reversed(_cut(block(new, half), groups))
+            # two candidates drops the lowest and the highest values. The remaining values first
+            # fall, then rise, so a bitonic network sorts them.
+            added = reversed(_first_groups(block(new, half), groups))
             kept = map(torch.clamp, added, candidates, candidates[half:])
             medians += select(_sort_bitonic(list(kept)), start)
         return medians
@@ -256,13 +262,13 @@ def _medians(x: Tensor, length: int) -> Tensor:
     first, size = group - 1, group
     while first < length:
         if first + size <= length:
-            common = _merge(common, _cut(block(first, size), groups))
+            common = _merge(common, _first_groups(block(first, size), groups))
             first += size
         size //= 2
     # With fewer common values than windows, add infinite candidates.
-    beyond = (group - len(common)) // 2
+    padding = (group - len(common)) // 2
     lowest, highest = (x.new_full((1, 1, 1), bound) for bound in _bounds(x.dtype))
-    candidates = [lowest] * beyond + common + [highest] * beyond
+    candidates = [lowest] * padding + common + [highest] * padding
     return torch.stack(select(candidates, 0), dim=2).flatten(1, 2)
 
 
@@ -273,13 +279,13 @@ def _bounds(dtype: torch.dtype) -> tuple[float, float]:
     return torch.iinfo(dtype).min, torch.iinfo(dtype).max
 
 
-def _cut(values: list[Tensor], groups: int) -> list[Tensor]:
-    """Keep the first groups. Avoids slicing when all are kept, which is slow."""
+def _first_groups(values: list[Tensor], groups: int) -> list[Tensor]:
+    """Return the first groups. Does not slice if all are kept, because slicing is slow."""
     return values if values[0].shape[1] == groups else [v[:, :groups] for v in values]
 
 
 def _merge(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
-    """Merge two sorted lists by Batcher's odd-even network (Knuth, volume 3, section 5.3.4)."""
+    """Merge two sorted lists with Batcher's odd-even network (Knuth, volume 3, section 5.3.4)."""
     if not one or not other:
         return one + other
     if len(one) == len(other) == 1:
@@ -293,7 +299,7 @@ def _merge(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
 
 
 def _sort_bitonic(values: list[Tensor]) -> list[Tensor]:
-    """Sort a list that falls, then rises; its length is a power of two."""
+    """Sort a list that first falls, then rises. Its length must be a power of two."""
     half = len(values) // 2
     if half == 0:
         return values

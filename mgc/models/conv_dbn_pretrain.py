@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 #: Logged fields of :class:`mgc.models.conv_rbm.Divergence`.
 MEASURES = ("error", "activation")
 
-#: Smallest growth of the weights' standard deviation in a trained layer. On synthetic tracks,
-#: layers below it separated no classes (benchmarks/conv_dbn_convergence.py).
+#: Minimum factor by which training should increase the standard deviation of a layer's weights. On
+#: synthetic tracks, layers below it did not separate classes (benchmarks/conv_dbn_convergence.py).
 MIN_WEIGHT_GROWTH = 2
 
 #: Maximum number of training tracks in the free energy comparison.
@@ -138,11 +138,11 @@ class ConvDBNPretrain(LightningModule):
             log.info("Epoch %d: training %s.", self.current_epoch, " and ".join(self.learning()))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss of the trained layers: free energy of data minus reconstruction."""
+        """Return the loss of the trained layers: free energy of the data minus reconstruction."""
         # All parameters have gradients; those of frozen layers are dropped later.
         loss = zero_loss(self)
         for layer in self.learning():
-            step = self._diverge(batch, layer, sample=True)
+            step = self._contrastive_divergence(batch, layer, sample=True)
             # Average over the positions of all devices, since gradients are averaged over devices.
             count = self.trainer.strategy.reduce(step.positions.float(), reduce_op="mean")
             loss = loss + step.loss / torch.as_tensor(count).clamp(min=1)
@@ -192,17 +192,19 @@ class ConvDBNPretrain(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure reconstruction error, activation and free energy on held-out tracks."""
-        for layer in self._measured():
-            self._log("val", layer, self._diverge(batch, layer, sample=False))
-            self._add_energy(batch, layer, "val")
+        for layer in self._measured_layers():
+            self._log("val", layer, self._contrastive_divergence(batch, layer, sample=False))
+            self._add_free_energy(batch, layer, "val")
 
     def on_validation_epoch_end(self) -> None:
         """Log the free energy of held-out tracks minus that of training tracks."""
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
-            for batch in self._compared():
-                for layer in self._measured():
-                    self._add_energy(self.transfer_batch_to_device(batch, self.device, 0), layer)
-            for layer in self._measured():
+            for batch in self._comparison_loader():
+                for layer in self._measured_layers():
+                    self._add_free_energy(
+                        self.transfer_batch_to_device(batch, self.device, 0), layer
+                    )
+            for layer in self._measured_layers():
                 held, train = (self._metric(f"{layer}_energy_{s}") for s in ("val", "train"))
                 # Identical on every device.
                 self.log(f"val/{layer}_free_energy_gap", held.compute() - train.compute())
@@ -213,10 +215,10 @@ class ConvDBNPretrain(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure reconstruction error and activation on test tracks."""
         for layer in LAYERS:
-            self._log("test", layer, self._diverge(batch, layer, sample=False))
+            self._log("test", layer, self._contrastive_divergence(batch, layer, sample=False))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return gradient descent with a learning rate for each layer."""
+        """Return SGD with one learning rate per layer."""
         groups = [
             {"params": self.net.machine(layer).parameters(), "lr": rate, "name": layer}
             for layer, rate in self.rates.items()
@@ -224,13 +226,13 @@ class ConvDBNPretrain(LightningModule):
         return torch.optim.SGD(groups, momentum=self.momentum)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Add checkpoint description, if missing."""
+        """Add :class:`mgc.checkpoint.DescribeCheckpoint` if it is missing."""
         return missing_callbacks(self, DescribeCheckpoint)
 
-    def _measured(self) -> tuple[str, ...]:
+    def _measured_layers(self) -> tuple[str, ...]:
         return self.learning() if self.trainer.state.fn == TrainerFn.FITTING else LAYERS
 
-    def _diverge(self, batch: Batch, layer: str, sample: bool) -> Divergence:
+    def _contrastive_divergence(self, batch: Batch, layer: str, sample: bool) -> Divergence:
         sequences, length = self.inputs(batch, layer)
         cost = self.sparsity_cost if sample else 0.0
         machine = self.net.machine(layer)
@@ -248,14 +250,14 @@ class ConvDBNPretrain(LightningModule):
     def _metric(self, name: str) -> MeanMetric:
         return self.metrics[name]  # type: ignore[return-value] # all of them are
 
-    def _add_energy(self, batch: Batch, layer: str, split: str = "train") -> None:
+    def _add_free_energy(self, batch: Batch, layer: str, split: str = "train") -> None:
         sequences, length = self.inputs(batch, layer)
         machine = self.net.machine(layer)
         beats = length * (machine.positions(length) > 0)
         energy = machine.free_energy(sequences, length) / beats.clamp(min=1)
         self._metric(f"{layer}_energy_{split}").update(energy, beats)
 
-    def _compared(self) -> DataLoader[Batch]:
+    def _comparison_loader(self) -> DataLoader[Batch]:
         """Load this device's share of the training tracks for the free energy comparison."""
         loader: Any = self.trainer.train_dataloader
         tracks = range(min(MAX_COMPARED_TRACKS, len(loader.dataset)))

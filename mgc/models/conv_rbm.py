@@ -16,8 +16,8 @@ Visible = Literal["binary", "gaussian"]
 #: Boltzmann machines", 2010, section 8).
 WEIGHT_STD = 0.01
 
-#: Maximum number of positions of a batch that activations are ranked among. Sorting all would take
-#: longer than everything else; more change a rank by less than 1 / 1024.
+#: Maximum number of positions per batch for ranking activations. Sorting more positions would
+#: dominate the run time, and change a rank by less than 1 / 1024.
 MAX_RANKED = 1024
 
 
@@ -38,9 +38,9 @@ class ConvRBM(nn.Module):
     """Restricted Boltzmann machine whose hidden units see a window of a sequence.
 
     A hidden unit sees ``width`` beats, with the weights of its map, at every position where a
-    complete window fits ("valid"). Sequences are padded at the end; padding does not count, and a
-    sequence shorter than a window is ignored. ``activation`` is the initial activation of the
-    hidden units, between 0 and 1.
+    complete window fits ("valid"). Sequences are padded at the end; the padding is ignored, and so
+    are sequences shorter than a window. ``activation`` is the initial activation of the hidden
+    units, between 0 and 1.
 
     With x the sum of a hidden unit's bias and inputs, the free energy of a sequence v is
     -b·v - Σ log(1 + eˣ) for binary, ½ Σ (v - b)² - Σ log(1 + eˣ) for Gaussian visible units (of
@@ -59,7 +59,7 @@ class ConvRBM(nn.Module):
         self.visible_bias = nn.Parameter(torch.zeros(visible))
 
     def positions(self, length: Tensor) -> Tensor:
-        """Return the number of complete windows in sequences of a length in beats."""
+        """Return the number of complete windows in sequences, given their lengths in beats."""
         return (length - self.width + 1).clamp(min=0)
 
     def inputs(self, visible: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class ConvRBM(nn.Module):
 
         The loss is the free energy of the data minus that of their reconstruction, which is held
         constant. Its gradient is the update, so it works with any optimizer and several devices.
-        Only the hidden states behind the reconstruction are sampled; the rest is mean field.
+        Only the hidden states for the reconstruction are sampled; all other values are means.
 
         For sparsity, the activations h of the data are replaced by (1 - cost) h + cost p in the
         update (Goh, Thome and Cord, "Biasing restricted Boltzmann machines to manipulate latent
@@ -114,18 +114,18 @@ class ConvRBM(nn.Module):
         with torch.no_grad():
             hidden = x.sigmoid() * inside[:, None]
             states = (torch.rand_like(hidden) < hidden).to(hidden) if sample else hidden
-            fantasy = self.reconstruct(states)
+            reconstruction = self.reconstruct(states)
             beats = length_mask(length, visible.shape[2])[:, None]
-            squares = (fantasy.float() - visible).square() * beats
+            squares = (reconstruction.float() - visible).square() * beats
             error = squares.sum() / (beats.sum() * visible.shape[1]).clamp(min=1)
             total = count.sum()
             activation = hidden.sum() / (total * hidden.shape[1]).clamp(min=1)
-        negative = self._free_energy(fantasy, self.inputs(fantasy).float(), length)
+        negative = self._free_energy(reconstruction, self.inputs(reconstruction).float(), length)
         loss = (self._free_energy(visible, x, length) - negative).sum()
         if sparsity is not None and sparsity_cost:
-            track, place = inside.nonzero().unbind(1)
-            some = slice(None, None, max(1, -(-len(track) // MAX_RANKED)))
-            penalty = _sparsity_penalty(x[track[some], :, place[some]], sparsity)
+            track, position = inside.nonzero().unbind(1)
+            sampled = slice(None, None, max(1, -(-len(track) // MAX_RANKED)))
+            penalty = _sparsity_penalty(x[track[sampled], :, position[sampled]], sparsity)
             loss = loss + sparsity_cost * total * penalty
         return Divergence(loss, total, error, activation)
 
@@ -151,5 +151,5 @@ def _sparsity_penalty(x: Tensor, sparsity: float) -> Tensor:
         return 0 * x.sum()
     ranked = torch.linspace(0, 1, len(x), device=x.device).pow(1 / sparsity - 1)
     order = x.detach().argsort(0)
-    wanted = torch.empty_like(x).scatter_(0, order, ranked[:, None].expand_as(x))
-    return F.binary_cross_entropy_with_logits(x, wanted, reduction="sum") / len(x)
+    targets = torch.empty_like(x).scatter_(0, order, ranked[:, None].expand_as(x))
+    return F.binary_cross_entropy_with_logits(x, targets, reduction="sum") / len(x)

@@ -43,12 +43,13 @@ class WindowedNaiveBayes(nn.Module):
         count = torch.zeros_like(self.count).index_add_(0, target, windows.double())
         found = [count]
         for values in (x, x.square()):
-            # Beat i of the windows runs over beats i to i + windows - 1: a difference of sums.
-            upto = F.pad(values.double().cumsum(1), (0, 0, 1, 0))
-            place = torch.arange(self.window_beats, device=x.device).expand(len(x), -1)
+            # Over all windows of a track, position i covers beats i to i + windows - 1, so its sum
+            # is a difference of two cumulative sums.
+            cumulative = F.pad(values.double().cumsum(1), (0, 0, 1, 0))
+            position = torch.arange(self.window_beats, device=x.device).expand(len(x), -1)
             first, last = (
-                upto.gather(1, index[:, :, None].expand(-1, -1, x.shape[2]))
-                for index in (place, place + windows[:, None])
+                cumulative.gather(1, index[:, :, None].expand(-1, -1, x.shape[2]))
+                for index in (position, position + windows[:, None])
             )
             sums = (last - first).transpose(1, 2)
             found.append(torch.zeros_like(self.total).index_add_(0, target, sums))
@@ -90,10 +91,10 @@ class NaiveBayes(WindowClassifier):
     convolutional network", ISMIR 2011, section 6: the naive Bayes of table 1, which "operate[s] on
     windows of features". A track's posteriors are the mean over its windows.
 
-    Train for one epoch; more epochs change nothing. The statistics are sums over batches, which
-    gradient descent with learning rate 1 accumulates: the loss is minus the product of the
-    statistics so far and those of the batch, so its gradient is minus the batch's statistics. Other
-    optimizers do not work.
+    Train for one epoch; more epochs change nothing. The statistics are summed over batches by
+    gradient descent with learning rate 1: the loss is minus the product of the current statistics
+    and those of the batch, so its gradient is minus the statistics of the batch. Other optimizers
+    do not work.
 
     Args:
         window_beats: Length of a window in beats; shorter tracks are repeated to that length.
@@ -116,5 +117,5 @@ class NaiveBayes(WindowClassifier):
         return -torch.stack([(a * b).sum() for a, b in zip(so_far, found, strict=True)]).sum()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return gradient descent with learning rate 1, which sums the statistics."""
+        """Return SGD with learning rate 1, which sums the statistics."""
         return torch.optim.SGD(self.parameters(), lr=1.0)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mgc.features.spectrogram import LogMelSpectrogram
 from mgc.models.base import MusicModel
 
-#: Pool size of each block (bands × frames) in the released network; figure 1 of the paper does not
-#: fit 96 bands. Sizes after the blocks: 48 × 340, 16 × 85, 8 × 17, 4 × 4 and 1 × 1.
+#: Pool size of each block (bands × frames) in the released network. Those in figure 1 of the paper
+#: do not fit 96 bands. Sizes after the blocks: 48 × 340, 16 × 85, 8 × 17, 4 × 4 and 1 × 1.
 POOLING = ((2, 4), (3, 4), (2, 5), (2, 4), (4, 4))
 
 
@@ -26,7 +26,7 @@ class VGGBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        # He-normal initialization as in the paper; epsilon as in Keras 1, which it used.
+        # He-normal initialization as in the paper, epsilon as in Keras 1 (used by the paper).
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type] # the convolution has a bias
         self.norm = (
@@ -46,7 +46,7 @@ class VGGBlock(nn.Module):
         # Pad inputs smaller than the pool. An exported graph always pads, for any clip length.
         if torch.compiler.is_exporting() or bands or frames:
             x = F.pad(x, (0, frames, 0, bands), value=-torch.inf)
-        # ELU is monotonic: after the pooling it gives the same values for an eighth of the work.
+        # ELU is monotonic, so applying it after pooling gives the same values at lower cost.
         return F.elu(F.max_pool2d(x, self.pooling))
 
 
@@ -71,7 +71,7 @@ class VGGNet(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(channels, num_classes)
-        # A training step takes a third of the time on a CPU, and tensor cores need this format.
+        # This format cuts the time of a training step on a CPU to a third; tensor cores need it.
         self.to(memory_format=torch.channels_last)
 
     def forward_blocks(self, spectrogram: Tensor) -> list[Tensor]:

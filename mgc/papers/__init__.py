@@ -1,4 +1,4 @@
-"""Papers, one file or folder each: published scores, claims, and code to reproduce them."""
+"""Published scores and claims of papers, and code to reproduce them, by file or folder."""
 
 from importlib import import_module
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""Tests of a paper's claims about the order of its table cells, on paired tracks."""
+"""Tests a paper's claims about the order of cells in its tables, on paired tracks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ class ClaimResult:
 
     Attributes:
         claim: The claim.
-        pairs: Pairs of the claim for which we have results.
+        pairs: Pairs of the claim with results.
         tracks: Number of tracks that were tested in all cells of these pairs.
         difference: Mean difference of the accuracies; NaN without common tracks.
         interval: 95 % paired bootstrap interval of the difference, over tracks.
         discordant: Number of tracks with a difference other than 0.
-        p: p of :func:`mgc.evaluation.paired.sign_flip_test`.
+        p: p-value of :func:`mgc.evaluation.paired.sign_flip_test`.
     """
 
     claim: Claim
@@ -56,7 +56,7 @@ class ClaimResult:
 
     @property
     def reason(self) -> str:
-        """Number of discordant tracks, and p if they are enough for a test."""
+        """Number of discordant tracks, and the p-value if they are enough for a test."""
         count = f"{self.discordant} discordant tracks"
         if self.discordant < MIN_DISCORDANT:
             return f"{count}; at least {MIN_DISCORDANT} needed"

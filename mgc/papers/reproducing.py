@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def print_command(command: str, *words: str, rest: Sequence[str] = (), **options: Any) -> None:
-    """Print an mgc command as typed in a shell.
+    """Print an mgc command as it is typed in a shell.
 
     Args:
         command: Name of the command.
@@ -26,12 +26,11 @@ def print_command(command: str, *words: str, rest: Sequence[str] = (), **options
     print("$", shlex.join(typed + (["--", *rest] if rest else [])), flush=True)
 
 
-def describe_music(root: str, data: str = "gtzan") -> str:
-    """Describe which tracks of the paper's data set a folder has, in a paragraph of Markdown.
+def describe_data(root: str, data: str = "gtzan") -> str:
+    """Describe in Markdown which tracks of the paper's data set a folder contains.
 
-    A track of GTZAN is recognised by its name and length. A track of ISMIR 2004 must be readable
-    and in the training or development list. The paragraph warns if the folder lacks more tracks
-    than usual copies of the data set do.
+    Tracks of GTZAN are identified by name and length. Tracks of ISMIR 2004 must be readable and in
+    the training or development list. The text contains a warning if too many tracks are missing.
 
     Args:
         root: Folder with the tracks.

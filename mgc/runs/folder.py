@@ -1,4 +1,4 @@
-"""Output folder of a run."""
+"""Output folders of runs."""
 
 import json
 import os
@@ -15,31 +15,31 @@ from mgc.errors import MgcError
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-#: Default folder of all runs.
+#: Default parent folder of all runs.
 RUNS = "runs"
 
-#: Configuration of a fit, in the run's folder.
+#: File in a run's folder with the configuration of the fit.
 CONFIG = "config.yaml"
 
-#: Provenance and best epoch, in the run's folder (see :mod:`mgc.training.run_record`).
+#: File in a run's folder with provenance and best epoch (see :mod:`mgc.training.run_record`).
 RECORD = "run.json"
 
-#: File in :data:`RUNS` with the folder of the newest fit.
-NEWEST = "newest.txt"
+#: File in :data:`RUNS` with the path of the newest fit's folder.
+NEWEST_RUN = "newest.txt"
 
-#: Environment variable with the name of a run without a logger, for the processes of all devices.
-RUN_ID = "MGC_RUN_ID"
+#: Environment variable that passes the ID of a run without a logger to its child processes.
+RUN_ID_VARIABLE = "MGC_RUN_ID"
 
-#: Number of folders above a checkpoint in which to look for its run. Names such as
-#: ``{val/accuracy:.2f}`` make folders.
-MAX_DEPTH = 4
+#: Number of parent folders of a checkpoint to search for its run. There may be several, because
+#: checkpoint names such as ``{val/accuracy:.2f}`` create subfolders.
+MAX_PARENTS = 4
 
 
 def run_folder(trainer: "Trainer") -> Path:
     """Return the folder for checkpoints, results and the configuration.
 
-    It is that of :func:`set_run_folder`, else ``save_dir/name/version`` of the first logger, else
-    ``default_root_dir``.
+    This is the folder set by :func:`set_run_folder`, or else ``save_dir/name/version`` of the first
+    logger, or without a logger ``default_root_dir``.
     """
     folder: Path | None = getattr(trainer, "mgc_run_folder", None)
     if folder is not None:
@@ -53,65 +53,65 @@ def run_folder(trainer: "Trainer") -> Path:
 
 
 def set_run_folder(trainer: "Trainer", folder: Path) -> None:
-    """Set the folder of a run that continues another one, or has no logger."""
+    """Set the folder of a run that has no logger, or writes to the folder of another run."""
     trainer.mgc_run_folder = folder  # type: ignore[attr-defined]
 
 
 def new_run_folder() -> Path:
-    """Return the folder of a new run without a logger, the same one in all its processes."""
-    return Path(RUNS, "mgc", os.environ.get(RUN_ID) or _new_id())
+    """Return the folder for a new run without a logger, identical in all of its processes."""
+    return Path(RUNS, "mgc", os.environ.get(RUN_ID_VARIABLE) or _new_id())
 
 
 @contextmanager
-def same_run_id() -> Iterator[None]:
-    """Give the processes that this one starts the same run."""
-    given = os.environ.get(RUN_ID)
-    os.environ[RUN_ID] = given or _new_id()
+def share_run_id() -> Iterator[None]:
+    """Make child processes use the same run ID as this process."""
+    given = os.environ.get(RUN_ID_VARIABLE)
+    os.environ[RUN_ID_VARIABLE] = given or _new_id()
     try:
         yield
     finally:
         if given is None:
-            del os.environ[RUN_ID]
+            del os.environ[RUN_ID_VARIABLE]
 
 
 def find_run(ckpt: str | os.PathLike[str]) -> Path | None:
-    """Return the folder of the run that wrote a checkpoint, by its configuration.
+    """Return the folder of the run that wrote a checkpoint: the nearest with a configuration.
 
-    It is relative to the working folder if it lies in it, as in the fit: Lightning forgets the best
-    score if the folder is spelled differently.
+    The path is relative if it is inside the working folder, as it was in the fit. When a fit is
+    resumed, Lightning discards the best score if the path has changed.
     """
     path = Path(ckpt).absolute()
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
-    folders = list(path.parents)[:MAX_DEPTH]
+    folders = list(path.parents)[:MAX_PARENTS]
     return next((folder for folder in folders if (folder / CONFIG).is_file()), None)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read the record of a run folder; empty if there is none.
+    """Read the record of a run.
 
     Returns:
-        For each stage (``fit``, ``test``) the result of :func:`mgc.runs.record.describe_run`;
-        ``best``: ``metric``, ``mode``, ``value``, ``epoch``, ``step`` and all ``metrics`` of the
-        best epoch; ``checkpoints``: paths by ``best`` and ``last``; ``wandb``: identifiers of the
-        W&B run.
+        Dictionary, empty if the folder has no record, with the keys ``fit`` and ``test``: results
+        of :func:`mgc.runs.record.describe_run`; ``best``: ``metric``, ``mode``, ``value``,
+        ``epoch``, ``step`` and all ``metrics`` of the best epoch; ``checkpoints``: paths of
+        ``best`` and ``last``; ``wandb``: identifiers of the W&B run.
     """
     path = folder / RECORD
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return record
 
 
-def remember_newest(folder: Path) -> None:
-    """Record the folder of a fit, for :func:`find_newest`."""
-    with replacing(Path(RUNS, NEWEST)) as partial:
+def save_newest(folder: Path) -> None:
+    """Save the folder of a fit for :func:`find_newest_checkpoint`."""
+    with replacing(Path(RUNS, NEWEST_RUN)) as partial:
         partial.write_text(f"{folder}\n", encoding="utf-8")
 
 
-def find_newest(name: str) -> str:
-    """Return the checkpoint ``best`` or ``last`` of the newest fit in this folder.
+def find_newest_checkpoint(name: str) -> str:
+    """Return the path of the ``best`` or ``last`` checkpoint of the newest fit.
 
     Raises:
-        MgcError: If there is none. The checkpoint of an older fit is never returned.
+        MgcError: If the newest fit has no such checkpoint, even if an older fit has one.
     """
     folder = _newest_run()
     if folder is None:
@@ -127,12 +127,12 @@ def find_newest(name: str) -> str:
 
 
 def _newest_run() -> Path | None:
-    remembered = Path(RUNS, NEWEST)
-    if remembered.is_file():
-        folder = Path(remembered.read_text(encoding="utf-8").strip())
+    saved = Path(RUNS, NEWEST_RUN)
+    if saved.is_file():
+        folder = Path(saved.read_text(encoding="utf-8").strip())
         if folder.is_dir():
             return folder
-    # Runs of earlier versions.
+    # Earlier versions of mgc did not save the newest folder.
     found = [path.parent for path in Path(RUNS).glob(f"*/*/{CONFIG}")]
     return max(found, key=lambda folder: _last_change(folder), default=None)
 

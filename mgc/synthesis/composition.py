@@ -1,4 +1,4 @@
-"""Composition of synthetic songs: draws notes and drum strokes from the tables of a genre.
+"""Composes synthetic songs: draws notes and drum strokes from the tables of a genre.
 
 The tables are in :mod:`mgc.synthesis.genres`, the sounds in :mod:`mgc.synthesis.instruments`.
 """
@@ -26,12 +26,12 @@ from mgc.synthesis.genres import (
 from mgc.synthesis.instruments import KITS, VOICES, Note, Stroke
 
 # Probability that an ingredient of a song (rhythm, harmony, tempo, a line) is from a random genre.
-ATYPICAL = 0.06
+ATYPICAL_PROBABILITY = 0.06
 
 
 @dataclass
 class Line:
-    """Notes of one instrument: its key in ``VOICES``, level in dB, notes."""
+    """Notes of one instrument. ``voice`` is its key in ``VOICES``, ``level`` is in dB."""
 
     voice: str
     level: float
@@ -122,7 +122,7 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
     names = list(GENRES)
 
     def ingredient() -> Genre:
-        borrowed = rng.random() < ATYPICAL
+        borrowed = rng.random() < ATYPICAL_PROBABILITY
         return GENRES[str(rng.choice(names)) if borrowed else genre]
 
     style = GENRES[genre]

@@ -1,4 +1,4 @@
-"""Checks of data sets."""
+"""Conformance checks of data sets."""
 
 import pickle
 import shutil
@@ -43,7 +43,7 @@ class DataCase:
         return self.data.__name__
 
     def make(self, root: Path | None = None, **changes: Any) -> MusicDataModule:
-        """Build the data module, without calling :meth:`setup`; ``root`` replaces the copy's."""
+        """Build the data module without calling :meth:`setup`; by default on the small copy."""
         settings: dict[str, Any] = {"batch_size": 4}
         if issubclass(self.data, AudioDataModule):
             settings |= {"sample_rate": 8000, "clip_seconds": 1.0}
@@ -52,7 +52,7 @@ class DataCase:
 
 
 def check_labels(case: DataCase) -> None:
-    """Check that labels, task and sample rate follow from the arguments, without the data."""
+    """Check that labels, task and sample rate depend only on the arguments, not on the data."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             data = case.make(Path(folder, "nowhere"))
@@ -214,7 +214,7 @@ def check_missing(case: DataCase) -> None:
             except MgcError as error:
                 require(
                     str(folder) in str(error),
-                    f"{case.name}: the folder is missing in {str(error)!r}",
+                    f"{case.name}: the error does not name the folder: {str(error)!r}",
                 )
             except Exception as error:
                 raise AssertionError(

@@ -30,7 +30,7 @@ def describe_step(trainer: Trainer) -> str:
     parts = f"{size or 'unknown'} per device x {devices} {unit}"
     if accumulate > 1:
         parts += f" x {accumulate} batches accumulated"
-    total = f" = {size * devices * accumulate} clips a step" if isinstance(size, int) else ""
+    total = f" = {size * devices * accumulate} clips per step" if isinstance(size, int) else ""
     rates = [f"{group['lr']:g}" for o in trainer.optimizers for group in o.param_groups]
     rate = f"; learning rate {', '.join(dict.fromkeys(rates))} as given, not scaled"
     return f"Batch: {parts}{total}{rate if rates else ''}."

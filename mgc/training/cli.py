@@ -31,7 +31,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 import mgc
 from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
-from mgc.core.launching import errors_of_processes
+from mgc.core.launching import convert_process_errors
 from mgc.core.lightning_internals import KeepConfiguration
 from mgc.core.parser_errors import OneLineErrors, explain
 from mgc.core.stopping import signals
@@ -45,13 +45,13 @@ from mgc.registry import GROUPS, RegistryError
 from mgc.runs.folder import (
     CONFIG,
     RUNS,
-    find_newest,
+    find_newest_checkpoint,
     find_run,
     new_run_folder,
-    remember_newest,
     run_folder,
-    same_run_id,
+    save_newest,
     set_run_folder,
+    share_run_id,
 )
 from mgc.runs.tracking import (
     keep_offline,
@@ -68,7 +68,7 @@ from mgc.training.interruption import KeepLast
 from mgc.training.names import expand_arguments, load_config
 from mgc.training.options import CONFIG_OPTIONS, option_values
 from mgc.training.reproducibility import SeedSteps
-from mgc.training.resuming import add_saved_config, continue_run
+from mgc.training.resuming import add_saved_config, reuse_run
 from mgc.training.run_record import RecordRun
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ log = logging.getLogger(__name__)
 #: Parser mode whose loader expands short names.
 PARSER_MODE = "mgc"
 
-#: Default logger.
+#: Logger of a run, unless the configuration sets one.
 DEFAULT_LOGGER = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
     "init_args": {"project": "mgc", "save_dir": RUNS},
@@ -100,7 +100,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     installed ones.
 
     Args:
-        args: Words of the command line, beginning with the command.
+        args: Command-line arguments, beginning with the command.
         cli: Subclass of :class:`MgcCLI` to run.
 
     Raises:
@@ -111,10 +111,10 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
     with (
         _working_folder(),
-        same_run_id(),
+        share_run_id(),
         wandb_session(),
         convert_errors(),
-        errors_of_processes(),
+        convert_process_errors(),
     ):
         (cli or MgcCLI)(
             model_class=LightningModule,
@@ -183,12 +183,12 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         takes, gives = getattr(model, "kind", None), getattr(data, "kind", None)
         if takes and gives and takes != gives:
             raise MgcError(
-                f"{model.__name__} takes {takes}, but {data.__name__} gives {gives}. "
+                f"{model.__name__} takes {takes}, but {data.__name__} provides {gives}. "
                 "Choose another model or data set (mgc list)."
             )
         path = config.get("ckpt_path")
         if path in ("best", "last"):
-            path = config.ckpt_path = find_newest(path)
+            path = config.ckpt_path = find_newest_checkpoint(path)
         self.about: dict[str, Any] = {}
         if path:
             self.about = checkpoint.read(path).get(checkpoint.KEY, {})
@@ -203,7 +203,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
                 f"mgc {self.subcommand} needs a trained model: set --ckpt_path to a path, or to "
                 "best or last for the newest run."
             )
-        self.run_folder = continue_run(config.trainer, str(self.subcommand), path)
+        self.run_folder = reuse_run(config.trainer, str(self.subcommand), path)
         # Without a logger, each fit has a folder of its own, as with W&B.
         own = self.subcommand == "fit" and not config.trainer.get("logger")
         if own and self.run_folder is None and config.trainer.default_root_dir == RUNS:
@@ -215,7 +215,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            # The parser hides errors of constructors in its own.
+            # The parser wraps errors of constructors in its own.
             raise _find_mgc_error(error) or MgcError(explain(str(error))) from error
         path = self.config[self.subcommand].get("ckpt_path")
         for name in ("labels", "task", "sample_rate"):
@@ -259,7 +259,10 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         return trainer
 
     def _default_checkpoint(self) -> ModelCheckpoint:
-        """Keep the best epoch by the metric of the task; without labels, the last epoch."""
+        """Return a callback that keeps the best epoch by the task's metric.
+
+        Without labels, it keeps the last epoch.
+        """
         if not self.datamodule.num_classes:
             return ModelCheckpoint()
         return ModelCheckpoint(
@@ -283,12 +286,12 @@ class LogRunPaths(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the run (rank zero only)."""
-        if self.remember and _writes(trainer):
-            remember_newest(run_folder(trainer))
+        if self.remember and _writes_files(trainer):
+            save_newest(run_folder(trainer))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the paths (rank zero only)."""
-        if not _writes(trainer):
+        if not _writes_files(trainer):
             return
         folder = run_folder(trainer)
         lines = [f"Run: {folder}"]
@@ -304,27 +307,29 @@ class LogRunPaths(Callback):
         log.info("\n".join(lines))
 
 
-def _writes(trainer: Trainer) -> bool:
+def _writes_files(trainer: Trainer) -> bool:
     """Whether this process writes the files of the run."""
     return trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the configuration of a fit beside its checkpoints, and logs it to W&B.
+    """Saves the configuration of a fit in the run's folder, and logs it to W&B.
 
-    Lightning saves it to ``trainer.log_dir``, which all W&B runs share, and ``mgc test`` would
+    Lightning would save it to ``trainer.log_dir``, which all W&B runs share, and ``mgc test`` would
     overwrite the configuration of the fit.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save the configuration (called on rank zero only)."""
         with warnings.catch_warnings():
-            # Of values that it cannot write, which are named below.
+            # Values that cannot be written are logged below.
             warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
             text = self.parser.dump(self.config, skip_unset=False)
         settings, lost = drop_unserializable(get_loader("yaml")(text))
         if lost:
-            log.warning("%s leaves out %s: not plain settings.", CONFIG, ", ".join(lost))
+            log.warning(
+                "%s does not contain %s, which cannot be written as YAML.", CONFIG, ", ".join(lost)
+            )
             text = yaml.safe_dump(settings, sort_keys=False)
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             with replacing(run_folder(trainer) / CONFIG) as partial:
@@ -336,7 +341,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 def drop_unserializable(settings: Any, name: str = "") -> tuple[Any, list[str]]:
-    """Remove values that a configuration file cannot hold, such as a device or an instance.
+    """Remove values that cannot be written to a YAML file, such as a device or an instance.
 
     Returns:
         The remaining settings, and the names of those that were removed.

@@ -1,4 +1,4 @@
-"""Options of ``mgc fit`` on a command line: their names, values and conflicts."""
+"""Parses options of ``mgc fit`` on a command line."""
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
@@ -18,7 +18,7 @@ OPTIONAL_LEVELS = ("init_args", "dict_kwargs")
 
 
 def option_name(word: str) -> str:
-    """Return an option's name in its shortest spelling.
+    """Return an option's name in its shortest form.
 
     ``--data.init_args.split=fold`` and ``--data.split`` both give ``data.split``.
     """
@@ -28,10 +28,10 @@ def option_name(word: str) -> str:
     return ".".join(level for level in name.split(".") if level not in OPTIONAL_LEVELS)
 
 
-def divide_options(words: Sequence[str]) -> list[list[str]]:
-    """Group the words of a command line by option: its name, then its values."""
+def group_options(args: Sequence[str]) -> list[list[str]]:
+    """Group command-line arguments by option: its name, then its values."""
     options: list[list[str]] = []
-    for word in words:
+    for word in args:
         if word.startswith(("--", "-c")) or not options:
             options.append([])
         # The value of a short option may be attached to it.
@@ -40,21 +40,21 @@ def divide_options(words: Sequence[str]) -> list[list[str]]:
     return options
 
 
-def option_values(words: Sequence[str], *options: str) -> list[str]:
-    """Return the values of an option in order, given all its spellings (``--config``, ``-c``)."""
-    split = [part for w in words for part in (w.split("=", 1) if w[:2] == "--" else [w])]
+def option_values(args: Sequence[str], *options: str) -> list[str]:
+    """Return the values of an option in order. ``options`` are all its names, such as ``-c``."""
+    split = [part for w in args for part in (w.split("=", 1) if w[:2] == "--" else [w])]
     return [value for option, value in pairwise(split) if option in options]
 
 
-def read_settings(words: Sequence[str]) -> Iterator[tuple[str, Any, list[str]]]:
-    """Yield every setting that options make: by name, as a mapping, or in a YAML file.
+def read_settings(args: Sequence[str]) -> Iterator[tuple[str, Any, list[str]]]:
+    """Yield every setting of the options, whether set by name, as a mapping, or in a YAML file.
 
     Files that cannot be read are skipped; ``mgc fit`` reports them.
 
     Yields:
-        Name as :func:`option_name` returns it, value, and the words of the option.
+        Name as returned by :func:`option_name`, value, and arguments of the option.
     """
-    for option in divide_options(words):
+    for option in group_options(args):
         name = option_name(option[0])
         text = option[0].partition("=")[2] or " ".join(option[1:])
         value: Any = text
@@ -74,18 +74,18 @@ def read_settings(words: Sequence[str]) -> Iterator[tuple[str, Any, list[str]]]:
             yield setting, leaf, option
 
 
-def refuse_options(words: Sequence[str], reserved: Collection[str], command: str) -> None:
-    """Refuse options that change a setting which a command controls.
+def check_reserved_options(args: Sequence[str], reserved: Collection[str], command: str) -> None:
+    """Check that no option changes a setting that is controlled by a command.
 
     Args:
-        words: Options of ``mgc fit`` that the user passes on.
-        reserved: Names of the settings, as :func:`option_name` returns them.
+        args: Options of ``mgc fit`` given by the user.
+        reserved: Names of the controlled settings, as returned by :func:`option_name`.
         command: Name of the command.
 
     Raises:
-        MgcError: If an option sets one of them, in any spelling.
+        MgcError: If an option sets one of them, in any form.
     """
-    for name, value, option in read_settings(words):
+    for name, value, option in read_settings(args):
         for setting in reserved:
             if not _overrides(name, value, setting):
                 continue
@@ -93,13 +93,13 @@ def refuse_options(words: Sequence[str], reserved: Collection[str], command: str
             if option_name(given) == "config" and name != "config":
                 given = " ".join(option)
             place = f"--{setting}" if option_name(given) == name else f"{setting} in {given}"
-            raise MgcError(f"{place} is set by mgc {command}. Leave it out.")
+            raise MgcError(f"{place} is set by mgc {command}. Remove it.")
 
 
-def logs_to_wandb(words: Sequence[str]) -> bool:
+def logs_to_wandb(args: Sequence[str]) -> bool:
     """Return whether a fit with these options logs to W&B, as it does by default."""
     logger: object = "WandbLogger"
-    for name, value, _ in read_settings(words):
+    for name, value, _ in read_settings(args):
         if name in ("trainer.logger", "trainer.logger.class_path"):
             logger = value
     return "WandbLogger" in str(logger)
@@ -112,7 +112,7 @@ def _overrides(name: str, value: Any, setting: str) -> bool:
     if not name or rest == setting:
         return False
     if rest.startswith("."):
-        # A class name keeps the settings of the section, anything else replaces them.
+        # A class name keeps the other settings of the section, any other value replaces them.
         return "." in name and not isinstance(value, str)
     # The parser accepts abbreviations of the options that do not belong to a model or data set.
     return "." not in rest and ("." not in name or name.startswith("trainer."))

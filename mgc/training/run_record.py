@@ -1,6 +1,7 @@
 """Records the provenance and best epoch of a run in ``run.json`` and W&B.
 
-In W&B they are ``about`` in the configuration, tags, and ``best/…`` in the summary.
+In W&B, the provenance is logged as ``about`` in the configuration and as tags, and the best epoch
+as ``best/…`` in the summary.
 """
 
 import json
@@ -30,7 +31,7 @@ class RecordRun(Callback):
             return
         self.record = read_record(run_folder(trainer))
         about = describe_run(pl_module, getattr(trainer, "datamodule", None))
-        # A test continues the W&B run of its fit, which is described already.
+        # A test continues the W&B run of its fit, which already has tags and provenance.
         if stage == "fit" or "fit" not in self.record:
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
@@ -40,24 +41,24 @@ class RecordRun(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the metrics of a new best epoch."""
-        checkpoint = _monitoring(trainer)
+        checkpoint = _best_checkpoint_callback(trainer)
         if trainer.sanity_checking or checkpoint is None or _is_training_metric(checkpoint.monitor):
             return
         self._update_best(trainer, checkpoint)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the training metrics, which are logged after those of validation."""
-        checkpoint = _monitoring(trainer)
+        checkpoint = _best_checkpoint_callback(trainer)
         if checkpoint is None:
             return
         if _is_training_metric(checkpoint.monitor):
             self._update_best(trainer, checkpoint)
         if self.best and self.best["epoch"] == trainer.current_epoch:
-            self.best["metrics"] |= _metrics(trainer, training=True)
+            self.best["metrics"] |= _select_metrics(trainer, training=True)
             self._log_best(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the paths of the checkpoints, which may have any name."""
+        """Record the path of the best checkpoint, because its name is configurable."""
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if best and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             self.record["checkpoints"] = {"best": str(best)}
@@ -73,12 +74,14 @@ class RecordRun(Callback):
 
     def _update_best(self, trainer: Trainer, checkpoint: ModelCheckpoint) -> None:
         name = str(checkpoint.monitor)
-        metrics = _metrics(trainer, training=False)
+        metrics = _select_metrics(trainer, training=False)
         value = trainer.callback_metrics.get(name)
         if value is None or math.isnan(value):
             return
-        before = self.best.get("value")
-        better = before is None or (value > before if checkpoint.mode == "max" else value < before)
+        previous = self.best.get("value")
+        better = previous is None or (
+            value > previous if checkpoint.mode == "max" else value < previous
+        )
         if better:
             self.best = {
                 "metric": name,
@@ -122,8 +125,8 @@ def _describe_in_wandb(logger: WandbLogger, about: dict[str, Any]) -> dict[str, 
     }
 
 
-def _monitoring(trainer: Trainer) -> ModelCheckpoint | None:
-    """Return the callback that keeps the best checkpoint."""
+def _best_checkpoint_callback(trainer: Trainer) -> ModelCheckpoint | None:
+    """Return the callback that saves the best checkpoint."""
     found = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
     return next((callback for callback in found if callback.monitor), None)
 
@@ -132,8 +135,8 @@ def _is_training_metric(metric: str | None) -> bool:
     return str(metric).startswith("train")
 
 
-def _metrics(trainer: Trainer, training: bool) -> dict[str, float]:
-    """Return the logged training metrics, or all others."""
+def _select_metrics(trainer: Trainer, training: bool) -> dict[str, float]:
+    """Return the logged training metrics, or all other metrics."""
     return {
         name: float(value)
         for name, value in trainer.callback_metrics.items()

@@ -1,9 +1,9 @@
 """Classifiers of the transfer experiment.
 
-A classifier is fitted with every setting of its grid on the same training set, sharing what it can:
-a support vector machine reuses kernels for all costs, nearest neighbours reuse distances for all
-numbers of neighbours. ``benchmarks/transfer_sweep.py`` measures the speed-up over
-``GridSearchCV``.
+A classifier is fitted with every setting of its grid on the same training set, and reuses
+intermediate results: a support vector machine uses the same kernel for all costs, nearest
+neighbours use the same distances for all numbers of neighbours. ``benchmarks/transfer_sweep.py``
+measures the speed-up over ``GridSearchCV``.
 """
 
 from collections.abc import Iterator
@@ -30,16 +30,16 @@ class Decision:
         value: Classes of shape (tracks,) for multiclass, else values of shape (tracks, outputs).
         scores: Scores of each class or tag, of shape (tracks, outputs); None for regression, or if
             not requested.
-        probable: Whether the scores are probabilities.
+        are_probabilities: Whether the scores are probabilities.
     """
 
     value: np.ndarray
     scores: np.ndarray | None = None
-    probable: bool = False
+    are_probabilities: bool = False
 
 
 class Classifier(Protocol):
-    """A kind of classifier with its grid of settings."""
+    """Classifier with a grid of settings."""
 
     def settings(self, width: int) -> list[Setting]:
         """Return the settings to try for this number of features."""
@@ -74,7 +74,7 @@ class Classifier(Protocol):
 class SupportVectorMachine:
     """Support vector machine with a linear or an RBF kernel.
 
-    Each tag or quantity has its own machine. Linear regression uses
+    One machine is fitted per tag or quantity. Linear regression uses
     :class:`~mgc.transfer.linear_svr.LinearSVR`, everything else libsvm with precomputed kernels.
     A gamma of None is 1 / number of features.
 
@@ -127,16 +127,18 @@ class SupportVectorMachine:
                 for source, result in ((distance, kernel), (test_distance, test_kernel)):
                     np.multiply(source, -gamma, out=result)
                     np.exp(result, out=result)
-                yield from self._costs(settings, chosen, kernel, test_kernel, targets, task, scores)
+                yield from self._sweep_costs(
+                    settings, chosen, kernel, test_kernel, targets, task, scores
+                )
             del distance, test_distance, kernel, test_kernel
         if linear and task == "regression":
             for i in linear:
                 yield i, _linear_regression(settings[i]["C"], train, test, targets)
         elif linear:
             products = train @ train.T, test @ train.T
-            yield from self._costs(settings, linear, *products, targets, task, scores)
+            yield from self._sweep_costs(settings, linear, *products, targets, task, scores)
 
-    def _costs(
+    def _sweep_costs(
         self,
         settings: list[Setting],
         chosen: list[int],
@@ -150,11 +152,13 @@ class SupportVectorMachine:
         costs = [settings[i]["C"] for i in chosen]
         if task == "multiclass":
             yield from zip(
-                chosen, _classes(costs, kernel, test_kernel, targets, scores), strict=True
+                chosen, _sweep_classes(costs, kernel, test_kernel, targets, scores), strict=True
             )
             return
-        kind = SVR if task == "regression" else SVC
-        outputs = [_outputs(kind, costs, kernel, test_kernel, column) for column in targets.T]
+        model = SVR if task == "regression" else SVC
+        outputs = [
+            _sweep_outputs(model, costs, kernel, test_kernel, column) for column in targets.T
+        ]
         for i, *columns in zip(chosen, *outputs, strict=True):
             value = np.stack(columns, 1)
             yield i, Decision(value, value if task == "multilabel" else None)
@@ -172,12 +176,12 @@ def squared_distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return result
 
 
-def _bounded(machine: SVC | SVR, cost: float) -> bool:
-    """Return whether a coefficient is at its bound. If not, larger costs have the same solution."""
+def _is_bounded(machine: SVC | SVR, cost: float) -> bool:
+    """Return whether a coefficient is at its bound. If none is, larger costs change nothing."""
     return bool(np.abs(machine.dual_coef_).max(initial=0) >= cost)
 
 
-def _classes(
+def _sweep_classes(
     costs: list[float],
     kernel: np.ndarray,
     test_kernel: np.ndarray,
@@ -188,7 +192,7 @@ def _classes(
     for cost in costs:
         if bounded:
             machine = SVC(C=cost, kernel="precomputed").fit(kernel, targets)
-            bounded = _bounded(machine, cost)
+            bounded = _is_bounded(machine, cost)
             decision = Decision(machine.predict(test_kernel))
             if scores:
                 values = machine.decision_function(test_kernel)
@@ -199,22 +203,22 @@ def _classes(
         yield decision
 
 
-def _outputs(
-    kind: type[SVC] | type[SVR],
+def _sweep_outputs(
+    model: type[SVC] | type[SVR],
     costs: list[float],
     kernel: np.ndarray,
     test_kernel: np.ndarray,
     targets: np.ndarray,
 ) -> Iterator[np.ndarray]:
-    if kind is SVC and targets.min() == targets.max():  # a tag that all or no tracks have
+    if model is SVC and targets.min() == targets.max():  # the tag applies to all or none
         yield from (np.full(len(test_kernel), targets[0]) for _ in costs)
         return
     bounded = True
     for cost in costs:
         if bounded:
-            machine = kind(C=cost, kernel="precomputed").fit(kernel, targets)
-            bounded = _bounded(machine, cost)
-            value = (machine.predict if kind is SVR else machine.decision_function)(test_kernel)
+            machine = model(C=cost, kernel="precomputed").fit(kernel, targets)
+            bounded = _is_bounded(machine, cost)
+            value = (machine.predict if model is SVR else machine.decision_function)(test_kernel)
         yield value
 
 
@@ -252,9 +256,9 @@ class NearestNeighbours:
         for i, setting in enumerate(settings):
             value = targets[nearest[:, : setting["n_neighbors"]]].mean(1)
             if task == "multiclass":
-                yield i, Decision(value.argmax(1), value, probable=True)
+                yield i, Decision(value.argmax(1), value, are_probabilities=True)
             elif task == "multilabel":
-                yield i, Decision(value, value, probable=True)
+                yield i, Decision(value, value, are_probabilities=True)
             else:
                 yield i, Decision(value)
 
@@ -287,7 +291,7 @@ class LinearModel:
                 model = LogisticRegression(C=setting["C"], max_iter=5000).fit(train, targets)
                 values = np.zeros((len(test), int(targets.max()) + 1))
                 values[:, model.classes_] = model.predict_proba(test)
-                yield i, Decision(values.argmax(1), values, probable=True)
+                yield i, Decision(values.argmax(1), values, are_probabilities=True)
             else:
                 columns = []
                 for column in targets.T:
@@ -297,7 +301,7 @@ class LinearModel:
                         model = LogisticRegression(C=setting["C"], max_iter=5000)
                         columns.append(model.fit(train, column).predict_proba(test)[:, 1])
                 value = np.stack(columns, 1)
-                yield i, Decision(value, value, probable=True)
+                yield i, Decision(value, value, are_probabilities=True)
 
 
 #: Number of folds of the training tracks for calibrating probabilities.
@@ -309,10 +313,10 @@ def calibrated_probabilities(
 ) -> np.ndarray:
     """Fit a support vector machine on all training tracks and return calibrated probabilities.
 
-    Sigmoids map its one-vs-rest scores to probabilities, which are normalised to sum 1. They are
-    fitted to the scores of held-out tracks in five folds of the training tracks. libsvm's pairwise
-    method is not used, because it may contradict the decisions and is deprecated in scikit-learn.
-    Isotonic regression needs more tracks than most music datasets have.
+    Sigmoids map its one-vs-rest scores to probabilities, which are normalised to a sum of 1. They
+    are fitted to the scores of held-out tracks in five folds of the training tracks. libsvm's
+    pairwise method is not used, because it may contradict the decisions and is deprecated in
+    scikit-learn. Isotonic regression needs more tracks than most music datasets have.
 
     Source: Platt (1999), "Probabilistic outputs for support vector machines"; for several classes
     Zadrozny and Elkan (2002), "Transforming classifier scores into accurate multiclass probability

@@ -1,7 +1,7 @@
-"""The transfer experiment: train a classifier on combinations of layers and score each of them.
+"""Transfer experiment: trains a classifier on combinations of layers and scores each of them.
 
 Each combination is fitted with every setting of a classifier's grid, with and without
-standardisation. Scores are reported by two protocols (see :mod:`mgc.transfer.folds`):
+standardisation. Scores are reported for two protocols (see :mod:`mgc.transfer.folds`):
 
 * ``paper``: the best mean score over the test folds, without standardisation. It is optimistic,
   because the test folds choose the settings. Choi et al. (2017) also list standardisation, but the
@@ -130,7 +130,7 @@ def _select(scores: list[np.ndarray], evaluations: list[Evaluation], target: int
 
 
 def _summarise_paper(scores: np.ndarray, plan: FoldPlan, grid: list[Setting]) -> dict[str, Any]:
-    """Return the best mean scores over the test folds, without and with standardisation."""
+    """Return the best mean score over the test folds, without and with standardised features."""
     sizes = [len(plan.fits[fit].tests[part]) for fit, part in plan.paper]
     means = np.average(scores, axis=0, weights=sizes)
     plain = means[: len(grid) // 2]  # settings without standardisation come first
@@ -218,7 +218,7 @@ def _prediction_rows(
         for label in table.labels:
             columns[f"target.{label}"] = tracks[f"target.{label}"].to_numpy()
     if decision.scores is not None:
-        kind = "probability" if decision.probable else "score"
+        kind = "probability" if decision.are_probabilities else "score"
         for label, values in zip(table.labels, decision.scores.T, strict=False):
             columns[f"{kind}.{label}"] = values
     return pd.DataFrame(columns)

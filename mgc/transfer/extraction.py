@@ -1,4 +1,4 @@
-"""Extract layer features from audio, on any number of devices. Interrupted runs can be resumed.
+"""Extracts layer features from audio on any number of devices. Interrupted runs can be resumed.
 
 Tracks are divided into parts of consecutive tracks, which are distributed over the devices. Each
 finished part is saved in ``<out>.parts``; at the end, all parts are merged into one table. Each
@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 import mgc
 from mgc import checkpoint
 from mgc.checkpoint import digest_of
-from mgc.core.launching import errors_of_processes
+from mgc.core.launching import convert_process_errors
 from mgc.core.parquet import read_parquet
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
@@ -44,9 +44,9 @@ from mgc.transfer.inputs import make_model, open_data
 log = logging.getLogger(__name__)
 
 #: Target number of parts, high enough to balance the load of several devices.
-PARTS = 256
-#: Smallest and largest number of tracks per part. An interruption loses one part per device.
-PART_TRACKS = (4, 256)
+TARGET_PARTS = 256
+#: Minimum and maximum number of tracks per part. An interruption loses one part per device.
+PART_TRACKS_RANGE = (4, 256)
 
 SETTINGS = "settings.json"
 
@@ -57,7 +57,7 @@ PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def choose_layers(text: str, widths: dict[str, int]) -> list[str]:
-    """Parse ``--layers``: ``all``, digits that count layers from 1 (``135``), or names with commas.
+    """Parse ``--layers`` (see :func:`extract`).
 
     ``widths`` are the widths of the model's layers, in order. An unknown layer raises an MgcError.
     """
@@ -128,38 +128,40 @@ def extract_features(
     """
     out = Path(out)
     source = source | {"layers": layers, "per_clip": per_clip, "keep_split": keep_split}
-    work = Work(out, data, source, resampling)
-    if work.is_finished():
+    plan = ExtractionPlan(out, data, source, resampling)
+    if plan.is_finished():
         log.info("Features are up to date: %s", out)
-        return work.broken()
+        return plan.broken()
     try:
         runner = Trainer(
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
-            use_distributed_sampler=False,  # WorkShare distributes the parts
-            callbacks=[PartWriter(work, layers, per_clip)],
+            use_distributed_sampler=False,  # RankParts distributes the parts
+            callbacks=[PartWriter(plan, layers, per_clip)],
             **(trainer or {}),
         )
     except (MisconfigurationException, ValueError) as error:
         raise MgcError(f"{error} Check --accelerator, --devices and --strategy.") from error
     signals.watch(runner)
-    with errors_of_processes():
-        runner.predict(LayerExtractor(model, layers), WorkShare(work), return_predictions=False)
+    with convert_process_errors():
+        runner.predict(LayerExtractor(model, layers), RankParts(plan), return_predictions=False)
     runner.strategy.barrier("parts")
     if runner.is_global_zero:
-        work.merge(layers, per_clip)
+        plan.merge(layers, per_clip)
     runner.strategy.barrier("table")
-    return work.broken()
+    return plan.broken()
 
 
-class Work:
-    """Division of an extraction into parts, and their files.
+class ExtractionPlan:
+    """Divides an extraction into parts and manages their files.
 
-    ``dataset`` contains all clips of all tracks in order; ``bounds``, of shape (parts + 1,), is the
-    first clip of each part, followed by the number of clips. See :func:`extract_features` for the
-    arguments.
+    See :func:`extract_features` for the arguments.
+
+    Attributes:
+        dataset: All clips of all tracks in order.
+        bounds: Index of the first clip of each part, followed by the number of clips.
     """
 
     def __init__(
@@ -181,7 +183,7 @@ class Work:
             data.hop_samples,
             data.short,
         )
-        size = int(np.clip(-(-tracks // PARTS), *PART_TRACKS))
+        size = int(np.clip(-(-tracks // TARGET_PARTS), *PART_TRACKS_RANGE))
         firsts = np.arange(0, tracks, size)
         self.bounds = np.append(np.searchsorted(self.dataset.tracks, firsts), len(self.dataset))
         self.source = source | {
@@ -208,7 +210,7 @@ class Work:
         return meta.get("source", {}).get("fingerprint") == self.source["fingerprint"]
 
     def prepare(self) -> None:
-        """Create the folder of parts; clear it if settings or files have changed."""
+        """Create the folder of parts. Clears it if settings or files have changed."""
         settings = self.folder / SETTINGS
         if self.folder.exists() and not (
             settings.is_file() and settings.read_text(encoding="utf-8") == self._settings()
@@ -233,7 +235,7 @@ class Work:
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0].files}
         broken = dict(self.data.broken)
         for track in self.data.tracks["track"].iloc[whole["broken"]]:
-            broken[str(track)] = "cannot be decoded to its end"
+            broken[str(track)] = "cannot be decoded completely"
             log.warning("Skipped: %s: %s", track, broken[str(track)])
         if not len(whole["track"]):
             raise MgcError(f"{self.data.root}: none of the files is readable.")
@@ -243,9 +245,9 @@ class Work:
             rows.insert(2, "start", whole["start"] / self.data.sample_rate)
         values = {name: whole[f"layer.{name}"] for name in layers}
         for name, layer in values.items():
-            lost = int((~np.isfinite(layer)).any(axis=1).sum())
-            if lost:
-                log.warning("Layer %s has NaN or infinite values in %d rows.", name, lost)
+            invalid = int((~np.isfinite(layer)).any(axis=1).sum())
+            if invalid:
+                log.warning("Layer %s has NaN or infinite values in %d rows.", name, invalid)
         source = self.source | {"broken": broken}
         FeatureTable(rows, values, self.data.task, self.data.labels, source).save(self.out)
         shutil.rmtree(self.folder)
@@ -258,7 +260,7 @@ class Work:
     def _describe(self, index: np.ndarray) -> pd.DataFrame:
         tracks = self.data.tracks.iloc[index].reset_index(drop=True)
         rows = tracks[["track", "group"]].copy()
-        # A random split is not part of the dataset. keep_split is for a model trained on it.
+        # Omit a random split, as it is not part of the dataset, unless the model was trained on it.
         kept = self.source["keep_split"]
         given = self.data.split in self.data.given_splits
         rows["split"] = tracks["split"] if self.data.labels and (given or kept) else None
@@ -274,26 +276,26 @@ class Work:
         return json.dumps(self.source, indent=2, sort_keys=True)
 
 
-class WorkShare(LightningDataModule):
+class RankParts(LightningDataModule):
     """Clips of the unfinished parts that are assigned to this rank."""
 
     # With fewer unfinished parts than devices, some ranks have no clips.
     allow_zero_length_dataloader_with_multiple_devices = True
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, plan: ExtractionPlan) -> None:
         super().__init__()
-        self.work = work
+        self.plan = plan
         self.parts: list[int] = []
 
     def prepare_data(self) -> None:
         """Prepare the folder of parts."""
-        self.work.prepare()
+        self.plan.prepare()
 
     def setup(self, stage: str) -> None:
         """Assign every ``world_size``-th unfinished part to this rank."""
         trainer = _trainer(self)
-        pending = self.work.pending()
-        done = len(self.work.bounds) - 1 - len(pending)
+        pending = self.plan.pending()
+        done = len(self.plan.bounds) - 1 - len(pending)
         if done and trainer.is_global_zero:
             log.info("%d of %d parts are already computed.", done, done + len(pending))
         # No rank may write a part before all ranks have listed them.
@@ -302,10 +304,10 @@ class WorkShare(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Load the clips of this rank's parts in order."""
-        data, bounds = self.work.data, self.work.bounds
+        data, bounds = self.plan.data, self.plan.bounds
         clips = [i for part in self.parts for i in range(bounds[part], bounds[part + 1])]
         return DataLoader(
-            self.work.dataset,
+            self.plan.dataset,
             batch_size=data.batch_size,
             sampler=[(0, i) for i in clips],
             num_workers=data.num_workers,
@@ -338,8 +340,8 @@ class LayerExtractor(LightningModule):
 class PartWriter(Callback):
     """Saves each part as soon as its last clip is computed."""
 
-    def __init__(self, work: Work, layers: list[str], per_clip: bool) -> None:
-        self.work = work
+    def __init__(self, plan: ExtractionPlan, layers: list[str], per_clip: bool) -> None:
+        self.plan = plan
         self.layers = layers
         self.per_clip = per_clip
         self.waiting: list[dict[str, np.ndarray]] = []
@@ -355,13 +357,13 @@ class PartWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect the features of a batch and save completed parts."""
-        share: WorkShare = trainer.datamodule  # type: ignore[attr-defined]
+        share: RankParts = trainer.datamodule  # type: ignore[attr-defined]
         columns = {name: batch[name].cpu().numpy() for name in ("track", "clip", "start", "broken")}
         columns |= {f"layer.{name}": outputs[name].cpu().numpy() for name in self.layers}
         self.waiting.append(columns)
         while self.part < len(share.parts):
             number = share.parts[self.part]
-            size = int(self.work.bounds[number + 1] - self.work.bounds[number])
+            size = int(self.plan.bounds[number + 1] - self.plan.bounds[number])
             if sum(len(rows["track"]) for rows in self.waiting) < size:
                 return
             rows = {n: np.concatenate([rows[n] for rows in self.waiting]) for n in columns}
@@ -377,7 +379,7 @@ class PartWriter(Callback):
         rows = {name: values[whole] for name, values in rows.items()}
         if not self.per_clip and len(rows["track"]):
             rows = _mean_by_track(rows)
-        path = self.work.part_path(number)
+        path = self.plan.part_path(number)
         with replacing(path) as partial, partial.open("wb") as file:
             np.savez(file, **rows, broken=broken)  # type: ignore[arg-type] # all are arrays
 
@@ -409,7 +411,7 @@ def _reader(data: AudioDataModule, resampling: Resampling) -> Any:
 
 
 def _fingerprint(source: dict[str, Any], tracks: pd.DataFrame) -> str:
-    """Return a digest of settings, tracks, and sizes and times of their files."""
+    """Return a digest of settings, tracks, and sizes and modification times of their files."""
     digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode())
     for path in tracks["path"].unique():
         try:
@@ -421,9 +423,9 @@ def _fingerprint(source: dict[str, Any], tracks: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _trainer(share: WorkShare) -> Trainer:
+def _trainer(share: RankParts) -> Trainer:
     if share.trainer is None:
-        raise RuntimeError("WorkShare needs a trainer")
+        raise RuntimeError("RankParts needs a trainer")
     return share.trainer
 
 
@@ -484,7 +486,7 @@ def extract(
             ``features(audio)``, which stays in evaluation mode.
         out: Parquet file to write. An interrupted run resumes from it. By default, nothing is
             written.
-        layers: ``all``, digits that count layers from 1 (``135``), or names with commas.
+        layers: ``all``, digits that count layers from 1 (``135``), or names separated by commas.
         data: Name of the dataset. Without it, features have no labels.
         data_args: Arguments of the dataset.
         model_args: Arguments of a registered model.
@@ -495,7 +497,7 @@ def extract(
         resampling: ``fast`` as for training, or ``best``. Default: that of the checkpoint, else
             ``best``; for a data module ``fast``.
         per_clip: Return a row per clip, with ``clip`` and ``start`` in seconds.
-        keep_split: Include a split that was drawn at random.
+        keep_split: Include the split even if it was drawn at random.
         batch_size: Clips per batch and device. Default: 32; about 30 s of audio on a CPU.
         num_workers: Processes per device that read clips.
         accelerator: ``auto``, ``cpu``, ``gpu`` and so on, as in Lightning.

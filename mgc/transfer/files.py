@@ -1,4 +1,4 @@
-"""Transfer experiments on feature tables or their files."""
+"""Runs transfer experiments on feature tables or their files."""
 
 import os
 from collections.abc import Sequence
@@ -43,14 +43,15 @@ def transfer(
         out: Output folder. An interrupted experiment resumes from it. By default, nothing is
             written.
         layers: Comma-separated combinations, as for ``mgc transfer``; ``all`` for all of them.
-        with_each: Layer to add to every combination of blocks as well.
+        with_each: Layer to add to every combination of blocks.
         classifier: ``svm``, ``svm_rbf`` (RBF kernels only), ``knn`` or ``logistic``.
         folds: Number of stratified folds. Default: folds of the table, else its split, else 10.
-        folds_of: Output folder of ``mgc crossval`` whose folds to use.
+        folds_of: Output folder of ``mgc crossval``, to use the same folds.
         seed: Seed for shuffling the tracks before making folds. By default, they keep the order of
             the table.
         nested: Whether to run nested cross-validation as well.
-        inner_folds: Number of other folds that choose the settings of each fold. Default: all.
+        inner_folds: Number of other folds used to choose the settings for each test fold. Default:
+            all.
         probabilities: Whether to compute class probabilities for every track, returned as ``test``
             and ``validation``. Needs a single combination of layers.
         jobs: Number of processes; -1 is one per core.

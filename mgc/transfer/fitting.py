@@ -1,4 +1,4 @@
-"""Fit a classifier with all its settings on each combination of layers, in parallel."""
+"""Fits a classifier with all its settings on each combination of layers, in parallel."""
 
 import hashlib
 import json
@@ -21,7 +21,8 @@ from mgc.transfer.classifiers import Decision, Setting, get_classifier
 from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.folds import Fit, FoldPlan
 
-MAX_KERNEL_BYTES = 8 * 2**30  # for all processes together
+#: Maximum memory for kernels and distances, in all processes together.
+MAX_KERNEL_BYTES = 8 * 2**30
 
 #: Name of the combination and index of the fit.
 FitKey = tuple[str, int]
@@ -72,7 +73,7 @@ def score_fits(
     progress: Progress,
     quiet: bool = False,
 ) -> dict[FitKey, np.ndarray]:
-    """Compute the scores of every combination, fit and setting that ``progress`` lacks.
+    """Score every combination, fit and setting, except those already in ``progress``.
 
     Returns:
         Scores of shape (settings, test sets, targets) by combination and fit.
@@ -84,7 +85,7 @@ def score_fits(
         for name, names in combinations.items()
         for number, fit in enumerate(plan.fits)
     }
-    missing = [place for place, key in keys.items() if key not in progress.scores]
+    missing = [fit_key for fit_key, key in keys.items() if key not in progress.scores]
     work = (
         joblib.delayed(_score_fit)(
             (name, number), [table.layers[layer] for layer in combinations[name]], table.targets,
@@ -93,17 +94,17 @@ def score_fits(
         for name, number in missing
     )  # fmt: skip
     done = joblib.Parallel(jobs, return_as="generator_unordered")(work)
-    for place, scores in tqdm(
+    for fit_key, scores in tqdm(
         done, "fits", len(keys), initial=len(keys) - len(missing), disable=quiet, unit="fit"
     ):
-        progress.add(keys[place], scores)
-    return {place: progress.scores[key] for place, key in keys.items()}
+        progress.add(keys[fit_key], scores)
+    return {fit_key: progress.scores[key] for fit_key, key in keys.items()}
 
 
 def score(targets: np.ndarray, value: np.ndarray, task: Task) -> np.ndarray:
     """Return accuracy (multiclass), r² of each quantity (regression) or mean ROC-AUC (multilabel).
 
-    Tags that all or no tracks have are ignored.
+    Tags that apply to all tracks or to none are ignored.
 
     Args:
         targets: Classes of shape (tracks,), or values of shape (tracks, outputs).
@@ -153,7 +154,7 @@ def predict(
 
 
 def _score_fit(
-    place: FitKey,
+    fit_key: FitKey,
     layers: list[np.ndarray],
     targets: np.ndarray,
     task: Task,
@@ -174,11 +175,11 @@ def _score_fit(
                 results[half * len(settings) + i] = [
                     score(targets[test[part]], decision.value[part], task) for part in parts
                 ]
-    return place, np.array(results, float)
+    return fit_key, np.array(results, float)
 
 
 def limit_jobs(jobs: int, plan: FoldPlan) -> int:
-    """Reduce the number of processes until their kernels and distances fit in memory."""
+    """Return the number of processes, reduced so that kernels and distances fit in memory."""
     largest = max(len(fit.train) for fit in plan.fits)
     total = max(len(fit.train) + sum(map(len, fit.tests)) for fit in plan.fits)
     most = MAX_KERNEL_BYTES // (2 * 8 * largest * total)  # 8 bytes per pair of tracks

@@ -1,4 +1,4 @@
-"""Class probabilities of a transfer experiment, as result files for fusion and reports."""
+"""Computes class probabilities of a transfer experiment, as results for fusion and reports."""
 
 from typing import Any
 
@@ -26,16 +26,16 @@ def fold_results(
 ) -> tuple[Results, Results | None]:
     """Compute class probabilities for the test and the validation tracks of every fold.
 
-    Settings are those chosen by the nested protocol. A test fold is predicted by a fit on all other
-    tracks; its validation fold by a fit without either of them, so that fusion weights can be
-    fitted to it. Probabilities of support vector machines are calibrated (see
-    :func:`mgc.transfer.classifiers.calibrated_probabilities`).
+    Uses the settings chosen by the nested protocol. Test tracks are predicted by a classifier
+    fitted on all other folds, validation tracks by one fitted without the test fold and the
+    validation fold, so that fusion weights can be fitted on them. Probabilities of support vector
+    machines are calibrated (see :func:`mgc.transfer.classifiers.calibrated_probabilities`).
 
     Args:
         table: Features and targets.
         names: Layers to use.
         plan: Folds of the experiment.
-        transfer: Outcome of the experiment with these layers only and the nested protocol.
+        transfer: Results of the experiment with only these layers and the nested protocol.
         jobs: Number of processes; -1 is one per core.
 
     Returns:

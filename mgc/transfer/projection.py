@@ -1,4 +1,4 @@
-"""Plot features in two dimensions, one dot per track."""
+"""Projects features to two dimensions and plots one dot per track."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from mgc.transfer.feature_table import FeatureTable
 
 Method = Literal["tsne", "umap"]
 
-#: Largest number of neighbours in the measures of a projection.
+#: Maximum number of neighbours in the measures of a projection.
 MAX_NEIGHBOURS = 5
 
 #: Split whose tracks are drawn with an outline.
@@ -92,7 +92,9 @@ def project(
         if table.task != "multiclass" or not table.labels:
             raise MgcError(f"{name}: needs a multiclass table with labels.")
         if table.labels != first.labels:
-            raise MgcError(f"{name}: has other classes than the first table. Plot it separately.")
+            raise MgcError(
+                f"{name}: classes differ from those of the first table. Plot it separately."
+            )
         chosen = [layer for layer in table.layers if not layers or layer in layers]
         if not chosen:
             raise MgcError(
@@ -114,24 +116,24 @@ def project(
         if not np.isfinite(values).all():
             raise MgcError(f"{name}: has NaN or infinite values. Extract the features again.")
         values = StandardScaler().fit_transform(values)
-        place = _plane(values, method, perplexity, seed)
+        coordinates = _reduce_to_plane(values, method, perplexity, seed)
         tracks = table.tracks.loc[rows, ["track", "split", "label"]]
-        points.append(tracks.assign(x=place[:, 0], y=place[:, 1]))
+        points.append(tracks.assign(x=coordinates[:, 0], y=coordinates[:, 1]))
         points[-1].insert(0, "features", name)
         label, test = tracks["label"].to_numpy(), (tracks["split"] == TEST).to_numpy()
-        # With more neighbours, even well-separated classes could not reach 1.
-        near = int(np.clip(tracks["label"].value_counts().min() - 1, 1, MAX_NEIGHBOURS))
-        same = _same_class(values, label, near)
+        # With more neighbours, the share could not reach 1 even for well-separated classes.
+        neighbours = int(np.clip(tracks["label"].value_counts().min() - 1, 1, MAX_NEIGHBOURS))
+        same = _same_class(values, label, neighbours)
         measures.append(
             {
                 "features": name,
                 "tracks": len(values),
                 "width": values.shape[1],
-                "trustworthiness": trustworthiness(values, place, n_neighbors=MAX_NEIGHBOURS),
-                "neighbours": near,
+                "trustworthiness": trustworthiness(values, coordinates, n_neighbors=MAX_NEIGHBOURS),
+                "neighbours": neighbours,
                 "same_class": same.mean(),
                 "same_class_of_test": same[test].mean() if test.any() else np.nan,
-                "same_class_in_picture": _same_class(place, label, near).mean(),
+                "same_class_in_picture": _same_class(coordinates, label, neighbours).mean(),
             }
         )
     table_of_points = pd.concat(points, ignore_index=True)
@@ -143,7 +145,7 @@ def project(
 def plot_projection(points: pd.DataFrame, measures: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Plot the tables of a :class:`Projection`, three per row.
 
-    If there are other tracks as well, test tracks have an outline.
+    Test tracks have an outline, unless all tracks are test tracks.
     """
     rows = -(-len(measures) // 3)
     columns = -(-len(measures) // rows)
@@ -168,13 +170,13 @@ def plot_projection(points: pd.DataFrame, measures: pd.DataFrame, labels: Sequen
                 alpha=0.8,
                 linewidths=outlined[of_class] * np.sqrt(size) / 5,
             )
-        of_test = f", of test tracks {measure.same_class_of_test:.0%}" if outlined.any() else ""
+        test_share = f", of test tracks {measure.same_class_of_test:.0%}" if outlined.any() else ""
         axis.set_title(
             f"{measure.features}: {measure.tracks} tracks\n"
-            f"nearest {measure.neighbours} of the same class: {measure.same_class:.0%}{of_test}",
+            f"nearest {measure.neighbours} of the same class: {measure.same_class:.0%}{test_share}",
             fontsize=10,
         )
-        # Coordinates have no unit and no meaning.
+        # The coordinates have no meaning.
         axis.set(xticks=[], yticks=[])
         axis.set_aspect("equal", adjustable="datalim")
     for axis in axes[len(measures) :]:
@@ -195,20 +197,24 @@ def plot_projection(points: pd.DataFrame, measures: pd.DataFrame, labels: Sequen
     return figure
 
 
-def _plane(values: np.ndarray, method: Method, perplexity: float, seed: int) -> np.ndarray:
-    near = min(perplexity, (len(values) - 1) / 3)
+def _reduce_to_plane(
+    values: np.ndarray, method: Method, perplexity: float, seed: int
+) -> np.ndarray:
+    neighbours = min(perplexity, (len(values) - 1) / 3)
     if method == "tsne":
-        return TSNE(perplexity=near, init="pca", random_state=seed).fit_transform(values)
+        return TSNE(perplexity=neighbours, init="pca", random_state=seed).fit_transform(values)
     try:
         from umap import UMAP
     except ImportError as error:
         raise MgcError(
             f"UMAP is not installed: {pip_install('umap')}, or use --method tsne."
         ) from error
-    return UMAP(n_neighbors=max(2, round(near)), random_state=seed, n_jobs=1).fit_transform(values)
+    return UMAP(n_neighbors=max(2, round(neighbours)), random_state=seed, n_jobs=1).fit_transform(
+        values
+    )
 
 
 def _same_class(values: np.ndarray, label: np.ndarray, number: int) -> np.ndarray:
     """Return the share of each track's nearest neighbours in the same class."""
-    near = NearestNeighbors(n_neighbors=number).fit(values).kneighbors(return_distance=False)
-    return (label[near] == label[:, None]).mean(1)
+    neighbours = NearestNeighbors(n_neighbors=number).fit(values).kneighbors(return_distance=False)
+    return (label[neighbours] == label[:, None]).mean(1)

@@ -1,4 +1,4 @@
-"""Report of a transfer experiment with baselines and published scores, as tables and plots."""
+"""Reports a transfer experiment as tables and plots, with baselines and published scores."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def read_published(
     targets: Sequence[str],
     built_in: Scores | None = None,
 ) -> pd.DataFrame:
-    """Return columns ``target``, ``layers`` (blocks first) and ``published``.
+    """Load published scores.
 
     Args:
         published: Name of a paper in ``built_in``, or a CSV file with columns ``task``, ``layers``
@@ -55,8 +55,11 @@ def read_published(
         targets: Targets of the results.
         built_in: Scores by paper, task and combination of layers.
 
+    Returns:
+        Table with the columns ``target``, ``layers`` (blocks first) and ``published``.
+
     Raises:
-        MgcError: If the file is missing, lacks a column, or lacks a task.
+        MgcError: If the file or one of its columns is missing, or the tasks do not match.
     """
     built_in = built_in or {}
     if published in built_in:
@@ -104,11 +107,17 @@ def make_report(
     compare: Sequence[str] = (),
     built_in: Scores | None = None,
 ) -> TransferReport:
-    """Create a report of the first experiment and add the scores of the others as columns.
+    """Create a report of the first experiment, with the scores of the others as columns.
 
-    ``published``, ``tasks`` and ``built_in`` are the arguments of :func:`read_published`.
-    ``compare`` names two combinations to compare by class. Different tasks or labels, or a missing
-    combination, raise an MgcError.
+    Args:
+        results: Experiments by name.
+        published: Argument of :func:`read_published`.
+        tasks: Argument of :func:`read_published`.
+        compare: Two combinations of layers to compare by class.
+        built_in: Argument of :func:`read_published`.
+
+    Raises:
+        MgcError: If tasks or labels differ, or a combination is missing.
     """
     name, *others = results
     main = results[name]
@@ -150,9 +159,9 @@ def make_report(
 
 
 def scores_by_class(results: Transfer, layers: Sequence[str]) -> pd.DataFrame:
-    """Return the nested score of each class or tag (rows) with two combinations (columns).
+    """Return the nested score of each class or tag (rows) for two combinations (columns).
 
-    The score is accuracy within a class, or ROC-AUC of a tag.
+    The score is the accuracy within a class, or the ROC-AUC of a tag.
 
     Raises:
         MgcError: If a combination is missing, or the task is regression.

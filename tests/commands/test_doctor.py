@@ -4,7 +4,7 @@ from importlib.metadata import Distribution, version
 import pytest
 
 from mgc.cli import main
-from mgc.commands.doctor import unmet
+from mgc.commands.doctor import unmet_requirements
 
 
 def problems(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -21,7 +21,7 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     main(["doctor"])
     out = capsys.readouterr().out
-    assert out.endswith("All is well.\n")
+    assert out.endswith("No problems found.\n")
     lines = {tuple(line.split()[:2]) for line in out.splitlines()}
     assert {(name, version(name)) for name in ("torch", "lightning", "soundfile")} <= lines
     assert "device: cpu, " in out
@@ -58,7 +58,7 @@ def test_plugin_that_requires_another_project_works(
     assert problem.startswith("problem: early_one 1.0: requires 'MGC', which is another project")
     assert problem.endswith("; require mgc-lightning")
     main(["list", "--check"])
-    assert "All can be imported." in capsys.readouterr().out
+    assert "All models and data sets can be imported." in capsys.readouterr().out
 
 
 class Package(Distribution):
@@ -88,7 +88,7 @@ def test_unmet_requirements() -> None:
         "numpy",
         "not a requirement ==",
     )
-    assert list(unmet(package)) == [
+    assert list(unmet_requirements(package)) == [
         ("torch", f"needs torch>=99, but torch {version('torch')} is installed"),
         (
             "a-package-nobody-has",

@@ -115,7 +115,7 @@ def test_songs_of_one_name_and_folders_without_songs(
     (songs / "long.flac").touch()
     with pytest.raises(SystemExit):
         main(["separate", str(songs), "--out", "out"])
-    assert "would have components of the same name" in capsys.readouterr().err
+    assert "would write components with the same names" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit):
         main(["separate", str(tmp_path / "empty"), "--out", "out"])

@@ -1,7 +1,7 @@
 import pytest
 from torch.utils.data import DataLoader
 
-from mgc.core.launching import errors_of_processes
+from mgc.core.launching import convert_process_errors
 from mgc.errors import MgcError
 
 
@@ -19,10 +19,10 @@ class PassedByDyingWorker:
 def test_a_worker_that_dies_while_it_passes_a_batch() -> None:
     loader = DataLoader([0], num_workers=1, collate_fn=lambda batch: PassedByDyingWorker())
     expected = pytest.raises(MgcError, match=r"data loader worker died.*Use fewer workers")
-    with expected, errors_of_processes():
+    with expected, convert_process_errors():
         list(loader)
 
 
 def test_other_lost_connections_are_no_dead_workers() -> None:
-    with pytest.raises(ConnectionResetError), errors_of_processes():
+    with pytest.raises(ConnectionResetError), convert_process_errors():
         reset()

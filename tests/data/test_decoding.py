@@ -100,13 +100,13 @@ def test_verify_pack_and_training_see_the_whole_song(
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("half.wav", sound_file(music(2, 8000), 8000, "WAV", "PCM_16")[:16044], "promises 2.0 s"),
-        ("half.aif", sound_file(music(2, 8000), 8000, "AIFF", "PCM_16")[:16044], "promises 2.0 s"),
-        ("half.au", sound_file(music(2, 8000), 8000, "AU", "PCM_16")[:16044], "promises 2.0 s"),
+        ("half.wav", sound_file(music(2, 8000), 8000, "WAV", "PCM_16")[:16044], "declares 2.0 s"),
+        ("half.aif", sound_file(music(2, 8000), 8000, "AIFF", "PCM_16")[:16044], "declares 2.0 s"),
+        ("half.au", sound_file(music(2, 8000), 8000, "AU", "PCM_16")[:16044], "declares 2.0 s"),
         ("half.w64", sound_file(music(2, 8000), 8000, "W64", "PCM_16")[:16044], "truncated"),
         ("half.flac", sound_file(music(2, 8000), 8000, "FLAC", "PCM_16")[:15000], "truncated"),
         ("half.ogg", sound_file(music(9, 8000), 8000, "OGG", "VORBIS")[:20000], "truncated"),
-        ("half.mp3", mp3(music(4, 22050), 22050, "cbr")[:12000], "promises 4.* s but the file has"),
+        ("half.mp3", mp3(music(4, 22050), 22050, "cbr")[:12000], "declares 4.* s but the file has"),
         ("page.mp3", b"<!DOCTYPE html><html>Not found</html>" * 20, "a web page, not audio"),
         ("page.wav", b"\n <HTML><body>Not found</body></html>" * 20, "a web page, not audio"),
         ("zeros.mp3", bytes(5000), "not an audio file"),
@@ -116,7 +116,7 @@ def test_verify_pack_and_training_see_the_whole_song(
         (
             "rates.mp3",
             mp3(music(1, 22050), 22050, "cbr") + mp3(music(1, 44100), 44100, "cbr"),
-            "joined from parts of 22050 Hz and 44100 Hz",
+            "parts with sample rates of 22050 Hz and 44100 Hz",
         ),
     ],
 )

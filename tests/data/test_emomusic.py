@@ -56,7 +56,7 @@ def test_song_without_artist_raises_error(tmp_path, root):
     info = tmp_path / "annotations" / "songs_info.csv"
     lines = info.read_text().splitlines(keepends=True)
     info.write_text("".join(lines[:-1]))
-    with pytest.raises(MgcError, match=r"song 27 is rated, but not in songs_info\.csv"):
+    with pytest.raises(MgcError, match=r"song 27 has ratings, but is not in songs_info\.csv"):
         EmoMusic(root=str(tmp_path)).read_catalogue()
     info.unlink()
     with pytest.raises(MgcError, match=r"no songs_info\.csv"):

@@ -233,7 +233,7 @@ def test_files_of_the_same_content_stay_in_one_split(tmp_path, caplog):
     for number in range(10):
         folder = ("jazz", "rock")[number % 2]
         assert splits[f"{folder}/{number}.wav"] == splits[f"rock/copy{number}.wav"]
-    assert "10 files have the same content as another" in caplog.text
+    assert "10 files are duplicates" in caplog.text
 
 
 def test_groups_of_copies_are_joined(tmp_path):
@@ -320,7 +320,7 @@ def test_a_name_that_is_not_utf8_is_named_and_left_out(tmp_path, caplog):
     data = Folder(root=str(tmp_path), **SETTINGS)
     data.setup()
     assert len(data.tracks) == 20
-    assert r"rock/caf\xe9.wav: its name is not UTF-8" in caplog.text
+    assert r"rock/caf\xe9.wav: the file name is not UTF-8" in caplog.text
 
 
 def test_music_that_is_silent_in_the_mean_of_its_channels_is_found(tmp_path):

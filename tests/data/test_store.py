@@ -326,7 +326,7 @@ def test_pickled_reader_contains_no_audio(root: Path) -> None:
 
 
 def test_number_of_open_parts_is_limited(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PART_FILES", (1, 1))
+    monkeypatch.setattr(store, "PART_FILES_RANGE", (1, 1))
     monkeypatch.setattr(store, "MAX_OPEN_PARTS", 4)
     pack_all(root)
     data = module(root)

@@ -254,13 +254,13 @@ def test_gain_over_the_best_run() -> None:
 @pytest.mark.parametrize(
     ("text", "method", "fitted", "message"),
     [
-        ("0.5", "weighted", False, "give 2 numbers of 0 or more, one per run, as in 0.5,0.5"),
-        ("1,-1", "weighted", False, "give 2 numbers"),
-        ("0,0", "product", False, "give 2 numbers"),
-        ("1,x", "product", False, "give 2 numbers"),
-        ("1,1", "fusion1", False, "--method fusion1 takes no weights"),
-        ("", "fusion2", True, "--method fusion2 takes no weights"),
-        ("1,1", "weighted", True, "--weights and --fit-weights exclude each other"),
+        ("0.5", "weighted", False, "expected 2 numbers of 0 or more, one per run, as in 0.5,0.5"),
+        ("1,-1", "weighted", False, "expected 2 numbers"),
+        ("0,0", "product", False, "expected 2 numbers"),
+        ("1,x", "product", False, "expected 2 numbers"),
+        ("1,1", "fusion1", False, "--method fusion1 does not use weights"),
+        ("", "fusion2", True, "--method fusion2 does not use weights"),
+        ("1,1", "weighted", True, "Use either --weights or --fit-weights, not both"),
     ],
 )
 def test_invalid_weights(text: str, method: str, fitted: bool, message: str) -> None:

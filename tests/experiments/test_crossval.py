@@ -568,6 +568,6 @@ def test_the_number_of_given_folds_is_checked() -> None:
     class Trainer:
         datamodule = Data()
 
-    with pytest.raises(MgcError, match="comes with 5 folds: set --folds 5"):
+    with pytest.raises(MgcError, match=r"has 5 predefined folds\. Set --folds 5"):
         fold_run.CheckFolds(10).setup(Trainer(), None, "fit")
     fold_run.CheckFolds(5).setup(Trainer(), None, "fit")

@@ -65,7 +65,7 @@ def plan(count: int | None = None, overrides: tuple[str, ...] = ()) -> SweepPlan
 def test_the_best_run_comes_first(started: list[int]) -> None:
     write_sweep()
     runs = plan(overrides=("--data.root=x",))
-    assert runs.runs[1].words == (
+    assert runs.runs[1].options == (
         *("--config", "net.yaml", "--model.lr=0.01", "--model.channels=4"),
         "--data.root=x",
     )
@@ -106,7 +106,7 @@ def test_another_sweep_is_refused(started: list[int]) -> None:
     write_sweep()
     assert len(plan(2).runs) == 2
     assert len(plan().runs) == 3  # made longer
-    assert plan(overrides=("--model.dropout=0",)).runs[0].words[-1] == "--model.dropout=0"
+    assert plan(overrides=("--model.dropout=0",)).runs[0].options[-1] == "--model.dropout=0"
     run_sweep(plan())
     with pytest.raises(MgcError, match="another value of overrides"):
         plan(overrides=("--model.dropout=0",))

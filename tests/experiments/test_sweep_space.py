@@ -111,5 +111,5 @@ def test_unsupported_sweeps_are_refused(config: dict[str, Any], message: str) ->
 
 
 def test_a_random_sweep_needs_a_number_of_runs() -> None:
-    with pytest.raises(MgcError, match="give --count or set run_cap"):
+    with pytest.raises(MgcError, match="Set --count or run_cap"):
         sweep({"a": {"values": [1, 2]}}).choose_settings(None, seed=0)

@@ -11,7 +11,7 @@ from mgc.cli import main
 from mgc.data.gtzan import GENRES
 from mgc.evaluation.alignment import align
 from mgc.evaluation.tested_runs import load_run
-from mgc.papers.reproducing import describe_music
+from mgc.papers.reproducing import describe_data
 
 OVERRIDES = """
     --model.backbone test_resnet --model.pretrained false --model.image_size 32
@@ -71,13 +71,13 @@ def test_whole_experiment(folds, tones, capsys, workdir):
 
 
 @pytest.mark.parametrize(("tracks", "compares"), [(100, True), (99, True), (98, False)])
-def test_describe_music(tracks, compares, tmp_path):
+def test_describe_data(tracks, compares, tmp_path):
     for genre in GENRES:
         (tmp_path / "genres" / genre).mkdir(parents=True)
         for track in range(tracks):
             path = tmp_path / "genres" / genre / f"{genre}.{track:05}.wav"
             soundfile.write(path, np.zeros(3000), 100)
-    text = describe_music(str(tmp_path))
+    text = describe_data(str(tmp_path))
     assert f"{10 * tracks} " in text
     assert ("not comparable" not in text) == compares
 

@@ -19,9 +19,9 @@ from mgc.evaluation.tested_runs import load_run
 from mgc.papers.zhang2015.folder import is_fitted
 from mgc.papers.zhang2015.reproduce import (
     COMPETITORS,
-    options_by_network,
-    refuse_other_splits,
+    check_same_splits,
     reproduce_zhang2015,
+    select_options,
 )
 
 OVERRIDES = """
@@ -129,7 +129,7 @@ def test_repeats_on_a_given_split(folds, tmp_path):
     assert figures("KCNN (k = 5) + SVM")[0] == "78.29"
     assert "(" in figures("KCNN (k = 5) + SVM")[1]
     assert figures("KCNN (k = 5) ULT")[1] == ""
-    with pytest.raises(MgcError, match="out holds results with other genres"):
+    with pytest.raises(MgcError, match="out has results with different genres"):
         reproduce_zhang2015(root=str(root), systems="kcnn", out="out")
 
 
@@ -142,13 +142,13 @@ class Codes(L.LightningModule):
     install("codes", code, made_up_codes="codes:Codes")
     monkeypatch.setitem(COMPETITORS, "sparse_coding", "made_up_codes")
     words = ["--model.table_lr", "2", "--model.init_args.alpha=3", "--trainer.max_epochs=1"]
-    given = options_by_network(["sparse_coding", "kcnn"], words)
+    given = select_options(["sparse_coding", "kcnn"], words)
     assert given == {"sparse_coding": words[2:], "kcnn": [*words[:2], words[3]]}
     assert (
         "--model.table_lr is ignored for sparse_coding: no such setting" in capsys.readouterr().out
     )
     # Unknown settings go to all networks, so that training reports them.
-    assert options_by_network(["kcnn"], ["--model.tabel_lr=2"]) == {"kcnn": ["--model.tabel_lr=2"]}
+    assert select_options(["kcnn"], ["--model.tabel_lr=2"]) == {"kcnn": ["--model.tabel_lr=2"]}
 
 
 def test_other_tracks_or_splits_are_refused(tmp_path):
@@ -158,15 +158,15 @@ def test_other_tracks_or_splits_are_refused(tmp_path):
     (trained / "crossval.json").write_text(json.dumps({"folds": 1, "overrides": words}))
     split = ["--trainer.max_epochs", "2", "--data.init_args.split=fault_filtered"]
     # Before the test, any split is accepted.
-    refuse_other_splits(tmp_path, "other", 1, split)
+    check_same_splits(tmp_path, "other", 1, split)
     (trained / "test" / "tracks.parquet").touch()
-    refuse_other_splits(tmp_path, "music", 1, split)
+    check_same_splits(tmp_path, "music", 1, split)
     with pytest.raises(MgcError, match="kcnn_MEL was run with root music, not other"):
-        refuse_other_splits(tmp_path, "other", 1, split)
+        check_same_splits(tmp_path, "other", 1, split)
     with pytest.raises(MgcError, match="folds 1, not 10"):
-        refuse_other_splits(tmp_path, "music", 10, split)
+        check_same_splits(tmp_path, "music", 10, split)
     with pytest.raises(MgcError, match="split fault_filtered, not default"):
-        refuse_other_splits(tmp_path, "music", 1, split[:2])
+        check_same_splits(tmp_path, "music", 1, split[:2])
 
 
 def test_is_fitted(tmp_path):

@@ -54,8 +54,8 @@ def test_two_devices_train_the_same_weights_as_one(
     main([*fit, "--data.batch_size=16", "--trainer.default_root_dir=one"])
     main([*fit, "--data.batch_size=8", "--trainer.default_root_dir=two", *TWO])
     out = capfd.readouterr().out
-    assert "Batch: 16 per device x 1 device = 16 clips a step; learning rate 0.03 as given" in out
-    assert out.count("8 per device x 2 devices = 16 clips a step; learning rate 0.03") == 1
+    assert "Batch: 16 per device x 1 device = 16 clips per step; learning rate 0.03 as given" in out
+    assert out.count("8 per device x 2 devices = 16 clips per step; learning rate 0.03") == 1
     assert len(Path("probed").read_text().split()) == 2
     one, two = (checkpoint.read(last(name))["state_dict"] for name in ("one", "two"))
     for name, weight in one.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mgc.errors import MgcError
-from mgc.training.options import option_name, read_settings, refuse_options
+from mgc.training.options import check_reserved_options, option_name, read_settings
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,13 @@ def test_a_setting_of_the_command_is_refused_in_any_spelling(
     Path("second.yaml").write_text("model: {init_args: {lr: 1}}\n")
     Path("model.yaml").write_text("init_args: {lr: 1}\n")
     with pytest.raises(MgcError) as error:
-        refuse_options(words, ("model.lr", "trainer.max_epochs"), "sweep")
-    assert str(error.value) == f"{place} is set by mgc sweep. Leave it out."
+        check_reserved_options(words, ("model.lr", "trainer.max_epochs"), "sweep")
+    assert str(error.value) == f"{place} is set by mgc sweep. Remove it."
 
 
 def test_other_settings_are_accepted(workdir: Path) -> None:
     Path("second.yaml").write_text("model: {init_args: {dropout: 1}}\ndata: {root: x}\n")
     words = ["--config", "second.yaml", "--model=vgg_tagger", "--model.lr_decay=1", "--model.l=1"]
-    refuse_options([*words, "--config=missing.yaml"], ("model.lr", "seed_everything"), "sweep")
+    check_reserved_options(
+        [*words, "--config=missing.yaml"], ("model.lr", "seed_everything"), "sweep"
+    )

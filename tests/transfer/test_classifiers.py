@@ -109,7 +109,7 @@ def test_linear_models_predict_like_scikit_learn():
         reference = Ridge(1 / setting["C"]).fit(train, moods.targets[TRAIN])
         np.testing.assert_allclose(decision.value, reference.predict(test))
     for _, decision in sweep("logistic", tags)[0]:
-        assert decision.probable
+        assert decision.are_probabilities
         assert ((decision.value >= 0) & (decision.value <= 1)).all()
 
 

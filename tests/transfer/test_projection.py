@@ -115,7 +115,7 @@ def test_logged_to_wandb(workdir):
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        (["one.parquet", "other.parquet"], "other: has other classes than the first"),
+        (["one.parquet", "other.parquet"], "other: classes differ from those of the first"),
         (["one.parquet", "one.parquet"], "expected 2 different names"),
         (
             ["one.parquet", "--layers", "conv9"],

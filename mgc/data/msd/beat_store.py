@@ -1,4 +1,4 @@
-"""Store of beat-aligned features, packed from the Million Song Dataset's track files.
+"""Stores beat-aligned features, packed from the track files of the Million Song Dataset.
 
 A store is a folder with
 
@@ -65,7 +65,7 @@ _BROKEN = pa.schema([("track", pa.string()), ("file", pa.string()), ("reason", p
 
 
 class BeatStore:
-    """Reads tracks from the store in a folder. Memory does not grow with the store.
+    """Reads tracks from the store in a folder. Memory use does not depend on its size.
 
     Raises:
         MgcError: If the store is missing, incomplete or damaged.
@@ -91,7 +91,10 @@ class BeatStore:
         return type(self), (self.path,)
 
     def read(self, track: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return chroma in [0, 1] and normalised timbre of shape (beats, 12) of a row's track."""
+        """Return the chroma in [0, 1] and the normalised timbre of a track, by row of the index.
+
+        Both have shape (beats, 12).
+        """
         start = self._offsets[track]
         features = self._features[start : start + self.beats[track]].astype(np.float32)
         return features[:, :DIMENSIONS], features[:, DIMENSIONS:]
@@ -138,7 +141,7 @@ def pack(
     if (store / INDEX).is_file():
         if json.loads(pq.read_schema(store / INDEX).metadata[META_KEY]) != settings:
             raise MgcError(
-                f"{store} was packed from other track files than those in {root}. "
+                f"{store} was packed from different track files than those in {root}. "
                 "Remove it, or pack into another folder."
             )
         return True
@@ -218,7 +221,7 @@ def _merge_parts(store: Path, parts: list[Path], settings: dict[str, Any]) -> No
         "shape": (int(offsets[-1]), 2 * DIMENSIONS),
     }
     with replacing(store / INDEX) as index, replacing(store / FEATURES) as features:
-        # Not with a memory map: a full disk would kill the process.
+        # Do not write through a memory map: a full disk would kill the process.
         with features.open("wb") as file, pq.ParquetWriter(index, schema) as writer:
             np.lib.format.write_array_header_1_0(file, header)
             for part, offset in zip(
@@ -253,7 +256,7 @@ def _save_settings(store: Path, settings: dict[str, Any]) -> None:
         if path.is_file():
             if json.loads(path.read_text(encoding="utf-8")) != settings:
                 raise MgcError(
-                    f"{store} holds parts of other track files, or of another version of mgc. "
+                    f"{store} contains parts of different track files or another version of mgc. "
                     f"Remove {path.parent}, or pack into another folder."
                 )
             return
@@ -272,7 +275,7 @@ def _part_path(store: Path, number: int) -> Path:
 
 
 def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
-    """Write a part: its features, then its rows, which mark it as complete."""
+    """Write the features of a part, then its index, which marks the part as complete."""
     rows: list[dict[str, object]] = []
     features = [np.empty((0, 2 * DIMENSIONS), np.float16)]
     for path in files:

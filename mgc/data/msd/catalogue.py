@@ -1,4 +1,4 @@
-"""Tasks of the Million Song Dataset: track selection, duplicates, genre and tag lists.
+"""Defines tasks of the Million Song Dataset: track selection, duplicates, genres and tags.
 
 The tasks are those of Dieleman, Brakel and Schrauwen, "Audio-based music classification with a
 pretrained convolutional network" (ISMIR 2011), section 4. Selections take rows of a store's index
@@ -61,10 +61,9 @@ _ALIASES = {"randb": "rnb", "rhythmnblues": "rnb", "rhythmandblues": "rnb"}
 
 
 def find_genre(tag: str) -> str | None:
-    """Return the genre that a tag spells, or None: ``Hip-Hop`` is hip hop, ``R&B`` is rnb.
+    """Return the genre that a tag names, or None: ``Hip-Hop`` is hip hop, ``R&B`` is rnb.
 
-    Tags that only contain a genre do not count, such as ``punk rock`` or ``hip hop rnb and dance
-    hall``.
+    Tags with other words, such as ``punk rock`` or ``hip hop rnb and dance hall``, name no genre.
     """
     normalised = _normalise_tag(tag)
     return _SPELLINGS.get(_ALIASES.get(normalised, normalised))
@@ -81,8 +80,8 @@ def find_genres(index: pd.DataFrame) -> pd.Series:
     """Return the genre of each track, by the MusicBrainz tags of its artist.
 
     Dieleman et al. do not say how to choose between several tags. Here the tag given by most users
-    wins. On a tie, the genre with the fewest tracks wins, as it is more specific: "rock" and "punk"
-    is punk. Tracks without a genre are left out.
+    wins. On a tie, the genre with the fewest tracks wins, as it is more specific: a track with
+    "rock" and "punk" is punk. Tracks without a genre are omitted.
     """
     tags = index[["track", "mbtags", "mbtags_count"]].explode(["mbtags", "mbtags_count"])
     spelled = {tag: find_genre(tag) for tag in tags["mbtags"].dropna().unique()}
@@ -143,8 +142,8 @@ def select_keys(index: pd.DataFrame, per_key: int = 250) -> pd.DataFrame:
 def remove_duplicates(index: pd.DataFrame, groups: Sequence[Sequence[str]]) -> pd.DataFrame:
     """Keep one track of each group of known duplicates, the first by track id.
 
-    The paper removes "over 78,000 tracks". This agrees with the list: its 131 661 tracks in 53 471
-    groups leave 921 810 of the million.
+    The paper removes "over 78,000 tracks". This agrees with the list, which has 131 661 tracks in
+    53 471 groups, so 78 190 tracks are removed.
     """
     leader = {track: min(group) for group in groups for track in group}
     group = index["track"].map(lambda track: leader.get(track, track))
@@ -224,7 +223,7 @@ def read_lastfm(
     tags: Sequence[str],
     min_weight: float = 0.0,
 ) -> np.ndarray:
-    """Read the Last.fm tags of tracks, float32 of shape (tracks, tags): 1 where a track has a tag.
+    """Read the Last.fm tags of tracks as float32 of shape (tracks, tags), 1 if a track has a tag.
 
     The source is ``lastfm_tags.db``, or a folder of JSON files (``A/B/C/TRABC….json``):
     ``lastfm_train``, ``lastfm_test`` or the folder that contains both. Weights, 0 to 100, must

@@ -1,6 +1,6 @@
-"""Track files of the Million Song Dataset.
+"""Reads track files of the Million Song Dataset.
 
-Each file holds the Echo Nest's analysis of a track and the metadata of its artist. Their layout is
+Each file contains the Echo Nest's analysis of a track and the metadata of its artist. The layout is
 described in Bertin-Mahieux, Ellis, Whitman and Lamere, "The Million Song Dataset" (ISMIR 2011).
 """
 
@@ -46,7 +46,7 @@ _ROWS = {
 
 @dataclass(frozen=True)
 class MsdTrack:
-    """Content of a track file that beat-aligned features need. Times are in seconds."""
+    """Content of a track file, as far as beat-aligned features need it. Times are in seconds."""
 
     track: str  # TRABCDE128F0123456
     song: str
@@ -209,4 +209,4 @@ def _fill(dataset: h5d.DatasetID, name: str, values: np.ndarray) -> None:
     try:
         dataset.read(h5s.ALL, h5s.ALL, values, h5t.py_create(values.dtype))
     except (OSError, TypeError):
-        raise _ContentError(f"{name} is damaged or has another type") from None
+        raise _ContentError(f"{name} is damaged or has a different type") from None

@@ -4,19 +4,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgc.errors import MgcError
-from mgc.papers.reproducing import describe_music, print_command
-from mgc.training.options import refuse_options
+from mgc.papers.reproducing import describe_data, print_command
+from mgc.training.options import check_reserved_options
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COMPONENTS = ("original", "harmonic", "percussive")
 
-#: Number of folds: one tests, one validates. The paper tests on 10 %.
+#: Number of folds, one for testing and one for validation. The paper tests on 10 % of the tracks.
 FOLDS = 10
 
 #: Data settings that `mgc extract` has separate options for or that only affect splits.
-HANDLED_BY_EXTRACT = (
+IGNORED_DATA_SETTINGS = (
     "root", "split", "fold", "folds", "seed", "sample_rate", "clip_seconds", "hop_seconds",
     "clips_per_track", "batch_size", "num_workers", "max_broken",
 )  # fmt: skip
@@ -45,7 +45,7 @@ def reproduce_gwardys2014(
     test_folds: int = 1,
     jobs: int | None = None,
 ) -> None:
-    """Run all experiments of Gwardys and Grzywczak (2014) and compare the results with theirs.
+    """Run all experiments of Gwardys and Grzywczak (2014) and compare with the published results.
 
     `mgc crossval` fine-tunes a network on each of three versions of the songs: original, harmonic
     and percussive. `mgc extract` and `mgc transfer` train an SVM per version on the penultimate
@@ -86,24 +86,25 @@ def reproduce_gwardys2014(
     from mgc.transfer.extraction import extract_audio
     from mgc.transfer.files import transfer
 
-    refuse_options(overrides, ("data.root", "model.component"), "reproduce gwardys2014")
+    check_reserved_options(overrides, ("data.root", "model.component"), "reproduce gwardys2014")
     folder = Path(out)
     for component in COMPONENTS:
-        words = [f"--data.root={root}", f"--model.component={component}", *overrides]
-        place = str(folder / f"finetuned_{component}")
-        given: dict[str, Any] = {"folds": FOLDS, "test_folds": test_folds, "out": place}
-        print_command("crossval", config=config, rest=words, **given)
-        summary = cross_validate(config, place, words, FOLDS, [0], test_folds, jobs)
+        fit_options = [f"--data.root={root}", f"--model.component={component}", *overrides]
+        results_folder = str(folder / f"finetuned_{component}")
+        given: dict[str, Any] = {"folds": FOLDS, "test_folds": test_folds, "out": results_folder}
+        print_command("crossval", config=config, rest=fit_options, **given)
+        summary = cross_validate(config, results_folder, fit_options, FOLDS, [0], test_folds, jobs)
         print(summary.text)
-        print(f"Written to {place}")
+        print(f"Written to {results_folder}")
     for component in COMPONENTS:
         trained = folder / f"finetuned_{component}"
-        features, place = str(folder / f"{component}.parquet"), str(folder / f"svm_{component}")
+        features = str(folder / f"{component}.parquet")
+        results_folder = str(folder / f"svm_{component}")
         options = extract_options(trained)
         print_command("extract", root, out=features, **options)
         extract_audio([root], out=features, **options)
         fitting: dict[str, Any] = {
-            "out": place,
+            "out": results_folder,
             "layers": "penultimate",
             "classifier": "svm_rbf",
             "folds_of": str(trained),
@@ -113,17 +114,18 @@ def reproduce_gwardys2014(
         }
         print_command("transfer", features, **fitting)
         print(transfer([features], **fitting).text)
-        print(f"Written to {place}")
+        print(f"Written to {results_folder}")
     for system, merge, parts, options in list_fusions():
-        runs, place = [str(folder / f"{system}_{part}") for part in parts], f"{system}_{merge}"
-        print_command("fuse", *runs, out=str(folder / place), **options)
-        print(fuse(runs, out=folder / place, **options).report)
-        print(f"Written to {folder / place}")
+        runs = [str(folder / f"{system}_{part}") for part in parts]
+        results_folder = str(folder / f"{system}_{merge}")
+        print_command("fuse", *runs, out=results_folder, **options)
+        print(fuse(runs, out=results_folder, **options).report)
+        print(f"Written to {results_folder}")
     systems = [f"{system}_{row}" for system in TITLES for row in ROWS]
     report = make_report(load_runs([folder / name for name in systems], systems), gwardys2014)
     report.save(folder / "report")
     tables = [scores_table(report.systems, system) for system in TITLES]
-    text = "\n".join([*tables, describe_music(root), ""])
+    text = "\n".join([*tables, describe_data(root), ""])
     with replacing(folder / "tables.md") as partial:
         partial.write_text(text, encoding="utf-8")
     print(text)
@@ -158,7 +160,7 @@ def extract_options(trained: Path) -> dict[str, Any]:
         "model_args": model,
         "data": "gtzan",
         "data_args": {
-            name: value for name, value in data.items() if name not in HANDLED_BY_EXTRACT
+            name: value for name, value in data.items() if name not in IGNORED_DATA_SETTINGS
         },
         "layers": "penultimate",
         "sample_rate": data["sample_rate"],
@@ -189,7 +191,7 @@ def list_fusions() -> list[tuple[str, str, list[str], dict[str, Any]]]:
 
 
 def scores_table(systems: "pd.DataFrame", system: str) -> str:
-    """Write one of the paper's tables with our scores in Markdown: accuracy in %, with intervals.
+    """Format one of the paper's tables with our scores in Markdown: accuracy in %, with intervals.
 
     Args:
         systems: ``systems`` of :class:`mgc.reports.experiment.ExperimentReport`.

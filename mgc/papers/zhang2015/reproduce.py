@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mgc import registry
 from mgc.configurations import find_configuration
 from mgc.errors import MgcError
-from mgc.papers.reproducing import describe_music, print_command
-from mgc.training.options import divide_options, option_name, read_settings, refuse_options
+from mgc.papers.reproducing import describe_data, print_command
+from mgc.training.options import check_reserved_options, group_options, option_name, read_settings
 
 if TYPE_CHECKING:
     from mgc.evaluation.results import Results
@@ -26,11 +26,11 @@ COMPETITORS = {
 }
 PLUGIN = "mgc-segment-codes"
 
-#: Number of folds (section 4.1): ten for GTZAN; 1 means the given split of ISMIR 2004.
+#: Number of folds (section 4.1). 1 means the given split of ISMIR 2004.
 FOLDS = {"gtzan": 10, "ismir2004": 1}
 
 #: Data settings that `mgc extract` has options for or does not need.
-HANDLED_BY_EXTRACT = (
+IGNORED_DATA_SETTINGS = (
     "root", "sample_rate", "clip_seconds", "hop_seconds", "clips_per_track", "batch_size",
     "num_workers",
 )  # fmt: skip
@@ -53,14 +53,14 @@ def reproduce_zhang2015(
     configs: str = "",
     competitors: str = "",
 ) -> None:
-    """Run all experiments of Zhang et al. (2015) and compare the results with theirs.
+    """Run all experiments of Zhang et al. (2015) and compare the results with the published ones.
 
     `mgc crossval` trains each network with each feature. For the rows with an SVM, `mgc extract`
     computes song representations with each fold's checkpoint, and `mgc transfer` trains an SVM with
     an RBF kernel on them, tuned on the fold's validation tracks. Each command is printed before it
     runs. To resume an interrupted experiment, run the same command again. Other features, systems,
-    --test_folds or --repeats with the same OUT extend the same table; other tracks or splits are
-    refused.
+    --test_folds or --repeats with the same OUT extend the same table; different tracks or splits
+    raise an error.
 
     Writes to OUT: a folder for each row and feature; tables.md, which compares our scores with the
     paper's and tests its claims, updated after each network; and at the end a report with confusion
@@ -70,8 +70,8 @@ def reproduce_zhang2015(
     Arguments after `--` are options of `mgc fit` for all networks; a model setting is passed only
     to networks that have it.
 
-    In the paper's folds of GTZAN, training and test tracks share artists. They do not with
-    `--folds 1 -- --data.split=fault_filtered`, nor with `--data ismir2004 --folds 5`.
+    In the paper's folds of GTZAN, training and test tracks share artists. For splits without shared
+    artists, use `--folds 1 -- --data.split=fault_filtered` or `--data ismir2004 --folds 5`.
 
     Example: mgc reproduce zhang2015 --root data/gtzan
 
@@ -88,7 +88,7 @@ def reproduce_zhang2015(
         systems: Rows, separated by commas: sparse_coding, autoencoder, dbn, kcnn_frozen, kcnn,
             kcnn_k1_svm, kcnn_svm; or all.
         folds: Number of folds; by default 10 for GTZAN, as in the paper, and 1 for ISMIR 2004,
-            which stands for the split in the configuration.
+            which means the split in the configuration.
         test_folds: Number of folds to train and test, starting with the first; by default all.
         repeats: Number of runs with different seeds; the paper reports means of 10.
         out: Output folder; by default runs/zhang2015/DATA.
@@ -109,7 +109,7 @@ def reproduce_zhang2015(
     from mgc.papers.zhang2015.tables import ROWS, make_tables
     from mgc.reports.experiment import make_report
 
-    refuse_options(overrides, ("data.root", "model.features"), "reproduce zhang2015")
+    check_reserved_options(overrides, ("data.root", "model.features"), "reproduce zhang2015")
     columns = _parse_names("features", features, FEATURES)
     names = list(ROWS) if systems == "all" else _parse_names("systems", systems, list(ROWS))
     rows = drop_uninstalled({name: ROWS[name] for name in names})
@@ -126,32 +126,32 @@ def reproduce_zhang2015(
     folder = Path(out or f"runs/zhang2015/{data}")
     for results in read_cells(folder).values():
         if set(results.labels) != set(TASKS[data].GENRES):
-            raise MgcError(f"{folder} holds results with other genres. Choose another --out.")
+            raise MgcError(f"{folder} has results with different genres. Choose another --out.")
     count = FOLDS[data] if folds is None else folds
     settings: dict[str, Any] = {"folds": count, "test_folds": test_folds}
     settings |= {"repeats": repeats, "jobs": jobs}
-    refuse_other_splits(folder, root, count, overrides)
-    music = describe_music(root, data)
-    words = options_by_network(networks, overrides)
+    check_same_splits(folder, root, count, overrides)
+    data_description = describe_data(root, data)
+    options = select_options(networks, overrides)
 
     def write() -> "tuple[str, dict[Cell, Results]]":
         cells = read_cells(folder)
-        text = make_tables(cells, data, f"{describe_overrides(folder)}{music}")
+        text = make_tables(cells, data, f"{describe_overrides(folder)}{data_description}")
         with replacing(folder / "tables.md") as partial:
             partial.write_text(text, encoding="utf-8")
         return text, cells
 
     for feature in columns:
         for network, path in paths.items():
-            place = folder / f"{network}_{feature}"
-            rest = [f"--data.root={root}", f"--model.features={feature}", *words[network]]
-            print_command("crossval", config=path, out=place, rest=rest, **settings)
+            results_folder = folder / f"{network}_{feature}"
+            rest = [f"--data.root={root}", f"--model.features={feature}", *options[network]]
+            print_command("crossval", config=path, out=results_folder, rest=rest, **settings)
             seeds = list(range(repeats))
-            summary = cross_validate(path, place, rest, count, seeds, test_folds, jobs)
+            summary = cross_validate(path, results_folder, rest, count, seeds, test_folds, jobs)
             print(summary.text)
-            print(f"Written to {place}")
+            print(f"Written to {results_folder}")
             if network in with_svm:
-                fit_svms(place, folder / f"svm_{network}_{feature}", root, data)
+                fit_svms(results_folder, folder / f"svm_{network}_{feature}", root, data)
             text, cells = write()
     for feature in FEATURES:
         runs = [
@@ -161,7 +161,7 @@ def reproduce_zhang2015(
         ]
         if runs:
             report = make_report(runs, zhang2015)
-            report.text = f"{music}\n\n{report.text}"
+            report.text = f"{data_description}\n\n{report.text}"
             report.save(folder / "report" / feature)
     print(text)
     print(f"Written to {folder}")
@@ -180,14 +180,14 @@ def drop_uninstalled(rows: "dict[str, Row]") -> "dict[str, Row]":
     return {name: row for name, row in rows.items() if name not in absent}
 
 
-def options_by_network(networks: Sequence[str], overrides: Sequence[str]) -> dict[str, list[str]]:
-    """Select the ``mgc fit`` options of each network: model settings only if the model has them.
+def select_options(networks: Sequence[str], overrides: Sequence[str]) -> dict[str, list[str]]:
+    """Select the ``mgc fit`` options of each network, with only the settings that its model has.
 
-    Settings that no model has are passed to all networks, and training reports them.
+    Settings that no model has are passed to all networks, and training reports them as errors.
     """
     models = {network: COMPETITORS.get(network, "kcnn") for network in networks}
     given: dict[str, list[str]] = {network: [] for network in networks}
-    for option in divide_options(overrides):
+    for option in group_options(overrides):
         name = option_name(option[0])
         accepting = [network for network in networks if _accepts(models[network], name)]
         if accepting and len(accepting) < len(models):
@@ -198,10 +198,11 @@ def options_by_network(networks: Sequence[str], overrides: Sequence[str]) -> dic
     return given
 
 
-def refuse_other_splits(folder: Path, root: str, folds: int, overrides: Sequence[str]) -> None:
-    """Raise :class:`MgcError` if a network in ``folder`` was tested on other tracks or splits.
+def check_same_splits(folder: Path, root: str, folds: int, overrides: Sequence[str]) -> None:
+    """Check that all networks in ``folder`` were tested on the same tracks and splits.
 
-    Scores on different test tracks are not comparable.
+    Raises:
+        MgcError: If they were not, because scores on different test tracks are not comparable.
     """
     from mgc.papers.zhang2015.folder import iterate_plans
 
@@ -209,10 +210,10 @@ def refuse_other_splits(folder: Path, root: str, folds: int, overrides: Sequence
     for _, _, trained, plan in iterate_plans(folder):
         if not (trained / "test" / "tracks.parquet").is_file():
             continue
-        words = plan["overrides"]
+        options = plan["overrides"]
         # The first override is the root.
-        root_before = words[0].partition("=")[2]
-        before = {"root": root_before, "folds": plan["folds"], "split": _split(words)}
+        root_before = options[0].partition("=")[2]
+        before = {"root": root_before, "folds": plan["folds"], "split": _split(options)}
         for name, value in requested.items():
             if before[name] != value:
                 raise MgcError(
@@ -239,18 +240,18 @@ def fit_svms(trained: Path, out: Path, root: str, data: str) -> None:
     from mgc.transfer.files import transfer
 
     for seed, fold, checkpoint in iterate_fits(Results.load(trained / "test")):
-        place = out / f"seed{seed}_fold{fold}"
-        if is_fitted(place, checkpoint):
+        results_folder = out / f"seed{seed}_fold{fold}"
+        if is_fitted(results_folder, checkpoint):
             continue
-        features = str(place / "features.parquet")
+        features = str(results_folder / "features.parquet")
         options = extract_options(trained / f"seed{seed}" / f"fold{fold}", data)
         print_command("extract", root, ckpt=checkpoint, out=features, **options)
         extract_audio([root], ckpt=checkpoint, out=features, **options)
         # With two fits per fold, processes take longer to start than to fit.
-        fitting: dict[str, Any] = {"out": str(place), "classifier": CLASSIFIER, "jobs": 1}
+        fitting: dict[str, Any] = {"out": str(results_folder), "classifier": CLASSIFIER, "jobs": 1}
         print_command("transfer", features, **fitting)
         print(transfer([features], **fitting).text)
-        print(f"Written to {place}")
+        print(f"Written to {results_folder}")
 
 
 def extract_options(fold: Path, data: str) -> dict[str, Any]:
@@ -277,7 +278,7 @@ def extract_options(fold: Path, data: str) -> dict[str, Any]:
         "data_args": {
             name: value
             for name, value in given.items()
-            if name not in HANDLED_BY_EXTRACT and value is not None
+            if name not in IGNORED_DATA_SETTINGS and value is not None
         },
         "keep_split": True,
         "hop_seconds": given.get("hop_seconds"),
@@ -290,16 +291,16 @@ def extract_options(fold: Path, data: str) -> dict[str, Any]:
 
 def _parse_names(option: str, text: str, known: Sequence[str]) -> list[str]:
     """Parse names separated by commas, and sort them in the order of the paper."""
-    words = {word.strip() for word in text.split(",")}
-    for word in sorted(words - set(known)):
+    given = {word.strip() for word in text.split(",")}
+    for word in sorted(given - set(known)):
         raise MgcError(f"--{option} {text}: unknown {word!r}. Choose from {', '.join(known)}.")
-    return [name for name in known if name in words]
+    return [name for name in known if name in given]
 
 
-def _split(words: Sequence[str]) -> str:
+def _split(options: Sequence[str]) -> str:
     """Return the split that the options set; ``default`` is that of the configuration."""
     split = "default"
-    for name, value, _ in read_settings(words):
+    for name, value, _ in read_settings(options):
         if name == "data.split":
             split = str(value)
     return split

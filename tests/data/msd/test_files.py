@@ -93,7 +93,7 @@ def test_missing_column_raises_error(one):
         ("analysis/beats_start", np.array([3.0, 2.0]), "not ascending"),
         ("analysis/segments_pitches", np.zeros((7, 12)), "differ in length"),
         ("analysis/segments_pitches", np.zeros((7, 11)), "has shape"),
-        ("analysis/segments_start", np.array([b"x"]), "is damaged or has another type"),
+        ("analysis/segments_start", np.array([b"x"]), "is damaged or has a different type"),
         ("musicbrainz/artist_mbtags_count", np.array([1]), "differ in length"),
     ],
 )

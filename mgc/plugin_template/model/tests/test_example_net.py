@@ -21,7 +21,7 @@ def test_is_found_by_its_name():
     assert registry.load("model", "example_net") is ExampleNet
 
 
-def test_trains_by_its_configuration(tmp_path, monkeypatch):
+def test_trains_with_its_configuration(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     main(["data", "synth", "music", "--tracks-per-genre", "2", "--seconds", "3", "--workers", "1"])
     words = f"fit --config {CONFIG} --data.root music --model.channels 4 --trainer.max_epochs 1"
