@@ -65,6 +65,8 @@ def test_fit_without_posix(tones: Path, workdir: Path) -> None:
         "--data.num_workers=1",
         "--trainer.accelerator=cpu",
         "--trainer.limit_train_batches=1",
+        "--trainer.limit_val_batches=1",
+        "--model.channels=4",
     ]
     done = run("fit", *words)
     assert done.returncode == 0, done.stderr

@@ -15,11 +15,6 @@ WANDB = "lightning.pytorch.loggers.WandbLogger"
 LOGGERS = {
     "none": False,
     "csv": {"class_path": CSV, "init_args": {"save_dir": "logs"}},
-    "tensorboard": {
-        "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-        "init_args": {"save_dir": "runs"},
-    },
-    "wandb": {"class_path": WANDB, "init_args": {"project": "songs", "save_dir": "runs"}},
     "wandb and csv": [
         {"class_path": WANDB, "init_args": {"project": "songs", "save_dir": "runs"}},
         {"class_path": CSV, "init_args": {"save_dir": "logs"}},
@@ -43,8 +38,6 @@ def settings(tones: Path) -> list[str]:
 
 @pytest.fixture
 def logger(request: pytest.FixtureRequest, workdir: Path) -> str:
-    if request.param == "tensorboard":
-        pytest.importorskip("tensorboard")
     content = {"trainer": {"logger": LOGGERS[request.param]}}
     (workdir / "logger.yaml").write_text(yaml.safe_dump(content))
     return "--config=logger.yaml"
@@ -88,7 +81,6 @@ def test_a_second_fit_without_a_logger_keeps_the_first(settings: list[str], work
 @pytest.mark.parametrize(
     "options",
     [
-        ["--trainer.logger=false"],
         [f"--trainer.logger={CSV}", "--trainer.logger.save_dir=logs"],
         [
             *("--trainer.logger=false", "--trainer.callbacks+=ModelCheckpoint"),
