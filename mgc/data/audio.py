@@ -199,6 +199,7 @@ def read(
         mono = audio[:, 0]
     else:
         mono = audio.mean(axis=1) if channel is None else audio[:, channel]
+    del audio
     if source != target:
         mono = get_resampler(source, target, resampling)(mono)
     offset = start - first * target

@@ -241,7 +241,7 @@ class _SoundFileDecoder:
             start = self._rewind(first)
         audio = self.file.read(first - start + count, dtype="float32", always_2d=True)
         self._position = start + len(audio)
-        return audio[first - start :]
+        return audio if start == first else audio[first - start :]
 
     def _rewind(self, first: int) -> int:
         """Return the position in a file that cannot seek. Reopens it if that is past ``first``."""
