@@ -8,6 +8,7 @@ module works around wrong lengths and inexact seeks of libsndfile (see :mod:`mgc
 import io
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def declared_samples(decoder: Decoder) -> int:
 
 def _open(path: str) -> Decoder:
     status = os.stat(path)
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(status.st_mode):
         raise AudioError(f"{path}: not a regular file")
     if path.lower().endswith(_MPEG_SUFFIXES):
         streams = _mpeg_streams(path, status.st_size, status.st_mtime_ns)
@@ -142,23 +143,23 @@ def _open(path: str) -> Decoder:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
         return _open_fallback(path, status, error)
-    if file.subtype.startswith("MPEG_LAYER"):
+    container, subtype = file.format, file.subtype
+    if subtype.startswith("MPEG_LAYER"):
         streams = _mpeg_streams(path, status.st_size, status.st_mtime_ns)
         if streams:
             file.close()
             return _MultiStreamDecoder(path, streams)
-    if file.format == "OGG":
+    if container == "OGG":
         parts = _ogg_parts(path, status.st_size, status.st_mtime_ns)
         if len(parts) > 1:
             file.close()
             return _MultiStreamDecoder(path, parts)
-        return _SoundFileDecoder(
-            file, parts[0].stream.last_page if file.subtype == "VORBIS" else None
-        )
-    if file.format == "FLAC" and file.frames > 1 << 40:
+        last_page = parts[0].stream.last_page if subtype == "VORBIS" else None
+        return _SoundFileDecoder(file, subtype, last_page)
+    if container == "FLAC" and file.frames > 1 << 40:
         file.close()
-        return _SoundFileDecoder(soundfile.SoundFile(_add_flac_length(path)))
-    return _SoundFileDecoder(file)
+        file = soundfile.SoundFile(_add_flac_length(path))
+    return _SoundFileDecoder(file, subtype)
 
 
 def _open_fallback(path: str, status: os.stat_result, error: soundfile.LibsndfileError) -> Decoder:
@@ -218,23 +219,27 @@ class _SoundFileDecoder:
 
     Args:
         file: Open file.
+        subtype: Its encoding, as libsndfile names it.
         last_page: First sample that cannot be reached by an exact seek; by default all can.
     """
 
-    def __init__(self, file: soundfile.SoundFile, last_page: int | None = None) -> None:
+    def __init__(
+        self, file: soundfile.SoundFile, subtype: str, last_page: int | None = None
+    ) -> None:
         self.file = file
         self.frames = int(file.frames)
         self.sample_rate = int(file.samplerate)
         self.channels = int(file.channels)
-        self.floats = file.subtype in _FLOATS
-        self.integers = file.subtype.startswith(("PCM", "ULAW", "ALAW", "ALAC"))
+        self.floats = subtype in _FLOATS
+        self.integers = subtype.startswith(("PCM", "ULAW", "ALAW", "ALAC"))
         self._last_page = self.frames if last_page is None else last_page
         self._position = 0
 
     def read(self, first: int, count: int) -> np.ndarray:
         start = first if first < self._last_page else max(0, self._last_page - 1)
         try:
-            self.file.seek(min(start, self.frames))
+            if start != self._position:
+                self.file.seek(min(start, self.frames))
         except soundfile.LibsndfileError:
             if self.file.format == "FLAC":
                 raise mpeg.MpegError("truncated or damaged") from None
@@ -295,7 +300,7 @@ class _MultiStreamDecoder:
             data = file.read(part.stream.stop - part.stream.start)
         with soundfile.SoundFile(io.BytesIO(data)) as stream:
             last_page = part.stream.last_page if stream.subtype == "VORBIS" else None
-            return _SoundFileDecoder(stream, last_page).read(first, count)
+            return _SoundFileDecoder(stream, stream.subtype, last_page).read(first, count)
 
     def close(self) -> None:
         """Do nothing: the file is only open while reading."""
