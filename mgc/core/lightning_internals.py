@@ -21,7 +21,7 @@ class KeepConfiguration:
         """
 
 
-def forget_restart(trainer: "Trainer") -> None:
+def clear_restart_flags(trainer: "Trainer") -> None:
     """Let schedulers that monitor a metric step at the end of a resumed epoch.
 
     Lightning skips them there. Call this after the first step of the resumed fit.

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mgc.core import markdown
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.colours import BESIDE, BLOCKS, PUBLISHED
+from mgc.evaluation.colours import BLOCKS, COMPARED, PUBLISHED
 from mgc.evaluation.intervals import MEASURE, name_intervals, overall, read_intervals, score
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
@@ -170,7 +170,7 @@ def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
             axes.plot(beside, at, "D", color=color, markerfacecolor="none", label=f"{name}{PAPER}")
             axes.hlines(at, classes[name], beside, color=color, linewidth=0.8)
     for y in place[:-1] + 0.5:
-        axes.axhline(y, color=BESIDE, linewidth=0.5)
+        axes.axhline(y, color=COMPARED, linewidth=0.5)
     axes.set_ylim(len(classes) - 0.4, -0.6)
     axes.set_yticks(place, classes.index)
     axes.set_xlabel(f"{score} of the class")

@@ -201,7 +201,7 @@ def changed(column: str, row: int, value: object) -> Results:
     ],
 )
 def test_differences_are_named(other: Results, message: str) -> None:
-    with pytest.raises(MgcError, match=f"stft and music do not belong together: {message}"):
+    with pytest.raises(MgcError, match=f"stft and music do not match: {message}"):
         fuse_runs([Run("stft", STFT), Run("music", other)], "fusion2")
 
 
