@@ -24,8 +24,8 @@ KERNEL = 4
 class ResidualBranch(nn.Module):
     """Three convolutions over time; the output of the first is added to that of the third.
 
-    The first combines all features of four frames, the others see time only (section 3). All are
-    zero-padded and keep the number of frames, so maps of any length work.
+    The first convolution combines all features of four frames; the others only extend over time
+    (section 3). All are zero-padded and keep the number of frames, so maps of any length work.
     """
 
     def __init__(self, height: int, filters: int) -> None:
