@@ -1,4 +1,4 @@
-"""Safe forking of a process that has used OpenMP."""
+"""Makes it safe to fork a process that has used OpenMP."""
 
 import ctypes
 import functools
