@@ -1,6 +1,6 @@
-"""Private names of Lightning that mgc uses, read in Lightning 2.6.6.
+"""Functions that use private names of Lightning, written for Lightning 2.6.6.
 
-Check them after a new release of Lightning, before raising its bound in ``pyproject.toml``.
+Check these names after a new release of Lightning, before raising its bound in ``pyproject.toml``.
 """
 
 from collections.abc import Sequence

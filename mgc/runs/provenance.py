@@ -19,9 +19,9 @@ GIT_TIMEOUT = 10
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return ``commit`` of a git working tree, and whether tracked files differ from it (``dirty``).
+    """Return the commit of a git working tree, and whether tracked files differ from it.
 
-    Returns None outside a git repository or without git.
+    The keys are ``commit`` and ``dirty``. Returns None outside a git repository or without git.
     """
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:

@@ -195,7 +195,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             trained = self.about.get("class_path")
             if trained and trained != config.model.class_path:
                 raise MgcError(
-                    f"{path} holds a {trained}, but the configuration's model is "
+                    f"{path} contains a {trained}, but the configuration's model is "
                     f"{config.model.class_path}."
                 )
         elif self.subcommand != "fit":

@@ -283,7 +283,7 @@ def test_results_are_found_in_folders_of_runs(tmp_path: Path) -> None:
     assert len(music.test.tracks) == len(music.validation.tracks) == 2
     with pytest.raises(MgcError, match=r"found no results \(tracks.parquet\) in it or its folders"):
         load_runs([tmp_path])
-    with pytest.raises(MgcError, match="Give 1 different names"):
+    with pytest.raises(MgcError, match="Expected 1 different names"):
         load_runs([tmp_path / "stft"], ["x", "y"])
 
 

@@ -251,7 +251,8 @@ def test_other_settings_need_another_folder(config: str) -> None:
     unfinished.parent.mkdir(parents=True)
     unfinished.touch()
     with pytest.raises(
-        MgcError, match=r"out holds a cross-validation with another value of folds \(3; now 4\)"
+        MgcError,
+        match=r"out contains a cross-validation with a different value of folds \(3; now 4\)",
     ):
         plan(config, 4)
     with pytest.raises(MgcError, match=r"value of overrides \(none; now --model.lr=1\)"):
