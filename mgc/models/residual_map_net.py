@@ -48,9 +48,9 @@ class ResidualMapNet(nn.Module):
     """A residual branch for each map, concatenated before three dense layers.
 
     With one map it is ``net_STFT`` or ``net_MUSIC`` (figure 1); with both it is the early fusion
-    planned in section 5 of the paper. ``heights`` are the rows of the maps. The paper does not give
-    the number of filters; 256 is that of the network that it reuses (Zhang et al., Interspeech
-    2016).
+    planned in section 5 of the paper. ``heights`` are the numbers of rows of the maps. The paper
+    does not specify the number of filters; 256 is the number in the network it is based on (Zhang
+    et al., Interspeech 2016).
     """
 
     def __init__(

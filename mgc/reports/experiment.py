@@ -166,10 +166,12 @@ def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
         at = positions + (number - (len(ours) - 1) / 2) * step
         (dots,) = axes.plot(classes[name], at, "o", markersize=6, label=name)
         if f"{name}{PAPER}" in classes:
-            beside = classes[f"{name}{PAPER}"]
+            published = classes[f"{name}{PAPER}"]
             color = dots.get_color()
-            axes.plot(beside, at, "D", color=color, markerfacecolor="none", label=f"{name}{PAPER}")
-            axes.hlines(at, classes[name], beside, color=color, linewidth=0.8)
+            axes.plot(
+                published, at, "D", color=color, markerfacecolor="none", label=f"{name}{PAPER}"
+            )
+            axes.hlines(at, classes[name], published, color=color, linewidth=0.8)
     for y in positions[:-1] + 0.5:
         axes.axhline(y, color=COMPARED, linewidth=0.5)
     axes.set_ylim(len(classes) - 0.4, -0.6)
