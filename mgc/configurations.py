@@ -125,11 +125,6 @@ def _folders(package: str) -> list[Path]:
         return []
     inside = [Path(location) for location in spec.submodule_search_locations or []]
     modules = inside or [Path(spec.origin or "")]
-    next_to_package = [
-        path.parent for path in modules if (path.parent / "pyproject.toml").is_file()
-    ]
-    return [
-        location / FOLDER
-        for location in (*inside, *next_to_package)
-        if (location / FOLDER).is_dir()
-    ]
+    parents = [path.parent for path in modules if (path.parent / "pyproject.toml").is_file()]
+    folders = [location / FOLDER for location in (*inside, *parents)]
+    return [folder for folder in folders if folder.is_dir()]

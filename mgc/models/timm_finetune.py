@@ -131,7 +131,7 @@ class TimmFinetune(MusicModel):
             self._freeze_below(max(self.stages.values()))
             for name, parameter in self.net.named_parameters():
                 parameter.requires_grad_(name not in self.frozen)
-            # The trainer does not change the mode of modules.
+            # The trainer keeps the mode of each module, so frozen layers must be set here.
             self.train()
 
     def forward(self, audio: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def synthesise(
     Args:
         root: Folder of the data set; created if missing.
         tracks_per_genre: Number of tracks of each genre.
-        seconds: Length of a track.
+        seconds: Length of a track in seconds.
         sample_rate: Sample rate in Hz, at least 8000.
         seed: Seed of the songs.
         workers: Number of processes; by default the number of cores.

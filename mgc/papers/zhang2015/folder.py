@@ -44,7 +44,7 @@ def iterate_fits(results: Results) -> Iterator[tuple[int, int, str]]:
 def is_fitted(folder: Path, checkpoint: str) -> bool:
     """Return whether a folder of ``mgc transfer`` has an SVM fitted to this checkpoint's features.
 
-    Its content is compared only if it still exists.
+    If the checkpoint still exists, its content is compared as well.
     """
     path = folder / "predictions.parquet"
     if not path.is_file():
