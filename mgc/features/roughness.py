@@ -1,4 +1,4 @@
-"""Spectral roughness: the dissonance of all pairs of spectral peaks."""
+"""Computes spectral roughness, the dissonance of all pairs of spectral peaks."""
 
 from bisect import bisect_left
 
@@ -54,8 +54,8 @@ def sum_over_pairs(amplitudes: Tensor, frequencies: Tensor) -> Tensor:
 
     ``amplitudes`` (0 for no partial) and ascending ``frequencies`` in Hz have shape (partials,
     frames). Pairs are formed by halves: all partials of the lower half with all of the upper half,
-    then the same inside each half. This computes no pair twice and needs no gathering, in half the
-    time of a table of all pairs.
+    then the same inside each half. This computes each pair once, in half the time of a table of all
+    pairs.
     """
     group, frames = amplitudes.shape
     bandwidth = S1 * frequencies + S2
@@ -150,9 +150,9 @@ def _parabola(before: Tensor, peak: Tensor, after: Tensor) -> tuple[Tensor, Tens
 class Roughness(nn.Module):
     """Spectral roughness (sensory dissonance) of each frame.
 
-    The dissonance of each pair of spectral peaks by the Plomp-Levelt curve, weighted by the product
-    of both magnitudes and averaged over the pairs; 0 with fewer than two peaks. Its unit is that of
-    a squared magnitude.
+    The value is the dissonance of each pair of spectral peaks (Plomp-Levelt curve), weighted by the
+    product of both magnitudes and averaged over the pairs. It is 0 with fewer than two peaks. Its
+    unit is that of a squared magnitude.
 
     Peaks are local maxima of the magnitude spectrum with a prominence of at least ``contrast``
     times the largest magnitude of the clip. Their frequency and magnitude are refined by a parabola
