@@ -66,12 +66,8 @@ def _batches(
         batch_starts = starts[first : first + batch_size]
         samples = int(batch_starts[-1] - batch_starts[0]) + clip
         part = audio.read(path, rate, int(batch_starts[0]), samples, channel, resampling)
-        yield np.stack(
-            [
-                audio.fit_length(part[s - batch_starts[0] :], clip, short)
-                for s in batch_starts.tolist()
-            ]
-        )
+        offsets = (batch_starts - batch_starts[0]).tolist()
+        yield np.stack([audio.fit_length(part[offset:], clip, short) for offset in offsets])
 
 
 class Classifier:
