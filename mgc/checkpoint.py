@@ -1,4 +1,4 @@
-"""Self-describing checkpoints."""
+"""Reads and describes checkpoints."""
 
 import hashlib
 import pickle
@@ -43,11 +43,11 @@ class DescribeCheckpoint(Callback):
 
 
 def remember_init_args(model: LightningModule, init_args: Mapping[str, Any]) -> None:
-    """Store all init arguments in a model, for its checkpoints.
+    """Store the init arguments in a model, so that they are saved in its checkpoints.
 
-    A model that does not call ``save_hyperparameters`` can then be loaded from its file. Arguments
-    are stored only if all are plain values (numbers, strings, lists, dictionaries) and none is a
-    dictionary with a ``class_path``.
+    A model that does not call ``save_hyperparameters`` can then be loaded from a checkpoint.
+    Arguments are stored only if all are plain values (numbers, strings, lists, dictionaries) and
+    none is a dictionary with a ``class_path``.
     """
     given = dict(init_args)
     setattr(model, INIT_ARGS, given if _is_plain(given) else None)
@@ -84,7 +84,7 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint, tensors on the CPU, without running code from it.
 
     Raises:
-        MgcError: If the file is missing, truncated, or holds more than plain values and tensors.
+        MgcError: If the file is missing, truncated, or contains more than plain values and tensors.
     """
     if "://" in str(path):
         raise MgcError(f"{path}: cannot load a checkpoint from the network. Download it first.")
@@ -96,7 +96,7 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
         if not zipfile.is_zipfile(path):
             raise MgcError(f"{path}: not a checkpoint, or truncated.") from error
         raise MgcError(
-            f"{path}: not loaded, because it holds more than weights and plain values and could "
+            f"{path}: not loaded, because it contains more than weights and plain values and could "
             "run code. Hyperparameters may be numbers, strings, lists and dictionaries."
         ) from error
     except Exception as error:  # its type depends on the first bytes of the file
@@ -134,7 +134,7 @@ def load(path: str | PathLike[str], map_location: "str | torch.device" = "cpu") 
 def read_model(
     path: str | PathLike[str], map_location: "str | torch.device" = "cpu"
 ) -> tuple[LightningModule, dict[str, Any]]:
-    """Load a model as :func:`load` does, and its description (see :func:`describe`)."""
+    """Load a model (see :func:`load`) and its description (see :func:`describe`)."""
     checkpoint = read(path)
     about = _description(path, checkpoint)
     model_class = _find_class(path, about["class_path"])

@@ -27,12 +27,12 @@ from mgc.runs.tracking import wandb_session
 
 @dataclass(frozen=True)
 class Command:
-    """A command.
+    """Command of ``mgc``.
 
     Attributes:
         target: Function as ``module:name``. Its signature and docstring give arguments and help.
         help: Summary in one line.
-        resumes: Whether rerunning it resumes.
+        resumes: Whether an interrupted run resumes when the command is run again.
     """
 
     target: str
@@ -86,7 +86,7 @@ COMMANDS = {
     ),
     "report experiment": Command(
         "mgc.commands.report_experiment:report_experiment",
-        "Report accuracies and confusion matrices beside published ones",
+        "Compare accuracies and confusion matrices with published ones",
     ),
     "report transfer": Command(
         "mgc.commands.report_transfer:report_transfer", "Report transfer experiments"
@@ -144,7 +144,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def run(argv: list[str]) -> None:
-    """Run the command that ``argv`` names.
+    """Run the command given by ``argv``.
 
     Raises:
         MgcError: If there is no such command, or it fails.
@@ -166,13 +166,13 @@ def run(argv: list[str]) -> None:
 def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> None:
     """Parse the arguments of the command ``name`` from ``argv`` and call its function.
 
-    The first parameter is positional if it has no default, and takes one or more words if it is a
-    list. If it is positional-only and has a default, it is optional. All others are options, with
-    dashes or underscores in their names; ``--flag`` alone means true. A function with ``*words``
-    receives the words after ``--`` unchanged.
+    The first parameter is positional if it has no default, and takes one or more arguments if it is
+    a list. If it is positional-only and has a default, it is optional. All others are options, with
+    dashes or underscores in their names; ``--flag`` alone means true. A function with variadic
+    arguments receives the arguments after ``--`` unchanged.
 
     Raises:
-        MgcError: If the words do not fit the function's signature.
+        MgcError: If the arguments do not fit the function's signature.
     """
     parameters = list(inspect.signature(function).parameters.values())
     passed_on: list[str] = []
@@ -236,7 +236,7 @@ def _subcommands(group: str) -> list[str]:
 
 
 def _split_name(argv: list[str]) -> tuple[str, list[str]]:
-    """Split words into the command's name, of one or two words, and its arguments."""
+    """Split arguments into the command's name, of one or two words, and its arguments."""
     for length in (2, 1):
         name = " ".join(argv[:length])
         if name in COMMANDS:

@@ -123,7 +123,8 @@ def _folders(package: str) -> list[Path]:
         return []
     if spec is None:
         return []
-    inside = [Path(place) for place in spec.submodule_search_locations or []]
+    inside = [Path(location) for location in spec.submodule_search_locations or []]
     modules = inside or [Path(spec.origin or "")]
-    beside = [path.parent for path in modules if (path.parent / "pyproject.toml").is_file()]
-    return [place / FOLDER for place in (*inside, *beside) if (place / FOLDER).is_dir()]
+    parents = [path.parent for path in modules if (path.parent / "pyproject.toml").is_file()]
+    folders = [location / FOLDER for location in (*inside, *parents)]
+    return [folder for folder in folders if folder.is_dir()]

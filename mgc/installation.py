@@ -1,4 +1,4 @@
-"""Installation of mgc."""
+"""Describes how mgc is installed."""
 
 import json
 import sys

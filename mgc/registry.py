@@ -1,4 +1,4 @@
-"""Short names for models and data sets, from the entry points of installed packages.
+"""Finds models and data sets by short name, from the entry points of installed packages.
 
 Names are listed without imports, so a broken package cannot break another, and commands start fast.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import mgc
 from mgc.errors import MgcError
-from mgc.installation import location as location  # until 0.2
+from mgc.installation import location as location  # old path, removed in 0.2
 
 if TYPE_CHECKING:
     from mgc.data.base import MusicDataModule
@@ -21,15 +21,15 @@ GROUPS = {"model": "mgc.models", "data": "mgc.data"}
 #: Former class paths in configurations and checkpoints, and their new ones.
 MOVED = {"mgc.data.msd_tagging.MSDTagging": "mgc.data.msd.MSDTagging"}
 
-#: Name by which early plugins required mgc. It belongs to another project on the package index.
+#: Distribution name that early plugins required. It is another project on the package index.
 FORMER_NAME = "mgc"
 
-#: Names by which plugins require mgc.
+#: Distribution names of mgc in the requirements of plugins.
 NAMES = (mgc.DISTRIBUTION, FORMER_NAME)
 
 
 class RegistryError(MgcError):
-    """Raised if a short name does not lead to a class."""
+    """Raised if a short name cannot be resolved to a class."""
 
 
 def find(kind: str) -> dict[str, list[EntryPoint]]:
@@ -167,7 +167,7 @@ def class_path(kind: str, name: str) -> str:
     """Return the class path of a short name, such as ``mgc.models.vgg.VGGTagger``.
 
     Raises:
-        RegistryError: If the name does not lead to a class.
+        RegistryError: If the name cannot be resolved to a class.
     """
     load(kind, name)
     return find(kind)[name][0].value.replace(":", ".")

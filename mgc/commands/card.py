@@ -19,9 +19,9 @@ def card(
     """Write the model card of a checkpoint, in the format of Hugging Face.
 
     The card describes the model and its settings, the data set with its split and licence, the
-    training, the test results with 95 % intervals, and how to use the model. It is read from the
-    checkpoint, the configuration beside it and the results of mgc test. The card marks missing
-    information as unknown.
+    training, the test results with 95 % intervals, and how to use the model. It is created from the
+    checkpoint, the configuration of the run and the results of mgc test. Missing information is
+    marked as unknown.
 
     Example: mgc card --ckpt runs/mgc/abc/checkpoints/best.ckpt --license cc-by-4.0 --out README.md
 
@@ -29,7 +29,7 @@ def card(
         ckpt: Checkpoint written by mgc fit.
         out: File to write; by default the card is printed.
         name: Title of the card; by default the model and the data set.
-        license: Licence of the weights, as Hugging Face names it: mit, cc-by-nc-4.0, ….
+        license: Licence of the weights, as a Hugging Face identifier: mit, cc-by-nc-4.0, ….
         test: Folder with the results of mgc test; by default that of the checkpoint's run.
 
     Raises:
@@ -39,7 +39,7 @@ def card(
     from mgc.reports.model_card import model_card
 
     if out is not None and Path(out).is_dir():
-        raise MgcError(f"--out {out} is a folder. Name a file, such as {Path(out, 'README.md')}.")
+        raise MgcError(f"--out {out} is a folder. Set a file, such as {Path(out, 'README.md')}.")
     text = model_card(ckpt, name=name, license=license, test=test)
     if out is None:
         print(text, end="")

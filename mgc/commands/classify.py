@@ -32,15 +32,15 @@ def classify(
     Without PyTorch: mgc classify song.mp3 --ckpt vgg.onnx
 
     Args:
-        files: Audio files: WAV, AU, FLAC, OGG, MP3.
+        files: Audio files.
         ckpt: Checkpoint written by mgc fit, or ONNX file written by mgc export.
         top: Number of classes to print, best first.
         over_time: Also print the classes of every clip, with its start in seconds.
-        hop_seconds: Distance between the starts of two clips in seconds; by default that of mgc
-            test, read from the checkpoint.
+        hop_seconds: Distance between the starts of two clips in seconds; by default the same as in
+            mgc test, read from the checkpoint.
         batch_size: Clips per batch.
         device: Device that runs the model.
-        format: text prints a line per song; json an object per song with all probabilities.
+        format: text prints a line per song, json an object per song with all probabilities.
     """
     classifier = Classifier(ckpt, device, hop_seconds, batch_size)
     failures = 0

@@ -8,7 +8,7 @@ from joblib import cpu_count
 from mgc import registry
 from mgc.errors import MgcError
 
-#: Smallest SLURM step id of batch scripts and interactive shells, which run once for all tasks
+#: Minimum SLURM step id of batch scripts and interactive shells, which run once for all tasks
 #: (``SLURM_MAX_NORMAL_STEP_ID`` in slurm.h).
 MIN_SPECIAL_STEP = 0xFFFFFFF0
 
@@ -24,10 +24,10 @@ def pack(
 ) -> None:
     """Decode and resample a data set once, for faster training.
 
-    Audio is resampled into a store in the data set's folder packed/, which gives random clips at
-    memory speed. Training uses it automatically if data.sample_rate and data.channel match. An hour
-    of audio takes 2 * 3600 * sample_rate bytes: 159 MB at 22050 Hz. Afterwards, the original audio
-    files may be deleted if the data set has lists of its tracks.
+    Audio is resampled into a store in the data set's folder packed/, from which random clips are
+    read at memory speed. Training uses it automatically if data.sample_rate and data.channel match.
+    An hour of audio takes 2 * 3600 * sample_rate bytes: 159 MB at 22050 Hz. Afterwards, the
+    original audio files may be deleted if the data set has lists of its tracks.
 
     For the Million Song Dataset, the track files are converted to a store of beat-aligned features
     in the folder beats/, which all of its tasks use.
@@ -54,7 +54,7 @@ def pack(
     settings: dict[str, Any] = {}
     if getattr(registry.load("data", name), "kind", None) == "audio":
         if sample_rate is None:
-            raise MgcError(f"{name} has audio. Give the sample rate, such as --sample_rate 22050.")
+            raise MgcError(f"{name} has audio. Set the sample rate, such as --sample_rate 22050.")
         settings = {"sample_rate": sample_rate, "channel": channel}
     elif sample_rate is not None or channel is not None:
         raise MgcError(f"{name} has no audio. Omit --sample_rate and --channel.")
@@ -70,7 +70,7 @@ def pack(
         )
     if not packed.finished:
         print(
-            f"Shard {number}/{count} is packed, others are not yet: {packed.folder}\n"
+            f"Shard {number}/{count} is packed, but other shards are missing: {packed.folder}\n"
             "The last shard creates the store. If shards are on other disks, copy their files into "
             "this folder and run this command again."
         )
@@ -87,7 +87,7 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
         shard: Share such as ``0/4``; by default set by torchrun or srun, else ``0/1``.
 
     Raises:
-        MgcError: If ``shard`` has another form.
+        MgcError: If ``shard`` has a different format.
     """
     if shard is None:
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:

@@ -60,7 +60,9 @@ def export(
         MgcError: If the model cannot be exported, or the graph differs from it.
     """
     if (ckpt is None) == (model is None):
-        raise MgcError("Give a checkpoint (--ckpt FILE) or the name of a model (--model NAME).")
+        raise MgcError(
+            "Set either a checkpoint (--ckpt FILE) or the name of a model (--model NAME)."
+        )
     if model is not None and outputs != "features":
         raise MgcError("--model: an untrained model has no classes: add --outputs features.")
     extension = {"onnx": ".onnx", "torch_export": ".pt2"}[format]

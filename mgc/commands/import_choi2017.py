@@ -30,7 +30,7 @@ def import_choi2017(
         weights: The released file weights_theano.hdf5.
         out: Checkpoint to write.
         statistics: per_clip or calibrated; by default calibrated with --calibrate, else per_clip.
-        calibrate: Folder of music of various genres for calibration, searched recursively.
+        calibrate: Folder with music of various genres for calibration, searched recursively.
         clips: Maximum number of files to use, drawn at random with a fixed seed. The published
             features were computed in batches of 256. Needs 7 MB of memory per clip.
 

@@ -1,4 +1,4 @@
-"""``mgc report experiment``: report several systems beside published results."""
+"""``mgc report experiment``: compare several systems with published results."""
 
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ def report_experiment(
 
     Args:
         results: Folders of runs, cross-validations or fusions, or of their results; folders of mgc
-            transfer with one combination of layers, or folders that hold one such folder per fold.
+            transfer with one combination of layers, or folders with one such folder per fold.
         out: Folder for the report.
         paper: Published results to compare with: senac2017, gwardys2014, zhang2015 or dieleman2011
             (genre, artist or key, according to the classes).
@@ -46,8 +46,8 @@ def report_experiment(
         from mgc.runs.tracking import log_results
 
         tables = {"systems": report.systems, "classes": report.classes.reset_index()}
-        pictures = sorted(Path(out).glob("*.png"))
+        images = sorted(Path(out).glob("*.png"))
         systems = ", ".join(report.systems["system"])
-        log_results(f"experiment {systems}", "report", project, tables, pictures)
+        log_results(f"experiment {systems}", "report", project, tables, images)
     print(report.text)
     print(f"Written to {out}")

@@ -41,7 +41,7 @@ def report_transfer(
     names = [Path(folder).name for folder in results]
     if not names or len(set(names)) < len(names):
         raise MgcError(
-            f"Give result folders with different names, not {', '.join(names) or 'none'}."
+            f"Expected result folders with different names, not {', '.join(names) or 'none'}."
         )
     report = make_report(
         {name: Transfer.load(folder) for name, folder in zip(names, results, strict=True)},

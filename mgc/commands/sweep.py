@@ -35,7 +35,7 @@ def sweep(
         seed: Seed of random search.
 
     Raises:
-        MgcError: If the file or a setting is wrong, OUT holds another sweep, or all runs fail.
+        MgcError: If the file or a setting is wrong, OUT contains another sweep, or all runs fail.
     """
     from mgc.core.writing import replacing
     from mgc.errors import MgcError

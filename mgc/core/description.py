@@ -1,4 +1,4 @@
-"""Description of a trained model, stored in checkpoints and exported files."""
+"""Checks the description of a trained model, stored in checkpoints and exported files."""
 
 from os import PathLike
 from typing import Any
@@ -16,7 +16,7 @@ ENTRY_TYPES = {
 
 
 def check_description(path: str | PathLike[str], about: Any) -> dict[str, Any]:
-    """Return the description of a file (see :func:`mgc.checkpoint.describe`) after checking it.
+    """Check and return the description of a file (see :func:`mgc.checkpoint.describe`).
 
     Raises:
         MgcError: If an entry is missing or of the wrong type.

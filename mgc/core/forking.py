@@ -1,4 +1,4 @@
-"""Safe forking of a process that has used OpenMP."""
+"""Makes it safe to fork a process that has used OpenMP."""
 
 import ctypes
 import functools
@@ -25,7 +25,7 @@ def release_threads_before_forks() -> None:
 def _release_threads() -> None:
     """Stop the idle OpenMP threads of the calling thread, in every loaded copy of GNU OpenMP.
 
-    The OpenMP of LLVM and Intel handles forks itself.
+    The OpenMP libraries of LLVM and Intel handle forks themselves.
     """
     for library in threadpool_info():
         if library["prefix"] == "libgomp":

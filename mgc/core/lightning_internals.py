@@ -1,6 +1,6 @@
-"""Private names of Lightning that mgc uses, read in Lightning 2.6.6.
+"""Functions that use private names of Lightning, written for Lightning 2.6.6.
 
-Check them after a new release of Lightning, before raising its bound in ``pyproject.toml``.
+Check these names after a new release of Lightning, before raising its bound in ``pyproject.toml``.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class KeepConfiguration:
         """
 
 
-def forget_restart(trainer: "Trainer") -> None:
+def clear_restart_flags(trainer: "Trainer") -> None:
     """Let schedulers that monitor a metric step at the end of a resumed epoch.
 
     Lightning skips them there. Call this after the first step of the resumed fit.

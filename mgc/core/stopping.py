@@ -1,4 +1,4 @@
-"""Signal handling: SIGTERM, Ctrl-C and the signal that SLURM sends before a job's time limit.
+"""Handles SIGTERM, Ctrl-C and the signal that SLURM sends before a job's time limit.
 
 A stopped command exits with code 128 + signal, prints one line and leaves no partial files. ``fit``
 writes a checkpoint first (:mod:`mgc.training.interruption`), so it defers signals.
@@ -21,7 +21,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: Signal that ``sbatch --signal=SIGUSR1@120`` requests before the time limit. Empty on Windows.
 REQUEUE = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 
-#: Seconds within which a second Ctrl-C counts as the first one, sent to a process group.
+#: Seconds within which a second Ctrl-C counts as the first one, which may arrive twice.
 SAME_SIGNAL_SECONDS = 2.0
 
 

@@ -1,4 +1,4 @@
-"""Atomic writing of files and folders."""
+"""Writes files and folders atomically."""
 
 import os
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 @contextmanager
 def all_or_nothing(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary folder whose files move to ``folder`` on success. Creates ``folder``."""
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=place, prefix=".partial-") as partial:
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target, prefix=".partial-") as partial:
         yield Path(partial)
         for path in Path(partial).iterdir():
-            path.replace(place / path.name)
+            path.replace(target / path.name)

@@ -1,4 +1,4 @@
-"""Read audio files: any excerpt, at any sample rate."""
+"""Reads excerpts of audio files at any sample rate."""
 
 import logging
 import math
@@ -28,11 +28,11 @@ __all__ = ["AV_SUFFIXES", "SUFFIXES", "AudioError"]
 
 log = logging.getLogger(__name__)
 
-#: Length of the blocks in which whole files are read, in samples.
+#: Number of samples per block when reading whole files.
 BLOCK = 1 << 20
 
-#: Largest term of the reduced ratio of two sample rates. The resampling filter has about as many
-#: values as the product of both terms: 100 MB at this limit.
+#: Maximum term of the reduced ratio of two sample rates. The number of values in the resampling
+#: filter is about the product of both terms, which takes 100 MB at this limit.
 MAX_TERM = 5000
 
 
@@ -54,8 +54,8 @@ def find_files(folder: str | os.PathLike[str]) -> list[Path]:
     """Find the audio files in a folder and its sub-folders, by file extension.
 
     Paths are sorted. Hidden files and folders are skipped. Links are followed, but no folder is
-    read twice. A missing folder has no files. Files whose names are not UTF-8 are logged and left
-    out, as tables, reports and terminals cannot hold them.
+    read twice. For a missing folder, the list is empty. Files whose names are not UTF-8 are logged
+    and skipped, because tables, reports and terminals cannot represent these names.
     """
     found = []
     visited: set[tuple[int, int]] = set()
@@ -65,7 +65,7 @@ def find_files(folder: str | os.PathLike[str]) -> list[Path]:
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
-        # In a fixed order, so that the same one of two links to a folder is read.
+        # Sort, so that the same one of two links to a folder is always read.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             if not name.lower().endswith((*SUFFIXES, *AV_SUFFIXES)) or name.startswith("."):
@@ -81,11 +81,11 @@ def find_files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
-    """Read a file's header and its last samples.
+    """Check a file by reading its header and its last samples, and return its length and format.
 
-    Compares the length that the header declares with the file, at about the cost of opening it. The
-    first time, MP3 and Ogg files are read, but not decoded. Files of floats are read to find
-    samples that are not numbers.
+    This detects truncated files at about the cost of opening them. MP3 and Ogg files are read
+    completely the first time, but not decoded. Files with float samples are decoded completely, to
+    find samples that are not finite.
 
     Raises:
         AudioError: If the file is missing, unreadable, empty, truncated or not scaled.
@@ -121,7 +121,7 @@ def blocks(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
 
 
 def probe_all(paths: Sequence[str] | np.ndarray) -> list[AudioInfo | AudioError]:
-    """Probe many files in parallel; return the error for those that :func:`probe` rejects.
+    """Probe many files in parallel. Returns the error for files that :func:`probe` rejects.
 
     Lengths are cached (see :mod:`mgc.data.length_cache`).
     """

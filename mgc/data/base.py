@@ -77,8 +77,8 @@ class MusicDataModule(LightningDataModule):
         split: How to split the tracks. ``stratified``: 80 % train, 10 % validation and 10 % test,
             balanced over the classes. ``fold``: test on one fold, validate on the next. Both keep
             groups of tracks (duplicates, or an artist's tracks) together. Some data sets have more:
-            ``given`` is the official split, ``fold_ungrouped`` ignores the groups, for comparison
-            with papers that did.
+            ``given`` is the official split, ``fold_ungrouped`` ignores the groups, as some papers
+            do.
         fold: Index of the test fold, from 0.
         folds: Number of folds, unless the data set defines them.
         seed: Seed of the split, the order and the random clips.

@@ -46,7 +46,7 @@ class GTZAN(AudioDataModule):
 
     Tzanetakis and Cook, "Musical genre classification of audio signals", IEEE Transactions on
     Speech and Audio Processing 10(5), 2002. The collection has no licence and no working official
-    download; copies differ. ``root``, or ``genres/`` or ``genres_original/`` in it, holds a folder
+    download; copies differ. ``root``, or ``genres/`` or ``genres_original/`` in it, has a folder
     per genre with files named ``blues.00000.wav`` or ``blues.00000.au``.
 
     Args:
@@ -73,7 +73,7 @@ class GTZAN(AudioDataModule):
             match = _NAME.fullmatch(path.name)
             if match and match[1] == path.parent.name:
                 track = f"{match[1]}.{match[2]}"
-                # One file per track, also in copies with both formats.
+                # Use one file per track, even if a copy has several formats.
                 rows.setdefault(track, {"track": track, "label": match[1], "path": str(path)})
         catalogue = pd.DataFrame(rows.values(), columns=["track", "label", "path"])
         leader = {second: first for first, second in DUPLICATES}

@@ -14,7 +14,8 @@ class GTZANSpeechMusic(AudioDataModule):
 
     Tzanetakis and Cook, "Marsyas: a framework for audio analysis", Organised Sound 4(3), 2000. The
     collection has no licence; it was available as music_speech.tar.gz at marsyas.info. The folder
-    holds ``music_wav/`` and ``speech_wav/`` of 64 WAV files each (or ``music_speech/`` with both).
+    contains ``music_wav/`` and ``speech_wav/`` with 64 WAV files each, or ``music_speech/`` with
+    both.
 
     Files whose names differ only by a final number (``dialogue1``, ``dialogue2``) probably come
     from one recording and form a group.

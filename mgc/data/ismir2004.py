@@ -25,8 +25,8 @@ class ISMIR2004(AudioDataModule):
 
     Cano, Gómez, Gouyon, Herrera, Koppenberger, Ong, Serra, Streich and Wack, "ISMIR 2004 audio
     description contest", technical report MTG-TR-2006-02, Universitat Pompeu Fabra, 2006. The music
-    is under Creative Commons licences (BY-NC-SA). Get it from Zenodo, record 1302992. The folder
-    holds, for each of the three lists, ``metadata/<list>/tracklist.csv`` and its files in
+    is under Creative Commons licences (BY-NC-SA). Available from Zenodo, record 1302992. The folder
+    contains, for each of the three lists, ``metadata/<list>/tracklist.csv`` and its files in
     ``audio/<list>/``.
 
     Each list has 729 songs, and no song is in two lists. Songs per genre (classical, electronic,
@@ -43,10 +43,10 @@ class ISMIR2004(AudioDataModule):
     Args:
         split: ``given``, the split of most papers, trains on the training list and tests on the
             development list. ``evaluation`` tests on the evaluation list instead. Both validate on
-            the artists of a tenth of the training list, and share artists between training and
-            test, which rewards recognising artists. ``artist_filtered`` (60/20/20 %) and ``fold``
-            split the 1458 songs of the training and evaluation lists by artist (the development
-            list has no names).
+            about a tenth of the training list, with separate artists, but share artists between
+            training and test, which rewards recognising artists. ``artist_filtered`` (60/20/20 %)
+            and ``fold`` split the 1458 songs of the training and evaluation lists by artist (the
+            development list has no names).
         folds: Number of folds; five by default, as jazz and blues has five artists.
     """
 
@@ -134,7 +134,7 @@ class ISMIR2004(AudioDataModule):
 def _normalise_path(path: str) -> str:
     """Return the part of a path that the list and all copies share.
 
-    Copies replace apostrophes and other characters by underscores, hold WAV instead of MP3, and
+    Copies replace apostrophes and other characters by underscores, contain WAV instead of MP3, and
     number one file with two digits (kruhový objazd, whose name is corrupted in the lists).
     """
     stem = path.rsplit(".", 1)[0].replace("\ufffd", "y")

@@ -1,4 +1,4 @@
-"""Jamendo corpus of singing voice detection."""
+"""Jamendo corpus for singing voice detection."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from mgc.data.base import AudioDataModule
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 
-#: Splits by the corpus's names of its sets.
+#: Split of each set of the corpus.
 SETS = {"train": TRAIN, "valid": VAL, "test": TEST}
 
 
@@ -19,11 +19,11 @@ class JamendoVocals(AudioDataModule):
     """Jamendo singing voice corpus: 93 songs, cut into segments with or without singing.
 
     Ramona, Richard and David, "Vocal detection in music with support vector machines", ICASSP 2008.
-    The songs are from jamendo.com under Creative Commons licences; OGG and MP3, 44 100 Hz. Get the
-    corpus from mathieuramona.com (jam_train_audio, jam_valid_audio, jam_test_audio, jam_annote) or
-    Zenodo. The folder holds the songs in ``train/`` (61), ``valid/`` (16) and ``test/`` (16), and
-    their annotations in ``jamendo_lab/<song>.lab``: lines of begin and end in seconds and ``sing``
-    or ``nosing``. If all songs are in one folder, the lists ``jam_train_list.txt``,
+    The songs are from jamendo.com under Creative Commons licences; OGG and MP3, 44 100 Hz. Source:
+    mathieuramona.com (jam_train_audio, jam_valid_audio, jam_test_audio, jam_annote) or Zenodo. The
+    folder contains the songs in ``train/`` (61), ``valid/`` (16) and ``test/`` (16), and their
+    annotations in ``jamendo_lab/<song>.lab``, with a line per segment: begin and end in seconds,
+    and ``sing`` or ``nosing``. If all songs are in one folder, the lists ``jam_train_list.txt``,
     ``jam_valid_list.txt`` and ``jam_test_list.txt`` assign them to the sets.
 
     A track is a segment; Choi, Fazekas, Sandler and Cho, ISMIR 2017, count 4086. A group is a song.

@@ -20,8 +20,8 @@ class ResumableLoader(DataLoader[Batch]):
     Lightning saves its state in checkpoints and restores it before the epoch starts. All devices
     share the same state.
 
-    The sampler does the skipping. This is exact with worker processes too: a batch counts when it
-    is yielded, not when a worker prefetches it.
+    The sampler skips the batches. This is exact with worker processes too, because a batch counts
+    when it is yielded, not when a worker prefetches it.
     """
 
     _yielded = 0

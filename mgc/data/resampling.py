@@ -1,4 +1,4 @@
-"""Resample audio with a windowed sinc filter."""
+"""Resamples audio with a windowed sinc filter."""
 
 import math
 from functools import cached_property, lru_cache
@@ -21,13 +21,13 @@ _FILTERS: dict[Resampling, tuple[int, float, float | None]] = {
 
 
 class Resampler:
-    """Resampling filter that turns every ``source`` samples into ``target`` samples.
+    """Resampling filter that converts ``source`` samples to ``target`` samples.
 
     Implements band-limited interpolation (Smith and Gossett, 1984) as torchaudio does: each target
     sample of a period has its own filter, and a period is multiplied by the matrix of these
     filters. ``source`` and ``target`` must be coprime. An output sample depends on ``width``
-    samples on each side. Exported models use it without torch. benchmarks/loading.py compares it
-    with torchaudio's and librosa's resampling.
+    samples on each side. This class does not need torch, so that exported models can use it.
+    benchmarks/loading.py compares it with torchaudio's and librosa's resampling.
     """
 
     def __init__(self, source: int, target: int, resampling: Resampling) -> None:
@@ -58,9 +58,9 @@ class Resampler:
         times = max(1, -(-2 * self.width // self.source))
         source, target = self.source * times, self.target * times
         edge = min(self.source, self.target) * self.edge
-        place = np.arange(-self.width, self.width + source)[:, None] / self.source
+        position = np.arange(-self.width, self.width + source)[:, None] / self.source
         time = np.clip(
-            (place - np.arange(target) / self.target) * edge, -self.crossings, self.crossings
+            (position - np.arange(target) / self.target) * edge, -self.crossings, self.crossings
         )
         share = time / self.crossings
         if self.beta is None:

@@ -1,4 +1,4 @@
-"""Assign tracks to folds and splits."""
+"""Assigns tracks to folds and splits."""
 
 import warnings
 
@@ -50,7 +50,8 @@ def assign_folds(
 def split_by_fold(folds: np.ndarray, fold: int) -> np.ndarray:
     """Return ``train``, ``val`` or ``test`` for each track, of shape (tracks,).
 
-    Tracks in ``fold`` are tested, those in the next fold validated, all others train.
+    Tracks in ``fold`` are for testing, those in the next fold for validation, all others for
+    training.
 
     Raises:
         MgcError: If the fold does not exist.

@@ -63,10 +63,11 @@ def _batches(
     length = audio.resampled_length(info.frames, info.sample_rate, rate)
     starts = np.arange(0, max(1, length - clip + 1), hop)
     for first in range(0, len(starts), batch_size):
-        some = starts[first : first + batch_size]
-        samples = int(some[-1] - some[0]) + clip
-        part = audio.read(path, rate, int(some[0]), samples, channel, resampling)
-        yield np.stack([audio.fit_length(part[s - some[0] :], clip, short) for s in some.tolist()])
+        batch_starts = starts[first : first + batch_size]
+        samples = int(batch_starts[-1] - batch_starts[0]) + clip
+        part = audio.read(path, rate, int(batch_starts[0]), samples, channel, resampling)
+        offsets = (batch_starts - batch_starts[0]).tolist()
+        yield np.stack([audio.fit_length(part[offset:], clip, short) for offset in offsets])
 
 
 class Classifier:

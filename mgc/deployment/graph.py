@@ -40,7 +40,7 @@ DESCRIPTION_FILE = "mgc.json"
 #: Number of beats in the example inputs of an export.
 EXAMPLE_BEATS = 200
 
-#: Default tolerance: rounding errors, and with ``float16`` those of the weights.
+#: Default tolerance for rounding errors, with ``float16`` including those of the weights.
 DEFAULT_TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "float16": 1e-2}
 
 Arrays = Sequence[np.ndarray]
@@ -78,7 +78,7 @@ class Features(nn.Module):
 def _invalidate(outputs: Tensor, inputs: Tensor) -> Tensor:
     """Replace the outputs of inputs that are not finite with NaN.
 
-    Runtimes differ in what they make of NaN: ``max(NaN, x)`` may be x, and the outputs plausible.
+    Runtimes handle NaN differently: ``max(NaN, x)`` may be x, so that outputs look plausible.
     """
     return outputs + 0 * inputs.flatten(1).sum(1, keepdim=True)
 
@@ -129,8 +129,8 @@ def export_graph(
 ) -> Exported:
     """Export a model as a graph and verify its outputs.
 
-    The graph accepts batches of any size, and clips of any length if the model does. It is read
-    back and compared with the model for several batch sizes and lengths.
+    The graph accepts batches of any size, and clips of any length if the model does. The written
+    file is compared with the model for several batch sizes and lengths.
 
     Args:
         model: Model to export. It is moved to the CPU.
@@ -139,8 +139,8 @@ def export_graph(
         format: ``onnx``, or ``torch_export`` for an archive that ``torch.export.load`` reads.
         outputs: ``probabilities``, or ``features`` for one output per layer.
         precision: Data type of the stored weights. Both compute in float32.
-        tolerance: Largest accepted difference: absolute for values up to 1, else relative to the
-            largest value. By default 1e-4, or 1e-2 for ``float16``.
+        tolerance: Maximum difference: absolute for values up to 1, else relative to the largest
+            value. By default 1e-4, or 1e-2 for ``float16``.
 
     Raises:
         MgcError: If the model cannot be exported, or the difference exceeds the tolerance.

@@ -17,10 +17,10 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class OnnxModel:
-    """An ONNX graph written by ``mgc export``.
+    """ONNX graph written by ``mgc export``.
 
     Attributes:
-        path: The file.
+        path: Path of the file.
         about: Description of the graph (see :func:`mgc.deployment.graph.describe_graph`).
     """
 
@@ -89,8 +89,7 @@ class OnnxModel:
             Array of shape (batch, classes).
 
         Raises:
-            MgcError: If the graph computes features, or has a fixed clip length and this is
-                another one.
+            MgcError: If the graph computes features, or requires clips of another length.
         """
         if self.about.get("outputs") != ["probabilities"]:
             raise MgcError(f"{self.path}: computes features, not probabilities.")

@@ -86,7 +86,7 @@ class TrackEvaluation(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics of the validation split and, outside a fit, write its results."""
-        if self._measurable(trainer):
+        if self._has_scores(trainer):
             clips = self._compute(trainer)
             self._log(trainer, pl_module, clips, "val")
             if trainer.state.fn == TrainerFn.VALIDATING:
@@ -94,14 +94,14 @@ class TrackEvaluation(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics of the test split and write its results."""
-        if self._measurable(trainer):
+        if self._has_scores(trainer):
             clips = self._compute(trainer)
             self._log(trainer, pl_module, clips, "test")
             self._write(trainer, pl_module, clips, "test")
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the results of all tracks."""
-        if self._measurable(trainer):
+        if self._has_scores(trainer):
             self._write(trainer, pl_module, self._compute(trainer), "predict")
 
     def _start(self, pl_module: LightningModule) -> None:
@@ -119,7 +119,7 @@ class TrackEvaluation(Callback):
             return
         self.scores.update(logits, batch)
 
-    def _measurable(self, trainer: Trainer) -> bool:
+    def _has_scores(self, trainer: Trainer) -> bool:
         # With other data modules, only the model's own metrics are logged.
         return self.scores.update_called and hasattr(_data(trainer), "tracks")
 
@@ -127,7 +127,7 @@ class TrackEvaluation(Callback):
         """Return the outputs of all clips; raise an error if some are not finite."""
         clips = self.scores.compute()
         if trainer.state.fn == TrainerFn.FITTING:
-            return clips  # StopOnDivergence reports it, with the last good checkpoint
+            return clips  # StopOnDivergence reports the error, with the last good checkpoint
         invalid = clips["track"][~clips["logits"].isfinite().all(dim=1)].unique()
         if len(invalid):
             tracks = _data(trainer).tracks

@@ -1,3 +1,3 @@
 """Colours of plots in reports."""
 
-BLOCKS, OTHERS, BESIDE, NESTED, PUBLISHED = "#4c78a8", "#b279a2", "#b8b8b8", "#111111", "#e45756"
+BLOCKS, OTHERS, COMPARED, NESTED, PUBLISHED = "#4c78a8", "#b279a2", "#b8b8b8", "#111111", "#e45756"

@@ -1,4 +1,4 @@
-"""Report of a late fusion: scores, gain and paired tests against the single runs."""
+"""Reports a late fusion: scores, gain and paired tests against the single runs."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -16,8 +16,8 @@ from mgc.evaluation.tested_runs import Run
 def describe_fusion(runs: Sequence[Run], fused: Results) -> str:
     """Compare a fusion with its runs.
 
-    Single runs decide like the fusion: by majority of the clips for ``fusion2``, else by mean
-    probability.
+    Single runs are scored like the fusion: by majority vote of the clips for ``fusion2``, else by
+    mean probability.
 
     Returns:
         Markdown: scores with 95 % intervals over tracks, the gain over the best run, and for

@@ -1,4 +1,4 @@
-"""Scores of results and their confidence intervals. No other module computes intervals.
+"""Computes scores and their confidence intervals. No other module computes intervals.
 
 * Accuracy: Wilson score interval over tracks (Wilson 1927), from SciPy. ``docs/statistics.md``
   shows its simulated coverage (``benchmarks/interval_coverage.py``).
@@ -27,9 +27,10 @@ MEASURE = {"multiclass": "accuracy", "multilabel": "auroc", "regression": "r2"}
 LEVEL = 0.95
 MAX_RESAMPLES = 10_000
 MIN_RESAMPLES = 200
-#: Values that all resamples of a bootstrap may visit. Larger test sets get fewer resamples.
+#: Maximum number of values visited by all resamples of a bootstrap. Larger test sets get fewer
+#: resamples.
 MAX_VALUES = 100_000_000
-#: Values per batch of resamples. They fit into a core's cache.
+#: Number of values per batch of resamples, so that a batch fits into a core's cache.
 BATCH_VALUES = 100_000
 
 #: Maps how often each row occurs in each resample, of shape (rows, resamples), to the scores of
@@ -39,7 +40,7 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % confidence interval. Iterating over it yields its two ends.
+    """95 % confidence interval. Iterating over it yields its two ends.
 
     ``method`` is ``Wilson``, ``bootstrap`` or ``paired bootstrap``; ``tracks`` is the number of
     tracks. If the interval is not available, its ends are NaN and ``missing`` is the reason.
@@ -91,7 +92,7 @@ NOT_COMPUTED = Interval(float("nan"), float("nan"), "", 0, "not computed")
 
 
 class Score(NamedTuple):
-    """A score, NaN if undefined, and its interval."""
+    """Score (NaN if undefined) and its interval."""
 
     value: float
     interval: Interval = NOT_COMPUTED
@@ -254,7 +255,7 @@ def gain(results: Results, other: Results, decision: str = "decision") -> Score:
 
 
 def mean_difference(differences: Sequence[float] | np.ndarray | pd.Series) -> Score:
-    """Return the mean of differences, one per track, with a 95 % paired bootstrap interval."""
+    """Return the mean of the differences (one per track), with a 95 % paired bootstrap interval."""
     values = np.asarray(differences, dtype=np.float64)
     mean = float(values.mean()) if len(values) else float("nan")
     found = _bootstrap(

@@ -1,4 +1,4 @@
-"""Scores of each class, tag or quantity."""
+"""Computes scores of each class, tag or quantity."""
 
 from os import PathLike
 
@@ -18,7 +18,7 @@ def confusion_matrix(results: Results) -> pd.DataFrame:
 
 
 def per_class(results: Results) -> pd.DataFrame:
-    """Score each label, in a row.
+    """Return the scores of each label, one label per row.
 
     Columns are ``precision``, ``recall``, ``f1`` and ``tracks`` (multiclass); ``auroc``,
     ``average_precision`` and ``tracks`` with the tag (multilabel); ``r2`` and ``rmse``
@@ -74,7 +74,7 @@ def plot_confusion(counts: pd.DataFrame, title: str, path: str | PathLike[str]) 
     axes = figure.subplots()
     numbers = counts.to_numpy()
     shares = numbers / numbers.sum(axis=1, keepdims=True).clip(min=1)
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(counts)), counts.columns, rotation=45, ha="right")
     axes.set_yticks(range(len(counts)), counts.index)
     axes.set(xlabel="decision", ylabel="true class", title=title)
@@ -85,5 +85,5 @@ def plot_confusion(counts: pd.DataFrame, title: str, path: str | PathLike[str]) 
                 axes.text(
                     column, row, str(numbers[row, column]), ha="center", va="center", color=color
                 )
-    figure.colorbar(picture, label="share of the true class", shrink=0.8)
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
     figure.savefig(path, dpi=120)

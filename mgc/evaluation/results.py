@@ -1,4 +1,4 @@
-"""Result files: a model's outputs for every clip and track.
+"""Reads and writes result files: a model's outputs for every clip and track.
 
 ``mgc validate``, ``test``, ``predict``, ``crossval`` and ``fuse`` write them; ``mgc fuse``,
 ``compare`` and the reports read them. A folder contains two Parquet files:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Results:
-    """A model's outputs for every clip and track, as tables with a row each.
+    """A model's outputs, as tables with a row per clip and a row per track.
 
     ``labels`` are the names of the classes, tags or quantities in target order; ``source`` names
     model, checkpoint, dataset and version of mgc.
@@ -76,7 +76,7 @@ class Results:
     def from_tracks(
         cls, tracks: pd.DataFrame, task: Task, labels: tuple[str, ...], source: dict[str, Any]
     ) -> "Results":
-        """Create results of whole tracks: each has a single clip, and votes as it decides."""
+        """Create results of whole tracks. Each has a single clip, whose decision is the vote."""
         if "decision" in tracks:
             tracks = tracks.assign(vote=tracks["decision"])
         clips = tracks.drop(columns="vote", errors="ignore")
@@ -86,7 +86,7 @@ class Results:
 
 
 def count_from_zero(rows: pd.DataFrame, folds: object) -> None:
-    """Renumber folds in place where an old version of ``mgc transfer`` counted them from 1.
+    """Renumber folds in place if an old version of ``mgc transfer`` counted them from 1.
 
     ``folds`` describes how the folds were made: only those made by ``mgc transfer`` itself started
     at 1.
@@ -109,7 +109,7 @@ def load_nested_results(folder: str | PathLike[str]) -> Results:
 
 
 def nested_results(predictions: pd.DataFrame, meta: dict[str, Any], name: str) -> Results:
-    """Turn the predictions of a transfer experiment into results.
+    """Convert the predictions of a transfer experiment to results.
 
     Raises:
         MgcError: If the task is not multiclass, or there is not exactly one combination of layers.
@@ -152,7 +152,7 @@ def make_results(
         sample_rate: Sample rate of ``clips["start"]`` in Hz.
         source: Model, checkpoint, dataset and so on.
     """
-    # Imported here, because reading results does not need torch.
+    # Not imported at the top, because reading results does not need torch.
     import torch
 
     from mgc.evaluation.scores import majority_vote, mean_by_track, probabilities

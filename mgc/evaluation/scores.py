@@ -1,4 +1,4 @@
-"""Collect outputs of clips, aggregate them by track, and compute metrics."""
+"""Collects outputs of clips, aggregates them by track, and computes metrics."""
 
 from collections.abc import Sequence
 
@@ -20,9 +20,10 @@ from mgc.task import Task
 
 
 class ClipScores(Metric):
-    """Collects the outputs for every clip of a split from all devices, each clip once.
+    """Collects the outputs for every clip of a split from all devices.
 
-    (Distributed samplers repeat clips so that all devices get the same number.)
+    Distributed samplers repeat clips so that all devices get the same number. Each clip is kept
+    only once.
     """
 
     full_state_update = False
@@ -60,7 +61,7 @@ class ClipScores(Metric):
 
 
 def probabilities(logits: Tensor, task: Task) -> Tensor:
-    """Convert logits of shape (clips, classes) to probabilities; regression keeps the outputs."""
+    """Convert logits of shape (clips, classes) to probabilities. Keeps outputs of regression."""
     if task == "multiclass":
         return logits.softmax(dim=-1)
     return logits.sigmoid() if task == "multilabel" else logits
@@ -103,8 +104,8 @@ def measure(outputs: Tensor, target: Tensor, task: Task, labels: Sequence[str]) 
 
     Returns:
         ``accuracy`` and macro ``f1`` (multiclass); ``auroc`` and ``average_precision``, means over
-        tags that some but not all rows have (multilabel); ``r2``, ``rmse`` and ``r2_<label>``
-        (regression).
+        tags that have both positive and negative rows (multilabel); ``r2``, ``rmse`` and
+        ``r2_<label>`` (regression).
     """
     if task == "multiclass":
         classes = len(labels)
@@ -115,7 +116,7 @@ def measure(outputs: Tensor, target: Tensor, task: Task, labels: Sequence[str]) 
     if task == "multilabel":
         positive = target.long()
         count = positive.sum(dim=0)
-        # AUROC is undefined for a tag that all or no rows have.
+        # AUROC is undefined for tags that apply to all rows or to none.
         ranked = (count > 0) & (count < len(positive))
         if not ranked.any():
             return {"auroc": float("nan"), "average_precision": float("nan")}

@@ -1,4 +1,4 @@
-"""Load the test and validation results of runs."""
+"""Loads the test and validation results of runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from mgc.evaluation.results import Results, find_predictions, load_nested_result
 
 @dataclass
 class Run:
-    """A tested model with its results on the test tracks and, if known, the validation tracks."""
+    """Tested model with its results on the test tracks and, if known, the validation tracks."""
 
     name: str
     test: Results
@@ -20,7 +20,7 @@ class Run:
 
 
 class Experiment(Protocol):
-    """An experiment with results, as ``mgc.cross_validate`` and ``mgc.transfer`` return it."""
+    """Experiment with results, as returned by ``mgc.cross_validate`` and ``mgc.transfer``."""
 
     @property
     def results(self) -> Results:
@@ -96,26 +96,30 @@ def load_runs(folders: Sequence[str | PathLike[str]], names: Sequence[str] = ())
     if not names:
         names = unique_names(map(name_run, folders))
     if len(names) != len(folders) or len(set(names)) < len(names):
-        raise MgcError(f"Give {len(folders)} different names, one per run, not {', '.join(names)}.")
+        raise MgcError(
+            f"Expected {len(folders)} different names, one per run, not {', '.join(names)}."
+        )
     return [load_run(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
 def load_run(folder: str | PathLike[str], name: str) -> Run:
     """Load the results of one run (see :func:`load_runs`)."""
     path = Path(folder)
-    places = [path, path / "test", path / "predict"]
-    found = next((place for place in places if (place / "tracks.parquet").is_file()), None)
+    candidates = [path, path / "test", path / "predict"]
+    found = next(
+        (candidate for candidate in candidates if (candidate / "tracks.parquet").is_file()), None
+    )
     if found is None and find_predictions(path):
         return Run(name, load_nested_results(path))
     if found is None:
         raise MgcError(
             f"{folder}: found no results (tracks.parquet) in it or its folders test and predict. "
-            "Give the output folder of mgc test, predict, crossval or transfer."
+            "Use the output folder of mgc test, predict, crossval or transfer."
         )
     run = split_run(Results.load(found), name, str(found))
-    beside = found.parent / "validate"
-    if run.validation is None and (beside / "tracks.parquet").is_file():
-        run.validation = Results.load(beside)
+    validation_folder = found.parent / "validate"
+    if run.validation is None and (validation_folder / "tracks.parquet").is_file():
+        run.validation = Results.load(validation_folder)
     return run
 
 

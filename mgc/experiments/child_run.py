@@ -1,4 +1,4 @@
-"""Training in a child process of an experiment."""
+"""Runs training in a child process of an experiment."""
 
 import logging
 import sys
@@ -42,11 +42,11 @@ class ChildCLI(training.MgcCLI):
         self.trainer.callbacks = [*callbacks, KeepLast(Path(self.folder, LAST_EPOCH))]  # type: ignore[attr-defined]
 
 
-def fit(folder: str, words: Sequence[str], cli: Callable[..., ChildCLI]) -> None:
-    """Run ``mgc fit`` with the options ``words``, or resume it if ``folder`` has a checkpoint."""
+def fit(folder: str, options: Sequence[str], cli: Callable[..., ChildCLI]) -> None:
+    """Run ``mgc fit`` with ``options``, or resume it if ``folder`` has a checkpoint."""
     last = Path(folder, LAST_EPOCH)
     resumed = [f"--ckpt_path={last}"] if last.is_file() else []
-    training.main(["fit", *words, f"--trainer.default_root_dir={folder}", *resumed], cli)
+    training.main(["fit", *options, f"--trainer.default_root_dir={folder}", *resumed], cli)
 
 
 def run_child(run: Callable[[], None]) -> None:

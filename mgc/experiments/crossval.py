@@ -48,7 +48,7 @@ LOGGED_COLUMNS = (
 
 @dataclass(frozen=True)
 class Experiment:
-    """A cross-validation.
+    """Planned cross-validation.
 
     Attributes:
         folder: Output folder.
@@ -69,8 +69,8 @@ class Experiment:
         See :func:`cross_validate` for the arguments.
 
         Raises:
-            MgcError: If a setting is wrong, or the folder holds a cross-validation with other
-                settings.
+            MgcError: If a setting is wrong, or the folder contains a cross-validation with
+                different settings.
         """
         if folds < 3 and folds != 1:
             raise MgcError(
@@ -141,8 +141,8 @@ def cross_validate(
 ) -> Summary:
     """Train and test a model on every fold and write the results.
 
-    Each fold runs in its own process. Rerunning resumes an interrupted cross-validation. Progress
-    is logged to the logger ``mgc``.
+    Each fold runs in its own process. To resume an interrupted cross-validation, call this again.
+    Progress is logged to the logger ``mgc``.
 
     Args:
         config: YAML file, or name of a shipped configuration, as for ``mgc fit``.
@@ -151,15 +151,15 @@ def cross_validate(
             (``["--model.lr=0.01"]``) or a mapping (``{"model.lr": 0.01}``).
         folds: Number of folds per seed. With 1, the configuration sets the split.
         seeds: Seeds of the splits and of training.
-        test_folds: Number of folds to train and test, from the first; by default all.
-        jobs: Folds to run at the same time; by default one per GPU, without a GPU one.
+        test_folds: Number of folds to train and test, starting with the first; by default all.
+        jobs: Number of folds to run in parallel; by default the number of GPUs, or 1.
 
     Raises:
-        MgcError: If a setting is wrong, a fold fails, or the folder holds a cross-validation with
-            other settings.
+        MgcError: If a setting is wrong, a fold fails, or the folder contains a cross-validation
+            with different settings.
     """
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise MgcError("Give --repeats of 1 or more, or different --seeds such as 0,1,2.")
+        raise MgcError("Set --repeats to 1 or more, or --seeds to different numbers such as 0,1,2.")
     count = folds if test_folds is None else test_folds
     if not 1 <= count <= folds:
         raise MgcError(f"--test_folds {count}: must be between 1 and {folds}, the number of folds.")
@@ -181,7 +181,7 @@ def cross_validate(
 
 @wandb_session()
 def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
-    """Run the unfinished folds, ``jobs`` at the same time, each in its own process.
+    """Run the unfinished folds, ``jobs`` of them in parallel, each in its own process.
 
     Raises:
         MgcError: If a fold fails, or another process uses the folder.
@@ -199,8 +199,8 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
             failed.append(fold)
         return fold.finished
 
-    words = ("--config", experiment.config, *experiment.folds[0].overrides)
-    if finished < len(experiment.folds) and logs_to_wandb(words):
+    options = ("--config", experiment.config, *experiment.folds[0].overrides)
+    if finished < len(experiment.folds) and logs_to_wandb(options):
         # Decide once: the processes of the folds inherit the environment.
         set_wandb_mode()
     run_jobs(experiment.folds, experiment.folder, jobs, start_fold, log_exit)
@@ -214,7 +214,7 @@ def run_folds(experiment: Experiment, jobs: int | None = None) -> None:
 def start_fold(
     fold: Fold, environment: dict[str, str], lock: tuple[int, ...]
 ) -> "subprocess.Popen[bytes]":
-    """Start the process of a fold, see :func:`mgc.experiments.processes.start_module`."""
+    """Start the process of a fold (see :func:`mgc.experiments.processes.start_module`)."""
     fold.write()
     return start_module("mgc.experiments.fold_run", fold.folder, environment, lock)
 

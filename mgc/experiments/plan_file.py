@@ -11,7 +11,7 @@ from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.experiments.processes import lock_folder
 
-#: Longest setting that an error message shows.
+#: Maximum length of a setting shown in an error message.
 MAX_MESSAGE_CHARS = 300
 
 
@@ -32,7 +32,7 @@ def load_or_create_plan(
         The settings, and ``group``, the name of the W&B group.
 
     Raises:
-        MgcError: If the folder holds an experiment with different settings.
+        MgcError: If the folder contains an experiment with different settings.
     """
     if not path.is_file():
         return _write(path, settings)
@@ -43,7 +43,7 @@ def load_or_create_plan(
     if has_results:
         name = changed[0]
         raise MgcError(
-            f"{path.parent} holds a {kind} with another value of {name}"
+            f"{path.parent} contains a {kind} with a different value of {name}"
             f"{_describe_change(saved.get(name), settings[name])}. Choose another --out, or remove "
             "the folder."
         )

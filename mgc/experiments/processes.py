@@ -1,6 +1,6 @@
 """Runs the jobs of an experiment in child processes, several in parallel.
 
-A process per job frees memory, random state and the W&B run, and can be limited to one GPU.
+Each job has its own memory, random state, W&B run and, if needed, GPU.
 """
 
 import logging
@@ -32,7 +32,7 @@ class Job(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in messages."""
+        """Name for messages."""
 
     @property
     def finished(self) -> bool:
@@ -54,7 +54,7 @@ def run_jobs(
     Args:
         jobs: All jobs of the experiment.
         folder: Folder of the experiment, locked while jobs run.
-        max_parallel: Jobs to run at the same time; by default one per GPU, without a GPU one.
+        max_parallel: Number of jobs to run in parallel; by default the number of GPUs, or 1.
         start: Starts the process of a job. Takes the job, environment variables, and the file
             descriptors of :func:`lock_folder`, which the process must inherit.
         on_exit: Called when the process of a job exits. Returns whether to start more jobs.
@@ -83,7 +83,7 @@ def run_jobs(
                     free.append(environment)
                     start_more = on_exit(job) and start_more
         finally:
-            # After an error or a signal, leave no job running.
+            # Stop all jobs after an error or a signal.
             for process in running:
                 process.terminate()
             for process in running:
@@ -95,8 +95,8 @@ def start_module(
 ) -> "subprocess.Popen[bytes]":
     """Start ``python -P -m MODULE FOLDER`` and write its output to a log file in the folder.
 
-    With ``-P``, files in the working folder cannot shadow the standard library or a package. Its
-    modules are importable in training (see :func:`mgc.training.cli.main`).
+    With ``-P``, files in the working folder cannot shadow the standard library or a package.
+    Modules there can still be imported in training (see :func:`mgc.training.cli.main`).
 
     Args:
         module: Module to run.
@@ -107,7 +107,7 @@ def start_module(
     with Path(folder, LOG).open("ab") as output:
         return subprocess.Popen(  # noqa: S603 # this interpreter and a path of ours
             [sys.executable, "-P", "-m", module, folder],
-            # For the processes that Lightning starts in turn.
+            # Also applies to the processes that Lightning starts.
             env=environment | {"PYTHONSAFEPATH": "1"},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -117,7 +117,7 @@ def start_module(
 
 
 def visible_devices() -> list[str]:
-    """Return the GPUs of this process as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """Return the GPUs of this process, in the format of ``CUDA_VISIBLE_DEVICES``."""
     import torch
 
     count = torch.cuda.device_count()

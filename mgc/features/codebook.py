@@ -1,4 +1,4 @@
-"""Codebooks by k-means clustering, on the device of the vectors."""
+"""Fits codebooks by k-means clustering, on the device of the vectors."""
 
 import math
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from torch import Tensor
 
 from mgc.errors import MgcError
 
-#: Distances computed at a time: few enough for a CPU's cache, enough to use a GPU fully.
+#: Number of distances to compute at a time, small enough for a CPU's cache, large enough for a GPU.
 CPU_SCORES = 2**20
 GPU_SCORES = 2**26
 
-#: Vectors summed in single precision before the sums are added in double precision.
+#: Number of vectors to sum in single precision before the sums are added in double precision.
 SUM_BLOCK = 2**16
 
-#: Vectors per centre from which the initial centres are drawn.
+#: Number of vectors per centre from which the initial centres are drawn.
 SEEDING_VECTORS = 32
 
-#: Vectors per centre in the samples that are clustered before all vectors.
+#: Numbers of vectors per centre in the samples that are clustered before all vectors.
 SAMPLE_VECTORS = (64, 256)
 
 #: Stop criteria of a sample: gain of a step as a share of the inertia, and number of steps.
 SAMPLE_TOLERANCE = 1e-3
 SAMPLE_STEPS = 30
 
-#: Maximum rounds of splitting and merging in a sample.
+#: Maximum number of rounds of splitting and merging in a sample.
 MAX_ROUNDS = 8
 
-#: Steps of 2-means when splitting a cluster.
+#: Number of steps of 2-means when splitting a cluster.
 SPLIT_STEPS = 5
 
 #: Maximum share of a centre's last move that is added to the next one.
@@ -87,10 +87,10 @@ def fit_codebook(
     sample = vectors[order.to(vectors.device)]
     centres = _first_centres(sample[: SEEDING_VECTORS * size], size, generator)
     for each in SAMPLE_VECTORS:
-        some = _Vectors(sample[: each * size])
+        part = _Vectors(sample[: each * size])
         for _ in range(MAX_ROUNDS):
-            centres = _lloyd(some, centres, SAMPLE_STEPS, SAMPLE_TOLERANCE).centres
-            swapped = _split_and_merge(some, centres, generator)
+            centres = _lloyd(part, centres, SAMPLE_STEPS, SAMPLE_TOLERANCE).centres
+            swapped = _split_and_merge(part, centres, generator)
             if swapped is None:
                 break
             centres = swapped
@@ -140,11 +140,11 @@ class _Vectors:
         """Return the mean of each label's vectors in double precision, and their number."""
         counts = torch.bincount(labels, minlength=size)
         sums = self.values.new_zeros((size, self.values.shape[1]), dtype=torch.float64)
-        for values, some in zip(self.values.split(SUM_BLOCK), labels.split(SUM_BLOCK), strict=True):
+        for values, part in zip(self.values.split(SUM_BLOCK), labels.split(SUM_BLOCK), strict=True):
             # Sum in order of the labels, to be deterministic with any number of threads.
-            ends = torch.bincount(some, minlength=size).cumsum(0)
+            ends = torch.bincount(part, minlength=size).cumsum(0)
             begins = F.pad(ends[:-1], (1, 0))
-            sums += F.embedding_bag(some.argsort(stable=True), values, begins, mode="sum")
+            sums += F.embedding_bag(part.argsort(stable=True), values, begins, mode="sum")
         return sums / counts.clamp(min=1)[:, None], counts
 
     def halves(self, clusters: _Clusters, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -242,14 +242,14 @@ def _first_centres(vectors: Tensor, size: int, generator: torch.Generator) -> Te
     squares = vectors.square().sum(-1)
     chosen = torch.zeros(size, dtype=torch.long, device=vectors.device)
     distances = _distances(vectors, squares, chosen[:1])[:, 0]
-    for place in range(1, size):
+    for position in range(1, size):
         # Draw with the distances as probabilities by exponential waiting times, since the order of
         # a cumulative sum is not deterministic on a GPU.
         waiting = torch.empty(len(vectors)).exponential_(generator=generator).to(vectors.device)
         candidates = (distances / waiting).topk(min(2 + int(math.log(size)), len(vectors))).indices
         nearer = _distances(vectors, squares, candidates).minimum(distances[:, None])
         best = nearer.sum(0).argmin()
-        chosen[place], distances = candidates[best], nearer[:, best]
+        chosen[position], distances = candidates[best], nearer[:, best]
     return vectors[chosen]
 
 

@@ -1,4 +1,4 @@
-"""Plot of the spectrograms of a song and its components."""
+"""Plots the spectrograms of a song and its components."""
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Features of short frames in bands: mel-spectrogram, spectral flatness and spectral crest."""
+"""Computes features of short frames in bands: mel-spectrogram, spectral flatness and crest."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,8 +25,8 @@ BAND_EDGES = tuple(1000 * 2 ** ((i - 8) / 4) for i in range(25))
 #: Overlap of neighbouring bands, as a share of the edge frequency (MPEG-7).
 BAND_OVERLAP = 0.05
 
-#: Samples processed at a time on a GPU, about 25 minutes of music in 1 GB, to bound the memory that
-#: batches of complete songs need.
+#: Maximum number of samples to process at a time on a GPU, about 25 minutes of music in 1 GB.
+#: Limits the memory for batches of complete songs.
 GPU_SAMPLES = 2**25
 
 #: Floor of the power of a bin, -100 dB relative to a sine of full scale.
@@ -62,7 +62,7 @@ def spectral_flatness(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor
 
 
 def spectral_crest(power: Tensor, bands: Sequence[tuple[int, int]]) -> Tensor:
-    """Return the peak over the root-mean-square amplitude in bands, 1 to the root of the bins."""
+    """Return the peak over the root-mean-square amplitude in bands, at least 1."""
     inside = [power[..., a : b + 1] for a, b in bands]
     return torch.stack([(x.amax(-1) / x.mean(-1)).sqrt() for x in inside], -1)
 
@@ -114,7 +114,7 @@ class FrameBands(Float32Module):
             audio = clean_audio(audio, self.frame_length)
             if torch.compiler.is_compiling():
                 return self._measure(audio)
-            # On a CPU, one clip at a time stays in the cache, in half the time of the whole batch.
+            # On a CPU, single clips fit into the cache and take half the time of the whole batch.
             clips = 1 if audio.device.type == "cpu" else max(1, GPU_SAMPLES // audio.shape[1])
             parts = [self._measure(part) for part in audio.split(clips)]
             return {name: torch.cat([part[name] for part in parts]) for name in self.features}

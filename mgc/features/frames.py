@@ -1,4 +1,4 @@
-"""Short frames of waveforms and their spectra."""
+"""Computes spectra of short frames."""
 
 import torch
 from torch import Tensor
@@ -44,9 +44,9 @@ def frame_sizes(
         MgcError: If a setting is out of range. ``name`` is the name of ``seconds`` in the message.
     """
     if sample_rate <= 0:
-        raise MgcError(f"sample_rate={sample_rate}: must be above 0 Hz.")
+        raise MgcError(f"sample_rate={sample_rate}: must be greater than 0 Hz.")
     if not 0 <= overlap < 1:
-        raise MgcError(f"overlap={overlap}: must be from 0 to below 1.")
+        raise MgcError(f"overlap={overlap}: must be at least 0 and less than 1.")
     length = 2 * round(sample_rate * seconds / 2)
     if length < 4:
         raise MgcError(
@@ -65,7 +65,7 @@ def power_spectrum(windowed: Tensor) -> Tensor:
 class FrameSpectrum(Float32Module):
     """Power spectrum of overlapping Hamming windows.
 
-    The first frame starts at the first sample, and only complete frames count: a clip of 3 s at
+    The first frame starts at the first sample, and incomplete frames are dropped: a clip of 3 s at
     22 050 Hz has 128 frames (Senac et al. 2017, section 2.3). ``overlap`` is a share of the frame.
     """
 

@@ -22,14 +22,14 @@ def k_max_pool(values: Tensor, k: int, length: Tensor | None = None) -> Tensor:
     if length is None:
         length = torch.full(values.shape[:1], time, device=values.device)
     end = length[:, None, None]
-    place = torch.arange(values.shape[2], device=values.device)
+    position = torch.arange(values.shape[2], device=values.device)
     # Padding ranks below all values, but above the values already taken.
-    left = values.detach().masked_fill(place >= end, torch.finfo(values.dtype).min)
+    remaining = values.detach().masked_fill(position >= end, torch.finfo(values.dtype).min)
     found = []
     for _ in range(k):
         # argmax returns the first of equal values; topk does not guarantee that.
-        index = left.argmax(2, keepdim=True)
-        left = left.scatter(2, index, -torch.inf)
+        index = remaining.argmax(2, keepdim=True)
+        remaining = remaining.scatter(2, index, -torch.inf)
         found.append(index)
     order = torch.cat(found, 2).sort(2).values
     return values.gather(2, order).masked_fill(order >= end, 0.0)

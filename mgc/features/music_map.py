@@ -18,8 +18,8 @@ MUSIC_FEATURES = (
     "key_clarity", "harmonic_change",
 )  # fmt: skip
 
-# Mean square below which a frame is silent, -100 dB of full scale: a tenth of that of the lowest of
-# 16 bits.
+# Frames with a lower mean square (-100 dB of full scale) are silent. A signal of the lowest bit of
+# 16-bit audio has a mean square about ten times as large.
 SILENCE = 1e-10
 
 # Floor of the power spectrum before logarithms, as in librosa's flatness.
@@ -47,7 +47,7 @@ def zero_crossing_rate(audio: Tensor, frame_length: int, hop_length: int) -> Ten
     negative = audio < -1e-10
     changes = nn.functional.pad(negative[:, 1:] != negative[:, :-1], (1, 0)).to(audio.dtype)
     counts = frame_sums(changes, frame_length, hop_length)
-    # A change into the first sample of a frame is not inside it.
+    # Do not count a change between the first sample of a frame and the sample before it.
     into_first = changes[:, ::hop_length][:, : counts.shape[1]]
     return (counts - into_first) / frame_length
 
@@ -112,8 +112,8 @@ class MusicMap(Float32Module):
         super().__init__()
         if not 0 <= cutoff_hz < sample_rate / 2:
             raise MgcError(
-                f"cutoff_hz={cutoff_hz:g}: must be from 0 to below {sample_rate / 2:g} Hz, half of "
-                "the sample rate. Otherwise the brightness would always be 0."
+                f"cutoff_hz={cutoff_hz:g}: must be at least 0 and less than {sample_rate / 2:g} "
+                "Hz, half of the sample rate. Otherwise the brightness would always be 0."
             )
         self.spectrum = FrameSpectrum(sample_rate, frame_seconds, overlap)
         length = self.spectrum.frame_length

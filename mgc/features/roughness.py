@@ -1,4 +1,4 @@
-"""Spectral roughness: the dissonance of all pairs of spectral peaks."""
+"""Computes spectral roughness, the dissonance of all pairs of spectral peaks."""
 
 from bisect import bisect_left
 
@@ -19,15 +19,15 @@ S1, S2 = 0.0207, 18.96
 # because values that underflow float32 are many times slower on a CPU.
 MAX_RATIO = 0.7
 
-# Pairs of partials in memory at once: 1 MiB on a CPU, to stay in the cache, and 256 MiB on other
-# devices.
+# Maximum number of pairs of partials in memory: 1 MiB on a CPU, to fit into the cache, and 256 MiB
+# on other devices.
 CPU_PAIRS, DEVICE_PAIRS = 1 << 18, 1 << 26
 
-# Frames whose peaks are searched at once on a CPU, also to stay in the cache.
+# Number of frames to search for peaks at a time on a CPU, also to fit into the cache.
 CPU_FRAMES = 256
 
-# Sizes of the groups of frames by number of partials. More sizes waste fewer places, but split less
-# evenly into halves.
+# Sizes of the groups of frames by number of partials. With more sizes, fewer places stay unused,
+# but groups split less evenly into halves.
 TABLE_SIZES = tuple(sorted({factor << k for k in range(24) for factor in (2, 3)}))
 
 
@@ -54,8 +54,8 @@ def sum_over_pairs(amplitudes: Tensor, frequencies: Tensor) -> Tensor:
 
     ``amplitudes`` (0 for no partial) and ascending ``frequencies`` in Hz have shape (partials,
     frames). Pairs are formed by halves: all partials of the lower half with all of the upper half,
-    then the same inside each half. This computes no pair twice and needs no gathering, in half the
-    time of a table of all pairs.
+    then the same inside each half. This computes each pair once, in half the time of a table of all
+    pairs.
     """
     group, frames = amplitudes.shape
     bandwidth = S1 * frequencies + S2
@@ -104,8 +104,8 @@ def find_peaks(magnitude: Tensor, prominence: Tensor) -> Tensor:
 def _follow(low: Tensor, high: Tensor, level: Tensor) -> Tensor:
     """Clamp a level, initially infinite, to the bounds of one row after another.
 
-    Successive clamps are equal to one clamp, so pairs of rows are solved first, and the rows
-    between follow from them: a scan of logarithmic depth. The level after each row is written to
+    Two successive clamps are equal to one clamp, so pairs of rows are solved first, and the rows in
+    between follow from them (a scan of logarithmic depth). The level after each row is written to
     ``level``. All have shape (rows, frames).
     """
     if len(low) > 1:
@@ -150,9 +150,9 @@ def _parabola(before: Tensor, peak: Tensor, after: Tensor) -> tuple[Tensor, Tens
 class Roughness(nn.Module):
     """Spectral roughness (sensory dissonance) of each frame.
 
-    The dissonance of each pair of spectral peaks by the Plomp-Levelt curve, weighted by the product
-    of both magnitudes and averaged over the pairs; 0 with fewer than two peaks. Its unit is that of
-    a squared magnitude.
+    The value is the dissonance of each pair of spectral peaks (Plomp-Levelt curve), weighted by the
+    product of both magnitudes and averaged over the pairs. It is 0 with fewer than two peaks. Its
+    unit is that of a squared magnitude.
 
     Peaks are local maxima of the magnitude spectrum with a prominence of at least ``contrast``
     times the largest magnitude of the clip. Their frequency and magnitude are refined by a parabola
@@ -233,11 +233,11 @@ class Roughness(nn.Module):
 
     def _refine(self, magnitude: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         """Return heights and frequencies in Hz of all peaks, frame by frame."""
-        place = found.reshape(-1).nonzero()[:, 0]
+        position = found.reshape(-1).nonzero()[:, 0]
         # A peak is neither the first nor the last bin of its frame.
-        before, peak, after = (magnitude.reshape(-1)[place + step] for step in (-1, 0, 1))
+        before, peak, after = (magnitude.reshape(-1)[position + step] for step in (-1, 0, 1))
         heights, shift = _parabola(before, peak, after)
-        return heights, (place % magnitude.shape[1] + shift) * self.bin_hz
+        return heights, (position % magnitude.shape[1] + shift) * self.bin_hz
 
     @staticmethod
     def _sum_by_frame(
@@ -255,7 +255,7 @@ class Roughness(nn.Module):
             step = max(1, 4 * most_pairs // size**2)
             for part in frames[start:end].split(step) if end > start else ():
                 # Unused places repeat the last peak with height 0.
-                place = first[part] + torch.minimum(rank, peaks[part] - 1)
-                high = torch.where(rank < peaks[part], heights[place], 0.0)
-                total[part] = sum_over_pairs(high, frequencies[place])
+                position = first[part] + torch.minimum(rank, peaks[part] - 1)
+                high = torch.where(rank < peaks[part], heights[position], 0.0)
+                total[part] = sum_over_pairs(high, frequencies[position])
         return total

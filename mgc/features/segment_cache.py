@@ -1,4 +1,4 @@
-"""Cache of segment values by track."""
+"""Caches segment values by track."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,10 +13,10 @@ BUDGET = 256 * 2**20
 
 
 class SegmentCache:
-    """Cache of at most ``budget`` bytes of values computed from tracks, by the tracks' audio.
+    """Caches at most ``budget`` bytes of values computed from tracks, by a hash of their audio.
 
-    Each track is computed alone: cached values do not depend on the batch, and a resumed run has
-    the same values as an uninterrupted one.
+    Tracks are computed one at a time, so that cached values do not depend on the batch, and a
+    resumed run has the same values as an uninterrupted one.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:

@@ -1,4 +1,4 @@
-"""Harmonic-percussive separation of audio files of any length, in bounded memory."""
+"""Separates audio files of any length into harmonic and percussive parts, in bounded memory."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ PART_SECONDS = 60
 
 
 class SongSeparation:
-    """Harmonic-percussive separation of songs of any length, one part at a time.
+    """Separates songs of any length into harmonic and percussive parts, one part at a time.
 
     Each part is read with enough context that its components equal those of the complete song, up
     to rounding.

@@ -1,4 +1,4 @@
-"""Spectrograms."""
+"""Computes spectrograms."""
 
 import torch
 from torch import Tensor

@@ -76,10 +76,10 @@ class SpectrogramImage(Float32Module):
     def forward(self, audio: Tensor) -> Tensor:
         """Return images of shape (batch, colours, height, width), in the precision of the clips."""
         with torch.autocast(audio.device.type, enabled=False):
-            picture = self.brightness(audio.float()).unsqueeze(1)
-            picture = F.interpolate(picture, self.size, mode=self.interpolation, antialias=True)
+            image = self.brightness(audio.float()).unsqueeze(1)
+            image = F.interpolate(image, self.size, mode=self.interpolation, antialias=True)
             # Bicubic interpolation overshoots.
-            return ((picture.clamp(0, 1) - self.mean) / self.std).to(audio.dtype)
+            return ((image.clamp(0, 1) - self.mean) / self.std).to(audio.dtype)
 
     def brightness(self, audio: Tensor) -> Tensor:
         """Return images before resizing, from 0 to 1, with the highest frequency first."""

@@ -1,4 +1,4 @@
-"""Chroma, key clarity and harmonic change."""
+"""Computes chroma, key clarity and harmonic change."""
 
 import math
 from typing import cast

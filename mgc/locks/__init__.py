@@ -1,6 +1,6 @@
 """Lock files: tested versions of all packages, with hashes.
 
-Importing this module needs the standard library only, so that ``mgc locks`` works before the
+Importing this module needs only the standard library, so that ``mgc locks`` works before the
 packages of a lock are installed.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mgc.installation import installed, pip_install
 
-#: Lock files and the commands that they are enough for.
+#: Lock files, and what can be done with their packages.
 LOCKS = {
     "full": "all commands, extras and the tests",
     "serve": "mgc classify with ONNX models, without PyTorch",

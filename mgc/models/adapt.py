@@ -1,4 +1,4 @@
-"""Add the steps that evaluation needs to plain Lightning modules."""
+"""Adds the steps that evaluation needs to plain Lightning modules."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Base class of the models of mgc."""
+"""Base class of mgc's models."""
 
 from typing import Any, ClassVar
 
@@ -131,7 +131,7 @@ class MusicModel(LightningModule):
         return torch.optim.Adam(self.parameters(), self.lr)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Add track evaluation and checkpoint description, if missing."""
+        """Add the callbacks for track evaluation and checkpoint description if they are missing."""
         return missing_callbacks(self, TrackEvaluation, DescribeCheckpoint)
 
 
@@ -142,7 +142,7 @@ def missing_callbacks(module: LightningModule, *kinds: type[Callback]) -> list[C
 
 
 def zero_loss(module: nn.Module) -> Tensor:
-    """Return a loss of 0 with gradients of all parameters, which other devices wait for."""
+    """Return a loss of 0 that has gradients of all parameters, because other devices need them."""
     return torch.stack([0 * p.sum() for p in module.parameters() if p.requires_grad]).sum()
 
 
@@ -157,7 +157,7 @@ def drop_unreadable(batch: Batch) -> Batch:
     }
 
 
-readable = drop_unreadable  # until 0.2
+readable = drop_unreadable  # old name, removed in 0.2
 
 
 def _training_metric(task: Task, num_classes: int) -> tuple[str, Metric]:

@@ -1,4 +1,4 @@
-"""Base classes of the classifiers of beat-aligned features."""
+"""Base classes for classifiers of beat-aligned features."""
 
 from typing import Any, ClassVar
 
@@ -16,10 +16,10 @@ WINDOW_BEATS = 32
 
 
 class BeatClassifier(MusicModel):
-    """Multiclass classifier of complete tracks as beat-aligned features.
+    """Multiclass classifier of complete tracks, given their beat-aligned features.
 
     ``forward`` and ``features`` take chroma and timbre of shape (batch, beats, 12), and the length
-    of each track in beats, of shape (batch,). Later beats are ignored.
+    of each track in beats, of shape (batch,). Beats after the end of a track are ignored.
     """
 
     kind: ClassVar[str] = "beats"

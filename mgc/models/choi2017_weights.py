@@ -1,4 +1,4 @@
-"""Import of the weights of Choi, Fazekas, Sandler and Cho (ISMIR 2017) into a :class:`VGGTagger`.
+"""Imports the weights of Choi, Fazekas, Sandler and Cho (ISMIR 2017) into a :class:`VGGTagger`.
 
 The released file, ``weights_theano.hdf5``, was written by Keras 1.2.2 with Theano and kapre. Theano
 convolves where PyTorch correlates, so all kernels are flipped. Batch normalization used the
@@ -50,7 +50,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read the state of a :class:`mgc.models.vgg.VGGNet`, without statistics.
 
     Raises:
-        MgcError: If the file is missing, damaged, not HDF5, or has other contents.
+        MgcError: If the file is missing, damaged, not HDF5, or has different contents.
     """
     if not Path(path).is_file():
         raise MgcError(f"{path}: no such file. Use the released weights_theano.hdf5.")
@@ -90,7 +90,7 @@ def mel_decibels(clips: Iterable[Tensor]) -> Tensor:
     absolute = LogMelSpectrogram(SAMPLE_RATE, n_mels=N_MELS, reference_db=0.0, top_db=float("inf"))
     spectrograms = [absolute(clip.unsqueeze(0)) for clip in clips]
     if not spectrograms:
-        raise MgcError("None of the files to calibrate on could be read.")
+        raise MgcError("None of the calibration files could be read.")
     return torch.cat(spectrograms)
 
 

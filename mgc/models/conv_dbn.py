@@ -63,14 +63,17 @@ class ConvDBNNet(nn.Module):
     def forward_first(
         self, chroma: Tensor, timbre: Tensor, length: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return layers 2a and 2b, each of shape (batch, maps, pools), and the tracks' pools."""
+        """Return layers 2a and 2b, and the number of pools of each track.
+
+        Both layers have shape (batch, maps, pools).
+        """
         missing = max(0, self.chroma.width + self.pooling - 1 - chroma.shape[1])
         chroma, timbre = (F.pad(x, (0, 0, 0, missing)).transpose(1, 2) for x in (chroma, timbre))
         pooled = (self._pool(self.chroma(chroma)), self._pool(self.timbre(timbre)))
         return *pooled, self.chroma.positions(length) // self.pooling
 
     def forward_joint(self, pooled: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Return layer 4, of shape (batch, maps, steps), and the tracks' steps.
+        """Return layer 4, of shape (batch, maps, steps), and the number of steps of each track.
 
         The input is layers 2a and 2b, of shape (batch, 2 * maps, pools).
         """
@@ -94,7 +97,7 @@ class ConvDBNNet(nn.Module):
 
     def _pool(self, hidden: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
-            # Exported, max_pool1d supports only one length. Otherwise it is faster.
+            # In an exported graph, max_pool1d supports only one length. Otherwise it is faster.
             return F.max_pool2d(hidden, (1, self.pooling))
         return F.max_pool1d(hidden, self.pooling)
 
@@ -141,9 +144,9 @@ class ConvDBN(BeatClassifier):
         self.net = ConvDBNNet(maps, width, joint_width, pooling, 0.5, 0.5)
         for name in LAYERS:
             rbm = self.net.machine(name)
-            # Four times the range for tanh, since the sigmoid's slope is a quarter of it.
+            # Four times the gain for tanh, since the slope of the sigmoid is a quarter of tanh's.
             nn.init.xavier_uniform_(rbm.weight, gain=4)
-            # The classifier reconstructs nothing.
+            # Visible biases are only used for reconstruction.
             rbm.visible_bias.requires_grad_(False)
         self.head = nn.Linear(maps, self.num_classes)
         nn.init.zeros_(self.head.weight)
@@ -195,7 +198,7 @@ class ConvDBN(BeatClassifier):
         return means
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return gradient descent without momentum, as in the paper."""
+        """Return SGD without momentum, as in the paper."""
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return torch.optim.SGD(learning, self.lr)
 

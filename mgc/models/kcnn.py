@@ -99,12 +99,12 @@ class KCNNClassifier(MusicModel):
     Without an ``optimizer`` section, the model is trained by plain gradient descent as in the
     paper. At the paper's learning rate the lookup tables stay within 1 % of the centres, so trained
     and frozen tables give the same predictions: the whitened centres are large in comparison with
-    the gradients. ``table_lr: 2`` moves them by a third or more in as many epochs.
+    the gradients. ``table_lr: 2`` moves them by a third or more in the same number of epochs.
 
     Args:
         features: Frame features of the words: ``MEL`` (mel-spectrogram), ``SFM`` (spectral
-            flatness), ``SCF`` (spectral crest factor), or ``ALL`` three, each with its own codebook
-            and lookup table.
+            flatness), ``SCF`` (spectral crest factor), or ``ALL`` (all three, each with its own
+            codebook and lookup table).
         codebook_size: Words per codebook (not given in the paper).
         segment_frames: Frames per word, with 50 % overlap (not given in the paper).
         components: Dimensions of a word after whitening (not given in the paper).
@@ -120,8 +120,8 @@ class KCNNClassifier(MusicModel):
         weight_decay: λ of the penalty λ/2‖θ‖² on tables, weights and biases (table 1). Ignored with
             an ``optimizer`` section.
         lr: Learning rate (table 1). Ignored with an ``optimizer`` section.
-        table_lr: Learning rate of the lookup tables; ``lr`` by default, as in the paper. An error
-            with an ``optimizer`` section.
+        table_lr: Learning rate of the lookup tables; ``lr`` by default, as in the paper. Raises an
+            error if there is an ``optimizer`` section.
         **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
@@ -190,7 +190,7 @@ class KCNNClassifier(MusicModel):
                 "Remove one of them."
             )
         super().on_fit_start()
-        # The codebooks do not change any more, so the words of a track can be cached.
+        # The codebooks no longer change, so the words of a track can be cached.
         self.cache = SegmentCache()
         if self.words.segments.fitted:
             return

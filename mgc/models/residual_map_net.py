@@ -24,8 +24,8 @@ KERNEL = 4
 class ResidualBranch(nn.Module):
     """Three convolutions over time; the output of the first is added to that of the third.
 
-    The first combines all features of four frames, the others see time only (section 3). All are
-    zero-padded and keep the number of frames, so maps of any length work.
+    The first convolution combines all features of four frames; the others only extend over time
+    (section 3). All are zero-padded and keep the number of frames, so maps of any length work.
     """
 
     def __init__(self, height: int, filters: int) -> None:
@@ -48,9 +48,9 @@ class ResidualMapNet(nn.Module):
     """A residual branch for each map, concatenated before three dense layers.
 
     With one map it is ``net_STFT`` or ``net_MUSIC`` (figure 1); with both it is the early fusion
-    planned in section 5 of the paper. ``heights`` are the rows of the maps. The paper does not give
-    the number of filters; 256 is that of the network that it reuses (Zhang et al., Interspeech
-    2016).
+    planned in section 5 of the paper. ``heights`` are the numbers of rows of the maps. The paper
+    does not specify the number of filters; 256 is the number in the network it is based on (Zhang
+    et al., Interspeech 2016).
     """
 
     def __init__(

@@ -37,7 +37,7 @@ TIMM_ERRORS = (RuntimeError, ValueError, AssertionError, TypeError, KeyError, At
 
 
 class TimmFinetune(MusicModel):
-    """A timm image network on the spectrogram image of a clip.
+    """Image network of timm on the spectrogram image of a clip.
 
     Gwardys and Grzywczak, "Deep image features in music information retrieval", International
     Journal of Electronics and Telecommunications 60(4), 2014. The paper trains the last layer of an
@@ -50,7 +50,7 @@ class TimmFinetune(MusicModel):
         pretrained: Whether to start from the weights that timm publishes, downloaded once to the
             Hugging Face cache.
         weights: File of initial weights of the same network, used instead of the published ones:
-            safetensors or a PyTorch state dictionary. The last layer may have other classes.
+            safetensors or a PyTorch state dictionary. The number of classes may differ.
         component: Input component: ``original``, ``harmonic`` or ``percussive``.
         frequency: Frequency axis of the image: ``linear`` or ``mel``.
         tune: Layers to train: the last layer (``head``), ``all``, or ``gradual``: first the last
@@ -95,7 +95,7 @@ class TimmFinetune(MusicModel):
         super().__init__(**kwargs)
         check_choice(get_args(Tune), tune=tune)
         if not 0 < layer_decay <= 1:
-            raise MgcError(f"layer_decay={layer_decay:g}: must be above 0 and at most 1.")
+            raise MgcError(f"layer_decay={layer_decay:g}: must be greater than 0 and at most 1.")
         check_minimum(1, unfreeze_epochs=unfreeze_epochs)
         self.backbone = backbone
         self.pretrained = pretrained
@@ -131,7 +131,7 @@ class TimmFinetune(MusicModel):
             self._freeze_below(max(self.stages.values()))
             for name, parameter in self.net.named_parameters():
                 parameter.requires_grad_(name not in self.frozen)
-            # The trainer does not change the mode of modules.
+            # The trainer keeps the mode of each module, so frozen layers must be set here.
             self.train()
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -144,8 +144,8 @@ class TimmFinetune(MusicModel):
         Stages have timm's names (``layer1`` to ``layer4`` of a ResNet). ``penultimate`` is the
         input of the last layer. Each has shape (batch, width).
         """
-        picture = self._draw(audio)
-        last, maps = self.net.forward_intermediates(picture)
+        image = self._draw(audio)
+        last, maps = self.net.forward_intermediates(image)
         names = [stage["module"] for stage in self.net.feature_info]
         layers = {name: x.mean(dim=(2, 3)) for name, x in zip(names, maps, strict=True)}
         return layers | {"penultimate": self.net.forward_head(last, pre_logits=True)}
@@ -178,7 +178,7 @@ class TimmFinetune(MusicModel):
         super().on_fit_start()
 
     def on_train_start(self) -> None:
-        """Freeze the right stages when a run resumes in the middle of an epoch."""
+        """Freeze the same stages as before when a run resumes in the middle of an epoch."""
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
@@ -208,7 +208,7 @@ class TimmFinetune(MusicModel):
         return torch.optim.AdamW(groups, self.lr)
 
     def _draw(self, audio: Tensor) -> Tensor:
-        # The memory format of the network.
+        # Use the memory format of the network.
         return self.image(audio).contiguous(memory_format=torch.channels_last)
 
     def _freeze_below(self, stage: int) -> None:
@@ -247,7 +247,7 @@ def make_backbone(
             _try_size(net, name, image_size)
     except TIMM_ERRORS as error:
         raise MgcError(f"backbone={name!r}, image_size={image_size}: {error}") from error
-    # Convolutions take a third of the time on a CPU, and tensor cores need this format.
+    # This format cuts the time of convolutions on a CPU to a third; tensor cores need it.
     return net.to(memory_format=torch.channels_last)
 
 
@@ -279,16 +279,18 @@ def load_weights(net: Any, path: str, name: str) -> None:
     for key, value in wanted.items():
         if key not in state:
             raise MgcError(
-                f"weights={path}: {key} of {name} is missing. Do they belong to another network?"
+                f"weights={path}: {key} of {name} is missing. Are the weights from another network?"
             )
         if state[key].shape != value.shape:
             raise MgcError(
                 f"weights={path}: {key} has shape {tuple(state[key].shape)}, expected "
-                f"{tuple(value.shape)} for {name}. Do they belong to another network?"
+                f"{tuple(value.shape)} for {name}. Are the weights from another network?"
             )
     extra = next((key for key in state if key not in wanted), None)
     if extra:
-        raise MgcError(f"weights={path}: {name} has no {extra}. Do they belong to another network?")
+        raise MgcError(
+            f"weights={path}: {name} has no {extra}. Are the weights from another network?"
+        )
     net.load_state_dict(state)
 
 

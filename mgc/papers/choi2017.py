@@ -2,7 +2,7 @@
 
 Source: K. Choi, G. Fazekas, M. Sandler, K. Cho, Transfer learning for music classification and
 regression tasks, ISMIR 2017, figure 2 and section 4.2: accuracy, or r² for emotion, under the
-``paper`` protocol. ``best`` is the best combination, where the paper does not name it.
+``paper`` protocol. ``best`` is the best combination if the paper does not name it.
 """
 
 SCORES: dict[str, dict[str, float]] = {

@@ -19,7 +19,7 @@ Verdict = Literal["confirmed", "contradicted", "undecided"]
 
 @dataclass(frozen=True)
 class Claim:
-    """Claim that some cells are better than others; ``pairs`` hold a better and a worse cell."""
+    """Claim that some cells are better than others. Each pair is a better and a worse cell."""
 
     title: str
     pairs: tuple[tuple[Cell, Cell], ...]

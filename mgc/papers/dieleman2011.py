@@ -28,7 +28,7 @@ LEARNING_RATES: dict[str, tuple[float, float, float]] = {
     "pretrained_20": (0.005, 0.05, 0.005),
 }
 
-#: Attributes of other papers' modules, by task; a report selects one by its classes.
+#: Scores by task, with the attributes of a paper's module. Reports select one by its classes.
 TASKS = {
     task: SimpleNamespace(
         ACCURACY={system: (row[number], None) for system, row in _TABLE.items()},

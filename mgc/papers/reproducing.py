@@ -41,14 +41,15 @@ def describe_data(root: str, data: str = "gtzan") -> str:
     """
     from mgc.core.markdown import escape
 
-    title, module, whole, tracks, why = {"gtzan": _count_gtzan, "ismir2004": _count_ismir2004}[
-        data
-    ](root)
+    title, module, whole, tracks, criterion = {
+        "gtzan": _count_gtzan,
+        "ismir2004": _count_ismir2004,
+    }[data](root)
     if tracks >= (1 - module.max_broken) * whole:
-        return f"Our data: {escape(root)}, {tracks} of the {whole} tracks of {title}, {why}."
+        return f"Our data: {escape(root)}, {tracks} of the {whole} tracks of {title}, {criterion}."
     return (
         f"**Our scores are not comparable with the paper's**, which used {title}: of its {whole} "
-        f"tracks, {escape(root)} has {tracks} ({why}) among {len(module.read_catalogue())}."
+        f"tracks, {escape(root)} has {tracks} ({criterion}) among {len(module.read_catalogue())}."
     )
 
 
@@ -67,7 +68,7 @@ def _count_gtzan(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
             catalogue["track"], audio.probe_all(catalogue["path"].to_numpy()), strict=True
         )
     )
-    return "GTZAN", data, len(GENRES) * TRACKS_PER_GENRE, count, "by name and length"
+    return "GTZAN", data, len(GENRES) * TRACKS_PER_GENRE, count, "identified by name and length"
 
 
 def _count_ismir2004(root: str) -> "tuple[str, AudioDataModule, int, int, str]":

@@ -1,4 +1,4 @@
-"""Comparison of runs: settings and data that differ, scores, significance tests."""
+"""Compares runs: settings and data that differ, scores, significance tests."""
 
 import html
 import json
@@ -47,13 +47,13 @@ IGNORED_SETTINGS = (
 #: Settings that differ between the folds of a cross-validation.
 FOLD_SETTINGS = ("data.fold", "data.folds", "data.seed", "seed_everything")
 
-#: Sections of a configuration. The config in W&B also holds what models save themselves.
+#: Sections of a configuration. The config in W&B also contains values saved by models.
 SECTIONS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 
 #: Stands for a missing value in a table.
 MISSING = "-"
 
-NOTE = "val/… are scores of the best epoch, which was selected by them: they are optimistic."
+NOTE = "val/… scores are optimistic, because the best epoch was selected by them."
 
 STYLE = (
     "<style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
@@ -199,7 +199,7 @@ def compare(
         out: Folder for compare.md, compare.html and compare.csv; by default nothing is written.
 
     Raises:
-        MgcError: If there are fewer than two runs, a folder holds none, or W&B fails.
+        MgcError: If there are fewer than two runs, a folder contains none, or W&B fails.
     """
     comparison = _compare(_load_all(runs))
     if out is not None:
@@ -282,10 +282,10 @@ def load_runs_to_compare(folder: str | PathLike[str]) -> list[ComparedRun]:
     """Load the run or runs of a folder.
 
     The folder may be that of a run, a cross-validation, a fusion, a transfer experiment with one
-    combination of layers, or a sweep, which holds several runs.
+    combination of layers, or a sweep, which contains several runs.
 
     Raises:
-        MgcError: If the folder holds no finished run.
+        MgcError: If the folder contains no finished run.
     """
     path = Path(folder)
     if not (path / "sweep.json").is_file():
@@ -293,8 +293,8 @@ def load_runs_to_compare(folder: str | PathLike[str]) -> list[ComparedRun]:
     results = sorted(path.glob("run*/result.json"), key=lambda p: int(p.parent.name[3:]))
     runs = []
     for result in results:
-        place = Path(json.loads(result.read_text(encoding="utf-8"))["run_folder"])
-        runs.append(_load_folder(place, f"{path.absolute().name} {result.parent.name}"))
+        run_folder = Path(json.loads(result.read_text(encoding="utf-8"))["run_folder"])
+        runs.append(_load_folder(run_folder, f"{path.absolute().name} {result.parent.name}"))
     if not runs:
         raise MgcError(f"Sweep {folder} has no finished run.")
     return runs
@@ -346,17 +346,17 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_warnings(runs: Sequence[ComparedRun]) -> list[str]:
-    """List the reasons why scores are not comparable, a sentence each."""
+    """List the reasons why scores are not comparable, one sentence each."""
     warnings = []
     groups = {key: _group_runs(runs, key) for key in ("tracks", "split")}
     if len(groups["tracks"]) > 1:
         warnings.append(
-            "Data sets differ: other tracks or labels in "
+            "Data sets differ: different tracks or labels in "
             f"{_names_outside_largest(groups['tracks'])}."
         )
     elif len(groups["split"]) > 1:
         warnings.append(
-            "Splits differ: same tracks, but another split in "
+            "Splits differ: same tracks, but a different split in "
             f"{_names_outside_largest(groups['split'])}."
         )
     unknown = [run.name for run in runs if not run.data]
@@ -371,9 +371,9 @@ def data_warnings(runs: Sequence[ComparedRun]) -> list[str]:
 def paired_tests(runs: Sequence[ComparedRun]) -> list[Pair]:
     """Test the best run against each other run with results on the same tracks.
 
-    Runs with different test tracks form a group of their own, tested against its best run.
-    McNemar's test uses only the first seed of a repeated cross-validation: repeated tests of a
-    track are not independent.
+    Runs with different test tracks form a separate group, in which they are tested against the best
+    run of the group. McNemar's test uses only the first seed of a repeated cross-validation,
+    because repeated tests of a track are not independent.
     """
     tested = {run.name: align(run.results) for run in runs if run.results is not None}
     scores = {name: overall(results) for name, results in tested.items()}
@@ -395,13 +395,13 @@ def paired_tests(runs: Sequence[ComparedRun]) -> list[Pair]:
 def _load_folder(path: Path, name: str) -> ComparedRun:
     crossval = (path / "crossval.json").is_file()
     folds = sorted(path.glob(f"seed*/fold*/{CONFIG}"))
-    place = folds[0].parent if crossval and folds else path
+    run_folder = folds[0].parent if crossval and folds else path
     settings: dict[str, Any] = {}
-    if (place / CONFIG).is_file():
-        settings = flatten(yaml.safe_load((place / CONFIG).read_text(encoding="utf-8")))
+    if (run_folder / CONFIG).is_file():
+        settings = flatten(yaml.safe_load((run_folder / CONFIG).read_text(encoding="utf-8")))
     record = (
-        json.loads((place / RECORD).read_text(encoding="utf-8"))
-        if (place / RECORD).is_file()
+        json.loads((run_folder / RECORD).read_text(encoding="utf-8"))
+        if (run_folder / RECORD).is_file()
         else {}
     )
     if crossval:
@@ -413,7 +413,7 @@ def _load_folder(path: Path, name: str) -> ComparedRun:
     except MgcError:
         if not record:
             raise MgcError(
-                f"{path} holds no run. Expected the folder of a run (runs/mgc/ID), a "
+                f"{path} contains no run. Expected the folder of a run (runs/mgc/ID), a "
                 "cross-validation, a fusion, a transfer experiment or a sweep."
             ) from None
         results = None

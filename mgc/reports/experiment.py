@@ -1,4 +1,4 @@
-"""Report of an experiment: several systems on the same data, compared with published scores."""
+"""Reports an experiment: several systems on the same data, compared with published scores."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mgc.core import markdown
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
-from mgc.evaluation.colours import BESIDE, BLOCKS, PUBLISHED
+from mgc.evaluation.colours import BLOCKS, COMPARED, PUBLISHED
 from mgc.evaluation.intervals import MEASURE, name_intervals, overall, read_intervals, score
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion
 from mgc.evaluation.results import Results
@@ -72,14 +72,15 @@ def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> Experim
     ``paper`` is a module such as :mod:`mgc.papers.senac2017`.
 
     Raises:
-        MgcError: If tasks or labels of the systems differ, or the paper has other classes.
+        MgcError: If tasks or labels of the systems differ, or the paper has different classes.
     """
     first = runs[0].test
     for run in runs[1:]:
-        for what in ("task", "labels"):
-            if getattr(run.test, what) != getattr(first, what):
+        for attribute in ("task", "labels"):
+            if getattr(run.test, attribute) != getattr(first, attribute):
                 raise MgcError(
-                    f"{run.name} and {runs[0].name} differ in {what}. Report one task at a time."
+                    f"{run.name} and {runs[0].name} differ in {attribute}. Report one task at a "
+                    "time."
                 )
     published = _read_published(paper, first) if paper else None
     if published:
@@ -121,18 +122,18 @@ def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
     """Plot the systems' scores as bars, with intervals and published scores."""
     figure = Figure(figsize=(8, 1.7 + 0.45 * len(systems)), layout="constrained")
     axes = figure.subplots()
-    place = np.arange(len(systems))
+    positions = np.arange(len(systems))
     value = systems[score].to_numpy()
     label = f"ours, {name_intervals(read_intervals(systems))}"
-    axes.barh(place, value, 0.6, color=BLOCKS, label=label)
+    axes.barh(positions, value, 0.6, color=BLOCKS, label=label)
     spread = np.stack([value - systems["low"], systems["high"] - value]).clip(0)
-    axes.errorbar(value, place, xerr=spread, fmt="none", ecolor="black", capsize=3)
+    axes.errorbar(value, positions, xerr=spread, fmt="none", ecolor="black", capsize=3)
     high = float(np.nanmax([systems["high"], value]))
     if "published" in systems and systems["published"].notna().any():
         margin = systems["published_half"].fillna(0)
         axes.errorbar(
             systems["published"],
-            place + 0.2,
+            positions + 0.2,
             xerr=margin,
             fmt="D",
             markerfacecolor="white",
@@ -145,7 +146,7 @@ def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
         axes.text(high + 0.02, y, f"{number:.3f}", va="center", fontsize=8)
     axes.set_xlim(min(0.0, float(value.min())), high + 0.1)
     axes.set_ylim(len(systems) - 0.4, -0.6)
-    axes.set_yticks(place, systems["system"])
+    axes.set_yticks(positions, systems["system"])
     axes.set_xlabel(score)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
@@ -158,21 +159,23 @@ def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
     """Plot each class's score in all systems as dots; published scores are hollow."""
     figure = Figure(figsize=(8, 1.7 + 0.38 * len(classes)), layout="constrained")
     axes = figure.subplots()
-    place = np.arange(len(classes))
+    positions = np.arange(len(classes))
     ours = [name for name in map(str, classes) if not name.endswith(PAPER)]
     step = 0.5 / max(1, len(ours))
     for number, name in enumerate(ours):
-        at = place + (number - (len(ours) - 1) / 2) * step
+        at = positions + (number - (len(ours) - 1) / 2) * step
         (dots,) = axes.plot(classes[name], at, "o", markersize=6, label=name)
         if f"{name}{PAPER}" in classes:
-            beside = classes[f"{name}{PAPER}"]
+            published = classes[f"{name}{PAPER}"]
             color = dots.get_color()
-            axes.plot(beside, at, "D", color=color, markerfacecolor="none", label=f"{name}{PAPER}")
-            axes.hlines(at, classes[name], beside, color=color, linewidth=0.8)
-    for y in place[:-1] + 0.5:
-        axes.axhline(y, color=BESIDE, linewidth=0.5)
+            axes.plot(
+                published, at, "D", color=color, markerfacecolor="none", label=f"{name}{PAPER}"
+            )
+            axes.hlines(at, classes[name], published, color=color, linewidth=0.8)
+    for y in positions[:-1] + 0.5:
+        axes.axhline(y, color=COMPARED, linewidth=0.5)
     axes.set_ylim(len(classes) - 0.4, -0.6)
-    axes.set_yticks(place, classes.index)
+    axes.set_yticks(positions, classes.index)
     axes.set_xlabel(f"{score} of the class")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""Model cards in the format of Hugging Face."""
+"""Creates model cards in the format of Hugging Face."""
 
 import inspect
 import logging
@@ -47,7 +47,7 @@ def model_card(
     license: str | None = None,
     test: str | PathLike[str] | None = None,
 ) -> str:
-    """Write a model card: Markdown with YAML metadata.
+    """Return a model card: Markdown with YAML metadata.
 
     Args:
         path: Checkpoint of ``mgc fit``. Configuration and record of the run are used if the
@@ -155,13 +155,13 @@ def _metadata(
 
 def _describe_purpose(about: dict[str, Any]) -> str:
     count, task = len(about["labels"]), about["task"]
-    what = {
+    purpose = {
         "multiclass": f"classifies music into {count} classes",
         "multilabel": f"predicts the probabilities of {count} tags",
         "regression": f"predicts {count} quantities",
     }.get(task, "extracts features")
     labels = escape(", ".join(about["labels"]))
-    return f"{what}{': ' + labels if labels else ''}."
+    return f"{purpose}{': ' + labels if labels else ''}."
 
 
 def _model_section(about: dict[str, Any], content: dict[str, Any], name: str, text: str) -> str:
@@ -217,7 +217,7 @@ def _training_section(
     if "epoch" in content:
         rows["trained"] = f"{content['epoch'] + 1} epochs, {content['global_step']} steps"
     if not config:
-        rows["configuration"] = "unknown: no configuration beside the checkpoint"
+        rows["configuration"] = "unknown: no configuration in the run's folder"
     else:
         trainer = config.get("trainer") or {}
         data = (config.get("data") or {}).get("init_args") or {}

@@ -1,4 +1,4 @@
-"""Provenance of a result: state of the code, package versions and data."""
+"""Describes the provenance of a result: state of the code, package versions and data."""
 
 import hashlib
 import subprocess
@@ -14,14 +14,14 @@ import mgc
 #: Packages whose version may affect results.
 PACKAGES = ("torch", "lightning", "torchaudio", "timm", "numpy", "wandb")
 
-#: Longest time to wait for git, in seconds.
+#: Maximum time to wait for git, in seconds.
 GIT_TIMEOUT = 10
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return ``commit`` of a git working tree, and ``dirty``: whether tracked files differ from it.
+    """Return the commit of a git working tree, and whether tracked files differ from it.
 
-    Returns None outside a git repository or without git.
+    The keys are ``commit`` and ``dirty``. Returns None outside a git repository or without git.
     """
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:

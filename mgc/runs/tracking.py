@@ -1,4 +1,4 @@
-"""Weights & Biases: mode, settings and end of runs.
+"""Manages the mode, settings and end of runs of Weights & Biases.
 
 wandb is imported only when a command logs to it.
 """
@@ -60,7 +60,7 @@ class WandbStatus:
 
 
 def wandb_status() -> WandbStatus:
-    """Return whether W&B runs go online, without prompting.
+    """Return whether W&B runs are sent online, without prompting.
 
     wandb reads its environment variables, settings files, netrc and identity token file. The server
     is contacted only if wandb has credentials for it.
@@ -222,7 +222,7 @@ def set_wandb_run(loggers: Any, **settings: Any) -> None:
 
 
 def set_staging_folder(save_dir: str | os.PathLike[str]) -> None:
-    """Make W&B stage uploads in ``save_dir/wandb``, beside its runs, not in the home folder."""
+    """Make W&B stage uploads in ``save_dir/wandb``, next to its runs, not in the home folder."""
     staging = Path(save_dir, "wandb").absolute()
     staging.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(staging))

@@ -25,7 +25,7 @@ from mgc.synthesis.genres import (
 )
 from mgc.synthesis.instruments import KITS, VOICES, Note, Stroke
 
-# Probability that an ingredient of a song (rhythm, harmony, tempo, a line) is from a random genre.
+# Probability that an element of a song (rhythm, harmony, tempo, a line) is from a random genre.
 ATYPICAL_PROBABILITY = 0.06
 
 
@@ -121,12 +121,12 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
     """Compose a song of ``seconds`` in a genre of :data:`mgc.synthesis.genres.GENRES`."""
     names = list(GENRES)
 
-    def ingredient() -> Genre:
+    def draw_genre() -> Genre:
         borrowed = rng.random() < ATYPICAL_PROBABILITY
         return GENRES[str(rng.choice(names)) if borrowed else genre]
 
     style = GENRES[genre]
-    rhythm, tonality, pace = ingredient(), ingredient(), ingredient()
+    rhythm, tonality, pace = draw_genre(), draw_genre(), draw_genre()
     waltz = rng.random() < style.waltz
     low, high = np.log(pace.tempo)
     meter = _Meter(
@@ -161,7 +161,7 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
         lines.append(line)
 
     for _ in range(rng.integers(style.chord_lines[0], style.chord_lines[1] + 1)):
-        voice, name = draw(ingredient().chords, rng).split("/")
+        voice, name = draw(draw_genre().chords, rng).split("/")
         pattern = CHORDS["waltz" if waltz and rng.random() < 0.6 else name]
         add_line(voice, 0, _accompany(pattern, VOICES[voice].register, harmony, meter.steps, rng))
     voice, name = draw(rhythm.bass, rng).split("/")
@@ -169,7 +169,7 @@ def compose(genre: str, seconds: float, rng: np.random.Generator) -> Song:
         pattern = BASS["waltz" if waltz and rng.random() < 0.6 else name]
         add_line(voice, 0, _accompany(pattern, VOICES[voice].register, harmony, meter.steps, rng))
     for _ in range(rng.integers(style.lead_lines[0], style.lead_lines[1] + 1)):
-        voice, name = draw(ingredient().leads, rng).split("/")
+        voice, name = draw(draw_genre().leads, rng).split("/")
         register = VOICES[voice].register
         melody = _draw_melody(MELODY_STYLES[name], register, scale, harmony, meter.steps, rng)
         add_line(voice, 1, melody)

@@ -1,7 +1,7 @@
-"""Synthetic music in ten genres, in the folder layout of GTZAN, for trials without a data set.
+"""Synthesises music in ten genres, in the folder layout of GTZAN, to try mgc without a data set.
 
-Genres differ in tempo, rhythm, harmony, timbre and percussion, but overlap: any ingredient of a
-song may come from another genre. Level, room, tone colour and noise do not depend on the genre.
+Genres differ in tempo, rhythm, harmony, timbre and percussion, but overlap: any element of a song
+may come from another genre. Level, room, tone colour and noise do not depend on the genre.
 """
 
 import io
@@ -21,7 +21,7 @@ from mgc.synthesis.composition import compose
 from mgc.synthesis.genres import GENRES
 from mgc.synthesis.instruments import VOICES, drum, play, vary
 
-VERSION = 1  # to be increased when the same arguments give other samples
+VERSION = 1  # increase this when the same arguments give different samples
 SETTINGS = "synthesis.json"
 MIN_SAMPLE_RATE = 8000
 
@@ -45,15 +45,15 @@ def synthesise(
     Args:
         root: Folder of the data set; created if missing.
         tracks_per_genre: Number of tracks of each genre.
-        seconds: Length of a track.
-        sample_rate: In Hz, at least 8000.
+        seconds: Length of a track in seconds.
+        sample_rate: Sample rate in Hz, at least 8000.
         seed: Seed of the songs.
         workers: Number of processes; by default the number of cores.
         progress: Whether to show a progress bar.
 
     Raises:
-        MgcError: If an argument is out of range, ``root`` cannot be written, or ``root`` holds
-            music that was not synthesised or was synthesised with other arguments.
+        MgcError: If an argument is out of range, ``root`` cannot be written, or ``root`` contains
+            music that was not synthesised or was synthesised with different arguments.
     """
     root = Path(root)
     if tracks_per_genre < 1:
@@ -167,7 +167,7 @@ def _prepare_folder(root: Path, settings: dict[str, float]) -> None:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found != settings:
                 raise MgcError(
-                    f"{root} holds music synthesised with {found}, not with {settings}. "
+                    f"{root} contains music synthesised with {found}, not with {settings}. "
                     "Choose another folder."
                 )
         elif (root / "genres").exists():

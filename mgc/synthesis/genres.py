@@ -11,7 +11,7 @@ Table = dict[str, float]  # choices and weights
 
 @dataclass(frozen=True)
 class Genre:
-    """Ingredients of a genre. Each table holds choices and their weights.
+    """Style of a genre. Each table contains choices and their weights.
 
     Attributes:
         tempo: Range of beats per minute that covers two thirds of the songs.

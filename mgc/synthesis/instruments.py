@@ -421,7 +421,7 @@ def drum(
 ) -> np.ndarray:
     """Synthesise a kit of :data:`KITS`: float32 of shape (samples,), of arbitrary amplitude."""
     line = np.zeros(samples, np.float32)
-    # Retuned in the order of the table, so that the sounds do not depend on the strokes.
+    # Retune in the order of the table, so that the sounds do not depend on the strokes.
     tuned = {name: _retune(hit, rng) for name, hit in KITS[kit].items()}
     takes: dict[str, list[np.ndarray]] = {}
     for stroke in strokes:

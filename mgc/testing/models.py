@@ -1,4 +1,4 @@
-"""Checks of models."""
+"""Conformance checks of models."""
 
 import inspect
 import tempfile
@@ -48,8 +48,8 @@ class ModelCase:
         clip_seconds: Length of the clips.
         tasks: Tasks that the model supports.
         num_classes: Number of classes, tags or quantities.
-        fit_first: Whether the model must be fitted before it can score, such as a codebook.
-        learns_in: Number of steps in which the loss on eight clips must fall to a half.
+        fit_first: Whether the model must be fitted before scoring, for example its codebook.
+        learns_in: Number of steps in which the loss on eight clips must fall by half.
         inputs: Makes the inputs of a model that does not take audio, for a number of items.
     """
 
@@ -143,7 +143,7 @@ def check_logits(case: ModelCase) -> None:
 
 
 def check_lengths(case: ModelCase) -> None:
-    """Check that clips of other lengths are scored or refused with an ``MgcError``."""
+    """Check that clips of other lengths are scored or rejected with an ``MgcError``."""
     model = case.make_ready(case.tasks[0])
     if case.inputs:
         return
@@ -206,14 +206,14 @@ def check_features(case: ModelCase) -> None:
 
 
 def check_trains(case: ModelCase) -> None:
-    """Check that the model trains an epoch, is validated and tested, and predicts, on all tasks."""
+    """Check training for an epoch, validation, test and prediction on all tasks."""
     for task in case.tasks:
         with tempfile.TemporaryDirectory() as folder:  # for results
             _check_trains(case, task, folder)
 
 
 def check_learns(case: ModelCase) -> None:
-    """Check that the loss on eight clips falls to a half in ``learns_in`` steps."""
+    """Check that the loss on eight clips falls by half in ``learns_in`` steps."""
     steps, task = _Steps(), case.tasks[0]
     data = _Items(case, task, batch_size=8, tracks={TRAIN: 8, VAL: 1, TEST: 1})
     trainer = _trainer(
@@ -259,7 +259,7 @@ def check_checkpoint(case: ModelCase) -> None:
 
 
 def check_mixed_precision(case: ModelCase) -> None:
-    """Check logits in bfloat16 against float32, and train in mixed precision."""
+    """Compare logits in bfloat16 with float32, and train in mixed precision."""
     task, inputs, steps = case.tasks[0], case.make_inputs(4), _Steps()
     model = case.make_ready(task)
     with torch.inference_mode():
@@ -281,7 +281,7 @@ def check_mixed_precision(case: ModelCase) -> None:
 
 
 def check_two_processes(case: ModelCase) -> None:
-    """Check that two processes train the model with equal weights."""
+    """Check that two processes have equal weights after training."""
     task = case.tasks[0]
     trainer = _trainer(
         callbacks=[_SameWeights()],
@@ -373,8 +373,8 @@ class _SameWeights(TrackEvaluation):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raise an error if the parameters differ."""
         weights = [p.detach().flatten() for p in pl_module.parameters() if p.requires_grad]
-        everyone = pl_module.all_gather(torch.cat(weights))
-        if trainer.world_size != 2 or not torch.equal(everyone[0], everyone[1]):
+        all_weights = pl_module.all_gather(torch.cat(weights))
+        if trainer.world_size != 2 or not torch.equal(all_weights[0], all_weights[1]):
             raise AssertionError("parameters differ between processes.")
 
 
@@ -393,12 +393,12 @@ class _Items(MusicDataModule):
         self.task = task
         self.sample_rate = case.sample_rate
         self.clip_samples = self.hop_samples = round(case.clip_seconds * case.sample_rate)
-        self.sides = np.repeat(list(tracks), list(tracks.values()))
-        self.inputs = case.make_inputs(len(self.sides))
+        self.track_splits = np.repeat(list(tracks), list(tracks.values()))
+        self.inputs = case.make_inputs(len(self.track_splits))
 
     def read_catalogue(self) -> pd.DataFrame:
         """Create targets for all tasks."""
-        names = [f"track{i}" for i in range(len(self.sides))]
+        names = [f"track{i}" for i in range(len(self.track_splits))]
         catalogue = pd.DataFrame({"track": names, "group": names, "path": names})
         rng = np.random.default_rng(0)
         for number, label in enumerate(self.labels):
@@ -411,10 +411,10 @@ class _Items(MusicDataModule):
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
         """Return the fixed split."""
-        return self.sides
+        return self.track_splits
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
-        """Report no problem."""
+        """Return no broken tracks."""
         return {}
 
     def make_dataset(self, split: str, random: bool) -> Dataset[Batch]:

@@ -1,4 +1,4 @@
-"""Helpers of the checks."""
+"""Helpers for the conformance checks."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Atomic writing of checkpoints."""
+"""Writes checkpoints atomically."""
 
 import os
 from typing import Any
@@ -11,10 +11,10 @@ from mgc.errors import MgcError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file beside it, then replaces it.
+    """Writes a checkpoint to a temporary file in the same folder, then renames it.
 
     Lightning uses the system's temporary folder. If that is on another disk, the final move is a
-    copy, which a full disk or a kill interrupts halfway.
+    copy, which may stop halfway if the disk is full or the process is killed.
     """
 
     def save_checkpoint(
@@ -23,7 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path: str | os.PathLike[str],
         storage_options: Any | None = None,
     ) -> None:
-        """Write a checkpoint; ``storage_options`` apply to remote paths only.
+        """Write a checkpoint. ``storage_options`` only apply to remote paths.
 
         Raises:
             MgcError: If writing fails. An existing checkpoint is kept.

@@ -180,10 +180,10 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         if config.get("lr_scheduler") and not config.get("optimizer"):
             raise MgcError("lr_scheduler needs an optimizer section.")
         model, data = (_class(config[kind].class_path) for kind in ("model", "data"))
-        takes, gives = getattr(model, "kind", None), getattr(data, "kind", None)
-        if takes and gives and takes != gives:
+        expected, provided = getattr(model, "kind", None), getattr(data, "kind", None)
+        if expected and provided and expected != provided:
             raise MgcError(
-                f"{model.__name__} takes {takes}, but {data.__name__} provides {gives}. "
+                f"{model.__name__} takes {expected}, but {data.__name__} provides {provided}. "
                 "Choose another model or data set (mgc list)."
             )
         path = config.get("ckpt_path")
@@ -195,7 +195,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             trained = self.about.get("class_path")
             if trained and trained != config.model.class_path:
                 raise MgcError(
-                    f"{path} holds a {trained}, but the configuration's model is "
+                    f"{path} contains a {trained}, but the configuration's model is "
                     f"{config.model.class_path}."
                 )
         elif self.subcommand != "fit":

@@ -75,11 +75,11 @@ class StopOnDivergence(Callback):
         # All devices must stop together: a single one would wait for the others forever.
         found = torch.isfinite(self._first) if self._first is not None else torch.tensor(False)
         if trainer.strategy.reduce_boolean_decision(bool(found), all=False):
-            place = "on another device"
+            where = "on another device"
             if self._first is not None and bool(found):
                 epoch, batch = divmod(int(self._first), int(trainer.num_training_batches))
-                place = f"at epoch {epoch}, batch {batch}"
-            raise MgcError(f"Loss is not finite {place}. {_hint(trainer)}")
+                where = f"at epoch {epoch}, batch {batch}"
+            raise MgcError(f"Loss is not finite {where}. {_hint(trainer)}")
 
 
 def _hint(trainer: Trainer) -> str:

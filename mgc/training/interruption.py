@@ -15,9 +15,9 @@ from torch import Tensor, distributed
 
 from mgc.core.lightning_internals import (
     batches_of_epoch,
+    clear_restart_flags,
     discard_epoch,
     discard_validation,
-    forget_restart,
 )
 from mgc.core.stopping import REQUEUE, Stopped, signals
 from mgc.data.loading import ResumableLoader
@@ -41,10 +41,10 @@ class KeepLast(Checkpoint):
     """Writes ``last.ckpt`` after every epoch, and when the process receives a signal to stop.
 
     A run that resumes from it ends with the same weights as an uninterrupted one. The checkpoint of
-    an epoch is written after schedulers have stepped; Lightning's ``save_last`` writes before, and
-    in 2.6 only after the best epochs so far. In mid-epoch, the resumed run continues with the next
-    batch (see :class:`mgc.data.loading.ResumableLoader`). A run stopped during validation
-    validates again. A signal to one device (see :mod:`mgc.core.stopping`) stops all devices after
+    an epoch is written after schedulers have stepped; Lightning's ``save_last`` writes it before
+    that, and in 2.6 only after a new best epoch. A run stopped in mid-epoch resumes with the next
+    batch (see :class:`mgc.data.loading.ResumableLoader`). A run stopped during validation repeats
+    the validation. A signal to one device (see :mod:`mgc.core.stopping`) stops all devices after
     the same batch.
 
     Lightning runs ``Checkpoint`` callbacks last, so this one saves the state of those that choose
@@ -52,7 +52,7 @@ class KeepLast(Checkpoint):
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Initialize with the path of the checkpoint; by default beside the others."""
+        """Initialize with the path of the checkpoint; by default the folder of checkpoints."""
         self.path = path
         self._agreement: _Agreement | None = None
         self._phase = _Phase.BATCH
@@ -82,8 +82,8 @@ class KeepLast(Checkpoint):
     ) -> None:
         """Save a checkpoint if the error occurred between batches; stop deferring signals.
 
-        A dead worker of a data loader raises such an error. Only for a single device: others may be
-        at a different batch.
+        A dead worker of a data loader raises such an error. With several devices, nothing is saved,
+        because they may be at different batches.
         """
         # torch's handler would raise the error of a dead worker again.
         if hasattr(signal, "SIGCHLD"):  # not on Windows
@@ -134,7 +134,7 @@ class KeepLast(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop on a signal, unless gradients are being accumulated or validation follows."""
-        self._forget_restart(trainer)
+        self._clear_restart_flags(trainer)
         if self._should_stop() and self._can_resume_after(trainer, batch_idx + 1):
             self._stop(trainer, f"in epoch {trainer.current_epoch}, after batch {batch_idx + 1}")
 
@@ -161,9 +161,9 @@ class KeepLast(Checkpoint):
             self._stop(trainer, f"while validating epoch {trainer.current_epoch}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the restart after the first validation."""
+        """Clear Lightning's restart flags after the first validation."""
         if not trainer.sanity_checking:
-            self._forget_restart(trainer)
+            self._clear_restart_flags(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -174,10 +174,10 @@ class KeepLast(Checkpoint):
         elif self._phase is _Phase.EPOCH:
             discard_epoch(checkpoint)
 
-    def _forget_restart(self, trainer: Trainer) -> None:
+    def _clear_restart_flags(self, trainer: Trainer) -> None:
         if self._resumed:
             self._resumed = False
-            forget_restart(trainer)
+            clear_restart_flags(trainer)
 
     def _can_resume_after(self, trainer: Trainer, batches: int) -> bool:
         """Return whether a run can resume exactly after this many batches of an epoch."""
@@ -238,7 +238,7 @@ class _Agreement:
     """
 
     def __init__(self, trainer: Trainer) -> None:
-        """Initialize; a collective operation of all devices."""
+        """Initialize. All devices must call this."""
         self.signum: int | None = None
         self._exchange: tuple[Tensor, Any] | None = None
         self._group: Any = None
@@ -247,7 +247,7 @@ class _Agreement:
             self._group = distributed.new_group(backend="gloo")
 
     def reached(self) -> bool:
-        """Return whether to stop; a collective operation with the same result on all devices."""
+        """Return whether to stop. All devices must call this, and get the same result."""
         if self._trainer.world_size == 1:
             self.signum = signals.received
         elif self._group is None:  # TPUs and others

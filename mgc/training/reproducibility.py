@@ -1,4 +1,4 @@
-"""Random state that makes resumed runs reproducible."""
+"""Seeds each training step, so that resumed runs are reproducible."""
 
 import os
 

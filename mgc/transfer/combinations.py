@@ -1,6 +1,6 @@
-"""Names of layer combinations, and joining of the tables that contain the layers.
+"""Parses names of layer combinations, and joins the tables that contain the layers.
 
-Digits count the block layers (``block1``, ``block2``, …); other layers keep their names. ``135`` is
+Digits stand for block layers (``block1``, ``block2``, …); other layers keep their names. ``135`` is
 blocks 1, 3 and 5, and ``12345+mfcc`` is all five blocks and the MFCC vector. Source of the
 notation: Choi et al. (2017), section 2.2.
 """
@@ -23,14 +23,14 @@ MAX_BLOCKS = 9  # one digit each
 def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> FeatureTable:
     """Join feature tables, or their files, into one table with all layers.
 
-    Order of tracks, splits and source are those of the first table.
+    The order of tracks, the splits and the source are taken from the first table.
 
     Raises:
         MgcError: If tables differ in task, labels, tracks or targets, share a layer, or contain NaN
             or infinite values.
     """
     if not tables:
-        raise MgcError("No feature table given. Give one or more files of mgc extract.")
+        raise MgcError("No feature table given. Pass one or more files written by mgc extract.")
     paths = [
         f"table {number}" if isinstance(given, FeatureTable) else given
         for number, given in enumerate(tables, 1)
@@ -47,7 +47,7 @@ def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> Feat
             if ours != theirs:
                 raise MgcError(
                     f"{path} and {paths[0]} differ in their {what}: {theirs} and {ours}. "
-                    "Give tables of the same dataset."
+                    "Use tables of the same dataset."
                 )
         row = pd.Series(np.arange(len(other.tracks)), index=other.tracks["track"])
         for ours, theirs, where in (
@@ -64,7 +64,7 @@ def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> Feat
         different = np.asarray(table.targets != other.targets[order])
         if different.any():
             track = table.tracks["track"].iloc[int(np.argwhere(different)[0][0])]
-            raise MgcError(f"{path} and {paths[0]} give track {track!r} different targets.")
+            raise MgcError(f"{path} and {paths[0]} have different targets for track {track!r}.")
         for name, values in other.layers.items():
             if name in table.layers:
                 raise MgcError(
@@ -116,7 +116,7 @@ def parse_combinations(
             each other layer alone, and each other layer with all blocks. Without block layers,
             ``all`` is each layer alone and all layers together.
         layers: Names of the available layers.
-        with_each: Layer to add to each combination of blocks as well.
+        with_each: Layer to add to each combination of blocks.
     """
     blocks = block_layers(layers)
     others = [name for name in layers if name not in blocks]

@@ -96,14 +96,14 @@ class FeatureTable:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FeatureTable":
-        """Read a Parquet file of ``mgc extract``.
+        """Read a Parquet file written by ``mgc extract``.
 
         Raises:
             MgcError: If the file is missing or is not a feature table.
         """
         frame, meta = read_parquet(path)
         if "layers" not in meta:
-            raise MgcError(f"{path} is not a feature table. Give a file written by mgc extract.")
+            raise MgcError(f"{path} is not a feature table. Use a file written by mgc extract.")
         layers = {}
         for name, width in meta["layers"].items():
             columns = [f"{name}.{i}" for i in range(width)]

@@ -1,4 +1,4 @@
-"""Training and test tracks of a transfer experiment.
+"""Plans the training and test tracks of a transfer experiment.
 
 A :class:`FoldPlan` lists the fits of an experiment. Two protocols use their scores:
 
@@ -50,8 +50,8 @@ class FoldPlan:
         fits: All fits.
         paper: Test folds of the ``paper`` protocol.
         nested: Test folds of the ``nested`` protocol.
-        inner: Evaluations that choose the settings of each nested test fold.
-        validation: The inner evaluation of each nested test fold that yields validation results:
+        inner: Evaluations used to choose the settings for each nested test fold.
+        validation: For each nested test fold, the inner evaluation that gives validation results:
             the next fold, or the validation tracks of a split. Empty if a split has none.
         seed: Seed of the folds.
     """
@@ -91,12 +91,12 @@ def make_plan(
             folds.
         seed: Seed for shuffling the tracks before making folds. By default, folds follow the order
             of the table, as in Choi et al. (2017).
-        inner_folds: Number of other folds that choose the settings of a fold, rounded up to an even
-            number. Default: all.
+        inner_folds: Number of other folds used to choose the settings for a test fold, rounded up
+            to an even number. Default: all.
         nested: Whether to plan the nested protocol as well.
 
     Raises:
-        MgcError: If the tracks cannot be split that way.
+        MgcError: If the tracks cannot be split this way.
     """
     if folds is None and tracks["fold"].notna().any():
         if tracks["fold"].isna().any():
@@ -127,9 +127,9 @@ def plan_like(
 ) -> FoldPlan:
     """Plan the fits for the folds of an existing cross-validation.
 
-    Each test fold is predicted by a fit on all other tracks. Its settings are chosen on the fold's
-    validation tracks, by a fit without them. So results can be compared and fused with those of the
-    cross-validation.
+    Each test fold is predicted by a fit on all other tracks. The settings are chosen on the fold's
+    validation tracks, by a fit without them. The results can therefore be compared and fused with
+    those of the cross-validation.
 
     Args:
         tracks: Tracks to plan for.
@@ -203,8 +203,8 @@ def make_folds(
 ) -> np.ndarray:
     """Return the fold of each of ``count`` tracks, from 0; stratified if ``classes`` are given.
 
-    Without a seed, tracks are not shuffled. Fewer tracks, or fewer of a class, than folds raise an
-    MgcError.
+    Without a seed, tracks are not shuffled. If there are fewer tracks, or fewer tracks of a class,
+    than folds, an MgcError is raised.
     """
     if not 2 <= folds <= count:
         raise MgcError(f"--folds must be 2 to {count}, the number of tracks, not {folds}.")
@@ -259,7 +259,7 @@ def _cross_validate(
     wanted = count - 1 if inner_folds is None else inner_folds
     if not 1 <= wanted < count:
         raise MgcError(f"--inner_folds must be 1 to {count - 1} for {count} folds, not {wanted}.")
-    # Folds form a ring. The settings of each are chosen by its nearest neighbours.
+    # Folds form a ring. The settings for each fold are chosen on its nearest neighbours.
     for i in range(count):
         for j in range(i + 1, count):
             distance = min(j - i, count - (j - i))

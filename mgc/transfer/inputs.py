@@ -1,4 +1,4 @@
-"""Open the model and the audio of an extraction."""
+"""Opens the model and the audio of an extraction."""
 
 import inspect
 from typing import Any
@@ -50,7 +50,7 @@ def open_data(
         if not issubclass(component, AudioDataModule):
             raise MgcError(f"--data {name}: has no audio to extract features from.")
         if len(audio) != 1:
-            raise MgcError(f"--data {name}: give only the folder of the dataset.")
+            raise MgcError(f"--data {name}: pass only the folder of the dataset.")
         for key in args:
             if key in settings or key == "root":
                 raise MgcError(f"--data_args.{key}: this command has its own option for that.")

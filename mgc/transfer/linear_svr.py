@@ -14,7 +14,9 @@ from scipy.linalg import cho_factor, cho_solve, qr
 from mgc.errors import MgcError
 
 MAX_STEPS = 200
+#: Weight of the proximal term, which bounds the condition number.
 PROXIMAL = 1e-8
+#: Signs of errors above and below the tube.
 SIGN = np.array([[1.0], [-1.0]])
 
 
@@ -31,8 +33,8 @@ class LinearSVR:
 
     Attributes:
         cost: Weight of the errors (``C``).
-        epsilon: Largest error without loss.
-        tolerance: Largest violation of the optimality conditions, and largest duality gap, relative
+        epsilon: Maximum error without loss.
+        tolerance: Maximum violation of the optimality conditions, and maximum duality gap, relative
             to the scale of the targets, the weights and the objective.
     """
 
@@ -106,7 +108,7 @@ class LinearSVR:
 
 
 class _Newton:
-    """Newton steps from one iterate. They share a factorisation."""
+    """Computes Newton steps from one iterate, which share a factorisation."""
 
     def __init__(
         self,

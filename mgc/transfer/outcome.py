@@ -1,4 +1,4 @@
-"""Outcome of a transfer experiment: scores, predictions and their files."""
+"""Results of a transfer experiment: scores, predictions and their files."""
 
 import html
 import os
@@ -25,7 +25,7 @@ from mgc.task import Task
 
 @dataclass
 class Transfer:
-    """Outcome of a transfer experiment.
+    """Results of a transfer experiment.
 
     Attributes:
         scores: A row per protocol, target, combination, setting and test fold. ``inner_score`` is

@@ -1,4 +1,4 @@
-"""Plots of transfer reports, as Matplotlib figures without a window."""
+"""Creates the plots of transfer reports as Matplotlib figures."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mgc.evaluation.colours import BESIDE, BLOCKS, NESTED, OTHERS, PUBLISHED
+from mgc.evaluation.colours import BLOCKS, COMPARED, NESTED, OTHERS, PUBLISHED
 from mgc.evaluation.intervals import name_intervals, read_intervals
 
 
@@ -15,7 +15,7 @@ def rank_combinations(
     *,
     metric: str,
     title: str,
-    beside: Sequence[str] = (),
+    compared: Sequence[str] = (),
     published_best: float | None = None,
 ) -> Figure:
     """Plot the scores of all combinations of layers as bars, best first.
@@ -25,24 +25,24 @@ def rank_combinations(
             :meth:`mgc.evaluation.intervals.Interval.columns`), and ``published``.
         metric: Name of the score.
         title: Title of the plot.
-        beside: Columns with the scores of other features, drawn as narrow grey bars.
+        compared: Columns with the scores of other features, drawn as narrow grey bars.
         published_best: Published score without a combination, drawn as a line.
     """
     figure = Figure(figsize=(9, 1.8 + 0.3 * len(table)), layout="constrained")
     axes = figure.subplots()
-    place = np.arange(len(table))
+    positions = np.arange(len(table))
     blocks = table["layers"].str.isdigit().to_numpy()
     for rows, colour, name in ((blocks, BLOCKS, "blocks"), (~blocks, OTHERS, "other layers")):
         if rows.any():
             scores = table["paper"][rows]
-            axes.barh(place[rows], scores, 0.72, color=colour, label=f"{name}, paper protocol")
-    for number, name in enumerate(beside):
-        height = 0.3 / len(beside)
+            axes.barh(positions[rows], scores, 0.72, color=colour, label=f"{name}, paper protocol")
+    for number, name in enumerate(compared):
+        height = 0.3 / len(compared)
         axes.barh(
-            place + 0.21 + number * height,
+            positions + 0.21 + number * height,
             table[name],
             height,
-            color=BESIDE,
+            color=COMPARED,
             edgecolor="white",
             label=f"{name}, paper protocol",
         )
@@ -52,7 +52,7 @@ def rank_combinations(
         )
         axes.errorbar(
             table["nested"],
-            place,
+            positions,
             xerr=np.maximum(spread, 0),
             fmt="o",
             markersize=3.5,
@@ -63,7 +63,7 @@ def rank_combinations(
     if "published" in table and table["published"].notna().any():
         axes.plot(
             table["published"],
-            place,
+            positions,
             "D",
             markersize=6,
             markerfacecolor="none",
@@ -73,13 +73,13 @@ def rank_combinations(
         )
     if published_best is not None:
         axes.axvline(published_best, color=PUBLISHED, linestyle="--", label="published best")
-    shown = table.filter(["paper", "nested_low", "nested_high", "published", *beside]).to_numpy()
+    shown = table.filter(["paper", "nested_low", "nested_high", "published", *compared]).to_numpy()
     low, high = min(0.0, np.nanmin(shown)), np.nanmax(shown)
     for y, value in enumerate(table["paper"]):
         axes.text(high + 0.015 * (high - low), y, f"{value:.3f}", va="center", fontsize=8)
     axes.set_xlim(low, high + 0.09 * (high - low))
     axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.set_yticks(place, table["layers"])
+    axes.set_yticks(positions, table["layers"])
     axes.set_xlabel(f"{metric} (numbers: paper protocol)")
     axes.set_ylabel("layers")
     axes.grid(axis="x", alpha=0.3)
@@ -91,7 +91,7 @@ def rank_combinations(
 
 
 def compare_classes(scores: pd.DataFrame, metric: str, title: str) -> Figure:
-    """Plot each class's score with two combinations of layers, the columns of ``scores``.
+    """Plot the scores of each class for two combinations of layers, the columns of ``scores``.
 
     Source: Choi et al. (2017), figure 5.
     """
@@ -99,15 +99,15 @@ def compare_classes(scores: pd.DataFrame, metric: str, title: str) -> Figure:
     scores = scores.sort_values(first, ascending=False)
     figure = Figure(figsize=(8, 1.6 + 0.42 * len(scores)), layout="constrained")
     axes = figure.subplots()
-    place = np.arange(len(scores))
-    axes.barh(place - 0.2, scores[first], 0.38, color=BLOCKS, label=f"layers {first}")
-    axes.barh(place + 0.2, scores[second], 0.38, color=BESIDE, label=f"layers {second}")
+    positions = np.arange(len(scores))
+    axes.barh(positions - 0.2, scores[first], 0.38, color=BLOCKS, label=f"layers {first}")
+    axes.barh(positions + 0.2, scores[second], 0.38, color=COMPARED, label=f"layers {second}")
     high = float(np.nanmax(scores.to_numpy()))
     for y, difference in enumerate(scores[first] - scores[second]):
         axes.text(high * 1.015, y, f"{difference:+.3f}", va="center", fontsize=8)
     axes.set_xlim(0, high * 1.1)
     axes.set_ylim(len(scores) - 0.4, -0.6)
-    axes.set_yticks(place, scores.index)
+    axes.set_yticks(positions, scores.index)
     axes.set_xlabel(f"{metric} of the class, nested protocol (numbers: {first} minus {second})")
     axes.set_ylabel("class")
     axes.grid(axis="x", alpha=0.3)

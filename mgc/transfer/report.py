@@ -146,7 +146,7 @@ def make_report(
             table[table["target"] == target],
             metric=main.meta["metric"],
             title=_title(main, name, target),
-            beside=others,
+            compared=others,
             published_best=best.get(target),
         )
     if compare:

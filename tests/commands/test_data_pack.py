@@ -59,7 +59,7 @@ def test_launcher_sets_the_shard(
     monkeypatch.setenv("SLURM_STEP_ID", "0")
     assert parse_shard(None) == (1, 3)
     pack("gtzan", str(root), 8000, workers=0)
-    assert "Shard 1/3 is packed, others are not yet" in capsys.readouterr().out
+    assert "Shard 1/3 is packed, but other shards are missing" in capsys.readouterr().out
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert parse_shard(None) == (0, 2)
@@ -114,7 +114,7 @@ def test_machines_split_track_files(tmp_path: Path, capsys: pytest.CaptureFixtur
     # Parts hold a thousand tracks, so that the second machine has nothing to do.
     generate_msd(tmp_path, tracks=20, artists=20, duplicates=0)
     pack("msd_key", str(tmp_path), workers=0, shard="1/2")
-    assert "Shard 1/2 is packed, others are not yet" in capsys.readouterr().out
+    assert "Shard 1/2 is packed, but other shards are missing" in capsys.readouterr().out
     pack("msd_key", str(tmp_path), workers=0, shard="0/2")
     assert "20 tracks packed, 0 broken" in capsys.readouterr().out
 
@@ -130,7 +130,7 @@ def test_table_lists_the_files(root: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["gtzan"], "gtzan has audio. Give the sample rate"),
+        (["gtzan"], "gtzan has audio. Set the sample rate"),
         (["msd_key", "--sample_rate=8000"], "msd_key has no audio. Omit --sample_rate"),
         (["msd_key", "--channel=0"], "msd_key has no audio. Omit --sample_rate"),
         (["gtzan", "--sample_rate=8000", "--data_args.nonsense=1"], "nonsense"),

@@ -58,8 +58,8 @@ def test_data_set_without_download_is_described(
     with pytest.raises(MgcError, match="cannot download extended_ballroom"):
         prepare("extended_ballroom", str(tmp_path / "data"))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "a script beside the catalogue at anasynth.ircam.fr" in printed
-    assert "folder holds ``extendedballroom_v1.1.xml``" in printed
+    assert "a script published with the catalogue at anasynth.ircam.fr" in printed
+    assert "folder contains ``extendedballroom_v1.1.xml``" in printed
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_errors_are_one_line_and_write_nothing(capsys: pytest.CaptureFixture[str
         main(["fuse", "one", "two", "--method=fusion2", "--out=fused"])
     assert stop.value.code == 2
     assert capsys.readouterr().err == (
-        "mgc: error: one and two do not belong together: the label of track 'test2' is 'a' in one "
+        "mgc: error: one and two do not match: the label of track 'test2' is 'a' in one "
         "and 'b' in two.\n"
     )
     assert not Path("fused").exists()

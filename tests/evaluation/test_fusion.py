@@ -201,7 +201,7 @@ def changed(column: str, row: int, value: object) -> Results:
     ],
 )
 def test_differences_are_named(other: Results, message: str) -> None:
-    with pytest.raises(MgcError, match=f"stft and music do not belong together: {message}"):
+    with pytest.raises(MgcError, match=f"stft and music do not match: {message}"):
         fuse_runs([Run("stft", STFT), Run("music", other)], "fusion2")
 
 
@@ -283,7 +283,7 @@ def test_results_are_found_in_folders_of_runs(tmp_path: Path) -> None:
     assert len(music.test.tracks) == len(music.validation.tracks) == 2
     with pytest.raises(MgcError, match=r"found no results \(tracks.parquet\) in it or its folders"):
         load_runs([tmp_path])
-    with pytest.raises(MgcError, match="Give 1 different names"):
+    with pytest.raises(MgcError, match="Expected 1 different names"):
         load_runs([tmp_path / "stft"], ["x", "y"])
 
 

@@ -251,13 +251,14 @@ def test_other_settings_need_another_folder(config: str) -> None:
     unfinished.parent.mkdir(parents=True)
     unfinished.touch()
     with pytest.raises(
-        MgcError, match=r"out holds a cross-validation with another value of folds \(3; now 4\)"
+        MgcError,
+        match=r"out contains a cross-validation with a different value of folds \(3; now 4\)",
     ):
         plan(config, 4)
     with pytest.raises(MgcError, match=r"value of overrides \(none; now --model.lr=1\)"):
         plan(config, 3, (0,), "--model.lr=1")
     Path(config).write_text("model: mfcc\n")
-    with pytest.raises(MgcError, match="another value of configuration"):
+    with pytest.raises(MgcError, match="a different value of configuration"):
         plan(config)
 
 
@@ -365,9 +366,9 @@ def test_a_broken_library_in_a_fold(workdir: Path) -> None:
     ("words", "message"),
     [
         (["--folds", "2"], "--folds 2: needs at least 3"),
-        (["--seeds", "1,1"], "different --seeds"),
-        (["--seeds", "a"], "different --seeds"),
-        (["--repeats", "0"], "--repeats of 1 or more"),
+        (["--seeds", "1,1"], "--seeds to different numbers"),
+        (["--seeds", "a"], "--seeds to different numbers"),
+        (["--repeats", "0"], "--repeats to 1 or more"),
         (["--", "--data.init_args.fold=3"], "--data.fold is set by mgc crossval"),
         (["--", "--seed_everything", "3"], "--seed_everything is set by mgc crossval"),
     ],

@@ -108,10 +108,10 @@ def test_another_sweep_is_refused(started: list[int]) -> None:
     assert len(plan().runs) == 3  # made longer
     assert plan(overrides=("--model.dropout=0",)).runs[0].options[-1] == "--model.dropout=0"
     run_sweep(plan())
-    with pytest.raises(MgcError, match="another value of overrides"):
+    with pytest.raises(MgcError, match="a different value of overrides"):
         plan(overrides=("--model.dropout=0",))
     Path("net.yaml").write_text("model: mfcc\n")
-    with pytest.raises(MgcError, match="another value of configurations"):
+    with pytest.raises(MgcError, match="a different value of configurations"):
         plan()
     with pytest.raises(MgcError, match=r"nowhere\.yaml: no such file"):
         SweepPlan.prepare(Path("out"), "nowhere.yaml", (), None, 0)

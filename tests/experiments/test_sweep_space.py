@@ -101,7 +101,7 @@ def test_shipped_sweeps(path: Path) -> None:
         ({"method": "grid", "parameters": {"a": {"min": 0.0, "max": 1.0}}}, "a grid needs value"),
         (
             {"parameters": {"a": {"distribution": "log_uniform_values", "min": 0, "max": 1}}},
-            "min must be above 0",
+            "min must be greater than 0",
         ),
     ],
 )

@@ -86,7 +86,7 @@ def test_brightness_is_the_share_of_energy_above_the_cutoff():
 
 @pytest.mark.parametrize("cutoff_hz", [15000.0, 11025.0, -1.0])
 def test_cutoff_above_half_the_sample_rate_raises(cutoff_hz):
-    with pytest.raises(MgcError, match="must be from 0 to below 11025 Hz"):
+    with pytest.raises(MgcError, match="must be at least 0 and less than 11025 Hz"):
         MusicMap(cutoff_hz=cutoff_hz)
     if cutoff_hz > 0:
         MusicMap(sample_rate=44100, cutoff_hz=cutoff_hz)

@@ -111,7 +111,7 @@ def test_mixed_precision_changes_logits_little():
     [
         ({"maps": "mel"}, "choose one of stft, music, both"),
         ({"maps": "stft", "standardize": True}, "no music features"),
-        ({"cutoff_hz": 15000.0}, "must be from 0 to below 4000 Hz"),
+        ({"cutoff_hz": 15000.0}, "must be at least 0 and less than 4000 Hz"),
     ],
 )
 def test_invalid_settings_raise(settings, match):

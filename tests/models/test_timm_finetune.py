@@ -247,7 +247,7 @@ def test_unusable_weight_files_raise(path, message, network, capsys):
         ({"backbone": "test_vit", "image_size": 50}, "divisible by patch size"),
         ({"image_size": [1, 2, 3]}, "must be one positive number of pixels"),
         ({"tune": "tail"}, "tune='tail': choose one of head, all, gradual"),
-        ({"layer_decay": 0.0}, "layer_decay=0: must be above 0"),
+        ({"layer_decay": 0.0}, "layer_decay=0: must be greater than 0"),
         ({"unfreeze_epochs": 0}, "unfreeze_epochs=0: must be at least 1"),
     ],
 )

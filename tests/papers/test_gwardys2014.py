@@ -36,7 +36,7 @@ def test_whole_experiment(folds, tones, capsys, workdir):
     published = {(line[0][2:], line[1]) for line in lines}
     assert {("Original", "68"), ("Percussive", "65"), ("Percussive", "64")} <= published
     assert ("Original + harmonic + percussive", "78") in published
-    assert f"of its 1000 tracks, {tones} has 0 (by name and length) among 100." in tables
+    assert f"of its 1000 tracks, {tones} has 0 (identified by name and length) among 100." in tables
     systems = pd.read_csv("out/report/systems.csv").set_index("system")
     assert len(systems) == 14
     assert systems.loc["svm_all", "published"] == 0.78

@@ -73,7 +73,7 @@ def test_whole_experiment(folds, no_plugin, tones, capsys):
 
     tables = Path("out/tables.md").read_text()
     assert tables.strip() in printed
-    assert f"of its 1000 tracks, {tones} has 0 (by name and length) among 100." in tables
+    assert f"of its 1000 tracks, {tones} has 0 (identified by name and length) among 100." in tables
     assert "(split fold, 1 of 3 folds), 1 run." in tables
     changed = f"Configurations were changed: `{' '.join(OVERRIDES.split())}`"
     assert f"{changed} (kcnn_frozen, kcnn, kcnn_k1)." in tables

@@ -96,7 +96,9 @@ def test_warns_about_different_data_and_splits() -> None:
     ]
     runs = [run for folder in folders for run in load_runs_to_compare(folder)]
     comparison = compare(runs)
-    assert comparison.warnings == ["Splits differ: same tracks, but another split in other, alike."]
+    assert comparison.warnings == [
+        "Splits differ: same tracks, but a different split in other, alike."
+    ]
     pairs = {pair.other: pair for pair in comparison.pairs}
     assert pairs["two"].reason == ""
     assert "not tested" in pairs["other"].reason
@@ -108,7 +110,7 @@ def test_warns_about_different_data_and_splits() -> None:
     assert comparison.intervals == "95 % Wilson interval over 20 to 40 tracks"
     assert comparison.table["test tracks"].tolist() == ["40", "40", "20", "20"]
     runs[1].data["tracks"] = "d2"
-    assert "other tracks or labels in two" in compare(runs).warnings[0]
+    assert "different tracks or labels in two" in compare(runs).warnings[0]
 
 
 def test_mcnemar_uses_one_seed() -> None:
@@ -211,7 +213,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", "nobody")  # without a .netrc
     for words, message in (
         ([folders[0]], "compare expects two or more runs, got 1"),
-        (["no/where/at/all", folders[0]], "holds no run. Expected the folder of a run"),
+        (["no/where/at/all", folders[0]], "contains no run. Expected the folder of a run"),
         (["entity/project", folders[0]], "loading it as a W&B project failed: not logged in"),
     ):
         with pytest.raises(SystemExit):

@@ -97,7 +97,7 @@ def test_checkpoint_without_run_folder(run: Path, tmp_path: Path) -> None:
     ckpt(run).rename(alone)
     text = model_card(alone)
     assert "Not tested: no results" in text
-    assert "| configuration | unknown: no configuration beside the checkpoint |" in text
+    assert "| configuration | unknown: no configuration in the run's folder |" in text
     assert "| weights | not stated |" in text
     assert ModelCard(text).data.eval_results is None
 

@@ -209,7 +209,7 @@ def test_a_model_of_another_package(
     )
     assert "pop" in capsys.readouterr().out
     line = fails(capsys, "test", *VGG, *settings, NO_LOGGER, f"--ckpt_path={ckpt}")
-    assert "holds a mgc_tiny.TinyNet, but the configuration's model is mgc.models.vgg" in line
+    assert "contains a mgc_tiny.TinyNet, but the configuration's model is mgc.models.vgg" in line
 
 
 @pytest.mark.parametrize("text", ["model: vgg_tagger", "model: {class_path: vgg_tagger}"])

@@ -75,7 +75,7 @@ def test_a_missing_track_is_named(tmp_path):
 def test_different_targets_are_an_error(tmp_path):
     _, mfcc, first = two_tables(tmp_path)
     mfcc.tracks.loc[3, "label"] = "c"
-    with pytest.raises(MgcError, match=r"give track 't003' different targets"):
+    with pytest.raises(MgcError, match=r"different targets for track 't003'"):
         load_tables([first, save(mfcc, tmp_path, "mfcc.parquet")])
 
 

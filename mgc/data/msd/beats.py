@@ -1,6 +1,6 @@
-"""Beat-aligned features: the segments of a track, averaged beat by beat.
+"""Computes beat-aligned features: the segments of a track, averaged beat by beat.
 
-From Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
+Source: Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
 convolutional network" (ISMIR 2011), section 2.2: "The segments are mapped to beats, and then the
 feature vectors for all segments corresponding to the same beat are averaged."
 """
@@ -18,10 +18,10 @@ def beat_align(
 
     Ascending starts and ``duration`` are in seconds. Features have shape (segments, dimensions).
 
-    The paper does not define the mapping. Here a segment belongs to the beat that
-    contains its middle. Its start is unsuitable: the Echo Nest's segments start about 30 ms before
-    the beat that they mark (median over real tracks), so a note on a beat would count for the
-    previous beat. A beat without a segment takes the one that sounds at the beat's middle. The last
+    The paper does not define the mapping. Here a segment belongs to the beat that contains its
+    middle. Its start is unsuitable: the Echo Nest's segments start about 30 ms before the beat that
+    they mark (median over real tracks), so a note on a beat would count for the previous beat. A
+    beat without a segment gets the features of the segment at the middle of the beat. The last
     segment and the last beat end with the track. Segments before the first beat are ignored.
     """
     if not len(segments_start):

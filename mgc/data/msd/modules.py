@@ -35,7 +35,7 @@ from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
 
-# Columns to read from the index; the terms of a million artists would fill gigabytes.
+# Columns to read from the index. The terms of a million artists would take gigabytes of memory.
 _COLUMNS = (
     "track", "artist_id", "artist", "title", "year", "key", "key_confidence", "mode", "mbtags",
     "mbtags_count",
@@ -86,9 +86,9 @@ class BeatDataset(Dataset[Batch]):
 class MSDBeats(MusicDataModule):
     """Base class for tracks of the Million Song Dataset as beat-aligned features.
 
-    Each task selects its tracks in :meth:`select`. The folder holds a packed store, or the track
-    files (``data/A/B/C/TRABC….h5``), which are packed on first use. Pack a million files
-    beforehand, on several machines. Lists are in the folder, in ``labels/`` or in
+    Each task selects its tracks in :meth:`select`. The folder contains a packed store, or the track
+    files (``data/A/B/C/TRABC….h5``), which are packed on first use. For a million files, run
+    ``mgc data pack`` beforehand, on several machines. Lists are in the folder, in ``labels/`` or in
     ``AdditionalFiles/``. Known duplicates are excluded.
 
     A batch is a dictionary: ``chroma`` and ``timbre`` (batch, beats, 12) float32, zero after the
@@ -229,8 +229,8 @@ class MSDGenre(MSDBeats):
 class MSDArtist(MSDBeats):
     """The 50 artists with the most tracks, 100 tracks each.
 
-    Labels must be known before any file is read: ``artist 01`` is the artist with the most tracks.
-    The column ``artist`` of ``tracks`` has the names.
+    Labels must be known before any file is read, so artists are named by rank: ``artist 01`` has
+    the most tracks. The column ``artist`` of ``tracks`` has the real names.
 
     Args:
         artists: Number of artists.

@@ -17,7 +17,7 @@ from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
 
-# Named by 7digital id (1/2/1234567.clip.mp3) or by track id, at any depth.
+# Previews are named by 7digital id (1/2/1234567.clip.mp3) or by track id, at any depth.
 _PREVIEW = re.compile(r"(TR[A-Z0-9]{16}|\d+)(?:\.clip)?\.(?:mp3|wav|flac|ogg|au)")
 
 
@@ -25,10 +25,10 @@ class MSDTagging(AudioDataModule):
     """50 Last.fm tags from audio previews of at least 30 s, mono.
 
     Choi, Fazekas, Sandler and Cho, "Transfer learning for music classification and regression
-    tasks" (ISMIR 2017). The folder holds
+    tasks" (ISMIR 2017). The folder contains
 
     * the split lists ``tagging_split_{train,valid,test}.txt`` (201 680, 12 634 and 28 540 track
-      ids), in it or in ``labels/``
+      ids), in the folder itself or in ``labels/``
     * ``lastfm_tags.db``, or ``lastfm_train/`` and ``lastfm_test/`` with a JSON file per track
     * ``audio/`` with the previews at any depth, named by 7digital id (``1/2/1234567.clip.mp3``) or
       by track id (``TRABC….mp3``)
@@ -40,7 +40,7 @@ class MSDTagging(AudioDataModule):
     50 in the paper.
 
     Args:
-        split: ``given``, the lists.
+        split: ``given``, the split of the lists.
         min_weight: Weight, 0 to 100, that a tag must exceed.
     """
 
@@ -92,7 +92,7 @@ class MSDTagging(AudioDataModule):
         for split, name in SPLIT_LISTS.items():
             path = self._find_file(name, f"labels/{name}")
             if path is None:
-                raise MgcError(f"{self.root}: {name} not found, also not in labels/.")
+                raise MgcError(f"{self.root}: {name} not found in the folder or in labels/.")
             lists.append(pd.DataFrame({"track": read_track_list(path), "listed": split}))
         listed = pd.concat(lists, ignore_index=True)
         repeated = listed["track"][listed["track"].duplicated()]

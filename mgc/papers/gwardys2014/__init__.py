@@ -26,7 +26,7 @@ WEIGHTS: dict[str, dict[str, float]] = {
     "svm": {"original": 0.5, "harmonic": 0.1, "percussive": 0.4},
 }
 
-#: Systems that take the majority vote of the clips: none, a track has a single image.
+#: Systems that take the majority vote of the clips: none, because each track has a single image.
 VOTED: tuple[str, ...] = ()
 
 GENRES = (

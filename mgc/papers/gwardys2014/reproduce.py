@@ -72,7 +72,7 @@ def reproduce_gwardys2014(
             timm_finetune model.
         test_folds: Number of folds to test, of 10: 1 is the paper's single split, 10 is 10-fold
             cross-validation.
-        jobs: Folds to run at the same time; by default one per GPU.
+        jobs: Number of folds to run in parallel; by default the number of GPUs, or 1.
 
     Raises:
         MgcError: If settings are invalid or an experiment fails.

@@ -3,7 +3,7 @@
 Source: P. Zhang, X. Zheng, W. Zhang, S. Li, S. Qian, W. He, S. Zhang, Z. Wang, A deep neural
 network for modeling music, ICMR 2015, tables 2 and 3: mean accuracy of ten runs, on ten balanced
 folds of GTZAN, and on the development list of ISMIR 2004 after training on its training list.
-A system's name ends in the feature: ``KCNN (k = 5) + SVM ALL``. ``ULT`` are frozen lookup tables.
+A system's name ends in the feature: ``KCNN (k = 5) + SVM ALL``. ``ULT`` means frozen lookup tables.
 """
 
 from types import SimpleNamespace
@@ -24,13 +24,13 @@ _TABLE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "KCNN (k = 5) + SVM": ((80.70, 59.60, 48.50, 83.90), (78.29, 68.52, 69.67, 79.68)),
 }
 
-#: Attributes of other papers' modules, by data set; a report selects one by its classes.
+#: Scores by data set, with the attributes of a paper's module. Reports select one by its classes.
 TASKS = {
     data: SimpleNamespace(
         ACCURACY={
-            f"{system} {feature}": (columns[number][place], None)
+            f"{system} {feature}": (columns[number][column], None)
             for system, columns in _TABLE.items()
-            for place, feature in enumerate(FEATURES)
+            for column, feature in enumerate(FEATURES)
         },
         VOTED=(),
         GENRES=genres,

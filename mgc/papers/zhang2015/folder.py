@@ -1,4 +1,4 @@
-"""Output folder of ``mgc reproduce zhang2015``."""
+"""Reads the output folder of ``mgc reproduce zhang2015``."""
 
 import json
 import shlex
@@ -44,7 +44,7 @@ def iterate_fits(results: Results) -> Iterator[tuple[int, int, str]]:
 def is_fitted(folder: Path, checkpoint: str) -> bool:
     """Return whether a folder of ``mgc transfer`` has an SVM fitted to this checkpoint's features.
 
-    The checkpoint may have been deleted since; its content is compared only if it exists.
+    If the checkpoint still exists, its content is compared as well.
     """
     path = folder / "predictions.parquet"
     if not path.is_file():
@@ -61,19 +61,19 @@ def describe_overrides(folder: Path) -> str:
     columns: dict[str, int] = {}
     for network, feature, _, plan in iterate_plans(folder):
         # The first two are the root and the feature.
-        words = shlex.join(plan["overrides"][2:])
-        networks.setdefault(words, {}).setdefault(network, []).append(feature)
+        options = shlex.join(plan["overrides"][2:])
+        networks.setdefault(options, {}).setdefault(network, []).append(feature)
         columns[network] = columns.get(network, 0) + 1
     networks.pop("", None)
     if not networks:
         return ""
     lines = []
-    for words, features in networks.items():
+    for options, features in networks.items():
         names = [
-            network if len(some) == columns[network] else f"{network} {'/'.join(some)}"
-            for network, some in features.items()
+            network if len(used) == columns[network] else f"{network} {'/'.join(used)}"
+            for network, used in features.items()
         ]
-        lines.append(f"{code(words)} ({', '.join(names)})")
+        lines.append(f"{code(options)} ({', '.join(names)})")
     return f"Configurations were changed: {'; '.join(lines)}.\n\n"
 
 
@@ -91,10 +91,10 @@ def _load_svms(folder: Path, trained: Results) -> Results | None:
     """Load the results of the SVMs of all folds; None if one is missing or outdated."""
     parts = []
     for seed, fold, checkpoint in iterate_fits(trained):
-        place = folder / f"seed{seed}_fold{fold}"
-        if not is_fitted(place, checkpoint):
+        results_folder = folder / f"seed{seed}_fold{fold}"
+        if not is_fitted(results_folder, checkpoint):
             return None
-        part = load_nested_results(place)
+        part = load_nested_results(results_folder)
         parts.append(part)
         for rows in (part.clips, part.tracks):
             rows["seed"], rows["fold"] = seed, fold

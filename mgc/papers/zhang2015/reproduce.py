@@ -92,7 +92,7 @@ def reproduce_zhang2015(
         test_folds: Number of folds to train and test, starting with the first; by default all.
         repeats: Number of runs with different seeds; the paper reports means of 10.
         out: Output folder; by default runs/zhang2015/DATA.
-        jobs: Folds to run at the same time; by default one per GPU.
+        jobs: Number of folds to run in parallel; by default the number of GPUs, or 1.
         configs: Folder with configurations such as kcnn_gtzan.yaml; by default the shipped ones.
         competitors: Folder with configurations such as sparse_coding_gtzan.yaml; by default those
             of the plugin.

@@ -1,4 +1,4 @@
-"""Tables of Zhang et al. (2015) with our scores, and tests of the paper's claims."""
+"""Formats the tables of Zhang et al. (2015) with our scores, and tests the paper's claims."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -44,7 +44,7 @@ TITLES = {
 
 
 def make_tables(cells: Mapping[Cell, Results], data: str, notes: str) -> str:
-    """Write tables.md: the paper's table with our scores, and the claims.
+    """Format the contents of tables.md: the paper's table with our scores, and the claims.
 
     Args:
         cells: Results by system and feature; missing ones leave empty cells.
@@ -65,7 +65,7 @@ def make_tables(cells: Mapping[Cell, Results], data: str, notes: str) -> str:
 
 
 def scores_table(cells: Mapping[Cell, Results], data: str) -> str:
-    """Write the paper's table with our scores in Markdown: accuracy in %, with intervals."""
+    """Format the paper's table with our scores in Markdown: accuracy in %, with intervals."""
     head = [f"{feature}, {whose}" for feature in FEATURES for whose in ("paper", "ours")]
     lines = []
     accuracy = published_scores(data)
@@ -121,17 +121,17 @@ def describe_scores(cells: Mapping[Cell, Results]) -> str:
 
 
 def claims_table(cells: Mapping[Cell, Results], data: str) -> str:
-    """Write the results of testing the paper's claims as a Markdown table with notes."""
+    """Format the results of testing the paper's claims as a Markdown table with notes."""
     interval = "95 % paired bootstrap interval"
     head = ["claim", "paper", "ours", interval, "tracks", "pairs", "verdict"]
     rows = [_claim_row(evaluate_claim(claim, cells), data) for claim in list_claims()]
     note = (
-        "Differences are percentage points, averaged over the pairs of scores that we have; the "
-        "paper's are averaged over the same pairs, or over all if we have none. Intervals are 95 % "
-        "paired bootstrap intervals over the tracks tested in all pairs. They do not include the "
-        "variation between runs (--repeats) and are not adjusted for the number of claims. A claim "
-        f"is confirmed or contradicted if p of the paired test is below {ALPHA}, and undecided "
-        "otherwise. Tracks on which the two sides differ are discordant; with fewer than "
+        "Differences are percentage points, averaged over the pairs for which we have scores; the "
+        "paper's are averaged over the same pairs, or over all if there are none. Intervals are "
+        "95 % paired bootstrap intervals over the tracks tested in all pairs. They do not include "
+        "the variation between runs (--repeats) and are not adjusted for the number of claims. A "
+        f"claim is confirmed or contradicted if p of the paired test is below {ALPHA}, and "
+        "undecided otherwise. Tracks on which the two sides differ are discordant; with fewer than "
         f"{MIN_DISCORDANT} of them, p cannot be below {ALPHA}. SVMs are tuned on the validation "
         "tracks and then fitted on training and validation tracks; networks are trained on the "
         "training tracks only."
@@ -172,11 +172,11 @@ def published_scores(data: str) -> dict[Cell, float]:
 
 def _claim_row(result: ClaimResult, data: str) -> list[str]:
     claim, pairs = result.claim, result.pairs
-    theirs = f"{published_difference(pairs or claim.pairs, published_scores(data)):+.1f}"
+    published = f"{published_difference(pairs or claim.pairs, published_scores(data)):+.1f}"
     ours = [""] * 4 + ["no test tracks in common" if pairs else "not run"]
     if result.tracks:
         so_far = " so far" if len(pairs) < len(claim.pairs) else ""
         ours = [f"{100 * result.difference:+.1f}", f"{result.interval.scaled(100):+.1f}"]
         ours += [str(result.tracks), f"{len(pairs)} of {len(claim.pairs)}"]
         ours.append(f"{result.verdict}{so_far} ({result.reason})")
-    return [claim.title, theirs, *ours]
+    return [claim.title, published, *ours]

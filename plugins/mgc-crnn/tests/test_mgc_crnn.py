@@ -42,7 +42,7 @@ def test_output_depends_on_the_end_of_a_clip():
     assert not torch.allclose(net(spectrogram), net(other))
 
 
-def test_trains_by_its_configuration(tmp_path, monkeypatch):
+def test_trains_with_its_configuration(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = "data synth music --tracks-per-genre 2 --seconds 2 --workers 1"
     main(words.split())

@@ -107,7 +107,7 @@ def test_missing_data(tmp_path):
         FMA(subset="tiny")
 
 
-def test_trains_by_its_configuration(fma, tmp_path, monkeypatch):
+def test_trains_with_its_configuration(fma, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = f"fit --config {CONFIG} --data.root {fma}"
     words += " --data.batch_size 2 --data.num_workers 0 --model.channels 4 --trainer.max_epochs 1"

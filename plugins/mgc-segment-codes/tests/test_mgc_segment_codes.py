@@ -367,7 +367,7 @@ WRITERS = {"gtzan": write_gtzan, "ismir2004": write_ismir2004}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_trains_by_its_configuration(config, tmp_path, monkeypatch):
+def test_trains_with_its_configuration(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, _, data = config.stem.rpartition("_")
     words = f"fit --config {config} --data.root music {WRITERS[data](tmp_path / 'music')}"

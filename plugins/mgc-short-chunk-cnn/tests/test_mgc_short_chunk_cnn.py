@@ -52,7 +52,7 @@ def test_without_residual_connections_it_is_smaller():
     assert sizes[1] < sizes[0] / 3
 
 
-def test_trains_by_its_configuration(tmp_path, monkeypatch):
+def test_trains_with_its_configuration(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = "data synth music --tracks-per-genre 2 --seconds 2 --workers 1"
     main(words.split())

@@ -146,9 +146,9 @@ def test_store_of_other_tracks_is_not_overwritten(root, damaged, tmp_path):
     pack(root, tmp_path / "done")
     pack(root, tmp_path / "begun", shard=(0, 2))
     find_tracks(damaged)[0].unlink()
-    with pytest.raises(MgcError, match="packed from other track files"):
+    with pytest.raises(MgcError, match="packed from different track files"):
         pack(damaged, tmp_path / "done")
-    with pytest.raises(MgcError, match="parts of other track files"):
+    with pytest.raises(MgcError, match="parts of different track files"):
         pack(damaged, tmp_path / "begun", shard=(1, 2))
 
 

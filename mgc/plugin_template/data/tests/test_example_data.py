@@ -36,7 +36,7 @@ def test_is_found_by_its_name():
     assert registry.load("data", "example_data") is ExampleData
 
 
-def test_trains_by_its_configuration(copy, tmp_path, monkeypatch):
+def test_trains_with_its_configuration(copy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = f"fit --config {CONFIG} --data.root {copy} --model.channels 4 --trainer.max_epochs 1"
     main([*words.split(), "--trainer.logger=false", "--trainer.accelerator=cpu"])
