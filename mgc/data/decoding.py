@@ -19,10 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile
 
+from mgc.core.memory import reuse_freed_memory
 from mgc.data import mpeg
 from mgc.data.ogg import OggStream, find_ogg_streams
 from mgc.errors import MgcError
 from mgc.installation import pip_install
+
+reuse_freed_memory()
 
 #: Extensions of files that libsndfile reads.
 SUFFIXES = (
