@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 from generate_audio import (
     Generated,
     forget_length,
@@ -18,9 +19,13 @@ from generate_audio import (
     valid_files,
 )
 
+import mgc
+from mgc import checkpoint
 from mgc.data import audio
 from mgc.data.audio import AudioError
 from mgc.data.folder import Folder
+from mgc.data.gtzan import GTZAN
+from mgc.models.vgg import VGGTagger
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,29 @@ def test_verify_pack_and_training_see_the_whole_song(
     packed = Folder(str(root), sample_rate=8000, clip_seconds=0.5, max_broken=0)
     packed.setup("test")
     pd.testing.assert_series_equal(packed.tracks.set_index("track")["length"], from_files)
+
+
+def expected_clips(file: Generated) -> int:
+    """Return the number of whole clips of 0.5 s at 8000 Hz."""
+    return int(np.ceil(file.samples / file.sample_rate * 8000)) // 4000
+
+
+def test_extract_and_classify_see_the_whole_song(files: list[Generated], tmp_path: Path) -> None:
+    table = mgc.extract(
+        [file.path for file in files], "mfcc", sample_rate=8000, clip_seconds=0.5, per_clip=True
+    )
+    clips = table.tracks["track"].map(lambda track: Path(track).name).value_counts()
+    assert clips.to_dict() == {file.path.name: expected_clips(file) for file in files}
+
+    model = VGGTagger(num_classes=10, sample_rate=8000, channels=4)
+    about = checkpoint.describe(model, GTZAN("nowhere", sample_rate=8000, clip_seconds=0.5))
+    content = {"state_dict": model.state_dict(), checkpoint.HYPER: dict(model.hparams)}
+    content |= {"pytorch-lightning_version": "2.6.6", checkpoint.KEY: about}
+    torch.save(content, tmp_path / "vgg.ckpt")
+    classifier = mgc.Classifier(tmp_path / "vgg.ckpt")
+    for file in files:
+        outputs, starts = classifier.classify(str(file.path))
+        assert len(outputs) == len(starts) == expected_clips(file), file
 
 
 def half(container: str) -> bytes:
