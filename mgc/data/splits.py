@@ -28,7 +28,7 @@ def assign_folds(
             f"folds={folds}, but there are only {count} groups of tracks. Use fewer folds."
         )
     tracks = len(groups)
-    if classes is not None and np.unique(classes, return_counts=True)[1].max() < folds:
+    if classes is not None and np.max(np.unique(classes, return_counts=True)[1]) < folds:
         # scikit-learn raises an error if all classes have fewer tracks than there are folds.
         # Add a dummy class with one track per fold, and drop it from the result.
         classes = np.append(np.unique(classes, return_inverse=True)[1], np.full(folds, -1))
@@ -59,5 +59,5 @@ def split_by_fold(folds: np.ndarray, fold: int) -> np.ndarray:
     known = np.unique(folds)
     if fold not in known:
         raise MgcError(f"fold={fold}: the folds are {known[0]} to {known[-1]}.")
-    validation = known[(np.searchsorted(known, fold) + 1) % len(known)]
+    validation = known[(int(np.searchsorted(known, fold)) + 1) % len(known)]
     return np.where(folds == fold, TEST, np.where(folds == validation, VAL, TRAIN))

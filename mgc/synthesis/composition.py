@@ -212,7 +212,7 @@ def _draw_harmony(
         tuple(_Chord(*parse_chord(numeral, key)) for numeral in bar.split(","))
         for bar in progression.split()
     ]
-    first = rng.integers(len(cycle))
+    first = int(rng.integers(len(cycle)))
     return [cycle[(first + bar) % len(cycle)] for bar in range(bars)]
 
 

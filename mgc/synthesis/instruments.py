@@ -524,7 +524,7 @@ def _retune(hit: Hit, rng: np.random.Generator) -> Hit:
 def _render_hit(hit: Hit, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     samples = int(max(hit.ring, hit.rattle) * sample_rate) + 1
     t = np.arange(samples, dtype=np.float32) / np.float32(sample_rate)
-    sound = rng.standard_normal(samples, np.float32)
+    sound: np.ndarray = rng.standard_normal(samples, np.float32)
     if hit.metal > 0:
         # Frequency ratios of the six cymbal oscillators in analogue drum machines.
         ratios = np.array((2.0, 3.0, 4.16, 5.43, 6.79, 8.21)) * rng.uniform(95, 105)

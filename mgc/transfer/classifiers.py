@@ -335,7 +335,7 @@ def calibrated_probabilities(
         MgcError: If a class has a single training track.
     """
     members = np.unique(targets, return_counts=True)[1]
-    folds = min(CALIBRATION_FOLDS, int(members.min()))
+    folds = min(CALIBRATION_FOLDS, int(np.min(members)))
     if folds < 2:
         raise MgcError(
             "A class has only 1 training track; calibrating a support vector machine needs at "

@@ -78,7 +78,7 @@ def _check_finite(table: FeatureTable, path: str | os.PathLike[str]) -> None:
     for name, values in table.layers.items():
         bad = ~np.isfinite(values).all(1)
         if bad.any():
-            track = table.tracks["track"].iloc[int(bad.argmax())]
+            track = table.tracks["track"].iloc[int(np.argmax(bad))]
             raise MgcError(
                 f"{path}: layer {name!r} has NaN or infinite values in {int(bad.sum())} tracks, "
                 f"for example {track!r}. Extract the features again."

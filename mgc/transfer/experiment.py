@@ -136,9 +136,9 @@ def _summarise_paper(scores: np.ndarray, plan: FoldPlan, grid: list[Setting]) ->
     plain = means[: len(grid) // 2]  # settings without standardisation come first
     return {
         "paper": plain.max(),
-        "paper_setting": _describe(grid[int(plain.argmax())]),
+        "paper_setting": _describe(grid[int(np.argmax(plain))]),
         "full_grid": means.max(),
-        "full_grid_setting": _describe(grid[int(means.argmax())]),
+        "full_grid_setting": _describe(grid[int(np.argmax(means))]),
     }
 
 

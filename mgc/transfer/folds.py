@@ -211,7 +211,7 @@ def make_folds(
     if classes is not None:
         members = np.bincount(classes, minlength=len(labels))
         members_of_present = np.where(members > 0, members, folds)
-        rarest = int(members_of_present.argmin())
+        rarest = int(np.argmin(members_of_present))
         if members_of_present[rarest] < folds:
             raise MgcError(
                 f"Class {labels[rarest]!r} has only {members[rarest]} tracks; {folds} folds need "
