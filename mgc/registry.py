@@ -57,7 +57,8 @@ def load(kind: str, name: str) -> type:
     if name not in found:
         close = get_close_matches(name, found, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise RegistryError(f"No {kind} named '{name}'.{hint} Available: {', '.join(found)}.")
+        new = "" if close else " A new one is found after its package is installed again."
+        raise RegistryError(f"No {kind} named '{name}'.{hint} Available: {', '.join(found)}.{new}")
     claims = found[name]
     if len(claims) > 1:
         owners = ", ".join(f"{owner(claim)} ({claim.value})" for claim in claims)

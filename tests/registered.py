@@ -113,4 +113,6 @@ DATA: dict[str, dict[str, Any]] = {
 
 def writer(name: str) -> Callable[[Path], None]:
     """Return the function that writes a tiny copy of a dataset."""
-    return DATA.get(name, {}).get("writer") or getattr(layouts, f"write_{name}")
+    write = DATA.get(name, {}).get("writer") or getattr(layouts, f"write_{name}", None)
+    assert write, f"Define write_{name} in tests/data/layouts.py, or its writer in {__file__}"
+    return write

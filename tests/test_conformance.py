@@ -1,6 +1,8 @@
 """Run the checks of mgc.testing on every model and dataset of mgc."""
 
+import tomllib
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,16 @@ import registered
 import mgc
 from mgc import registry
 from mgc.testing import DATA_CHECKS, MODEL_CHECKS, DataCase, ModelCase
+
+
+def test_registered_classes_are_installed() -> None:
+    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    installed = distribution(mgc.DISTRIBUTION).entry_points
+    for group in registry.GROUPS.values():
+        found = {
+            entry_point.name: entry_point.value for entry_point in installed.select(group=group)
+        }
+        assert found == pyproject["project"]["entry-points"][group], "run make install again"
 
 
 def cases(kind, settings, checks):

@@ -71,6 +71,8 @@ def test_name_clashes_name_both_packages(install: Callable[..., None]) -> None:
 def test_unknown_names_get_a_suggestion() -> None:
     with pytest.raises(RegistryError, match="Did you mean 'vgg_tagger'"):
         class_path("model", "vgg_taggr")
+    with pytest.raises(RegistryError, match="found after its package is installed again"):
+        class_path("model", "brand_new")
 
 
 @pytest.mark.parametrize(

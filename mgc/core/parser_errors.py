@@ -75,7 +75,8 @@ def explain(message: str, positional: Collection[str] = ()) -> str:
         return text
     reason, _, given = reason.partition(" Given value type: ")
     if unknown := re.match(r"(?:Option|Key) ['\"]([^'\"]+)['\"] (?:is )?not", reason):
-        return f"{_option('.'.join([*keys, unknown[1]]))}: no such option."
+        place = " It is in the configuration." if given.startswith("<class 'dict'>") else ""
+        return f"{_option('.'.join([*keys, unknown[1]]))}: no such option.{place}"
     option = _option(".".join(keys), positional)
     reason, _, value = reason.partition(". Got value: ")
     value = (value or given.partition("Given value: ")[2]).partition(" - Expected ")[0]

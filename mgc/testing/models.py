@@ -76,7 +76,13 @@ class ModelCase:
         args = {name: value for name, value in linked.items() if takes_any or name in parameters}
         args |= self.settings
         seed_everything(0, verbose=False)
-        model = self.model(**args)
+        try:
+            model = self.model(**args)
+        except TypeError as error:
+            raise AssertionError(
+                f"{self.name} cannot be built with {args}: {error}. If the constructor "
+                "has changed, change the settings of ModelCase"
+            ) from error
         add_missing_steps(model)
         remember_init_args(model, args)
         return model

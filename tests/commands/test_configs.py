@@ -16,9 +16,8 @@ def test_one_line_per_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     about = dict(line.split(maxsplit=1) for line in lines)
     for path in CONFIGS.rglob("*.yaml"):
         name = path.relative_to(CONFIGS).with_suffix("").as_posix()
-        # A sentence that says what it trains.
-        assert about[name].endswith("."), name
-        assert len(about[name]) > 30
+        sentence = about[name].endswith(".") and len(about[name]) > 30
+        assert sentence, f"{path} must begin with a sentence that says what it trains"
 
 
 def test_printed_configuration_can_be_edited_and_used(

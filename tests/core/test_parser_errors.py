@@ -69,5 +69,13 @@ def test_wrong_options_of_a_nested_class(words: list[str], message: str) -> None
     assert str(error.value) == message
 
 
+def test_wrong_option_in_a_configuration() -> None:
+    parser = Parser()
+    parser.add_argument("--model", type=Base | None)
+    with pytest.raises(MgcError) as error:
+        parser.parse_object({"model": {"class_path": f"{__name__}.Net", "init_args": {"no": 1}}})
+    assert str(error.value) == "--model.no: no such option. It is in the configuration."
+
+
 def test_other_messages_are_put_into_one_line() -> None:
     assert explain("No such\n  thing.") == "No such thing."

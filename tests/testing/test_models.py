@@ -181,3 +181,9 @@ def test_bad_model(model, check, message):
     case = ModelCase(model, {"lr": 0.1} | settings)
     with pytest.raises(AssertionError, match=f"(?s){model.__name__}.*{message}"):
         checks[f"check_{check}"](case)
+
+
+def test_settings_that_the_constructor_does_not_take():
+    case = ModelCase(Good, {"chanels": 8})
+    with pytest.raises(AssertionError, match=r"Good cannot be built .*chanels.*settings of ModelC"):
+        case.make("multiclass")

@@ -11,10 +11,13 @@ from mgc.testing import MODEL_CHECKS, ModelCase
 
 CONFIG = Path(__file__).parents[1] / "configs" / "example_net_synthetic.yaml"
 
+# Arguments of the model that make it small and fast to train.
+SMALL = {"channels": 8, "n_mels": 24, "lr": 0.01}
+
 
 @pytest.mark.parametrize("check", MODEL_CHECKS)
 def test_contract(check):
-    check(ModelCase(ExampleNet, settings={"channels": 8, "n_mels": 24, "lr": 0.01}))
+    check(ModelCase(ExampleNet, settings=SMALL))
 
 
 def test_is_found_by_its_name():
@@ -24,6 +27,7 @@ def test_is_found_by_its_name():
 def test_trains_with_its_configuration(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     main(["data", "synth", "music", "--tracks-per-genre", "2", "--seconds", "3", "--workers", "1"])
-    words = f"fit --config {CONFIG} --data.root music --model.channels 4 --trainer.max_epochs 1"
-    main([*words.split(), "--trainer.logger=false", "--trainer.accelerator=cpu"])
+    words = f"fit --config {CONFIG} --data.root music --trainer.max_epochs 1"
+    small = [f"--model.{name}={value}" for name, value in SMALL.items()]
+    main([*words.split(), *small, "--trainer.logger=false", "--trainer.accelerator=cpu"])
     assert list(tmp_path.rglob("best.ckpt"))
