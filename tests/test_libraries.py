@@ -94,7 +94,7 @@ def importing(module: str, code: str) -> Exception:
     return caught.value
 
 
-@pytest.mark.parametrize("library", FAKES)
+@pytest.mark.parametrize("library", ["torch", "torchaudio"])
 def test_a_broken_library_is_reported_in_one_line(library: str, tmp_path: Path) -> None:
     write_package(tmp_path, library, FAKES[library])
     done = run(tmp_path, "fit", "--model=vgg_tagger", "--data=gtzan", f"--data.root={tmp_path}")

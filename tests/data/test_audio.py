@@ -1,9 +1,9 @@
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from mgc.data import audio
 from mgc.data.audio import AudioError
@@ -44,7 +44,7 @@ def test_resampling_agrees_with_librosa(tmp_path: Path) -> None:
     path = tmp_path / "chord.wav"
     soundfile.write(path, chord, 22050, subtype="FLOAT")
     ours = audio.read(path, 12000)
-    theirs = librosa.resample(chord, orig_sr=22050, target_sr=12000, res_type="soxr_hq")
+    theirs = soxr.resample(chord, 22050, 12000, "HQ")  # librosa's resampler
     # Skip the ends, where the filters extend into silence by different lengths.
     np.testing.assert_allclose(ours[200:-200], theirs[200 : len(ours) - 200], atol=2e-3)
 
