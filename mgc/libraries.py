@@ -120,7 +120,7 @@ def duplicates(names: Iterable[str]) -> Iterator[tuple[str, list[Path]]]:
     for folder in dict.fromkeys(sys.path):
         records = defaultdict(list)
         for record in sorted(Path(folder).glob("*.dist-info")):
-            name = Distribution.at(record).metadata["Name"]
+            name = Distribution.at(record).metadata.get("Name")
             if name and canonicalize_name(name) in wanted:
                 records[canonicalize_name(name)].append(record)
         yield from ((name, same) for name, same in records.items() if len(same) > 1)

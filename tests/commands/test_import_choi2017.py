@@ -220,7 +220,7 @@ def test_broken_music_is_skipped(
         (music / name).write_bytes(b"no music")
     with pytest.raises(SystemExit, match="2"):
         main(words)
-    assert "None of the files" in capsys.readouterr().err
+    assert "None of the calibration files" in capsys.readouterr().err
 
 
 def _text(path: Path) -> None:
