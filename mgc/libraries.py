@@ -120,8 +120,8 @@ def duplicates(names: Iterable[str]) -> Iterator[tuple[str, list[Path]]]:
     for folder in dict.fromkeys(sys.path):
         records = defaultdict(list)
         for record in sorted(Path(folder).glob("*.dist-info")):
-            metadata = Distribution.at(record).metadata
-            name = metadata["Name"] if "Name" in metadata else ""
+            # Metadata may lack fields, which indexing deprecates.
+            name = str(Distribution.at(record).metadata.json.get("name", ""))
             if name and canonicalize_name(name) in wanted:
                 records[canonicalize_name(name)].append(record)
         yield from ((name, same) for name, same in records.items() if len(same) > 1)

@@ -46,6 +46,6 @@ def _packages() -> list[tuple[str, ...]]:
     for name, dist in registry.packages().items():
         required = registry.mgc_versions(dist)
         compatible = "yes" if registry.fits(required) else "no"
-        summary = dist.metadata["Summary"] if "Summary" in dist.metadata else ""
+        summary = str(dist.metadata.json.get("summary", ""))
         rows.append((name, required or "any", compatible, location(dist), summary))
     return rows
