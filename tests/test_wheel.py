@@ -164,7 +164,7 @@ def test_reports(mgc: Run, tested: str, transferred: str, features: str, folder:
     mgc(f"report experiment {RUN} fused --out experiment")
     mgc(f"report transfer {transferred} --out report")
     mgc(f"report projection {features} --out projection")
-    for place in ("fused/test", "comparison", "experiment", "report", "projection"):
+    for place in ("fused", "comparison", "experiment", "report", "projection"):
         assert list((folder / place).iterdir()), place
 
 
