@@ -57,12 +57,15 @@ _SIZE_MISMATCH = re.compile(
     r"^ *(?:data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)", re.M
 )
 
-_MAGIC = (
+# First bytes of formats that need PyAV, and of files that are not audio.
+_AV_MAGIC = (
     (b"ftyp", 4, "MPEG-4 audio (AAC or ALAC)"),
     (b"\x30\x26\xb2\x75", 0, "Windows Media audio"),
     (b"\x1a\x45\xdf\xa3", 0, "Matroska or WebM"),
     (b"wvpk", 0, "WavPack"),
     (b"MAC ", 0, "Monkey's Audio"),
+)
+_OTHER_MAGIC = (
     (b"MThd", 0, "a MIDI file"),
     (b"PK\x03\x04", 0, "a ZIP archive"),
     (b"%PDF", 0, "a PDF file"),
@@ -178,10 +181,12 @@ def _open_fallback(path: str, status: os.stat_result, error: soundfile.Libsndfil
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise AudioError(f"{path}: a web page, not audio. Download it again") from error
-    found = next((name for magic, at, name in _MAGIC if head[at:].startswith(magic)), None)
-    needs_av = path.lower().endswith(AV_SUFFIXES) or found in [name for *_, name in _MAGIC[:5]]
-    if needs_av:
-        return _AvDecoder.open(path, found or Path(path).suffix)
+    av_format, found = (
+        next((name for magic, at, name in table if head[at:].startswith(magic)), None)
+        for table in (_AV_MAGIC, _OTHER_MAGIC)
+    )
+    if av_format or path.lower().endswith(AV_SUFFIXES):
+        return _AvDecoder.open(path, av_format or found or Path(path).suffix)
     if found:
         raise AudioError(f"{path}: not an audio file but {found}") from error
     raise error

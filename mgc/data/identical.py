@@ -36,7 +36,7 @@ def group_identical_files(catalogue: pd.DataFrame) -> pd.DataFrame:
         The catalogue with merged groups.
     """
     files = catalogue.drop_duplicates("path")
-    copies = [rows for rows in _group_identical(files["path"].tolist()) if len(rows) > 1]
+    copies = _group_identical(files["path"].tolist())
     if not copies:
         return catalogue
     names = files["track"].tolist()

@@ -33,7 +33,6 @@ def find_ogg_streams(data: bytes) -> list[OggStream]:
         data: Contents of the file.
     """
     streams: list[OggStream] = []
-    serials: set[int] = set()
     position = start = 0
     granules = [0, 0]
     ended = audio = False
@@ -43,7 +42,7 @@ def find_ogg_streams(data: bytes) -> list[OggStream]:
             streams.append(OggStream(start, position, max(0, granules[-2]), ended))
 
     while (position := data.find(b"OggS", position)) >= 0 and position + 27 <= len(data):
-        flags, granule, serial = struct.unpack_from("<xBqI", data, position + 4)
+        flags, granule = struct.unpack_from("<xBq", data, position + 4)
         lacing = data[position + 27 : position + 27 + data[position + 26]]
         stop = position + 27 + len(lacing) + sum(lacing)
         if stop > len(data) or len(lacing) < data[position + 26]:
@@ -51,8 +50,6 @@ def find_ogg_streams(data: bytes) -> list[OggStream]:
         if flags & 2 and audio:
             close()
             start, granules, ended, audio = position, [0, 0], False, False
-            serials.clear()
-        serials.add(serial)
         if granule > 0:
             audio = True
             if granule != granules[-1]:

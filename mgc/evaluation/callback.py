@@ -13,7 +13,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.results import Results, make_results
 from mgc.evaluation.scores import ClipScores, majority_vote, mean_by_track, measure, probabilities
-from mgc.runs.folder import run_folder
+from mgc.runs.folder import run_folder, writes_files
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class TrackEvaluation(Callback):
         self.results = make_results(
             clips, data.tracks, data.task, data.labels, data.sample_rate, source
         )
-        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+        if writes_files(trainer):
             folder = run_folder(trainer) / stage
             self.results.save(folder)
             if stage == "test":

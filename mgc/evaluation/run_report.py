@@ -13,7 +13,7 @@ from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.per_class import confusion_matrix, per_class, plot_confusion, worst_mistakes
 from mgc.evaluation.results import Results
-from mgc.runs.folder import run_folder
+from mgc.runs.folder import run_folder, writes_files
 
 
 class TestReport(Callback):
@@ -37,7 +37,7 @@ class TestReport(Callback):
         """Write the report on rank 0."""
         evaluation = next((c for c in trainer.callbacks if isinstance(c, TrackEvaluation)), None)  # type: ignore[attr-defined]
         results = evaluation.results if evaluation else None
-        if results is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        if results is None or not writes_files(trainer):
             return
         folder = run_folder(trainer) / "test"
         tables = {"per_class": per_class(results).reset_index()}

@@ -19,7 +19,7 @@ from mgc.models.base import missing_callbacks, zero_loss
 from mgc.models.conv_dbn import LAYERS, ConvDBNNet
 from mgc.models.conv_rbm import WEIGHT_STD, Divergence
 from mgc.models.filter_plot import plot_filters
-from mgc.runs.folder import run_folder
+from mgc.runs.folder import run_folder, writes_files
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class ConvDBNPretrain(LightningModule):
                 f"{' and '.join(self.learning())}. Use longer tracks, or smaller width, "
                 "joint_width and pooling."
             )
-        if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
+        if not writes_files(self.trainer):
             return
         if self.current_epoch + 1 in (self.first_epochs, self.trainer.max_epochs):
             for layer in self.learning():

@@ -52,6 +52,11 @@ def run_folder(trainer: "Trainer") -> Path:
     return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
 
 
+def writes_files(trainer: "Trainer") -> bool:
+    """Whether this process writes the files of a run: rank zero, unless in a ``fast_dev_run``."""
+    return trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
+
+
 def set_run_folder(trainer: "Trainer", folder: Path) -> None:
     """Set the folder of a run that has no logger, or writes to the folder of another run."""
     trainer.mgc_run_folder = folder  # type: ignore[attr-defined]
@@ -93,8 +98,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     Returns:
         Dictionary, empty if the folder has no record, with the keys ``fit`` and ``test``: results
         of :func:`mgc.runs.record.describe_run`; ``best``: ``metric``, ``mode``, ``value``,
-        ``epoch``, ``step`` and all ``metrics`` of the best epoch; ``checkpoints``: paths of
-        ``best`` and ``last``; ``wandb``: identifiers of the W&B run.
+        ``epoch``, ``step`` and all ``metrics`` of the best epoch; ``checkpoints``: path of
+        ``best``; ``wandb``: identifiers of the W&B run.
     """
     path = folder / RECORD
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -52,6 +52,7 @@ from mgc.runs.folder import (
     save_newest,
     set_run_folder,
     share_run_id,
+    writes_files,
 )
 from mgc.runs.tracking import (
     keep_offline,
@@ -286,12 +287,12 @@ class LogRunPaths(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the run (rank zero only)."""
-        if self.remember and _writes_files(trainer):
+        if self.remember and writes_files(trainer):
             save_newest(run_folder(trainer))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the paths (rank zero only)."""
-        if not _writes_files(trainer):
+        if not writes_files(trainer):
             return
         folder = run_folder(trainer)
         lines = [f"Run: {folder}"]
@@ -305,11 +306,6 @@ class LogRunPaths(Callback):
         # wandb_session reports offline runs when the command ends.
         lines += [f"W&B: {run.url}" for run in runs if not (run.offline or run.disabled)]
         log.info("\n".join(lines))
-
-
-def _writes_files(trainer: Trainer) -> bool:
-    """Whether this process writes the files of the run."""
-    return trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
 
 
 class SaveConfig(SaveConfigCallback):

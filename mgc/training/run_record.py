@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
 from mgc.core.writing import replacing
-from mgc.runs.folder import RECORD, run_folder
+from mgc.runs.folder import RECORD, run_folder, writes_files
 from mgc.runs.record import describe_run, read_record
 
 
@@ -27,7 +27,7 @@ class RecordRun(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Record the provenance (rank zero only)."""
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        if not writes_files(trainer):
             return
         self.record = read_record(run_folder(trainer))
         about = describe_run(pl_module, getattr(trainer, "datamodule", None))
@@ -60,7 +60,7 @@ class RecordRun(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the path of the best checkpoint, because its name is configurable."""
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if best and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+        if best and writes_files(trainer):
             self.record["checkpoints"] = {"best": str(best)}
             self._write(trainer)
 
@@ -94,7 +94,7 @@ class RecordRun(Callback):
             self._log_best(trainer)
 
     def _log_best(self, trainer: Trainer) -> None:
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        if not writes_files(trainer):
             return
         self.record["best"] = self.best
         self._write(trainer)
