@@ -7,10 +7,11 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from mgc.core.fingerprint import Check
 from mgc.data import audio
 from mgc.errors import MgcError
 from mgc.features.separation import HarmonicPercussive
-from mgc.features.song_separation import SongSeparation, separate_file
+from mgc.features.song_separation import SongSeparation, update_components
 
 
 def separate(
@@ -24,14 +25,16 @@ def separate(
     margin_harmonic: float = 1.0,
     margin_percussive: float = 1.0,
     overwrite: bool = False,
+    check: Check = "sampled",
     device: Literal["cpu", "cuda", "mps"] = "cpu",
 ) -> None:
     """Separate songs into harmonic and percussive waveforms by median filtering.
 
     Writes OUT/song.harmonic.wav and OUT/song.percussive.wav (32-bit float, with the sample rate and
     channels of the song), and OUT/song.residual.wav if a margin is greater than 1 or the masks are
-    hard. The components add up to the song. Subfolders are kept. Songs with existing components are
-    skipped. Unreadable files are reported and skipped, and the exit code is then 2. Long songs are
+    hard. The components add up to the song. Subfolders are kept. Songs are skipped if they, the
+    settings and the components have not changed since. Unreadable files, and songs whose components
+    were not written by mgc, are reported and skipped, and the exit code is then 2. Long songs are
     processed one minute at a time, with the same result.
 
     Example: mgc separate song.mp3 more_songs --out components
@@ -48,7 +51,9 @@ def separate(
             least 1. What belongs to neither component goes to the residual.
         margin_percussive: Minimum ratio of percussive to harmonic magnitude for the percussive
             mask, at least 1.
-        overwrite: Whether to overwrite existing components.
+        overwrite: Whether to separate all songs, and to overwrite any existing components.
+        check: How to find changed files: sampled compares size and times first, then content, of
+            files over 4 MiB only time and 64 blocks; full compares the content of all files.
         device: Device to use.
 
     Raises:
@@ -58,25 +63,21 @@ def separate(
         harmonic_length, percussive_length, power, margin_harmonic, margin_percussive
     )
     separate_song = SongSeparation(separation, n_fft, hop_length, device)
-    names = ["harmonic", "percussive"] + ["residual"] * separation.has_residual
     songs = _find_songs(files, Path(out))
-    done = failures = 0
+    done = skipped = failures = 0
     for target, song in tqdm(songs.items(), unit="song", disable=not sys.stderr.isatty()):
-        targets = [Path(f"{target}.{name}.wav") for name in names]
-        if not overwrite and all(path.exists() for path in targets):
-            continue
         try:
-            separate_file(song, targets, separate_song)
-        except audio.AudioError as error:
+            separated = update_components(song, target, separate_song, check, overwrite)
+        except MgcError as error:
             failures += 1
             print(f"mgc: {error}", file=sys.stderr)
             continue
-        done += 1
-    skipped = len(songs) - done - failures
-    note = f" Skipped {_count_songs(skipped)}: already separated." if skipped else ""
+        done += separated
+        skipped += not separated
+    note = f" Skipped {_count_songs(skipped)}: up to date." if skipped else ""
     print(f"Separated {_count_songs(done)} into {out}.{note}")
     if failures:
-        raise MgcError(f"{failures} of {len(songs)} files could not be read.")
+        raise MgcError(f"{failures} of {len(songs)} songs could not be separated.")
 
 
 def _count_songs(count: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mgc.core.fingerprint import stamp_file
 from mgc.data.decoding import (
     AV_SUFFIXES,
     MAX_SAMPLE,
@@ -21,7 +22,7 @@ from mgc.data.decoding import (
     open_audio,
     printable,
 )
-from mgc.data.length_cache import file_key, load_lengths, save_lengths
+from mgc.data.length_cache import load_lengths, save_lengths
 from mgc.data.resampling import Resampling, get_resampler
 
 __all__ = ["AV_SUFFIXES", "SUFFIXES", "AudioError"]
@@ -132,7 +133,7 @@ def probe_all(paths: Sequence[str] | np.ndarray) -> list[AudioInfo | AudioError]
         except AudioError as error:
             return error
 
-    keys = [file_key(path) for path in paths]
+    keys = [stamp_file(path) for path in paths]
     known = load_lengths([key for key in keys if key])
     new = [path for path, key in zip(paths, keys, strict=True) if key not in known]
     # Threads suffice: libsndfile releases the interpreter lock, and disk access dominates.

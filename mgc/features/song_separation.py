@@ -1,5 +1,6 @@
 """Separates audio files of any length into harmonic and percussive parts, in bounded memory."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,9 +10,12 @@ import soundfile
 import torch
 from torch import Tensor
 
+from mgc.core.fingerprint import Check, Record
 from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.features.separation import HarmonicPercussive, check_overlap, separate_audio
+
+log = logging.getLogger(__name__)
 
 #: Length of a part in seconds.
 PART_SECONDS = 60
@@ -30,6 +34,11 @@ class SongSeparation:
         check_overlap(n_fft, hop_length)
         self.separation, self.n_fft, self.hop_length = separation, n_fft, hop_length
         self.device = device
+        names = (
+            "harmonic_length", "percussive_length", "power", "margin_harmonic", "margin_percussive",
+        )  # fmt: skip
+        self.settings = {name: getattr(separation, name) for name in names}
+        self.settings |= {"n_fft": n_fft, "hop_length": hop_length}
         # The ends of a part affect the frames near them, then the frames inside the median filter,
         # then the samples of these frames.
         self.margin = (separation.harmonic_length // 2 + 2 * -(-n_fft // hop_length)) * hop_length
@@ -61,9 +70,44 @@ class SongSeparation:
         return torch.from_numpy(np.stack(channels)).to(self.device)
 
 
-def separate_file(song: Path, targets: list[Path], separate_song: SongSeparation) -> None:
-    """Write the components of a song, all or none."""
+def update_components(
+    song: Path,
+    target: Path,
+    separate_song: SongSeparation,
+    check: Check = "sampled",
+    overwrite: bool = False,
+) -> bool:
+    """Write the components of a song, unless they are up to date, and return whether it did.
+
+    Args:
+        song: Audio file.
+        target: Path of the components without ``.harmonic.wav`` and so on.
+        separate_song: Separation with its settings.
+        check: How to compare files (see :mod:`mgc.core.fingerprint`).
+        overwrite: Whether to write all components.
+
+    Raises:
+        MgcError: If the song is broken, or a component exists that was not written by mgc.
+    """
+    names = ["harmonic", "percussive"] + ["residual"] * separate_song.separation.has_residual
+    targets = [target.with_name(f"{target.name}.{name}.wav") for name in names]
+    record = Record(target, targets, separate_song.settings, {"song": song}, check)
+    if not overwrite:
+        change = record.find_change()
+        if not change:
+            return False
+        if any(path.exists() for path in targets):
+            log.info("%s: separated again, because %s.", target, change)
     info = audio.probe(song)
+    with record.writing():
+        separate_file(song, info, targets, separate_song)
+    return True
+
+
+def separate_file(
+    song: Path, info: audio.AudioInfo, targets: list[Path], separate_song: SongSeparation
+) -> None:
+    """Write the components of a song, all or none."""
     # WAV headers cannot store lengths of 4 GiB or more.
     large = info.frames * info.channels * 4 >= 2**32 - 2**16
     with ExitStack() as stack:

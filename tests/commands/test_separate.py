@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_separation_in_parts_equals_separation_at_once(
     np.testing.assert_allclose(sum(parts), soundfile.read(songs / "long.wav")[0], atol=1e-6)
 
 
-def test_existing_components_are_skipped_without_overwrite(
+def test_components_that_are_up_to_date_are_skipped_without_overwrite(
     songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = songs / "components"  # in the input folder, but no input of the second run
@@ -68,12 +69,55 @@ def test_existing_components_are_skipped_without_overwrite(
     first = (out / "long.harmonic.wav").stat().st_mtime_ns
     (out / "more" / "short.percussive.wav").unlink()
     main(words)
-    assert f"Separated 1 song into {out}. Skipped 1 song: already" in capsys.readouterr().out
+    assert f"Separated 1 song into {out}. Skipped 1 song: up to date." in capsys.readouterr().out
     assert (out / "more" / "short.percussive.wav").exists()
     assert (out / "long.harmonic.wav").stat().st_mtime_ns == first
     main([*words, "--overwrite"])
     assert (out / "long.harmonic.wav").stat().st_mtime_ns > first
-    assert len(list(out.rglob("*"))) == 5  # four files and a folder, no partial file
+    assert len(list(out.rglob("*.wav"))) == 4
+    assert not list(out.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("check", ["sampled", "full"])
+def test_components_are_separated_again_after_a_change(
+    songs: Path, tmp_path: Path, check: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    song, harmonic = songs / "long.wav", out / "long.harmonic.wav"
+    words = ["separate", str(song), "--out", str(out), "--check", check]
+    main([*words, "--margin-harmonic", "2"])
+    main(words)
+    assert "margin_harmonic was 2.0, now 1.0" in capsys.readouterr().out
+    assert not (out / "long.residual.wav").exists()
+    expected = harmonic.read_bytes()
+    for damaged in (expected[:100], bytes(len(expected))):
+        harmonic.write_bytes(damaged)
+        main(words)
+        assert harmonic.read_bytes() == expected
+    times = song.stat()
+    samples, _ = soundfile.read(song)
+    soundfile.write(song, samples[::-1], RATE, subtype="FLOAT")
+    os.utime(song, ns=(times.st_atime_ns, times.st_mtime_ns))
+    main(words)
+    assert harmonic.read_bytes() != expected
+    main(words)
+    assert "Skipped 1 song: up to date." in capsys.readouterr().out
+
+
+def test_components_not_written_by_mgc_are_kept(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "out" / "long.harmonic.wav"
+    own.parent.mkdir()
+    own.write_bytes(b"my own")
+    with pytest.raises(SystemExit):
+        main(["separate", str(songs), "--out", str(own.parent)])
+    assert own.read_bytes() == b"my own"
+    out, err = capsys.readouterr()
+    assert f"{own} exists, but mgc has no record" in err
+    assert "Separated 1 song" in out
+    main(["separate", str(songs), "--out", str(own.parent), "--overwrite"])
+    assert own.read_bytes() != b"my own"
 
 
 def test_broken_files_are_reported_and_counted(
@@ -88,7 +132,7 @@ def test_broken_files_are_reported_and_counted(
     assert "Separated 2 songs" in out
     assert "broken.mp3: " in err
     assert "missing.wav: missing" in err
-    assert "2 of 4 files could not be read" in err
+    assert "2 of 4 songs could not be separated" in err
     assert not list((tmp_path / "out").glob("*broken*"))
 
 

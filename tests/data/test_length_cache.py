@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from mgc.core.fingerprint import stamp_file
 from mgc.data import audio, length_cache
-from mgc.data.length_cache import file_key, load_lengths
+from mgc.data.length_cache import load_lengths
 
 
 def write(path: Path, samples: int) -> str:
@@ -33,13 +34,18 @@ def test_a_changed_file_is_probed_again(tmp_path: Path) -> None:
     soundfile.write(path, np.full(2000, 0.1), 16000)
     os.utime(path, (0, 0))
     assert audio.probe_all([path])[0].sample_rate == 16000
+    # Also with the same times.
+    status = os.stat(path)
+    soundfile.write(path, np.full(2000, 0.1), 32000)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert audio.probe_all([path])[0].sample_rate == 32000
 
 
 def test_broken_files_are_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "song.wav"
     path.write_bytes(b"broken")
     assert isinstance(audio.probe_all([str(path)])[0], audio.AudioError)
-    assert load_lengths([file_key(str(path))]) == {}
+    assert load_lengths([stamp_file(str(path))]) == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database" * 100])
@@ -65,7 +71,7 @@ import sys
 from mgc.data.length_cache import save_lengths
 first = int(sys.argv[1])
 for number in range(first, first + 100):
-    save_lengths([((f"/song{number}", 1, 1), (number, 8000, 1))])
+    save_lengths([((f"/song{number}", 1, 1, 1), (number, 8000, 1))])
 """
 
 
@@ -73,5 +79,5 @@ def test_two_processes_may_write() -> None:
     commands = [[sys.executable, "-c", SAVE, first] for first in ("0", "100")]
     for process in [subprocess.Popen(command) for command in commands]:
         assert process.wait() == 0
-    keys = [(f"/song{number}", 1, 1) for number in range(200)]
+    keys = [(f"/song{number}", 1, 1, 1) for number in range(200)]
     assert [row[0] for row in load_lengths(keys).values()] == list(range(200))
