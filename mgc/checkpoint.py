@@ -66,7 +66,7 @@ def describe(model: LightningModule, data: Any) -> dict[str, Any]:
     rate = getattr(data, "sample_rate", 0)
     return {
         "version": mgc.__version__,
-        "class_path": f"{type(model).__module__}.{type(model).__qualname__}",
+        "class_path": registry.path_of(type(model)),
         "labels": list(getattr(data, "labels", ())),
         "task": getattr(data, "task", None),
         "sample_rate": rate,
@@ -75,7 +75,7 @@ def describe(model: LightningModule, data: Any) -> dict[str, Any]:
         "channel": getattr(data, "channel", None),
         "short": getattr(data, "short", "repeat"),
         "resampling": getattr(data, "resampling", "fast"),
-        "data": f"{type(data).__module__}.{type(data).__qualname__}" if data else None,
+        "data": registry.path_of(type(data)) if data else None,
         "init_args": getattr(model, INIT_ARGS, None),
     }
 

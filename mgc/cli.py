@@ -22,6 +22,7 @@ from mgc.core.terminal import (
     show_log,
 )
 from mgc.errors import MgcError
+from mgc.installation import skip_broken_packages
 from mgc.runs.tracking import wandb_session
 
 
@@ -134,6 +135,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # Song and file names may have characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     show_log()
+    skip_broken_packages()
     with (
         exit_on_closed_pipe(),
         report_user_errors(_hint(argv)),

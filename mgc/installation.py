@@ -1,8 +1,15 @@
 """Describes how mgc is installed."""
 
+import functools
 import json
 import sys
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import (
+    Distribution,
+    EntryPoints,
+    PackageNotFoundError,
+    distribution,
+    distributions,
+)
 from pathlib import Path
 from shlex import quote
 from urllib.parse import unquote
@@ -22,6 +29,56 @@ def installed(name: str) -> Distribution | None:
     except PackageNotFoundError:
         return None
     return dist if "Version" in dist.metadata else None
+
+
+@functools.cache  # once per process
+def skip_broken_packages() -> None:
+    """Let an installed package whose ``entry_points.txt`` is malformed register nothing.
+
+    Python's ``entry_points()`` fails for all packages if one is broken. PyTorch, Lightning and mgc
+    call it.
+    """
+    read = Distribution.entry_points.fget  # type: ignore[attr-defined] # a property
+
+    def entry_points(self: Distribution) -> EntryPoints:
+        try:
+            found: EntryPoints = read(self)
+        except Exception:  # its type depends on the version of Python
+            return EntryPoints()
+        return found
+
+    entry_points.__wrapped__ = read  # type: ignore[attr-defined]
+    Distribution.entry_points = property(entry_points)  # type: ignore[assignment]
+
+
+def broken_packages() -> list[str]:
+    """Describe the installed packages whose entry points cannot be read."""
+    skip_broken_packages()
+    read = Distribution.entry_points.fget.__wrapped__  # type: ignore[attr-defined] # see above
+    found = {}
+    for dist in distributions():
+        try:
+            read(dist)
+        except Exception as error:
+            found[name_and_version(dist)] = (
+                f"{name_and_version(dist)} in {dist.locate_file('')}: its entry_points.txt is "
+                f"malformed ({type(error).__name__}: {error}), so its models and data sets are "
+                "not available. Install the package again."
+            )
+    return list(found.values())
+
+
+def name_and_version(dist: Distribution) -> str:
+    """Return name and version of a package; the name of its metadata folder if it has none."""
+    # dist.name fails if there is no file METADATA.
+    try:
+        known = dist.metadata
+        if known and "Name" in known and "Version" in known:
+            return f"{known['Name']} {known['Version']}"
+    except PackageNotFoundError:
+        pass
+    folder = getattr(dist, "_path", None)
+    return " ".join(folder.stem.split("-")[:2]) if folder else "an unknown package"
 
 
 def location(dist: Distribution) -> str:

@@ -3,14 +3,18 @@
 Names are listed without imports, so a broken package cannot break another, and commands start fast.
 """
 
+import sys
 from collections import defaultdict
 from difflib import get_close_matches
+from functools import reduce
+from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import mgc
 from mgc.errors import MgcError
 from mgc.installation import location as location  # old path, removed in 0.2
+from mgc.installation import name_and_version, skip_broken_packages
 
 if TYPE_CHECKING:
     from mgc.data.base import MusicDataModule
@@ -38,6 +42,7 @@ def find(kind: str) -> dict[str, list[EntryPoint]]:
     Returns:
         The entry points of each name. Several entry points are a conflict.
     """
+    skip_broken_packages()
     found: dict[str, list[EntryPoint]] = defaultdict(list)
     for entry_point in entry_points(group=GROUPS[kind]):
         # The same distribution can be on sys.path twice.
@@ -46,13 +51,24 @@ def find(kind: str) -> dict[str, list[EntryPoint]]:
     return dict(sorted(found.items()))
 
 
+def is_name(kind: str, text: str) -> bool:
+    """Return whether a text is a short name, known or not, rather than a class path.
+
+    Every name that an entry point may have is one, and any other text without a dot, brace or
+    slash. A text with one of these is a class path, a file, or a section in JSON.
+    """
+    return not any(mark in text for mark in "./{") or text in find(kind)
+
+
 def load(kind: str, name: str) -> type:
-    """Import the class of a short name such as ``vgg_tagger``.
+    """Import the class of a short name such as ``vgg_tagger``, or of a class path.
 
     Raises:
         RegistryError: If the name is unknown or registered twice, or its class cannot be loaded
             (see :func:`load_claim`).
     """
+    if not is_name(kind, name):
+        return _load_path(kind, name)
     found = find(kind)
     if name not in found:
         close = get_close_matches(name, found, n=1)
@@ -109,6 +125,10 @@ def load_claim(kind: str, entry_point: EntryPoint) -> type:
             f"{entry_point.dist.name if entry_point.dist else 'it'} made for this mgc, or "
             f"{mgc.DISTRIBUTION}{needed}."
         )
+    if not _target(entry_point):
+        raise RegistryError(
+            f"{where} has an invalid value {entry_point.value!r}: expected package.module:Class."
+        )
     try:
         component = entry_point.load()
     # A plugin may call sys.exit when imported.
@@ -118,6 +138,40 @@ def load_claim(kind: str, entry_point: EntryPoint) -> type:
         ) from error
     check(kind, component, where)
     return component
+
+
+def _load_path(kind: str, path: str) -> type:
+    """Import a class by its path; raise a RegistryError if this fails."""
+    where = f"The {kind} {path}"
+    try:
+        component = import_class(path)
+    except (Exception, SystemExit) as error:
+        raise RegistryError(
+            f"{where} could not be imported: {type(error).__name__}: {error}"
+        ) from error
+    check(kind, component, where)
+    return component
+
+
+def import_class(path: str) -> Any:
+    """Import a class by its path, such as ``package.module.Outer.Inner``.
+
+    Raises:
+        ImportError: If no prefix of the path is a module.
+        AttributeError: If the module has no such class.
+    """
+    names = path.split(".")
+    for length in range(len(names) - 1, 0, -1):
+        module = ".".join(names[:length])
+        try:
+            found = import_module(module)
+        except ModuleNotFoundError as error:
+            # The rest of the path may be a class in a module above.
+            if length == 1 or not f"{module}.".startswith(f"{error.name}."):
+                raise
+            continue
+        return reduce(getattr, names[length:], found)
+    raise ImportError(f"{path!r} is not the path of a class, such as package.module.Class")
 
 
 def mgc_versions(dist: Distribution | None) -> str:
@@ -171,27 +225,73 @@ def class_path(kind: str, name: str) -> str:
         RegistryError: If the name cannot be resolved to a class.
     """
     load(kind, name)
-    return find(kind)[name][0].value.replace(":", ".")
+    return _target(find(kind)[name][0])
+
+
+def path_of(component: type) -> str:
+    """Return the path of a class: where it is defined, not where it is exported again."""
+    return f"{component.__module__}.{component.__qualname__}"
+
+
+def is_class(component: type, path: str) -> bool:
+    """Return whether ``path`` names a class, in the module that defines or exports it."""
+    path = MOVED.get(path, path)
+    return path == path_of(component) or _imported(path) is component
 
 
 def entry_point_of(class_path: str) -> EntryPoint | None:
     """Return the entry point of a class, or None.
 
-    The class may be defined in a module below the one that is registered.
+    A package may register a class under another path than the one that defines it. If no entry
+    point has this path, the registered classes are imported and compared, the likely ones first.
     """
     class_path = MOVED.get(class_path, class_path)
-    claims = [claim for kind in GROUPS for same in find(kind).values() for claim in same]
-    for claim in claims:
-        if claim.value.replace(":", ".") == class_path:
+    claims = [(kind, claim) for kind in GROUPS for same in find(kind).values() for claim in same]
+    for _, claim in claims:
+        if _target(claim) == class_path:
             return claim
-    for claim in claims:
-        if class_path.startswith(f"{claim.module}.") and class_path.endswith(f".{claim.attr}"):
+    root, _, name = class_path.partition(".")
+    root, name = f"{root}.", name.rpartition(".")[2]
+    claims.sort(
+        key=lambda item: (
+            not _target(item[1]).startswith(root),
+            not _target(item[1]).endswith(f".{name}"),
+        )
+    )
+    for kind, claim in claims:
+        if _target(claim).startswith("mgc.") and root != "mgc.":
+            continue
+        try:
+            component = load_claim(kind, claim)
+        except RegistryError:
+            continue
+        if is_class(component, class_path):
             return claim
     return None
 
 
+def _target(claim: EntryPoint) -> str:
+    """Return the class path of an entry point; ``""`` if it is malformed."""
+    try:
+        return f"{claim.module}.{claim.attr}"
+    except AttributeError:
+        return ""
+
+
+def _imported(path: str) -> Any:
+    """Return what a path names in the modules imported so far, or None."""
+    names = path.split(".")
+    for length in range(len(names) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(names[:length]))
+        if found is not None:
+            for name in names[length:]:
+                found = getattr(found, name, None)
+            return found
+    return None
+
+
 def name_of(class_path: str) -> str:
-    """Return the short name of a class; its class path if it is not registered."""
+    """Return the short name of a model or data module; its class path if it is not registered."""
     claim = entry_point_of(class_path)
     return claim.name if claim else class_path
 
@@ -204,5 +304,4 @@ def packages() -> dict[str, Distribution]:
 
 def owner(entry_point: EntryPoint) -> str:
     """Return name and version of the package of an entry point."""
-    dist = entry_point.dist
-    return f"{dist.name} {dist.version}" if dist else "an unknown package"
+    return name_and_version(entry_point.dist) if entry_point.dist else "an unknown package"

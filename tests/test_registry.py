@@ -1,20 +1,28 @@
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mgc
+from mgc.installation import broken_packages
 from mgc.registry import (
     RegistryError,
     class_path,
     entry_point_of,
     find,
     fits,
+    is_class,
+    load,
     mgc_versions,
     name_of,
     packages,
+    path_of,
 )
+from mgc.training.names import expand_arguments, expand_names
 
 
 def test_plugins_are_found_without_import(install: Callable[..., None]) -> None:
@@ -33,6 +41,87 @@ def test_short_names_of_classes(install: Callable[..., None]) -> None:
     claim = entry_point_of("good_one.Net")
     assert claim is not None
     assert claim.name == "good"
+
+
+REEXPORTED = """
+class Net(pl.LightningModule): ...
+class Outer:
+    class Inner(Net): ...
+"""
+
+
+def test_classes_exported_by_another_package(install: Callable[..., None]) -> None:
+    install("inner_one", "import lightning.pytorch as pl" + REEXPORTED)
+    install("outer_one", "from inner_one import Net", exported="outer_one:Net")
+    install("later_one", "import lightning.pytorch as pl\nclass Net(pl.LightningModule): ...")
+    net = load("model", "exported")
+    for path in ("outer_one.Net", "inner_one.Net"):
+        claim = entry_point_of(path)
+        assert claim is not None
+        assert claim.name == "exported"
+        assert is_class(net, path)
+    assert entry_point_of("later_one.Net") is None
+    assert not is_class(net, "later_one.Net")
+
+
+@pytest.mark.parametrize("name", ["my-net", "2step", "my net", "net.v2", "Größe", "net"])
+@pytest.mark.parametrize(
+    "value", ["{}:Net", "{} : Net", "{}:Net [gpu]", "{}:Outer.Inner", "{} : Outer.Inner [gpu,cpu]"]
+)
+def test_spellings_of_entry_points(
+    install: Callable[..., None], name: str, value: str, request: pytest.FixtureRequest
+) -> None:
+    package = f"spelled_{abs(hash(request.node.name))}"
+    code = "import lightning.pytorch as pl" + REEXPORTED
+    install(package, code, **{name: value.format(package)})
+    found = load("model", name)
+    assert path_of(found) == class_path("model", name)
+    assert load("model", class_path("model", name)) is found
+    assert name_of(path_of(found)) == name
+    section: dict[str, Any] = {"model": {"class_path": name}}
+    assert expand_names(section)["model"]["class_path"] == path_of(found)
+    assert expand_arguments(["--model", name]) == ["--model", path_of(found)]
+
+
+@pytest.mark.parametrize("value", ["", "not a module", "module:", ":Net", "a:b:c", "plug-in:Net"])
+def test_malformed_values_of_entry_points(install: Callable[..., None], value: str) -> None:
+    install("odd_value", NET, odd=value)
+    with pytest.raises(RegistryError, match="odd"):
+        load("model", "odd")
+    assert name_of("mgc.models.vgg.VGGTagger") == "vgg_tagger"
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+@pytest.mark.parametrize("text", ["[mgc.models]\nno equals sign", "]", "[mgc.models\na = b:c"])
+def test_broken_packages_do_not_stop_others(
+    install: Callable[..., None], tmp_path: Path, text: str, metadata: bool
+) -> None:
+    install("broken_one", NET)
+    (tmp_path / "broken_one-1.0.dist-info" / "entry_points.txt").write_text(text)
+    if not metadata:
+        (tmp_path / "broken_one-1.0.dist-info" / "METADATA").unlink()
+    assert class_path("model", "vgg_tagger") == "mgc.models.vgg.VGGTagger"
+    assert list(entry_points(group="console_scripts"))
+    assert all(line.startswith("broken_one 1.0 in ") for line in broken_packages())
+
+
+def test_a_package_without_metadata(install: Callable[..., None], tmp_path: Path) -> None:
+    install("bare_one", NET, bare="bare_one:Net")
+    (tmp_path / "bare_one-1.0.dist-info" / "METADATA").unlink()
+    assert class_path("model", "bare") == "bare_one.Net"
+    assert "bare_one 1.0" in packages()
+
+
+def test_class_paths_instead_of_names(install: Callable[..., None]) -> None:
+    install("loose_one", NET)
+    assert path_of(load("model", "loose_one.Net")) == "loose_one.Net"
+    for path, message in {
+        "loose_one.Nothing": "no attribute 'Nothing'",
+        "nowhere_at_all.Net": "No module named 'nowhere_at_all'",
+        "pathlib.Path": "not a LightningModule",
+    }.items():
+        with pytest.raises(RegistryError, match=message):
+            load("model", path)
 
 
 def test_old_import_paths() -> None:

@@ -18,7 +18,7 @@ from mgc import locks, registry
 from mgc.core.stopping import REQUEUE
 from mgc.core.terminal import print_table
 from mgc.errors import MgcError
-from mgc.installation import find_clone, installed, pip_install
+from mgc.installation import broken_packages, find_clone, installed, pip_install
 from mgc.libraries import (
     FailedImport,
     diagnose,
@@ -177,6 +177,8 @@ def _import_compiled(found: Findings, libraries: Sequence[str]) -> None:
 
 def _check_versions(found: Findings, serving: bool) -> None:
     """Compare installed versions with requirements and tested versions."""
+    for line in broken_packages():
+        found.add(line)
     plugins = {dist.name for dist in registry.packages().values()}
     required = required_packages(mgc.DISTRIBUTION, *plugins)
     for dist in filter(None, required.values()):

@@ -3,7 +3,7 @@
 from mgc import registry
 from mgc.core.terminal import print_table
 from mgc.errors import MgcError
-from mgc.installation import location
+from mgc.installation import broken_packages, location
 from mgc.libraries import diagnose
 
 
@@ -30,6 +30,7 @@ def list_components(verbose: bool = False, check: bool = False) -> None:
                     registry.load(kind, name)
                 except MgcError as error:
                     notes.append(" ".join(str(diagnose(error) or error).split()))
+    notes += broken_packages()
     print_table(rows)
     if verbose:
         print()

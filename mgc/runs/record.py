@@ -21,7 +21,7 @@ def describe_run(model: LightningModule, data: Any) -> dict[str, Any]:
         working folder, and versions of ``packages``.
     """
     claims = {
-        kind: registry.entry_point_of(f"{type(part).__module__}.{type(part).__qualname__}")
+        kind: registry.entry_point_of(registry.path_of(type(part)))
         for kind, part in (("model", model), ("data", data))
     }
     tracks = getattr(data, "tracks", None)

@@ -180,7 +180,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         config = self.config[self.subcommand]
         if config.get("lr_scheduler") and not config.get("optimizer"):
             raise MgcError("lr_scheduler needs an optimizer section.")
-        model, data = (_class(config[kind].class_path) for kind in ("model", "data"))
+        model, data = (registry.import_class(config[kind].class_path) for kind in GROUPS)
         expected, provided = getattr(model, "kind", None), getattr(data, "kind", None)
         if expected and provided and expected != provided:
             raise MgcError(
@@ -194,7 +194,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         if path:
             self.about = checkpoint.read(path).get(checkpoint.KEY, {})
             trained = self.about.get("class_path")
-            if trained and trained != config.model.class_path:
+            if trained and not registry.is_class(model, trained):
                 raise MgcError(
                     f"{path} contains a {trained}, but the configuration's model is "
                     f"{config.model.class_path}."
@@ -413,11 +413,6 @@ def _check_yaml(path: str) -> None:
         raise MgcError(f"{path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MgcError(f"{path}: not valid YAML: {error}") from error
-
-
-def _class(class_path: str) -> type:
-    module, _, name = class_path.rpartition(".")
-    return getattr(__import__(module, fromlist=[name]), name)
 
 
 def _find_mgc_error(error: BaseException | None) -> MgcError | None:

@@ -27,10 +27,10 @@ def expand_names(config: dict[str, Any]) -> dict[str, Any]:
     """
     for key, value in config.items():
         if key in GROUPS:
-            if isinstance(value, str) and value.isidentifier():
+            if isinstance(value, str) and registry.is_name(key, value):
                 config[key] = registry.class_path(key, value)
-            elif isinstance(value, dict) and str(value.get("class_path", "")).isidentifier():
-                value["class_path"] = registry.class_path(key, value["class_path"])
+            elif isinstance(value, dict) and isinstance(value.get("class_path"), str):
+                value["class_path"] = _class_path(key, value["class_path"])
         elif key in LightningCLI.subcommands() and isinstance(value, dict):
             expand_names(value)
         elif key == "class_path" and isinstance(value, str):
@@ -66,7 +66,7 @@ def expand_arguments(args: list[str]) -> list[str]:
 
 def _class_path(kind: str, name: str) -> str:
     """Return the class path of a short name; return anything else unchanged."""
-    return registry.class_path(kind, name) if name.isidentifier() else name
+    return registry.class_path(kind, name) if registry.is_name(kind, name) else name
 
 
 def _config_path(name: str) -> str:
