@@ -4,23 +4,22 @@ Names are listed without imports, so a broken package cannot break another, and 
 """
 
 import sys
-from collections import defaultdict
 from difflib import get_close_matches
 from functools import reduce
 from importlib import import_module
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint
 from typing import TYPE_CHECKING, Any
 
 import mgc
+from mgc.core.plugins import GROUPS as GROUPS
+from mgc.core.plugins import describe_error
+from mgc.core.plugins import find as find
+from mgc.core.plugins import owner as owner
 from mgc.errors import MgcError
 from mgc.installation import location as location  # old path, removed in 0.2
-from mgc.installation import name_and_version, skip_broken_packages
 
 if TYPE_CHECKING:
     from mgc.data.base import MusicDataModule
-
-#: Entry point group of each kind of component.
-GROUPS = {"model": "mgc.models", "data": "mgc.data"}
 
 #: Former class paths in configurations and checkpoints, and their new ones.
 MOVED = {"mgc.data.msd_tagging.MSDTagging": "mgc.data.msd.MSDTagging"}
@@ -34,21 +33,6 @@ NAMES = (mgc.DISTRIBUTION, FORMER_NAME)
 
 class RegistryError(MgcError):
     """Raised if a short name cannot be resolved to a class."""
-
-
-def find(kind: str) -> dict[str, list[EntryPoint]]:
-    """List the registered names of one kind (``model`` or ``data``) without importing anything.
-
-    Returns:
-        The entry points of each name. Several entry points are a conflict.
-    """
-    skip_broken_packages()
-    found: dict[str, list[EntryPoint]] = defaultdict(list)
-    for entry_point in entry_points(group=GROUPS[kind]):
-        # The same distribution can be on sys.path twice.
-        if entry_point not in found[entry_point.name]:
-            found[entry_point.name].append(entry_point)
-    return dict(sorted(found.items()))
 
 
 def is_name(kind: str, text: str) -> bool:
@@ -106,6 +90,8 @@ def make_data_module(
     try:
         data: MusicDataModule = component(root=root, **settings, **given)
     except TypeError as error:
+        if describe_error(error):  # raised inside a plugin's constructor
+            raise
         raise MgcError(f"The data '{name}': {error}. Check --data_args.") from error
     return data
 
@@ -300,8 +286,3 @@ def packages() -> dict[str, Distribution]:
     """Return mgc and its plugins by name and version, without importing them."""
     claims = [claim for kind in GROUPS for same in find(kind).values() for claim in same]
     return {owner(claim): claim.dist for claim in claims if claim.dist}
-
-
-def owner(entry_point: EntryPoint) -> str:
-    """Return name and version of the package of an entry point."""
-    return name_and_version(entry_point.dist) if entry_point.dist else "an unknown package"

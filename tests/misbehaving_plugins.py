@@ -53,6 +53,8 @@ from mgc.data.gtzan import GTZAN
 
 
 class Music(GTZAN):
+    expected_seconds = (0.0, 60.0)
+
     def list_tracks(self):
         return super().read_catalogue()
 """
@@ -136,7 +138,6 @@ _MODELS = {
     "validation_rows": "return {'logits': self(batch['audio'])[:1]}",
     "validation_tuple": "return {'logits': (self(batch['audio']),)}",
     "validation_error": "raise IndexError('no such clip')",
-    "optimizers_none": "return None",
     "optimizers_text": "return 'adam'",
     "optimizers_number": "return 1",
     "optimizers_class": "return torch.optim.Adam",
@@ -330,7 +331,6 @@ def save_checkpoint(plugin: Plugin, path: Path, sample_rate: int = 8000) -> None
             "global_step": 0,
             "pytorch-lightning_version": "2.6.6",
             "state_dict": state,
-            "loops": {},
             "callbacks": {},
             "optimizer_states": [],
             "lr_schedulers": [],

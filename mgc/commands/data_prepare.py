@@ -6,7 +6,7 @@ from pathlib import Path
 from mgc import registry
 from mgc.data.base import MusicDataModule
 from mgc.data.download import fetch
-from mgc.errors import MgcError
+from mgc.errors import ContractError, MgcError
 
 
 def prepare(name: str, root: str) -> None:
@@ -43,7 +43,9 @@ def prepare(name: str, root: str) -> None:
 def _count_tracks(module: MusicDataModule) -> tuple[int, int]:
     """Count the tracks whose files exist, and all listed tracks."""
     try:
-        catalogue = module.read_catalogue()
+        catalogue = module.load_catalogue()
+    except ContractError:
+        raise
     except MgcError:
         return 0, 0
     # The catalogue of beat-aligned features is read from a store that contains all tracks.

@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mgc.data.contract import check_problems
 from mgc.data.verification import Problem, verify_checksums
 from mgc.errors import MgcError
 from mgc.registry import make_data_module
@@ -43,9 +44,10 @@ def verify(
     module = make_data_module(name, root, data_args)
     known = _read_checksums(checksums) if checksums else {}
     problems = module.verify(lambda files: tqdm(files, unit="file"))
+    check_problems(module, problems)
     compared = ""
     try:
-        catalogue = module.read_catalogue()
+        catalogue = module.load_catalogue()
         if checksums:
             problems += verify_checksums(catalogue, known)
             both = set(known) & set(catalogue["track"])

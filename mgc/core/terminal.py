@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from mgc import locks
+from mgc.core.plugins import TRACEBACK, describe_error
 from mgc.core.stopping import Stopped
 from mgc.errors import MgcError
 from mgc.libraries import diagnose
@@ -22,9 +23,6 @@ WRITE_ERRORS = (
 
 #: Message after a signal stopped a command that can resume.
 RESUME_HINT = "Run the same command again to resume."
-
-#: Environment variable; if set, errors are printed with their traceback.
-TRACEBACK = "MGC_TRACEBACK"
 
 #: Exit code of a process ended by SIGPIPE.
 SIGPIPE_EXIT = 141
@@ -48,7 +46,8 @@ def report_user_errors(hint: str = "") -> Iterator[None]:
         if not stopped.reported:
             print(f"mgc: stopped by {stopped.name}. {hint}".rstrip(), file=sys.stderr)
         raise
-    except Exception as error:
+    # A plugin may call sys.exit.
+    except (Exception, SystemExit) as error:
         line = None if os.environ.get(TRACEBACK) else _user_message(error)
         if line is None:
             raise
@@ -84,7 +83,7 @@ def _is_closed(descriptor: int) -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _user_message(error: Exception) -> str | None:
+def _user_message(error: Exception | SystemExit) -> str | None:
     """Describe an error that the user can fix; None for a bug."""
     if isinstance(error, ModuleNotFoundError) and locks.is_for_serving():
         return f"{error.name} is not installed. {locks.install_hint()}"
@@ -93,7 +92,7 @@ def _user_message(error: Exception) -> str | None:
         return str(failed_import)
     if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
         return f"{error.filename}: {error.strerror}." if error.filename else str(error)
-    return " ".join(str(error).split()) if isinstance(error, MgcError) else None
+    return " ".join(str(error).split()) if isinstance(error, MgcError) else describe_error(error)
 
 
 class _Terminal(logging.Handler):

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from mgc.core.checks import check_choice, check_minimum
 from mgc.core.forking import release_threads_before_forks
 from mgc.core.launching import compute_on_rank_zero
-from mgc.data import audio
+from mgc.data import audio, contract
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
 from mgc.data.loading import ResumableLoader, ignore_stop_signals
@@ -94,6 +94,7 @@ class MusicDataModule(LightningDataModule):
         splits: Valid values of the ``split`` argument.
         given_splits: The splits whose test tracks are fixed by the data set. Feature tables keep
             them; other splits are random.
+        ungrouped_splits: The splits that may divide groups, besides those of ``given_splits``.
         sources: Files to download; empty if the data set cannot be downloaded automatically. The
             class docstring then says where to get it, and describes the folder layout.
         tracks: Catalogue with a ``split`` column and one row per readable track, available after
@@ -105,6 +106,7 @@ class MusicDataModule(LightningDataModule):
     kind: ClassVar[str] = "audio"
     splits: ClassVar[tuple[str, ...]] = ("stratified", "fold")
     given_splits: ClassVar[tuple[str, ...]] = ()
+    ungrouped_splits: ClassVar[tuple[str, ...]] = ("fold_ungrouped",)
     sources: ClassVar[tuple[Source, ...]] = ()
     sample_rate: int = 0
     tracks: pd.DataFrame
@@ -140,7 +142,7 @@ class MusicDataModule(LightningDataModule):
     @property
     def num_classes(self) -> int:
         """Number of classes, tags or quantities."""
-        return len(self.labels)
+        return len(contract.check_labels(self))
 
     def read_catalogue(self) -> pd.DataFrame:
         """List the tracks. Every data set implements this.
@@ -152,6 +154,14 @@ class MusicDataModule(LightningDataModule):
             excerpts of files add ``begin`` and ``end`` in seconds.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement read_catalogue().")
+
+    def load_catalogue(self) -> pd.DataFrame:
+        """Read and check the catalogue.
+
+        Raises:
+            MgcError: If it has no tracks, or is not as :meth:`read_catalogue` describes.
+        """
+        return contract.check_catalogue(self, self.read_catalogue())
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
         """Return ``train``, ``val`` or ``test`` per track; an empty string excludes the track."""
@@ -214,7 +224,9 @@ class MusicDataModule(LightningDataModule):
                         f"{self.root}: split={self.split!r} leaves no tracks for {split}. "
                         "Use more data or another split."
                     )
-                self.datasets[split] = self.make_dataset(split, random=split == TRAIN)
+                dataset = self.make_dataset(split, random=split == TRAIN)
+                contract.require_type(self, dataset, Dataset, "make_dataset", "a Dataset")
+                self.datasets[split] = dataset
 
     def targets(self) -> torch.Tensor:
         """Return class indices of shape (tracks,), or float32 of shape (tracks, labels)."""
@@ -265,22 +277,21 @@ class MusicDataModule(LightningDataModule):
         return next((path for path in paths if path.is_file()), None)
 
     def _check_root(self) -> None:
+        contract.check_constructed(self)
         if not self.root.is_dir():
             raise MgcError(f"{self.root}: no such folder. Set data.root to the data set's folder.")
 
     def _read_tracks(self) -> pd.DataFrame:
-        catalogue = self.read_catalogue()
-        if catalogue.empty:
-            raise MgcError(
-                f"{self.root}: no tracks of {type(self).__name__} found. Check data.root."
-            )
-        expected = self.expected_tracks()
+        catalogue = self.load_catalogue()
+        expected = self._expected_tracks()
         missing = len(expected - set(catalogue["track"]))
         if missing and _is_rank_zero():
             log.warning("%s: %d of %d tracks are missing.", self.root, missing, len(expected))
-        catalogue = catalogue.assign(split=self.assign_split(catalogue))
+        splits = contract.check_splits(self, catalogue, self.assign_split(catalogue))
+        catalogue = catalogue.assign(split=splits)
         catalogue = catalogue[catalogue["split"] != ""].reset_index(drop=True)
         self.broken = self.check(catalogue)
+        contract.require_type(self, self.broken, dict, "check", "a dictionary of broken tracks")
         if _is_rank_zero():
             for reason in self.broken.values():
                 log.warning("Skipped %s", reason)
@@ -296,6 +307,11 @@ class MusicDataModule(LightningDataModule):
             sizes = ", ".join(f"{(tracks['split'] == s).sum()} {s}" for s in (TRAIN, VAL, TEST))
             log.info("%d tracks (%s), %d broken.", len(tracks), sizes, len(self.broken))
         return tracks
+
+    def _expected_tracks(self) -> set[str]:
+        expected = self.expected_tracks()
+        contract.require_type(self, expected, set, "expected_tracks", "a set of tracks")
+        return expected
 
     def _make_loader(self, dataset: Dataset[Batch], shuffle: bool = False) -> DataLoader[Batch]:
         trainer = self.trainer
@@ -436,16 +452,16 @@ class AudioDataModule(MusicDataModule):
 
     def stray_files(self) -> list[Path]:
         """Return audio files in the folder that the catalogue does not list."""
-        listed = set(self.read_catalogue()["path"])
+        listed = set(self.load_catalogue()["path"])
         return [path for path in audio.find_files(self.root) if str(path) not in listed]
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
         """Decode all files and compare the copy with a complete one."""
         self._check_root()
-        catalogue = self.read_catalogue()
+        catalogue = self.load_catalogue()
         return verify_counts(catalogue, self.expected_files) + verify_audio(
             catalogue,
-            self.expected_tracks(),
+            self._expected_tracks(),
             self.expected_seconds,
             self.stray_files(),
             progress,
@@ -457,7 +473,7 @@ class AudioDataModule(MusicDataModule):
         self._check_root()
         folder = store_folder(self.root, self.sample_rate, self.channel)
         index = pack(
-            self.read_catalogue(), self.root, self.sample_rate, self.channel, workers, shard
+            self.load_catalogue(), self.root, self.sample_rate, self.channel, workers, shard
         )
         if index is None:
             return PackResult(folder, finished=False)
@@ -484,7 +500,7 @@ class AudioDataModule(MusicDataModule):
         return ClipDataset(
             self.reader(),
             np.flatnonzero(self.tracks["split"] == split),
-            self.targets(),
+            contract.check_targets(self, self.targets()),
             self.clip_samples,
             self.hop_samples,
             self.short,

@@ -101,7 +101,7 @@ class ExtendedBallroom(AudioDataModule):
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
         """Check all files, including their MD5 checksums in the catalogue."""
-        catalogue = self.read_catalogue()
+        catalogue = self.load_catalogue()
         checksums = dict(zip(catalogue["track"], catalogue["md5"], strict=True))
         return super().verify(progress) + verify_checksums(catalogue, checksums)
 

@@ -35,13 +35,15 @@ def _load(path: str, device: str) -> tuple[Scorer, dict[str, Any]]:
     import torch
 
     from mgc import checkpoint
+    from mgc.evaluation.contract import check_outputs
     from mgc.evaluation.scores import probabilities
 
     model, about = checkpoint.read_model(path, device)
 
     def score(clips: np.ndarray) -> np.ndarray:
+        inputs = torch.from_numpy(clips).to(device)
         with torch.inference_mode():
-            logits = model(torch.from_numpy(clips).to(device))
+            logits = check_outputs(model, model(inputs), inputs, len(about["labels"]))
         return probabilities(logits.float(), about["task"]).cpu().numpy()
 
     return score, about

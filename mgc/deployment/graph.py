@@ -22,6 +22,7 @@ from mgc.core.writing import replacing
 from mgc.data.msd.files import DIMENSIONS
 from mgc.deployment.onnx_model import KEY, OnnxModel
 from mgc.errors import MgcError
+from mgc.evaluation.contract import check_features, check_outputs
 from mgc.evaluation.scores import probabilities
 from mgc.task import Task
 
@@ -157,8 +158,13 @@ def export_graph(
     rate = about["sample_rate"]
     size = round(about["clip_seconds"] * rate) if kind == "audio" else EXAMPLE_BEATS
     given = example_inputs(kind, 2, size, rate)
+    inputs = [torch.from_numpy(values) for values in given]
+    names: list[str] = []
     with torch.inference_mode():
-        names = list(model.features(*map(torch.from_numpy, given))) if outputs == "features" else []  # type: ignore[operator]
+        if outputs == "features":
+            names = list(check_features(model, model.features(*inputs), inputs[0]))  # type: ignore[operator]
+        else:
+            check_outputs(model, model(*inputs), inputs[0], len(about["labels"]))
     failure: Exception | None = None
     for variable in (True, False):
         description = describe_graph(model, about, None if variable else size, names or [outputs])

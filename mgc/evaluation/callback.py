@@ -10,12 +10,21 @@ from torch import Tensor
 
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
+from mgc.evaluation.contract import calls_forward, check_outputs
 from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.results import Results, make_results
 from mgc.evaluation.scores import ClipScores, majority_vote, mean_by_track, measure, probabilities
 from mgc.runs.folder import run_folder, writes_files
 
 log = logging.getLogger(__name__)
+
+#: Step that computes the outputs for each function of the trainer.
+STEPS = {
+    TrainerFn.FITTING: "validation_step",
+    TrainerFn.VALIDATING: "validation_step",
+    TrainerFn.TESTING: "test_step",
+    TrainerFn.PREDICTING: "predict_step",
+}
 
 
 class TrackEvaluation(Callback):
@@ -58,7 +67,7 @@ class TrackEvaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add the scores of a batch."""
-        self._add(pl_module, outputs, batch)
+        self._add(trainer, pl_module, outputs, batch)
 
     def on_test_batch_end(
         self,
@@ -70,7 +79,7 @@ class TrackEvaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add the scores of a batch."""
-        self._add(pl_module, outputs, batch)
+        self._add(trainer, pl_module, outputs, batch)
 
     def on_predict_batch_end(
         self,
@@ -82,7 +91,7 @@ class TrackEvaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add the scores of a batch."""
-        self._add(pl_module, outputs, batch)
+        self._add(trainer, pl_module, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics of the validation split and, outside a fit, write its results."""
@@ -108,15 +117,21 @@ class TrackEvaluation(Callback):
         self.scores.reset()
         self.scores.to(pl_module.device)
 
-    def _add(self, pl_module: LightningModule, outputs: Any, batch: Batch) -> None:
+    def _add(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch
+    ) -> None:
         if not isinstance(batch, dict) or "track" not in batch or "target" not in batch:
             return
         if isinstance(outputs, dict) and "logits" in outputs:
+            step = STEPS[trainer.state.fn]  # type: ignore[index] # a function is running
+            method = "forward" if calls_forward(pl_module, step) else step
             logits = outputs["logits"]
         elif "audio" in batch:
-            logits = pl_module(batch["audio"])
+            logits, method = pl_module(batch["audio"]), "forward"
         else:
             return
+        labels = getattr(_data(trainer), "num_classes", 0)
+        logits = check_outputs(pl_module, logits, batch["track"], labels, method)
         self.scores.update(logits, batch)
 
     def _has_scores(self, trainer: Trainer) -> bool:

@@ -13,6 +13,7 @@ from mgc.checkpoint import DescribeCheckpoint
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
+from mgc.evaluation.contract import CheckContract, check_outputs
 from mgc.task import Task
 
 
@@ -104,7 +105,7 @@ class MusicModel(LightningModule):
         target = batch["target"]
         if not len(target):
             return zero_loss(self)
-        logits = self.logits(batch)
+        logits = check_outputs(self, self.logits(batch), target, self.num_classes)
         loss = self.loss(logits, target)
         self.log_training(loss, logits, target)
         return loss
@@ -131,8 +132,8 @@ class MusicModel(LightningModule):
         return torch.optim.Adam(self.parameters(), self.lr)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Add the callbacks for track evaluation and checkpoint description if they are missing."""
-        return missing_callbacks(self, TrackEvaluation, DescribeCheckpoint)
+        """Add the callbacks for evaluation, checkpoints and checks if they are missing."""
+        return missing_callbacks(self, TrackEvaluation, DescribeCheckpoint, CheckContract)
 
 
 def missing_callbacks(module: LightningModule, *kinds: type[Callback]) -> list[Callback]:

@@ -49,7 +49,7 @@ def describe_data(root: str, data: str = "gtzan") -> str:
         return f"Our data: {escape(root)}, {tracks} of the {whole} tracks of {title}, {criterion}."
     return (
         f"**Our scores are not comparable with the paper's**, which used {title}: of its {whole} "
-        f"tracks, {escape(root)} has {tracks} ({criterion}) among {len(module.read_catalogue())}."
+        f"tracks, {escape(root)} has {tracks} ({criterion}) among {len(module.load_catalogue())}."
     )
 
 
@@ -58,7 +58,7 @@ def _count_gtzan(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
     from mgc.data.gtzan import GENRES, GTZAN, TRACKS_PER_GENRE
 
     data = GTZAN(root)
-    catalogue = data.read_catalogue()
+    catalogue = data.load_catalogue()
     expected, (shortest, longest) = data.expected_tracks(), data.expected_seconds
     count = sum(
         not isinstance(info, audio.AudioError)
@@ -76,7 +76,7 @@ def _count_ismir2004(root: str) -> "tuple[str, AudioDataModule, int, int, str]":
     from mgc.data.ismir2004 import ISMIR2004
 
     data = ISMIR2004(root)
-    catalogue = data.read_catalogue()
+    catalogue = data.load_catalogue()
     used = ("training", "development")
     paths = catalogue["path"][catalogue["list"].isin(used)].to_numpy()
     count = sum(not isinstance(info, audio.AudioError) for info in audio.probe_all(paths))

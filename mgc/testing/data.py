@@ -14,6 +14,8 @@ from torch import Tensor
 
 from mgc.data.base import AudioDataModule, MusicDataModule
 from mgc.data.clips import Batch
+from mgc.data.contract import check_batch, check_targets
+from mgc.data.contract import check_labels as check_contract
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 from mgc.testing.require import finite, require
@@ -28,14 +30,12 @@ class DataCase:
         root: Folder with a small copy in the real layout.
         settings: Arguments for the copy. Defaults: clips of 1 s at 8000 Hz, batches of four.
         splits: Splits to check; by default all of them.
-        ungrouped: Splits that may divide groups of tracks.
     """
 
     data: type[MusicDataModule]
     root: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
     splits: tuple[str, ...] | None = None
-    ungrouped: tuple[str, ...] = ("fold_ungrouped",)
 
     @property
     def name(self) -> str:
@@ -63,11 +63,9 @@ def check_labels(case: DataCase) -> None:
                 f"from the constructor's arguments: {error}"
             ) from error
     require(
-        isinstance(labels, tuple) and all(isinstance(label, str) and label for label in labels),
-        f"{case.name}.labels must be a tuple of names, not {labels!r}",
+        isinstance(labels, tuple), f"{case.name}.labels must be a tuple of names, not {labels!r}"
     )
-    require(len(set(labels)) == len(labels), f"{case.name}.labels has duplicate names")
-    require(task in ("multiclass", "multilabel", "regression"), f"{case.name}.task is {task!r}")
+    check_contract(data)
     for other in (case.make(), case.make(seed=1)):
         other.setup()
         require(
@@ -80,26 +78,15 @@ def check_labels(case: DataCase) -> None:
     )
     if not labels:
         return
-    targets, tracks = other.targets(), len(other.tracks)
-    if task == "multiclass":
-        require(
-            targets.shape == (tracks,) and not targets.is_floating_point(),
-            f"{case.name}.targets() must be class indices of shape (tracks,)",
-        )
-        require(
-            bool(((targets >= 0) & (targets < len(labels))).all()),
-            f"{case.name}.targets() has indices without a label",
-        )
-    else:
-        require(
-            targets.shape == (tracks, len(labels)) and targets.dtype == torch.float32,
-            f"{case.name}.targets() must be float32 of shape (tracks, labels)",
-        )
-        require(finite(targets), f"{case.name}.targets() has NaN or infinite values")
+    targets = check_targets(other, other.targets())
+    require(
+        task == "multiclass" or targets.dtype == torch.float32,
+        f"{case.name}.targets() must be float32",
+    )
 
 
 def check_splits(case: DataCase) -> None:
-    """Check that splits are disjoint, reproducible, and do not divide groups."""
+    """Check that splits are complete and reproducible, and do not divide groups."""
     unknown = set(case.data.given_splits) - set(case.data.splits)
     require(not unknown, f"{case.name}: given_splits {sorted(unknown)} are not among splits")
     for split in case.splits or case.data.splits:
@@ -107,8 +94,6 @@ def check_splits(case: DataCase) -> None:
         data.setup()
         test.setup("test")
         tracks = data.tracks
-        twice = tracks["track"][tracks["track"].duplicated()]
-        require(twice.empty, f"{case.name}: duplicate track {twice.tolist()[:1]} in {split}")
         require(
             set(tracks["split"]) == {TRAIN, VAL, TEST},
             f"{case.name}: split {split} must have train, val and test, but has "
@@ -118,12 +103,6 @@ def check_splits(case: DataCase) -> None:
             tracks["track"].tolist() == test.tracks["track"].tolist()
             and tracks["split"].tolist() == test.tracks["split"].tolist(),
             f"{case.name}: split {split} differs between stages or processes",
-        )
-        crossing = tracks.groupby("group")["split"].nunique()
-        crossing = crossing[crossing > 1]
-        require(
-            crossing.empty or split in case.ungrouped,
-            f"{case.name}: split {split} divides group {crossing.index.tolist()[:1]}",
         )
 
 
@@ -147,6 +126,7 @@ def check_batches(case: DataCase) -> None:
         seen: set[int] = set()
         clips: list[tuple[int, int]] = []
         for batch in loader:
+            check_batch(data, batch, split)
             _check_batch(case, data, batch, targets)
             seen |= set(batch["track"].tolist())
             if "clip" in batch:

@@ -20,6 +20,7 @@ from mgc.data.base import MusicDataModule
 from mgc.data.clips import Batch, Key, split_keys
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
+from mgc.evaluation import contract
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.models.adapt import add_missing_steps
 from mgc.models.base import MusicModel
@@ -126,13 +127,7 @@ def check_logits(case: ModelCase) -> None:
             logits = case.score(model, inputs)
             alone = case.score(model, {name: value[:1] for name, value in inputs.items()})
             again = case.score(model, inputs)
-        shape = (4, case.num_classes)
-        require(
-            logits.shape == shape,
-            f"{case.name} gives logits of shape {tuple(logits.shape)} for {task}, not {shape}: "
-            "(batch, num_classes)",
-        )
-        require(logits.is_floating_point(), f"{case.name} gives logits of {logits.dtype}")
+        contract.check_outputs(model, logits, next(iter(inputs.values())), case.num_classes)
         require(finite(logits), f"{case.name} gives NaN or infinite logits for {task}")
         require(
             torch.equal(logits, again),
@@ -165,10 +160,10 @@ def check_lengths(case: ModelCase) -> None:
                 f"{case.name} fails for clips of {audio.shape[1]} samples. Score them, or raise an "
                 f"mgc.errors.MgcError that explains what to do. {type(error).__name__}: {error}"
             ) from error
+        contract.check_outputs(model, logits, audio, case.num_classes)
         require(
-            logits.shape == (2, case.num_classes) and finite(logits),
-            f"{case.name} gives logits of shape {tuple(logits.shape)}, or NaN or infinite ones, "
-            f"for clips of {audio.shape[1]} samples",
+            finite(logits),
+            f"{case.name} gives NaN or infinite logits for clips of {audio.shape[1]} samples",
         )
 
 
@@ -186,29 +181,10 @@ def check_features(case: ModelCase) -> None:
                     layers = model.features(clips)  # type: ignore[operator] # a method
             except MgcError:
                 continue
-            require(
-                isinstance(layers, dict) and len(layers) > 0,
-                f"{case.name}.features must return a dictionary of layers",
-            )
+            layers = contract.check_features(model, layers, clips, widths)
+            widths = {name: values.shape[1] for name, values in layers.items()}
             for name, values in layers.items():
-                require(
-                    isinstance(name, str) and name != "" and "." not in name and "," not in name,
-                    f"{case.name}.features: {name!r} is not a valid layer name, because columns "
-                    "and lists use dots and commas as separators",
-                )
-                require(
-                    values.ndim == 2 and len(values) == 2,
-                    f"{case.name}.features: {name} has shape {tuple(values.shape)}, expected "
-                    "(batch, width)",
-                )
                 require(finite(values), f"{case.name}.features: {name} has NaN or infinite values")
-            found = {name: values.shape[1] for name, values in layers.items()}
-            widths = widths or found
-            require(
-                found == widths,
-                f"{case.name}.features: layers or widths depend on the length of the clips: "
-                f"{widths} and {found}",
-            )
 
 
 def check_trains(case: ModelCase) -> None:

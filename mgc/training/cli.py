@@ -39,6 +39,7 @@ from mgc.core.writing import replacing
 from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
+from mgc.evaluation.contract import CheckContract
 from mgc.evaluation.run_report import TestReport
 from mgc.models.adapt import add_missing_steps
 from mgc.registry import GROUPS, RegistryError
@@ -129,6 +130,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                 "logger": DEFAULT_LOGGER,
                 "default_root_dir": RUNS,
                 "callbacks": [
+                    CheckContract(),
                     TrackEvaluation(),
                     TestReport(),
                     RecordRun(),

@@ -37,7 +37,9 @@ from mgc.core.writing import replacing
 from mgc.data.audio import Resampling
 from mgc.data.base import AudioDataModule
 from mgc.data.clips import Batch, ClipDataset, FileReader, keep_batch
+from mgc.data.contract import check_targets, check_tracks
 from mgc.errors import MgcError
+from mgc.evaluation.contract import check_features
 from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.inputs import make_model, open_data
 
@@ -74,7 +76,7 @@ def choose_layers(text: str, widths: dict[str, int]) -> list[str]:
 
 
 def probe_layers(model: LightningModule, clip_samples: int) -> dict[str, int]:
-    """Return the width of each layer, in order, from features of a silent clip on the CPU.
+    """Return the width of each layer, in order, from features of silent clips on the CPU.
 
     Raises:
         MgcError: If the model has no method ``features``, or does not take audio.
@@ -85,9 +87,8 @@ def probe_layers(model: LightningModule, clip_samples: int) -> dict[str, int]:
     if getattr(model, "kind", "audio") != "audio":
         raise MgcError(f"{name} takes {model.kind}; extraction needs a model that takes audio.")
     with torch.inference_mode():
-        layers = model.eval().features(torch.zeros(1, clip_samples))  # type: ignore[operator] # a method
-    if not isinstance(layers, dict) or any(v.ndim != 2 for v in layers.values()):
-        raise MgcError(f"{name}.features must return a dictionary of tensors (batch, width).")
+        clips = torch.zeros(2, clip_samples)
+        layers = check_features(model, model.eval().features(clips), clips)  # type: ignore[operator] # a method
     return {name: values.shape[1] for name, values in layers.items()}
 
 
@@ -101,6 +102,7 @@ def extract_features(
     per_clip: bool = False,
     keep_split: bool = False,
     trainer: dict[str, Any] | None = None,
+    widths: dict[str, int] | None = None,
 ) -> dict[str, str]:
     """Extract the features of all tracks and write a table.
 
@@ -119,6 +121,7 @@ def extract_features(
             track.
         keep_split: Write the split of each track even if it was drawn at random.
         trainer: Arguments of Lightning's ``Trainer``.
+        widths: Width of each layer of the model; by default those of the first batch.
 
     Returns:
         Names of skipped tracks, with reasons.
@@ -146,7 +149,9 @@ def extract_features(
         raise MgcError(f"{error} Check --accelerator, --devices and --strategy.") from error
     signals.watch(runner)
     with convert_process_errors():
-        runner.predict(LayerExtractor(model, layers), RankParts(plan), return_predictions=False)
+        runner.predict(
+            LayerExtractor(model, layers, widths), RankParts(plan), return_predictions=False
+        )
     runner.strategy.barrier("parts")
     if runner.is_global_zero:
         plan.merge(layers, per_clip)
@@ -171,6 +176,7 @@ class ExtractionPlan:
         source: dict[str, Any],
         resampling: Resampling,
     ) -> None:
+        check_tracks(data)
         self.out = out
         self.folder = out.with_name(f"{out.name}.parts")
         self.data = data
@@ -178,7 +184,7 @@ class ExtractionPlan:
         self.dataset = ClipDataset(
             _reader(data, resampling),
             np.arange(tracks),
-            data.targets(),
+            check_targets(data, data.targets()),
             data.clip_samples,
             data.hop_samples,
             data.short,
@@ -323,17 +329,27 @@ class LayerExtractor(LightningModule):
     padding.
     """
 
-    def __init__(self, model: LightningModule, layers: list[str]) -> None:
+    def __init__(
+        self, model: LightningModule, layers: list[str], widths: dict[str, int] | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.layers = layers
+        self.widths = widths
         takes = inspect.signature(model.features).parameters  # type: ignore[arg-type] # a method
         self.takes_length = "length" in takes
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the layers of a batch in float32."""
         more = {"length": batch["length"]} if self.takes_length else {}
-        values = self.model.features(batch["audio"], **more)  # type: ignore[operator] # a method
+        audio = batch["audio"]
+        values = check_features(
+            self.model,
+            self.model.features(audio, **more),  # type: ignore[operator] # a method
+            audio,
+            self.widths,
+        )
+        self.widths = {name: layer.shape[1] for name, layer in values.items()}
         return {name: values[name].float() for name in self.layers}
 
 
@@ -619,7 +635,7 @@ def extract_audio(
     }
     source["precision"] = precision
     broken = extract_features(
-        network, chosen, tracks, out, source, resampling, per_clip, keep_split, trainer
+        network, chosen, tracks, out, source, resampling, per_clip, keep_split, trainer, widths
     )
     if getattr(rank_zero_only, "rank", 0):
         return

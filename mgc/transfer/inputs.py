@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from mgc import registry
+from mgc.core.plugins import describe_error
 from mgc.data.base import AudioDataModule
 from mgc.data.unlabelled import AudioFiles
 from mgc.errors import MgcError
@@ -64,4 +65,6 @@ def _call(component: type, option: str, args: dict[str, Any]) -> Any:
     try:
         return component(**args)
     except TypeError as error:
+        if describe_error(error):  # raised inside a plugin's constructor
+            raise
         raise MgcError(f"{option}: {error}. Check its arguments.") from error

@@ -159,14 +159,14 @@ class OwnWeightsOnEachProcess(Good):
 @pytest.mark.parametrize(
     ("model", "check", "message"),
     [
-        (TransposedLogits, "logits", r"logits of shape \(3, 4\) for multiclass, not \(4, 3\)"),
+        (TransposedLogits, "logits", r"shape \(3, 4\); expected .* shape \(4, 3\)"),
         (RelativeToTheBatch, "logits", "depend on the other clips in the batch"),
         (RandomScores, "logits", "different logits for the same clips in eval"),
         (NothingForSilence, "logits", "NaN or infinite logits for silence"),
         (FailsForShortClips, "lengths", "fails for clips of 800 samples. Score them, or raise"),
-        (WideFeatures, "features", "depend on the length of the clips"),
-        (DottedFeatures, "features", "'net.0' is not a valid layer name"),
-        (FeatureMaps, "features", r"maps has shape \(2, 1, 8000\)"),
+        (WideFeatures, "features", "expected the same layers and widths for every batch"),
+        (DottedFeatures, "features", "a layer named 'net.0'; expected a name without dots"),
+        (FeatureMaps, "features", r"values of shape \(2, 1, 8000\) for layer 'maps'"),
         (WeightWithoutUse, "trains", "without a gradient.*forgotten.bias, forgotten.weight"),
         (LearnsNothing, "learns", "does not learn eight clips: the loss is .* after 60 steps"),
         (StateElsewhere, "checkpoint", "it gives different logits"),
