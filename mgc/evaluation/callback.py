@@ -13,7 +13,14 @@ from mgc.errors import MgcError
 from mgc.evaluation.contract import calls_forward, check_outputs
 from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.results import Results, make_results
-from mgc.evaluation.scores import ClipScores, majority_vote, mean_by_track, measure, probabilities
+from mgc.evaluation.scores import (
+    ClipScores,
+    majority_vote,
+    mean_by_track,
+    measure,
+    probabilities,
+    track_log_odds,
+)
 from mgc.runs.folder import run_folder, writes_files
 
 log = logging.getLogger(__name__)
@@ -158,19 +165,24 @@ class TrackEvaluation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, clips: dict[str, Tensor], stage: str
     ) -> None:
         data = _data(trainer)
-        outputs = probabilities(clips["logits"], data.task)
-        metrics = measure(outputs, clips["target"], data.task, data.labels)
-        split_loss = getattr(pl_module, "split_loss", None)
-        if callable(split_loss):
-            logits, target = (clips[name].to(pl_module.device) for name in ("logits", "target"))
-            metrics["loss"] = split_loss(logits, target).item()
+        logits = clips["logits"].double()
+        outputs = probabilities(logits, data.task)
         index, mean = mean_by_track(outputs, clips["track"])
         target = clips["target"][torch.searchsorted(clips["track"], index)]
-        by_track = measure(mean, target, data.task, data.labels)
+        # Tags are ranked by log-odds, because high probabilities are rounded to 1.
+        tags = data.task == "multilabel"
+        scores = logits if tags else outputs
+        track_scores = track_log_odds(logits, clips["track"]) if tags else mean
+        metrics = measure(scores, clips["target"], data.task, data.labels)
+        by_track = measure(track_scores, target, data.task, data.labels)
         metrics |= {f"track_{name}": value for name, value in by_track.items()}
+        split_loss = getattr(pl_module, "split_loss", None)
+        if callable(split_loss):
+            given = (clips[name].to(pl_module.device) for name in ("logits", "target"))
+            metrics["loss"] = split_loss(*given).item()
         if data.task == "multiclass":
             vote = majority_vote(outputs, clips["track"])
-            metrics["track_accuracy_vote"] = (vote == target).float().mean().item()
+            metrics["track_accuracy_vote"] = (vote == target).double().mean().item()
         bar = {"loss", "track_accuracy", "track_auroc", "track_r2"}
         for name, value in metrics.items():
             # All devices log the same value, so averaging does not change it.

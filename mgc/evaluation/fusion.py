@@ -12,7 +12,14 @@ from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.alignment import align, check_alike
 from mgc.evaluation.fusion_report import describe_fusion
-from mgc.evaluation.fusion_rules import CLIP_METHODS, Method, combine, find_weights, fuse_clips
+from mgc.evaluation.fusion_rules import (
+    CLIP_METHODS,
+    Method,
+    combine,
+    drop_scores,
+    find_weights,
+    fuse_clips,
+)
 from mgc.evaluation.intervals import fold_names
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Run, RunLike, as_runs
@@ -122,7 +129,7 @@ def fuse_runs(
     if fit:
         fold_weights = fit_weights(runs, method)
     outputs = np.stack([r.tracks[r.outputs].to_numpy(np.float64) for r in tests.values()])
-    tracks = first.tracks.copy()
+    tracks = drop_scores(first)
     fused = np.empty_like(outputs[0])
     for fold, rows in folds.groupby(folds).indices.items():
         fused[rows] = combine(outputs[:, rows], fold_weights[fold], method, first.task)

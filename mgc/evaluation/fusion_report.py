@@ -32,7 +32,7 @@ def describe_fusion(runs: Sequence[Run], fused: Results) -> str:
     lines = [markdown.heading(f"Fusion: {method} of {', '.join(singles)}"), ""]
     cells = [[run, found.value, found.interval] for run, found in rows]
     lines.append(markdown.table(["", MEASURE[fused.task], interval], cells))
-    best = max(scores, key=lambda run: scores[run].value)
+    best = max(scores, key=lambda run: np.nan_to_num(scores[run].value, nan=-np.inf))
     gained, between = gain(fused, singles[best], decision)
     lines += [
         "",

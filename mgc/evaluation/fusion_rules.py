@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize
 
 from mgc.evaluation.alignment import TRACK_KEY
@@ -33,7 +34,7 @@ def fuse_clips(results: Sequence[Results], method: Method, source: dict[str, Any
     from mgc.evaluation.scores import majority_vote
 
     first = results[0]
-    clips, tracks = first.clips.copy(), first.tracks.copy()
+    clips, tracks = first.clips.copy(), drop_scores(first)
     means = np.mean([r.clips[r.outputs].to_numpy(np.float64) for r in results], axis=0)
     key = [column for column in TRACK_KEY if column in tracks]
     track = torch.from_numpy(
@@ -49,6 +50,13 @@ def fuse_clips(results: Sequence[Results], method: Method, source: dict[str, Any
         best = names[by_track.argmax(axis=1)]
         tracks["decision"] = tracks["vote"] if method == "fusion2" else best
     return Results(clips, tracks, first.task, first.labels, source)
+
+
+def drop_scores(results: Results) -> pd.DataFrame:
+    """Return the tracks without the log-odds of a single model."""
+    return results.tracks.drop(
+        columns=[f"score.{label}" for label in results.labels], errors="ignore"
+    )
 
 
 def combine(outputs: np.ndarray, weights: np.ndarray, method: Method, task: str) -> np.ndarray:

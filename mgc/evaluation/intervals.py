@@ -347,7 +347,9 @@ def _statistic(rows: pd.DataFrame, results: Results, decision: str, measure: str
         )
         return (_accuracy if measure == "accuracy" else _f1)(truth, decided)
     columns = [f"target.{label}" for label in labels]
-    target, output = (rows[names].to_numpy(np.float64) for names in (columns, results.outputs))
+    ranking = measure in ("auroc", "average_precision")
+    outputs = results.scores if ranking else results.outputs
+    target, output = (rows[names].to_numpy(np.float64) for names in (columns, outputs))
     if measure == "rmse":
         return _rmse(target, output)
     by_label = {"auroc": _auroc, "average_precision": _average_precision, "r2": _r2}[measure]
@@ -434,11 +436,14 @@ def _average_precision(target: np.ndarray, output: np.ndarray) -> Statistic:
 
 
 def _r2(target: np.ndarray, output: np.ndarray) -> Statistic:
-    """Return the coefficient of determination; NaN for constant targets."""
+    """Return the coefficient of determination as in scikit-learn; NaN for constant resamples."""
     known = ~(np.isnan(target) | np.isnan(output))
     centred = np.where(known, target - (target[known].mean() if known.any() else 0), 0)
     error = np.where(known, target - output, 0) ** 2
     smallest = 1e-12 * (centred**2).sum()
+    if known.sum() > 1 and np.ptp(target[known]) == 0:
+        value = 0.0 if error.any() else 1.0
+        return lambda counts: np.full(counts.shape[1], value)
 
     def r2(counts: np.ndarray) -> np.ndarray:
         rows = np.maximum(known @ counts, 1)

@@ -32,7 +32,8 @@ def per_class(results: Results) -> pd.DataFrame:
         columns = {"precision": precision, "recall": recall, "f1": f1, "tracks": support}
         return pd.DataFrame(columns, index=pd.Index(labels, name="label"))
     rows = []
-    for label, column in zip(labels, results.outputs, strict=True):
+    columns = results.scores if results.task == "multilabel" else results.outputs
+    for label, column in zip(labels, columns, strict=True):
         target, output = tracks[f"target.{label}"], tracks[column]
         if results.task == "regression":
             rmse = metrics.root_mean_squared_error(target, output)

@@ -10,7 +10,9 @@
 In the results of a cross-validation, ``fold`` is the test fold and ``seed`` the seed of the split.
 
 Targets are ``label`` (name of the class) or columns ``target.<label>``; outputs are columns
-``probability.<label>``, or ``prediction.<label>`` for regression.
+``probability.<label>``, or ``prediction.<label>`` for regression, in float64. For tags, tracks also
+have ``score.<label>``, the log-odds of the probability, which rank tracks whose probabilities are
+rounded to 1.
 """
 
 import re
@@ -49,6 +51,12 @@ class Results:
         """Names of the output columns, in target order."""
         kind = "prediction" if self.task == "regression" else "probability"
         return [f"{kind}.{label}" for label in self.labels]
+
+    @property
+    def scores(self) -> list[str]:
+        """Names of the columns that rank the tracks for each tag."""
+        names = [f"score.{label}" for label in self.labels]
+        return names if set(names) <= set(self.tracks) else self.outputs
 
     def _repr_html_(self) -> str:
         """Show the first tracks in a notebook."""
@@ -155,9 +163,15 @@ def make_results(
     # Not imported at the top, because reading results does not need torch.
     import torch
 
-    from mgc.evaluation.scores import majority_vote, mean_by_track, probabilities
+    from mgc.evaluation.scores import (
+        majority_vote,
+        mean_by_track,
+        probabilities,
+        track_log_odds,
+    )
 
-    outputs = probabilities(clips["logits"], task)
+    logits = clips["logits"].double()
+    outputs = probabilities(logits, task)
     index, mean = mean_by_track(outputs, clips["track"])
     first = torch.searchsorted(clips["track"], index)
     by_clip = _describe(clips["track"].numpy(), clips["target"], tracks, task, labels)
@@ -167,6 +181,9 @@ def make_results(
     results = Results(by_clip, by_track, task, labels, source or {})
     results.clips[results.outputs] = outputs.numpy()
     results.tracks[results.outputs] = mean.numpy()
+    if task == "multilabel":
+        scores = track_log_odds(logits, clips["track"])
+        results.tracks[[f"score.{label}" for label in labels]] = scores.numpy()
     if task == "multiclass":
         names = np.array(labels)
         results.clips["decision"] = names[outputs.argmax(dim=1).numpy()]

@@ -97,7 +97,7 @@ def run_transfer(
                 refits += [
                     _Refit(name, number, grid[choice], evaluation, fold)
                     for choice, evaluation, fold in zip(
-                        inner.argmax(1), plan.nested, plan.folds, strict=True
+                        _best(inner), plan.nested, plan.folds, strict=True
                     )
                 ]
     summary = pd.DataFrame(summaries)
@@ -133,13 +133,19 @@ def _summarise_paper(scores: np.ndarray, plan: FoldPlan, grid: list[Setting]) ->
     """Return the best mean score over the test folds, without and with standardised features."""
     sizes = [len(plan.fits[fit].tests[part]) for fit, part in plan.paper]
     means = np.average(scores, axis=0, weights=sizes)
-    plain = means[: len(grid) // 2]  # settings without standardisation come first
+    # Settings without standardisation come first.
+    paper, full_grid = (int(_best(part)) for part in (means[: len(grid) // 2], means))
     return {
-        "paper": plain.max(),
-        "paper_setting": _describe(grid[int(np.argmax(plain))]),
-        "full_grid": means.max(),
-        "full_grid_setting": _describe(grid[int(np.argmax(means))]),
+        "paper": means[paper],
+        "paper_setting": _describe(grid[paper]),
+        "full_grid": means[full_grid],
+        "full_grid_setting": _describe(grid[full_grid]),
     }
+
+
+def _best(scores: np.ndarray) -> np.ndarray:
+    """Return the index of the highest score along the last axis; NaN never is."""
+    return np.nan_to_num(scores, nan=-np.inf).argmax(axis=-1)
 
 
 def _describe(setting: Setting) -> str:
