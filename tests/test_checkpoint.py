@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile_checkpoints import alias_bomb, deep_list, hostile_checkpoints
 from lightning.pytorch import LightningModule, Trainer
 
 from mgc import checkpoint
@@ -115,7 +116,8 @@ def test_other_files(text: str, tmp_path: Path) -> None:
     [
         ("VGGTagger", "invalid description"),
         ({"class_path": "mgc.models.vgg.VGGTagger"}, "its description has no valid 'labels'"),
-        ({"class_path": 3}, "its description has no valid 'class_path'"),
+        ({"class_path": 3}, "class_path=3: must be text"),
+        ({"labels": ["a"]}, "its description has no valid 'class_path'"),
     ],
 )
 def test_invalid_descriptions(about: object, message: str, trained: Path, tmp_path: Path) -> None:
@@ -198,3 +200,111 @@ def test_only_plain_arguments_are_remembered(value: object) -> None:
 
 def test_description_without_data() -> None:
     assert describe(VGGTagger(num_classes=2, channels=2), None)["labels"] == []
+
+
+def test_hostile_checkpoints_are_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
+    for name, path in hostile_checkpoints(trained, tmp_path, 120):
+        for use in (checkpoint.load, model_card):
+            try:
+                use(path)
+            except MgcError as error:
+                line = str(error)
+                assert "\n" not in line, name
+                assert len(line) < 1000, name
+                assert line.startswith(str(path)), name
+            except Exception as error:
+                pytest.fail(f"{name}: {use.__name__} raises {error!r}")
+    assert not (tmp_path / "executed").exists()
+
+
+def with_weights(trained: Path, value: object) -> dict[str, object]:
+    """Return the weights of a checkpoint with another bias of the last layer."""
+    return {"state_dict": {**checkpoint.read(trained)["state_dict"], "net.head.bias": value}}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.full((10,), torch.nan), "net.head.bias are not finite"),
+        (torch.full((10,), -torch.inf), "net.head.bias are not finite"),
+        (torch.zeros(10).to_sparse(), "net.head.bias are sparse"),
+        (torch.zeros(10, device="meta"), "net.head.bias are sparse, quantized or without values"),
+        (torch.zeros(1).expand(10), "a tensor with more values than the file"),
+        (torch.zeros(10, dtype=torch.int64), "net.head.bias are torch.int64, not torch.float32"),
+        ([0.0] * 10, "net.head.bias are no tensor"),
+    ],
+)
+def test_weights_are_dense_finite_numbers(
+    value: object, message: str, trained: Path, tmp_path: Path
+) -> None:
+    path = changed(trained, tmp_path / "other.ckpt", **with_weights(trained, value))
+    with pytest.raises(MgcError, match=re.escape(message)):
+        checkpoint.load(path)
+
+
+def test_masks_may_be_infinite(trained: Path, tmp_path: Path) -> None:
+    mask = torch.full((3, 3), -torch.inf).triu(1)
+    path = changed(trained, tmp_path / "mask.ckpt", **with_weights(trained, mask))
+    assert "net.head.bias" in checkpoint.read(path)["state_dict"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"labels": ["a"] * 10}, "the label 'a' occurs twice"),
+        ({"labels": list("abcdefghi")}, "has 9 labels, but its model has num_classes=10"),
+        ({"labels": [*"abcdefghi", ""]}, "labels="),
+        ({"labels": [*"abcdefghi", 3]}, "labels="),
+        ({"labels": "abcdefghij"}, "labels='abcdefghij': must be a list"),
+        ({"task": "bogus"}, "task='bogus': choose one of multiclass, multilabel, regression"),
+        ({"task": "multilabel"}, "has task=multilabel, but its model has task=multiclass"),
+        ({"task": None}, "has labels but no task"),
+        ({"sample_rate": float("nan")}, "sample_rate=nan: must be a whole number"),
+        ({"sample_rate": 10**12}, "sample_rate=1000000000000: must be a whole number"),
+        ({"sample_rate": 16000}, "has sample_rate=16000, but its model has sample_rate=8000"),
+        ({"clip_seconds": 1e9}, "clip_seconds=1000000000.0: must be a number"),
+        ({"clip_seconds": 86400}, "clip_seconds=86400 at 8000 Hz: must be from 1 to"),
+        ({"hop_seconds": -1}, "hop_seconds=-1: must be a number"),
+        ({"hop_seconds": 1e-9}, "hop_seconds=1e-09 at 8000 Hz: must be from 1 to"),
+        ({"channel": -1}, "channel=-1: must be a whole number"),
+        ({"short": "cut"}, "short='cut': choose one of repeat, pad, keep"),
+        ({"resampling": "slow"}, "resampling='slow': choose one of fast, best"),
+        ({"init_args": 3}, "init_args=3: must be settings"),
+        ({"class_path": "a." * 1000}, "class_path: longer than 1000 characters"),
+    ],
+)
+def test_descriptions_are_checked(
+    entries: dict[str, object], message: str, trained: Path, tmp_path: Path
+) -> None:
+    about = checkpoint.description(trained)
+    path = changed(trained, tmp_path / "other.ckpt", mgc=about | entries)
+    for read in (checkpoint.read, checkpoint.load, model_card):
+        with pytest.raises(MgcError, match=rf"other\.ckpt: .*{re.escape(message)}"):
+            read(path)
+
+
+def test_entries_of_lightning_are_checked(trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.ckpt"
+    for entries, message in (
+        ({"pytorch-lightning_version": None}, "no valid 'pytorch-lightning_version'"),
+        ({"pytorch-lightning_version": "1.0"}, "no valid 'pytorch-lightning_version'"),
+        ({"epoch": -1}, "epoch=-1: must be a whole number"),
+        ({"loops": 3}, "loops=3: must be"),
+        ({"optimizer_states": {}}, "optimizer_states={}: must be a list"),
+        ({"hyper_parameters": [1]}, "hyper_parameters=[1]: must be settings"),
+        ({"other": 10**400}, "an integer of more than 64 bits"),
+        ({"other": deep_list(100)}, "too many or too deeply nested values"),
+        ({"other": alias_bomb(20)}, "too many or too deeply nested values"),
+    ):
+        with pytest.raises(MgcError, match=re.escape(message)):
+            checkpoint.load(changed(trained, path, **entries))
+    checkpoint.load(changed(trained, path, other={"unknown": [1, (2, "entry")]}))
+
+
+def test_networks_far_larger_than_their_weights_are_not_built(
+    trained: Path, tmp_path: Path
+) -> None:
+    arguments = checkpoint.read(trained)["hyper_parameters"] | {"channels": 4096}
+    path = changed(trained, tmp_path / "large.ckpt", hyper_parameters=arguments)
+    with pytest.raises(MgcError, match="ask for a network that is larger than its weights"):
+        checkpoint.load(path)

@@ -3,7 +3,8 @@
 Check these names after a new release of Lightning, before raising its bound in ``pyproject.toml``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,3 +64,20 @@ def epochs_begun(checkpoint: dict[str, Any]) -> int:
     progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_progress", {})
     epochs: int = progress.get("current", {}).get("started", 0)
     return epochs
+
+
+def guard_restoring(trainer: "Trainer", guard: Callable[[], AbstractContextManager[None]]) -> None:
+    """Enter a new context manager whenever the trainer restores a part of a checkpoint."""
+    connector = trainer._checkpoint_connector
+    for name in ("_restore_modules_and_callbacks", "restore_training_state"):
+        setattr(connector, name, _guarded(getattr(connector, name), guard))
+
+
+def _guarded(
+    method: Callable[..., None], guard: Callable[[], AbstractContextManager[None]]
+) -> Callable[..., None]:
+    def restore(*args: Any, **kwargs: Any) -> None:
+        with guard():
+            method(*args, **kwargs)
+
+    return restore

@@ -8,7 +8,7 @@ implemented here.
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mgc.core.checks import check_choice, check_minimum
+from mgc.core.description import Short, check_clips
 from mgc.core.forking import release_threads_before_forks
 from mgc.core.launching import compute_on_rank_zero
 from mgc.data import audio, contract
@@ -35,9 +36,6 @@ from mgc.task import Task
 log = logging.getLogger(__name__)
 
 release_threads_before_forks()
-
-#: How to handle tracks shorter than a clip.
-Short = Literal["repeat", "pad", "keep"]
 
 #: Splits that each stage of Lightning needs.
 STAGES = {
@@ -406,9 +404,8 @@ class AudioDataModule(MusicDataModule):
         self.sample_rate = sample_rate
         self.clip_samples = round(clip_seconds * sample_rate)
         self.hop_samples = round((hop_seconds or clip_seconds) * sample_rate)
-        for name, samples in (("clip", self.clip_samples), ("hop", self.hop_samples)):
-            if samples < 1:
-                raise MgcError(f"{name}_seconds: shorter than one sample at {sample_rate} Hz.")
+        clips = {"clip_seconds": clip_seconds, "hop_seconds": hop_seconds}
+        check_clips({"sample_rate": sample_rate, **clips})
         self.clips_per_track = clips_per_track
         self.channel = channel
         self.short: Short = short

@@ -6,9 +6,11 @@ import signal
 from collections.abc import Iterator
 from multiprocessing import active_children
 from multiprocessing.util import Finalize
+from typing import Annotated
 
 from torch.utils.data import DataLoader
 
+from mgc.core.ranges import Range, check_value
 from mgc.core.stopping import SIGNALS
 from mgc.data.clips import Batch, EpochSampler
 from mgc.errors import MgcError
@@ -59,7 +61,14 @@ class ResumableLoader(DataLoader[Batch]):
         return position | self._settings(self.sampler)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Resume from the state of another loader."""
+        """Resume from the state of another loader.
+
+        Raises:
+            MgcError: If it is invalid.
+        """
+        check_value("position in the training data in the checkpoint", dict, state)
+        for name in ("epoch", "batches", "batch_size", "devices", "clips", "seed") if state else ():
+            check_value(f"{name} in the checkpoint", Annotated[int, Range(0)], state.get(name))
         self._restored = state or None
 
     def _settings(self, sampler: EpochSampler) -> dict[str, int]:

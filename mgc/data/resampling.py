@@ -2,15 +2,10 @@
 
 import math
 from functools import cached_property, lru_cache
-from typing import Literal
 
 import numpy as np
 
-#: Quality of resampling. ``fast`` is torchaudio's default filter, which attenuates the highest
-#: tenth of the spectrum. ``best`` is flat up to the cutoff; use it to compare features with
-#: published ones. It is the Kaiser window of resampy's ``kaiser_best``, librosa's default in 2017,
-#: with the cutoff that reproduces the MFCC vectors of Choi et al. (2017) within 0.2 %.
-Resampling = Literal["fast", "best"]
+from mgc.core.description import Resampling
 
 #: Zero crossings of the sinc on each side, cutoff as a fraction of half the lower rate, and beta of
 #: the Kaiser window (None for a Hann window).

@@ -44,7 +44,7 @@ def _load(path: str, device: str) -> tuple[Scorer, dict[str, Any]]:
         inputs = torch.from_numpy(clips).to(device)
         with torch.inference_mode():
             logits = check_outputs(model, model(inputs), inputs, len(about["labels"]))
-        return probabilities(logits.float(), about["task"]).cpu().numpy()
+        return probabilities(logits.cpu().double(), about["task"]).numpy()
 
     return score, about
 
@@ -110,6 +110,8 @@ class Classifier:
         about = self.about
         if not about["clip_seconds"]:
             raise MgcError(f"{ckpt}: the model does not take audio, so it cannot classify files.")
+        if about["task"] is None:
+            raise MgcError(f"{ckpt}: its description has no task, so it cannot classify files.")
         self.rate = about["sample_rate"]
         self.clip = round(about["clip_seconds"] * self.rate)
         if hop_seconds is None:
@@ -215,6 +217,11 @@ class Classifier:
                 )
             outputs.append(self.score(clips))
         values = np.concatenate(outputs)
+        if self.labels and values.shape[1:] != (len(self.labels),):
+            raise MgcError(
+                f"{self.ckpt}: the model returns outputs of shape {values.shape}, but its "
+                f"description has {len(self.labels)} labels."
+            )
         if not np.isfinite(values).all():
             raise audio.AudioError(f"{file}: the model's outputs are not finite numbers")
         return values, np.arange(len(values)) * self.hop / rate

@@ -63,7 +63,7 @@ class OnnxModel:
             raise MgcError(f"{path}: no description. It was not written by mgc export.")
         try:
             self.about: dict[str, Any] = check_description(path, json.loads(description))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MgcError(f"{path}: invalid description.") from error
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
@@ -75,9 +75,17 @@ class OnnxModel:
 
         Returns:
             Outputs of shape (batch, width).
+
+        Raises:
+            MgcError: If the graph takes other inputs.
         """
-        given = {slot.name: x for slot, x in zip(self._session.get_inputs(), inputs, strict=True)}
-        return self._session.run(None, given)
+        slots = self._session.get_inputs()
+        try:
+            given = {slot.name: x for slot, x in zip(slots, inputs, strict=True)}
+            return self._session.run(None, given)
+        except Exception as error:  # its errors have no common base class
+            reason = " ".join(str(error).split())[:200]
+            raise MgcError(f"{self.path}: the graph cannot be run: {reason}") from error
 
     def classify(self, clips: np.ndarray) -> np.ndarray:
         """Compute probabilities, or predictions for regression.

@@ -166,7 +166,8 @@ def _describe_purpose(about: dict[str, Any]) -> str:
 
 def _model_section(about: dict[str, Any], content: dict[str, Any], name: str, text: str) -> str:
     settings = content.get(checkpoint.HYPER) or about.get("init_args") or {}
-    count = sum(v.numel() for k, v in content["state_dict"].items() if torch.is_floating_point(v))
+    tensors = [x for x in content["state_dict"].values() if isinstance(x, torch.Tensor)]
+    count = sum(x.numel() for x in tensors if x.is_floating_point())
     rows = {
         "model": Markdown(f"{code(name)} ({code(about['class_path'])})"),
         "parameters and buffers": f"{count:,}",
@@ -214,7 +215,7 @@ def _training_section(
     content: dict[str, Any], config: dict[str, Any], record: dict[str, Any]
 ) -> str:
     rows: dict[str, Any] = {}
-    if "epoch" in content:
+    if "epoch" in content and "global_step" in content:
         rows["trained"] = f"{content['epoch'] + 1} epochs, {content['global_step']} steps"
     if not config:
         rows["configuration"] = "unknown: no configuration in the run's folder"

@@ -170,8 +170,8 @@ def test_invalid_settings_raise_error(tmp_path: Path) -> None:
         ({"clips_per_track": 0}, "clips_per_track=0: must be at least 1"),
         ({"channel": -1}, "channel=-1: must be at least 0"),
         ({"short": "loop"}, "short='loop': choose one of repeat, pad"),
-        ({"clip_seconds": 1e-5}, "clip_seconds: shorter than one sample at 22050 Hz"),
-        ({"hop_seconds": 1e-5}, "hop_seconds: shorter than one sample at 22050 Hz"),
+        ({"clip_seconds": 1e-5}, "clip_seconds=1e-05 at 22050 Hz: must be from 1 to"),
+        ({"hop_seconds": 1e-5}, "hop_seconds=1e-05 at 22050 Hz: must be from 1 to"),
     ],
 )
 def test_settings_out_of_range_raise_error(setting: dict, message: str) -> None:

@@ -40,7 +40,9 @@ def test_a_graph_with_a_fixed_clip_length(tmp_path: Path) -> None:
         ("{", "invalid description"),
         ([], "invalid description"),
         ({"labels": []}, "no valid 'class_path'"),
-        (ABOUT | {"task": 3}, "no valid 'task'"),
+        (ABOUT | {"task": 3}, "task=3: choose one of multiclass, multilabel, regression"),
+        (ABOUT | {"labels": ["a", "a"]}, "the label 'a' occurs twice"),
+        (ABOUT | {"sample_rate": 10**9}, "sample_rate=1000000000: must be a whole number from"),
     ],
 )
 def test_graphs_without_a_description_are_refused(
