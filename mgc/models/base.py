@@ -34,10 +34,14 @@ class MusicModel(LightningModule):
 
     Attributes:
         kind: Type of batches, ``audio`` or ``beats``.
+        training_settings: Arguments that only change the training, so that checkpoints can be used
+            with other values. Those with a word such as ``lr``, ``dropout`` or ``seed`` in their
+            names need not be listed (see :data:`mgc.training.resuming.TRAINING_WORDS`).
         untrained: Whether the weights are neither fitted nor loaded from a checkpoint.
     """
 
     kind: ClassVar[str] = "audio"
+    training_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -112,10 +116,13 @@ class MusicModel(LightningModule):
 
     def log_training(self, loss: Tensor, logits: Tensor, target: Tensor) -> None:
         """Log the loss and the metric of a training batch."""
-        # The loss takes tags as floats, the metric as integers.
-        self.train_metric.update(
-            logits.detach(), target.long() if self.task == "multilabel" else target
-        )
+        logits = logits.detach()
+        if self.task == "multilabel":  # the loss takes tags as floats, the metric as integers
+            target = target.long()
+        elif self.task == "regression" and logits.device.type != "mps":
+            # r² cancels digits of targets far from zero. MPS has no float64.
+            logits, target = logits.double(), target.double()
+        self.train_metric.update(logits, target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(target))
         self.log(f"train/{self.train_metric_name}", self.train_metric, on_step=False, on_epoch=True)
 

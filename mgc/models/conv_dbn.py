@@ -124,6 +124,8 @@ class ConvDBN(BeatClassifier):
         **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
+    training_settings = ("start",)
+
     def __init__(
         self,
         weights: str | None = None,

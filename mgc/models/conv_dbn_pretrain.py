@@ -66,6 +66,8 @@ class ConvDBNPretrain(LightningModule):
 
     kind: ClassVar[str] = "beats"
 
+    training_settings = ("sparsity", "joint_sparsity", "sparsity_cost")
+
     def __init__(
         self,
         maps: int = 100,

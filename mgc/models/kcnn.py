@@ -125,6 +125,8 @@ class KCNNClassifier(MusicModel):
         **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
+    training_settings = ("vectors_per_word", "learn_tables")
+
     def __init__(
         self,
         features: Features = "ALL",

@@ -71,6 +71,8 @@ class TimmFinetune(MusicModel):
         **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
+    training_settings = ("tune",)
+
     def __init__(
         self,
         backbone: str = "resnet18",

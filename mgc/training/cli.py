@@ -70,7 +70,13 @@ from mgc.training.interruption import KeepLast
 from mgc.training.names import expand_arguments, load_config
 from mgc.training.options import CONFIG_OPTIONS, option_values
 from mgc.training.reproducibility import SeedSteps
-from mgc.training.resuming import add_saved_config, reuse_run
+from mgc.training.resuming import (
+    add_saved_config,
+    check_model_settings,
+    check_restored_state,
+    check_resumable,
+    reuse_run,
+)
 from mgc.training.run_record import RecordRun
 
 log = logging.getLogger(__name__)
@@ -192,9 +198,14 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         path = config.get("ckpt_path")
         if path in ("best", "last"):
             path = config.ckpt_path = find_newest_checkpoint(path)
+        self.checkpoint: dict[str, Any] = {}
         self.about: dict[str, Any] = {}
         if path:
-            self.about = checkpoint.read(path).get(checkpoint.KEY, {})
+            self.checkpoint = checkpoint.read(path)
+            self.checkpoint.pop("state_dict")  # Lightning reads it again
+            self.about = self.checkpoint.get(checkpoint.KEY, {})
+            if self.subcommand == "fit":
+                check_resumable(path, self.checkpoint)
             trained = self.about.get("class_path")
             if trained and not registry.is_class(model, trained):
                 raise MgcError(
@@ -231,15 +242,22 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         # A LightningModule of another package may define only the training step.
         add_missing_steps(self.model)
         checkpoint.remember_init_args(self.model, self._init_args())
+        if path:
+            trained = checkpoint.init_arguments(self.checkpoint)
+            check_model_settings(path, self.model, trained)
+            check_restored_state(path, self.checkpoint, self.trainer)
 
     def _init_args(self) -> dict[str, Any]:
         """Return the init arguments of the model, including those linked to the data."""
         given = self.config[self.subcommand].model.get("init_args")
         takes = inspect.signature(type(self.model)).parameters
+        arguments = given.as_dict() if given else {}
         filled_in = {
-            name: getattr(self.datamodule, name) for name in LINKED_ARGUMENTS if name in takes
+            name: getattr(self.datamodule, name)
+            for name in LINKED_ARGUMENTS
+            if name in takes or name in arguments
         }
-        return (given.as_dict() if given else {}) | filled_in
+        return arguments | filled_in
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add checkpoint callbacks, unless the configuration sets its own."""
@@ -364,15 +382,11 @@ def drop_unserializable(settings: Any, name: str = "") -> tuple[Any, list[str]]:
 
 @contextmanager
 def convert_errors() -> Iterator[None]:
-    """Convert Lightning's errors about wrong settings and mismatched weights to MgcError."""
+    """Convert Lightning's errors about wrong settings to MgcError."""
     try:
         yield
     except MisconfigurationException as error:
         raise MgcError(str(error)) from error
-    except RuntimeError as error:
-        if "loading state_dict" not in str(error):
-            raise
-        raise MgcError(f"The checkpoint does not fit the model: {error}") from error
 
 
 @contextmanager

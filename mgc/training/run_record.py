@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
+from mgc.core.ranges import check_value
 from mgc.core.writing import replacing
 from mgc.runs.folder import RECORD, run_folder, writes_files
 from mgc.runs.record import describe_run, read_record
@@ -69,8 +70,16 @@ class RecordRun(Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best epoch."""
-        self.best = state_dict["best"]
+        """Restore the best epoch.
+
+        Raises:
+            MgcError: If it is invalid.
+        """
+        best = state_dict["best"]
+        if best:
+            for name, kind in (("value", float), ("epoch", int), ("metrics", dict)):
+                check_value(f"best.{name} in the checkpoint", kind, best.get(name))
+        self.best = best
 
     def _update_best(self, trainer: Trainer, checkpoint: ModelCheckpoint) -> None:
         name = str(checkpoint.monitor)
