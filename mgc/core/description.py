@@ -72,7 +72,7 @@ def check_description(path: str | PathLike[str], about: Any) -> dict[str, Any]:
                 f"{path}: its description has no valid '{name}'. It was not written by this "
                 "version of mgc."
             )
-    labels = about["labels"]
+    labels: list[str] = about["labels"]
     if len(set(labels)) < len(labels):
         twice = next(label for label, count in Counter(labels).items() if count > 1)
         raise MgcError(f"{path}: the label {twice!r} occurs twice in its description.")

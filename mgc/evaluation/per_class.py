@@ -32,8 +32,8 @@ def per_class(results: Results) -> pd.DataFrame:
         columns = {"precision": precision, "recall": recall, "f1": f1, "tracks": support}
         return pd.DataFrame(columns, index=pd.Index(labels, name="label"))
     rows = []
-    columns = results.scores if results.task == "multilabel" else results.outputs
-    for label, column in zip(labels, columns, strict=True):
+    outputs = results.scores if results.task == "multilabel" else results.outputs
+    for label, column in zip(labels, outputs, strict=True):
         target, output = tracks[f"target.{label}"], tracks[column]
         if results.task == "regression":
             rmse = metrics.root_mean_squared_error(target, output)

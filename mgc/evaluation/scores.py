@@ -160,7 +160,7 @@ def measure(outputs: Tensor, target: Tensor, task: Task, labels: Sequence[str]) 
     if task == "multilabel":
         count = truth.sum(axis=0)
         # AUROC is undefined for tags that apply to all rows or to none.
-        ranked = np.flatnonzero((count > 0) & (count < len(truth))) if known else []
+        ranked = np.flatnonzero((count > 0) & (count < len(truth)) & known)
         by_tag = [
             [score(truth[:, tag], values[:, tag]) for tag in ranked]
             for score in (metrics.roc_auc_score, metrics.average_precision_score)
