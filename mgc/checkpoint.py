@@ -231,12 +231,8 @@ def _is_finite(weight: Tensor) -> bool:
 
 def _check_entries(path: str | PathLike[str], checkpoint: dict[str, Any]) -> None:
     """Raise an error if an entry of Lightning or the description is wrong."""
-    try:
-        known = Version(checkpoint[VERSION]) >= OLDEST_LIGHTNING
-    except (KeyError, TypeError, InvalidVersion):
-        known = False
-    if not known:
-        raise MgcError(f"{path}: has no valid '{VERSION}'. It was not written by Lightning 2.")
+    if VERSION in checkpoint:
+        check_version(path, checkpoint)
     for name, hint in ENTRIES.items():
         if name in checkpoint:
             check_value(f"{path}: {name}", hint, checkpoint[name])
@@ -248,6 +244,20 @@ def _check_entries(path: str | PathLike[str], checkpoint: dict[str, Any]) -> Non
     if KEY in checkpoint:
         about = check_description(path, checkpoint[KEY])
         _check_agreement(path, init_arguments(checkpoint), about)
+
+
+def check_version(path: str | PathLike[str], checkpoint: dict[str, Any]) -> None:
+    """Check that Lightning can load a checkpoint.
+
+    Raises:
+        MgcError: If its version is missing, invalid or too old.
+    """
+    try:
+        known = Version(checkpoint[VERSION]) >= OLDEST_LIGHTNING
+    except (KeyError, TypeError, InvalidVersion):
+        known = False
+    if not known:
+        raise MgcError(f"{path}: has no valid '{VERSION}'. It was not written by Lightning 2.")
 
 
 def init_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -310,6 +320,7 @@ def read_model(
     """Load a model (see :func:`load`) and its description (see :func:`describe`)."""
     checkpoint = read(path)
     about = _description(path, checkpoint)
+    check_version(path, checkpoint)
     model_class = _find_class(path, about["class_path"])
     try:
         with _limit_size(checkpoint["state_dict"]):

@@ -202,6 +202,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         self.about: dict[str, Any] = {}
         if path:
             self.checkpoint = checkpoint.read(path)
+            checkpoint.check_version(path, self.checkpoint)
             self.checkpoint.pop("state_dict")  # Lightning reads it again
             self.about = self.checkpoint.get(checkpoint.KEY, {})
             if self.subcommand == "fit":
