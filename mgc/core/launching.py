@@ -1,16 +1,19 @@
 """Runs code on rank 0 only, and converts errors of launched processes."""
 
+import logging
 import re
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from mgc.core.stopping import Stopped, signals
+from mgc.core.terminal import show_log
 from mgc.errors import MgcError
 
 T = TypeVar("T")
@@ -29,6 +32,21 @@ def compute_on_rank_zero(trainer: Trainer | None, compute: Callable[[], T]) -> T
         return compute()
     result = compute() if trainer.is_global_zero else None
     return cast(T, trainer.strategy.broadcast(result))
+
+
+class PrepareSpawnedProcess(Callback):
+    """Sets the log handler and warning filters that the processes of ``ddp_spawn`` lack."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Show mgc's log messages (rank zero only) and hide a warning of torch."""
+        hide_warnings()
+        if trainer.is_global_zero and not logging.getLogger("mgc").handlers:
+            show_log()
+
+
+def hide_warnings() -> None:
+    """Hide the warning about a function that torch 2.12 deprecates and Lightning 2.6 calls."""
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
 
 
 @contextmanager

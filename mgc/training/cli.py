@@ -31,7 +31,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 import mgc
 from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
-from mgc.core.launching import convert_process_errors
+from mgc.core.launching import PrepareSpawnedProcess, convert_process_errors, hide_warnings
 from mgc.core.lightning_internals import KeepConfiguration
 from mgc.core.parser_errors import OneLineErrors, explain
 from mgc.core.stopping import signals
@@ -115,8 +115,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
         MgcError: If a setting, a file or the checkpoint is wrong.
     """
     torch.set_float32_matmul_precision("high")
-    # Lightning 2.6 calls a function that torch 2.12 deprecates.
-    warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
+    hide_warnings()
     with (
         _working_folder(),
         share_run_id(),
@@ -136,6 +135,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                 "logger": DEFAULT_LOGGER,
                 "default_root_dir": RUNS,
                 "callbacks": [
+                    PrepareSpawnedProcess(),
                     CheckContract(),
                     TrackEvaluation(),
                     TestReport(),
@@ -336,12 +336,17 @@ class SaveConfig(SaveConfigCallback):
     overwrite the configuration of the fit.
     """
 
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
+        """Convert the configuration to YAML, which the processes of ``ddp_spawn`` cannot do."""
+        super().__init__(parser, config, **kwargs)
+        with warnings.catch_warnings():
+            # Values that cannot be written are logged when the file is.
+            warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
+            self.text = parser.dump(config, skip_unset=False)
+
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save the configuration (called on rank zero only)."""
-        with warnings.catch_warnings():
-            # Values that cannot be written are logged below.
-            warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
-            text = self.parser.dump(self.config, skip_unset=False)
+        text = self.text
         settings, lost = drop_unserializable(get_loader("yaml")(text))
         if lost:
             log.warning(
