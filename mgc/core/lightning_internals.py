@@ -66,18 +66,33 @@ def epochs_begun(checkpoint: dict[str, Any]) -> int:
     return epochs
 
 
-def guard_restoring(trainer: "Trainer", guard: Callable[[], AbstractContextManager[None]]) -> None:
-    """Enter a new context manager whenever the trainer restores a part of a checkpoint."""
-    connector = trainer._checkpoint_connector
+def guard_restoring(
+    trainer: "Trainer", guard: Callable[["Trainer"], AbstractContextManager[None]]
+) -> None:
+    """Enter a new context manager whenever the trainer restores a part of a checkpoint.
+
+    Args:
+        trainer: Trainer, changed in place.
+        guard: Function that returns a context manager. Started processes need to pickle it.
+    """
     for name in ("_restore_modules_and_callbacks", "restore_training_state"):
-        setattr(connector, name, _guarded(getattr(connector, name), guard))
+        setattr(trainer._checkpoint_connector, name, _GuardedMethod(trainer, name, guard))
 
 
-def _guarded(
-    method: Callable[..., None], guard: Callable[[], AbstractContextManager[None]]
-) -> Callable[..., None]:
-    def restore(*args: Any, **kwargs: Any) -> None:
-        with guard():
-            method(*args, **kwargs)
+class _GuardedMethod:
+    """Method of the checkpoint connector that runs in a context manager. Can be pickled."""
 
-    return restore
+    def __init__(
+        self,
+        trainer: "Trainer",
+        name: str,
+        guard: Callable[["Trainer"], AbstractContextManager[None]],
+    ) -> None:
+        self.trainer = trainer
+        self.name = name
+        self.guard = guard
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        connector = self.trainer._checkpoint_connector
+        with self.guard(self.trainer):
+            getattr(type(connector), self.name)(connector, *args, **kwargs)

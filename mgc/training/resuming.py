@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,24 +196,24 @@ def check_restored_state(path: str, content: dict[str, Any], trainer: Trainer) -
             _check_like(name, saved[callback.state_key], callback.state_dict())
             if isinstance(callback, ModelCheckpoint):
                 _check_best(name, saved[callback.state_key])
-    schedulers = content.get("lr_schedulers", [])
+    guard_restoring(trainer, partial(_restoring, path, content.get("lr_schedulers", [])))
 
-    @contextmanager
-    def guard() -> Iterator[None]:
-        try:
-            for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=False):
-                _check_like(f"{path}: lr_schedulers", state, config.scheduler.state_dict())
-            yield
-            for optimizer in trainer.optimizers:
-                _check_optimizer(path, optimizer)
-        except (MgcError, MisconfigurationException):
-            raise
-        except Exception as error:  # hooks of callbacks and models raise any class
-            raise MgcError(
-                f"{path}: its state cannot be restored: {checkpoint.describe_error(error)}."
-            ) from error
 
-    guard_restoring(trainer, guard)
+@contextmanager
+def _restoring(path: str, schedulers: list[dict[str, Any]], trainer: Trainer) -> Iterator[None]:
+    """Check schedulers before and optimizers after a part of a checkpoint is restored."""
+    try:
+        for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=False):
+            _check_like(f"{path}: lr_schedulers", state, config.scheduler.state_dict())
+        yield
+        for optimizer in trainer.optimizers:
+            _check_optimizer(path, optimizer)
+    except (MgcError, MisconfigurationException):
+        raise
+    except Exception as error:  # hooks of callbacks and models raise any class
+        raise MgcError(
+            f"{path}: its state cannot be restored: {checkpoint.describe_error(error)}."
+        ) from error
 
 
 def _check_like(name: str, given: Any, expected: Any) -> None:
@@ -253,14 +254,16 @@ def _check_optimizer(path: str, optimizer: Optimizer) -> None:
     wrong = ""
     for group in optimizer.param_groups:
         for name, default in optimizer.defaults.items():
-            value = group.get(name, math.nan)
+            value = group.get(name)
             if isinstance(default, bool):
                 valid = value is None or isinstance(value, bool)
             elif isinstance(default, tuple):
-                valid = isinstance(value, list | tuple) and len(value) == len(default)
-                valid = valid and all(map(_is_finite, value))
+                numbers = value if isinstance(value, list | tuple) else ()
+                valid = len(numbers) == len(default) and all(map(_is_finite, numbers))
+            elif isinstance(default, int | float | Tensor):
+                valid = _is_finite(value) or value == default
             else:
-                valid = default is None or _is_finite(value)
+                valid = name in group
             wrong = wrong or ("" if valid else name)
     states = [(weight, state) for weight, state in optimizer.state.items() if state]
     for weight, state in states:
