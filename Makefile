@@ -7,7 +7,7 @@ LOCK := mgc/locks/full.txt
 # Cache of uv's wheel, so that a second installation needs no network.
 UV_WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mgc
 
-.PHONY: demo test install lock clean
+.PHONY: demo test test-faults install lock clean
 
 demo: install
 	$(BIN)/mgc data synth data/synthetic --tracks-per-genre 40 --seconds 10
@@ -19,6 +19,11 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+# Kill commands, fill disks, break inputs and so on; writes the table command x fault to faults.md.
+# The disk tests need root. MGC_FAULTS_SCALE=0.3 runs fewer tries.
+test-faults: install
+	MGC_FAULTS_REPORT=faults.md $(BIN)/pytest tests/faults -m "" -n auto --dist loadgroup
 
 install: $(VENV)/installed
 

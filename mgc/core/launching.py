@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import distributed
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from mgc.core.stopping import Stopped, signals
@@ -21,9 +20,6 @@ T = TypeVar("T")
 
 #: End of the path of the torch module that reads batches from workers.
 DATALOADER_PATH = ("utils", "data", "dataloader.py")
-
-#: End of the path of the Lightning modules that read the variables of launchers.
-ENVIRONMENTS_PATH = ("lightning", "fabric", "plugins", "environments")
 
 
 def compute_on_rank_zero(trainer: Trainer | None, compute: Callable[[], T]) -> T:
@@ -55,11 +51,10 @@ def hide_warnings() -> None:
 
 @contextmanager
 def convert_process_errors() -> Iterator[None]:
-    """Convert the failure of a launched process or of its launcher to an error of this process.
+    """Convert the failure of a launched process to an error of this process.
 
     Raises:
-        MgcError: If a process raised :class:`MgcError` or was killed, or variables of a launcher,
-            such as SLURM, are missing or contradict the settings.
+        MgcError: If the process raised :class:`MgcError` or was killed.
         Stopped: If a signal stopped it.
     """
     try:
@@ -76,17 +71,8 @@ def convert_process_errors() -> Iterator[None]:
         if found is None:
             raise
         raise MgcError(found[1].strip()) from error
-    except (RuntimeError, ConnectionError, EOFError, KeyError, ValueError) as error:
-        if _passed_through(error, *ENVIRONMENTS_PATH):
-            reason = f"{error} is not set" if isinstance(error, KeyError) else str(error)
-            raise MgcError(f"Environment variables of the launcher: {reason}") from error
-        if _is_lost_connection(error):
-            signals.raise_received(reported=True)
-            raise MgcError(
-                "A process of the run ended, or its connection was lost. Its own message is above, "
-                f"unless it was killed. Resume from last.ckpt. ({str(error).splitlines()[0]})"
-            ) from error
-        if isinstance(error, KeyError | ValueError) or not _is_dead_worker(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if not _is_dead_worker(error):
             raise
         signals.raise_received(reported=True)
         raise MgcError(
@@ -100,15 +86,5 @@ def _is_dead_worker(error: Exception) -> bool:
     if isinstance(error, RuntimeError):
         return str(error).startswith("DataLoader worker")
     # The worker died while sending a batch.
-    return _passed_through(error, *DATALOADER_PATH)
-
-
-def _is_lost_connection(error: Exception) -> bool:
-    """Return whether a collective operation failed because another process ended."""
-    return isinstance(error, distributed.DistError) or "/gloo/" in str(error)
-
-
-def _passed_through(error: Exception, *path: str) -> bool:
-    """Return whether an error was raised in, or passed through, a folder or file of a library."""
     frames = traceback.extract_tb(error.__traceback__)
-    return any("/".join(path) in Path(frame.filename).as_posix() for frame in frames)
+    return any(Path(frame.filename).parts[-3:] == DATALOADER_PATH for frame in frames)

@@ -92,7 +92,6 @@ def probe_layers(model: LightningModule, clip_samples: int) -> dict[str, int]:
     return {name: values.shape[1] for name, values in layers.items()}
 
 
-@convert_process_errors()
 def extract_features(
     model: LightningModule,
     layers: list[str],
@@ -149,7 +148,10 @@ def extract_features(
     except (MisconfigurationException, ValueError) as error:
         raise MgcError(f"{error} Check --accelerator, --devices and --strategy.") from error
     signals.watch(runner)
-    runner.predict(LayerExtractor(model, layers, widths), RankParts(plan), return_predictions=False)
+    with convert_process_errors():
+        runner.predict(
+            LayerExtractor(model, layers, widths), RankParts(plan), return_predictions=False
+        )
     runner.strategy.barrier("parts")
     if runner.is_global_zero:
         plan.merge(layers, per_clip)
