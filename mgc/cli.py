@@ -18,6 +18,8 @@ from mgc.core.terminal import (
     RESUME_HINT,
     TRACEBACK,
     exit_on_closed_pipe,
+    print_line,
+    print_text,
     report_user_errors,
     show_log,
 )
@@ -152,13 +154,15 @@ def run(argv: list[str]) -> None:
         MgcError: If there is no such command, or it fails.
     """
     if not argv or argv[0] in ("-h", "--help"):
-        print(overview())
+        print_text(overview())
     elif argv[0] in ("-V", "--version"):
-        print(f"mgc {mgc.__version__}")
+        print_line(f"mgc {mgc.__version__}")
     elif argv[0] in TRAINING:
         import_module("mgc.training.cli").main(argv)
     elif argv[1:] in (["-h"], ["--help"]) and _subcommands(argv[0]):
-        print("\n".join(f"mgc {name}: {COMMANDS[name].help}" for name in _subcommands(argv[0])))
+        print_text(
+            "\n".join(f"mgc {name}: {COMMANDS[name].help}" for name in _subcommands(argv[0]))
+        )
     else:
         name, rest = _split_name(argv)
         module, _, function = COMMANDS[name].target.partition(":")

@@ -96,3 +96,12 @@ def test_modules_started_by_name_exist() -> None:
     named = [n for path in SOURCES.values() for n in re.findall(calls, path.read_text())]
     assert "mgc.experiments.fold_run" in named
     assert set(named) <= set(SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("call", "module"),
+    [(r"(?<![\w.])print\(", "mgc.core.terminal"), (r"\.to_csv\(", "mgc.core.csv")],
+)
+def test_names_are_escaped_in_one_place(call: str, module: str) -> None:
+    using = {name for name, path in SOURCES.items() if re.search(call, path.read_text())}
+    assert using == {module}

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from mgc.core.terminal import print_text
 from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def card(
         raise MgcError(f"--out {out} is a folder. Set a file, such as {Path(out, 'README.md')}.")
     text = model_card(ckpt, name=name, license=license, test=test)
     if out is None:
-        print(text, end="")
+        print_text(text, end="")
         return
     with replacing(out) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
+from mgc.core.terminal import print_line
 from mgc.data import audio
 from mgc.deployment.classifier import Classifier
 from mgc.errors import MgcError
@@ -49,7 +50,7 @@ def classify(
             values, starts = classifier.classify(file)
         except audio.AudioError as error:
             failures += 1
-            print(f"mgc: {error}", file=sys.stderr)
+            print_line(f"mgc: {error}", error=True)
             continue
         labels = classifier.about["labels"] or [str(i) for i in range(values.shape[1])]
         _print_song(file, values, starts, labels, top, over_time, format)
@@ -78,12 +79,12 @@ def _print_song(
                 {"start": start, "outputs": dict(zip(labels, row, strict=True))}
                 for start, row in zip(starts.tolist(), values.tolist(), strict=True)
             ]
-        print(json.dumps(song))
+        print_line(json.dumps(song))
         return
-    print(f"{file}: {_best(mean, labels, top)}")
+    print_line(f"{file}: {_best(mean, labels, top)}")
     if over_time:
         for start, row in zip(starts, values, strict=True):
-            print(f"  {start:7.1f} s  {_best(row, labels, top)}")
+            print_line(f"  {start:7.1f} s  {_best(row, labels, top)}")
 
 
 def _best(values: np.ndarray, labels: list[str], top: int) -> str:

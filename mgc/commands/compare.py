@@ -1,5 +1,7 @@
 """``mgc compare``: compare runs."""
 
+from mgc.core.terminal import print_line, print_text
+
 
 def compare(runs: list[str], out: str | None = None) -> None:
     """Compare runs: settings that differ, scores with 95 % intervals, paired tests.
@@ -21,6 +23,6 @@ def compare(runs: list[str], out: str | None = None) -> None:
     """
     from mgc.reports import comparison
 
-    print(comparison.compare(runs, out).text)
+    print_text(comparison.compare(runs, out).text)
     if out is not None:
-        print(f"Written to {out}")
+        print_line(f"Written to {out}")

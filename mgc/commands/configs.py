@@ -2,7 +2,7 @@
 
 import mgc
 from mgc.configurations import choose_configuration, find_shipped
-from mgc.core.terminal import print_table
+from mgc.core.terminal import print_table, print_text
 
 
 def configs(name: str = "", /) -> None:
@@ -23,7 +23,7 @@ def configs(name: str = "", /) -> None:
     """
     shipped = find_shipped()
     if name:
-        print(choose_configuration(name, shipped).path.read_text(encoding="utf-8"), end="")
+        print_text(choose_configuration(name, shipped).path.read_text(encoding="utf-8"), end="")
         return
     rows = [("NAME", "CONTENT")]
     for key, configurations in shipped.items():

@@ -1,5 +1,7 @@
 """``mgc crossval``: cross-validate a model."""
 
+from mgc.core.terminal import print_line, print_text
+
 
 def crossval(
     *overrides: str,
@@ -55,5 +57,5 @@ def crossval(
     except ValueError:
         numbers = []
     summary = cross_validate(config, out, overrides, folds, numbers, test_folds, jobs)
-    print(summary.text)
-    print(f"Written to {summary.folder}")
+    print_text(summary.text)
+    print_line(f"Written to {summary.folder}")

@@ -6,6 +6,7 @@ from typing import Any
 from joblib import cpu_count
 
 from mgc import registry
+from mgc.core.terminal import print_line, print_text
 from mgc.errors import MgcError
 
 #: Minimum SLURM step id of batch scripts and interactive shells, which run once for all tasks
@@ -69,15 +70,15 @@ def pack(
             "set. Pack the other shards too, or use --shard 0/1 to pack everything."
         )
     if not packed.finished:
-        print(
+        print_text(
             f"Shard {number}/{count} is packed, but other shards are missing: {packed.folder}\n"
             "The last shard creates the store. If shards are on other disks, copy their files into "
             "this folder and run this command again."
         )
         return
     for file, reason in packed.broken.items():
-        print(f"broken  {file}: {reason}")
-    print(f"{packed.summary}: {packed.folder}")
+        print_line(f"broken  {file}: {reason}")
+    print_line(f"{packed.summary}: {packed.folder}")
 
 
 def parse_shard(shard: str | None) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 
 from mgc import registry
+from mgc.core.terminal import print_line, print_text
 from mgc.data.base import MusicDataModule
 from mgc.data.download import fetch
 from mgc.errors import ContractError, MgcError
@@ -28,16 +29,16 @@ def prepare(name: str, root: str) -> None:
     # Archives are deleted after unpacking.
     unfinished = any((folder / source.name).exists() for source in module.sources)
     if present and not unfinished and (present == listed or not module.sources):
-        print(f"{folder} already has {present} of {listed} tracks.")
-        print(f"Check them: mgc data verify {name} --root {root}")
+        print_line(f"{folder} already has {present} of {listed} tracks.")
+        print_line(f"Check them: mgc data verify {name} --root {root}")
         return
     if not module.sources:
-        print(inspect.getdoc(type(module)))
+        print_text(inspect.getdoc(type(module)))
         raise MgcError(f"mgc cannot download {name}. Put it into {folder} as described above.")
     for source in module.sources:
         fetch(source, folder)
     present, listed = _count_tracks(module)
-    print(f"{folder} has {present} of {listed} tracks.")
+    print_line(f"{folder} has {present} of {listed} tracks.")
 
 
 def _count_tracks(module: MusicDataModule) -> tuple[int, int]:

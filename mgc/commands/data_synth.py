@@ -1,5 +1,6 @@
 """``mgc data synth``: synthesise a small music data set."""
 
+from mgc.core.terminal import print_line
 from mgc.synthesis.data_set import synthesise
 
 
@@ -27,4 +28,4 @@ def synth(
         workers: Number of processes; by default one per core.
     """
     synthesise(root, tracks_per_genre, seconds, sample_rate, seed, workers)
-    print(f"{10 * tracks_per_genre} tracks of {seconds:g} s: {root}")
+    print_line(f"{10 * tracks_per_genre} tracks of {seconds:g} s: {root}")

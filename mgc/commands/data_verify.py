@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mgc.core.terminal import print_line, print_text
 from mgc.data.contract import check_problems
 from mgc.data.verification import Problem, verify_checksums
 from mgc.errors import MgcError
@@ -55,12 +56,12 @@ def verify(
     finally:
         # List the problems even if the catalogue cannot be read.
         counts = _list_problems(problems, None if all else MAX_LISTED)
-    print(f"\n{len(catalogue)} tracks found{compared}.")
+    print_text(f"\n{len(catalogue)} tracks found{compared}.")
     for kind, count in counts.items():
-        print(f"{kind:10}  {count:6}")
+        print_line(f"{kind:10}  {count:6}")
     if set(counts) - HARMLESS:
         raise SystemExit(1)
-    print("No harmful problems found.")
+    print_line("No harmful problems found.")
 
 
 def _list_problems(problems: Sequence[Problem], limit: int | None) -> Counter[str]:
@@ -68,9 +69,9 @@ def _list_problems(problems: Sequence[Problem], limit: int | None) -> Counter[st
     counts = Counter(problem.kind for problem in problems)
     for kind, count in counts.items():
         for problem in [p for p in problems if p.kind == kind][:limit]:
-            print(f"{kind:10}  {problem.name}: {problem.detail}")
+            print_line(f"{kind:10}  {problem.name}: {problem.detail}")
         if limit is not None and count > limit:
-            print(f"{kind:10}  … and {count - limit} more (--all lists them)")
+            print_line(f"{kind:10}  … and {count - limit} more (--all lists them)")
     return counts
 
 

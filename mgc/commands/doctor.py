@@ -16,7 +16,7 @@ from importlib.metadata import Distribution
 import mgc
 from mgc import locks, registry
 from mgc.core.stopping import REQUEUE
-from mgc.core.terminal import print_table
+from mgc.core.terminal import print_line, print_table, print_text
 from mgc.errors import MgcError
 from mgc.installation import broken_packages, find_clone, installed, pip_install
 from mgc.libraries import (
@@ -91,30 +91,32 @@ def doctor() -> None:
     # Incompatible libraries may crash the process. The printed stack shows which one did.
     faulthandler.enable(sys.__stderr__ or sys.stderr)
     found = Findings()
-    print(f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
+    print_text(
+        f"mgc {mgc.__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+    )
     serving = locks.is_for_serving()
     if serving:
-        print(f"Set-up: {locks.LOCKS['serve']}. For all commands: {pip_install()}\n")
+        print_text(f"Set-up: {locks.LOCKS['serve']}. For all commands: {pip_install()}\n")
         _check_serving(found)
     compiled = [name for name in SERVING_LIBRARIES if installed(name)]
     _import_compiled(found, compiled if serving else COMPILED)
     libraries = _libraries(SERVING_LIBRARIES if serving else LIBRARIES)
     print_table([("LIBRARY", "VERSION", ""), *libraries])
-    print()
+    print_line()
     if not serving and not {"torch", "lightning"} & found.broken:
         _print_devices(found)
         _print_wandb(found)
-        print()
+        print_line()
         _print_components(found)
     _check_versions(found, serving)
     _check_system(found)
-    print()
+    print_line()
     for kind, lines in (("problem", found.problems), ("fix", found.fixes), ("note", found.notes)):
         for line in lines:
-            print(f"{kind}: {' '.join(line.split())}")
+            print_line(f"{kind}: {' '.join(line.split())}")
     if found.problems:
         raise SystemExit(1)
-    print("No problems found.")
+    print_line("No problems found.")
 
 
 def unmet_requirements(dist: Distribution) -> Iterator[tuple[str, str]]:
@@ -226,15 +228,15 @@ def _libraries(libraries: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 def _print_devices(found: Findings) -> None:
     import torch
 
-    print(f"device: cpu, {os.cpu_count()} cores, torch uses {torch.get_num_threads()}")
+    print_line(f"device: cpu, {os.cpu_count()} cores, torch uses {torch.get_num_threads()}")
     with warnings.catch_warnings(record=True) as caught:
         # If the driver is too old, torch warns and finds no device.
         warnings.simplefilter("always")
         for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
             about = torch.cuda.get_device_properties(number)
-            print(f"device: cuda:{number}, {about.name}, {about.total_memory / 2**30:.0f} GiB")
+            print_line(f"device: cuda:{number}, {about.name}, {about.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
-        print("device: mps")
+        print_line("device: mps")
     for warning in caught:
         found.add(_driver_problem(str(warning.message)) or str(warning.message))
 
@@ -263,11 +265,11 @@ def _print_wandb(found: Findings) -> None:
         found.add(str(error))
         return
     if status.mode == "online":
-        print(f"W&B: runs are sent to {status.server}")
+        print_line(f"W&B: runs are sent to {status.server}")
     elif status.mode == "offline":
-        print(status.warning or f"W&B: runs are kept offline ({status.reason})")
+        print_line(status.warning or f"W&B: runs are kept offline ({status.reason})")
     else:
-        print(f"W&B: runs are not logged ({status.reason})")
+        print_line(f"W&B: runs are not logged ({status.reason})")
 
 
 def _print_components(found: Findings) -> None:

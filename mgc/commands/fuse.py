@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from mgc.core.terminal import print_line, print_text
+
 
 def fuse(
     runs: list[str],
@@ -34,5 +36,5 @@ def fuse(
     """
     from mgc.evaluation import fusion
 
-    print(fusion.fuse(runs, method, weights, fit_weights, out).report)
-    print(f"Written to {out}")
+    print_text(fusion.fuse(runs, method, weights, fit_weights, out).report)
+    print_line(f"Written to {out}")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from mgc.core.terminal import print_line
 from mgc.errors import MgcError
 
 
@@ -64,7 +65,7 @@ def import_choi2017(
         model = choi2017.make_model(state, per_clip=False, reference_db=decibels.max().item())
         choi2017.calibrate(model, decibels)
         for line in broken:
-            print(f"mgc: {line}", file=sys.stderr)
-        print(f"Calibrated on {len(decibels)} clips; skipped {len(broken)} unreadable files.")
+            print_line(f"mgc: {line}", error=True)
+        print_line(f"Calibrated on {len(decibels)} clips; skipped {len(broken)} unreadable files.")
     choi2017.write_checkpoint(model, out)
-    print(f"Written to {out}")
+    print_line(f"Written to {out}")

@@ -1,7 +1,7 @@
 """``mgc list``: list models, data sets and packages."""
 
 from mgc import registry
-from mgc.core.terminal import print_table
+from mgc.core.terminal import print_line, print_table
 from mgc.errors import MgcError
 from mgc.installation import broken_packages, location
 from mgc.libraries import diagnose
@@ -33,12 +33,12 @@ def list_components(verbose: bool = False, check: bool = False) -> None:
     notes += broken_packages()
     print_table(rows)
     if verbose:
-        print()
+        print_line()
         print_table(_packages())
     for note in dict.fromkeys(notes):  # several models may fail for the same reason
-        print(f"broken: {note}")
+        print_line(f"broken: {note}")
     if check and not notes:
-        print("All models and data sets can be imported.")
+        print_line("All models and data sets can be imported.")
 
 
 def _packages() -> list[tuple[str, ...]]:

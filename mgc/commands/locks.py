@@ -1,5 +1,6 @@
 """``mgc locks``: print the path of a lock file."""
 
+from mgc.core.terminal import print_text
 from mgc.errors import MgcError
 from mgc.locks import LOCKS, lock_path
 
@@ -20,4 +21,4 @@ def locks(name: str) -> None:
     """
     if name not in LOCKS:
         raise MgcError(f"No lock named '{name}'. Available: {', '.join(LOCKS)}.")
-    print(lock_path(name))
+    print_text(lock_path(name))

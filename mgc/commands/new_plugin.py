@@ -8,6 +8,7 @@ from typing import Literal
 
 import mgc
 from mgc import registry
+from mgc.core.terminal import print_line
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 
@@ -64,9 +65,11 @@ def new_plugin(name: str, kind: Literal["model", "data"] = "model", folder: str 
     except OSError as error:
         raise MgcError(f"Cannot write {package_folder}: {error.strerror}.") from error
     component = {"model": "model", "data": "data set"}[kind]
-    print(f"Created {package_folder} with the {component} '{module}'. Install and test it:")
-    print(f'  cd {package_folder} && pip install -e ".[test]" && pytest')
-    print(f"To train{' it' if kind == 'model' else ' on it'}, see {package_folder / 'README.md'}.")
+    print_line(f"Created {package_folder} with the {component} '{module}'. Install and test it:")
+    print_line(f'  cd {package_folder} && pip install -e ".[test]" && pytest')
+    print_line(
+        f"To train{' it' if kind == 'model' else ' on it'}, see {package_folder / 'README.md'}."
+    )
 
 
 def mgc_requirement() -> str:

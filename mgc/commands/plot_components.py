@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from mgc.core.terminal import print_line
 from mgc.errors import MgcError
 
 
@@ -113,4 +114,4 @@ def plot_components(
     )
     with replacing(out) as partial:
         figure.savefig(partial, dpi=120, format=file_format)
-    print(f"Written to {out}")
+    print_line(f"Written to {out}")

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from mgc.core.terminal import print_line, print_text
+
 
 def report_experiment(
     results: list[str],
@@ -49,5 +51,5 @@ def report_experiment(
         images = sorted(Path(out).glob("*.png"))
         systems = ", ".join(report.systems["system"])
         log_results(f"experiment {systems}", "report", project, tables, images)
-    print(report.text)
-    print(f"Written to {out}")
+    print_text(report.text)
+    print_line(f"Written to {out}")

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from mgc.core.terminal import print_line, print_text
+
 
 def report_projection(
     features: list[str],
@@ -72,5 +74,5 @@ def report_projection(
             {"projection_measures": projection.measures},
             [Path(out, "projection.png")],
         )
-    print(projection.measures.to_string(index=False, float_format="{:.3f}".format))
-    print(f"Written to {out}")
+    print_text(projection.measures.to_string(index=False, float_format="{:.3f}".format))
+    print_line(f"Written to {out}")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from mgc.core.terminal import print_line, print_text
+
 
 def report_transfer(
     results: list[str],
@@ -56,5 +58,5 @@ def report_transfer(
 
         plots = [Path(out, f"{name}.png") for name in report.plots]
         log_results(f"transfer {names[0]}", "report", project, {"transfer": report.table}, plots)
-    print(report.text)
-    print(f"Written to {out}")
+    print_text(report.text)
+    print_line(f"Written to {out}")

@@ -8,6 +8,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from mgc.core.fingerprint import Check
+from mgc.core.terminal import print_line
 from mgc.data import audio
 from mgc.errors import MgcError
 from mgc.features.separation import HarmonicPercussive
@@ -70,12 +71,12 @@ def separate(
             separated = update_components(song, target, separate_song, check, overwrite)
         except MgcError as error:
             failures += 1
-            print(f"mgc: {error}", file=sys.stderr)
+            print_line(f"mgc: {error}", error=True)
             continue
         done += separated
         skipped += not separated
     note = f" Skipped {_count_songs(skipped)}: up to date." if skipped else ""
-    print(f"Separated {_count_songs(done)} into {out}.{note}")
+    print_line(f"Separated {_count_songs(done)} into {out}.{note}")
     if failures:
         raise MgcError(f"{failures} of {len(songs)} songs could not be separated.")
 

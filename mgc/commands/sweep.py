@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from mgc.core.csv import write_csv
+from mgc.core.terminal import print_line, print_text
+
 
 def sweep(
     file: str,
@@ -48,10 +51,10 @@ def sweep(
     run_sweep(plan, jobs)
     table = tabulate_runs(plan)
     with replacing(folder / "runs.csv") as partial:
-        table.to_csv(partial, index=False)
+        write_csv(table, partial, index=False)
     shown = table.drop(columns="checkpoint")
-    print(shown.to_string(index=False, na_rep="failed"))
+    print_text(shown.to_string(index=False, na_rep="failed"))
     best = table.iloc[0]
-    print(f"Best: run {best['run']}, {plan.sweep.metric} {best[plan.sweep.metric]:.4g}")
-    print(f"Best checkpoint: {best['checkpoint']}")
-    print(f"Written to {folder}")
+    print_line(f"Best: run {best['run']}, {plan.sweep.metric} {best[plan.sweep.metric]:.4g}")
+    print_line(f"Best checkpoint: {best['checkpoint']}")
+    print_line(f"Written to {folder}")

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from mgc.core.terminal import print_line, print_text
+
 
 def transfer(
     features: list[str],
@@ -62,5 +64,5 @@ def transfer(
     given = dict(locals())
     from mgc.transfer import files
 
-    print(files.transfer(**given).text)
-    print(f"Written to {out}")
+    print_text(files.transfer(**given).text)
+    print_line(f"Written to {out}")

@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
+
+from mgc.core.text import visible
 
 
 class Markdown(str):
@@ -13,20 +16,51 @@ class Markdown(str):
     __slots__ = ()
 
 
+#: Characters that are markup anywhere in a line, and the start of links to web addresses.
+_MARKUP = re.compile(
+    r"[\\`*<\[\]|~#$]|&(?=#?\w+;)|:(?=//)|(?<=www)\."
+    # Underscores, unless they are between letters or digits.
+    r"|_(?=_*(?:[^\w]|\Z))|(?<![^\W_])_",
+    re.I,
+)
+
+#: Markup at the start of a line: quotes, lists, and lines under headings.
+_BLOCK = re.compile(r"\A(>|[-+](?=\s|[-\s]*\Z)|=(?==*\Z)|\d+(?=[.)](?:\s|\Z)))")
+
+
 def escape(text: object) -> Markdown:
-    """Escape text for one line or table cell of Markdown. Line breaks become spaces."""
+    """Escape text for one line or table cell of Markdown.
+
+    Line breaks become spaces, and other invisible characters visible (see
+    :func:`mgc.core.text.visible`). Spaces at the ends are kept.
+    """
     if isinstance(text, Markdown):
         return text
-    line = " ".join(str(text).splitlines())
-    return Markdown(re.sub(r"[\\`*<\[\]|]|&(?=#?\w+;)", r"\\\g<0>", line))
+    line = _join_lines(text)
+    inner = line.strip(" ")
+    before, after = len(line) - len(line.lstrip(" ")), len(line) - len(line.rstrip(" "))
+    escaped = _MARKUP.sub(r"\\\g<0>", inner)
+    escaped = _BLOCK.sub(_escape_block, escaped)
+    if not inner:
+        return Markdown("&#32;" * len(line))
+    return Markdown(f"{'&#32;' * before}{escaped}{'&#32;' * after}")
 
 
 def code(text: object) -> Markdown:
     """Format text as inline code, also for a table cell."""
-    line = " ".join(str(text).splitlines())
+    line = _join_lines(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
-    pad = " " if "`" in line else ""
+    pad = " " if "`" in line or (line.startswith(" ") and line.endswith(" ")) else ""
     return Markdown(f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|"))
+
+
+def _join_lines(text: object) -> str:
+    return visible(" ".join(str(text).splitlines()))
+
+
+def _escape_block(found: re.Match[str]) -> str:
+    """Escape the start of a line; of a number, the mark after it."""
+    return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
 
 
 def heading(text: object, level: int = 1) -> Markdown:
@@ -35,8 +69,8 @@ def heading(text: object, level: int = 1) -> Markdown:
 
 
 def image(text: object, file: str) -> Markdown:
-    """Link an image with an alternative text."""
-    return Markdown(f"![{escape(text)}](<{file}>)" if " " in file else f"![{escape(text)}]({file})")
+    """Show an image file with an alternative text."""
+    return Markdown(f"![{escape(text)}]({quote(file, errors='surrogateescape')})")
 
 
 def table(

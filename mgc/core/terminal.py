@@ -7,10 +7,12 @@ import select
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 
 from mgc import locks
 from mgc.core.plugins import TRACEBACK, describe_error
 from mgc.core.stopping import Stopped
+from mgc.core.text import visible
 from mgc.errors import MgcError
 from mgc.libraries import diagnose
 
@@ -44,14 +46,14 @@ def report_user_errors(hint: str = "") -> Iterator[None]:
             sys.stdout.flush()
     except Stopped as stopped:
         if not stopped.reported:
-            print(f"mgc: stopped by {stopped.name}. {hint}".rstrip(), file=sys.stderr)
+            print_line(f"mgc: stopped by {stopped.name}. {hint}".rstrip(), error=True)
         raise
     # A plugin may call sys.exit.
     except (Exception, SystemExit) as error:
         line = None if os.environ.get(TRACEBACK) else _user_message(error)
         if line is None:
             raise
-        print(f"mgc: error: {line}", file=sys.stderr)
+        print_line(f"mgc: error: {line}", error=True)
         raise SystemExit(2) from None
 
 
@@ -101,7 +103,14 @@ class _Terminal(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stdout)
+        # Names are arguments. A message may have several lines, a name may not.
+        shown = copy(record)
+        if isinstance(record.args, tuple):
+            shown.args = tuple(
+                visible(value) if isinstance(value, str | os.PathLike | Exception) else value
+                for value in record.args
+            )
+        tqdm.write(visible(self.format(shown), lines=True), file=sys.stdout)
         sys.stdout.flush()
 
 
@@ -113,10 +122,20 @@ def show_log() -> None:
     logger.propagate = False
 
 
+def print_line(text: object = "", error: bool = False) -> None:
+    """Print a line, to stderr if ``error``. Line breaks of names do not break it."""
+    print(visible(text), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def print_text(text: object, end: str = "\n") -> None:
+    """Print text of several lines, without the effect of control characters."""
+    print(visible(text, lines=True), end=end, flush=True)
+
+
 def print_table(rows: Iterable[tuple[str, ...]]) -> None:
     """Print rows of equal length with aligned columns."""
-    rows = list(rows)
+    rows = [tuple(map(visible, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+        print_line("  ".join(cells).rstrip())

@@ -159,6 +159,7 @@ class MusicDataModule(LightningDataModule):
         Raises:
             MgcError: If it has no tracks, or is not as :meth:`read_catalogue` describes.
         """
+        contract.check_constructed(self)
         return contract.check_catalogue(self, self.read_catalogue())
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:

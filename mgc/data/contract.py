@@ -124,7 +124,7 @@ def check_catalogue(data: Any, catalogue: Any) -> pd.DataFrame:
     if {"begin", "end"} <= set(columns):
         _check_numbers(data, catalogue, "begin", np.isfinite)
         _check_numbers(data, catalogue, "end", lambda x: ~np.isnan(x))
-    if data.split == "fold" and "fold" in catalogue:
+    if "fold" in catalogue:
         _check_numbers(data, catalogue, "fold", lambda x: (x >= 0) & (x % 1 == 0))
     return catalogue
 

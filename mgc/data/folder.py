@@ -171,6 +171,7 @@ class Folder(AudioDataModule):
         try:
             names = pd.read_csv(self.table, dtype=str, header=None, nrows=1, skipinitialspace=True)
             rows = pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
+            exact = pd.read_csv(self.table, dtype=str, keep_default_na=False)
         except (ValueError, OSError) as error:
             raise MgcError(f"{self.table}: unreadable ({error}).") from error
         header = names.iloc[0]
@@ -183,6 +184,11 @@ class Folder(AudioDataModule):
             rows = rows.drop(columns=nameless)
         if "path" not in rows:
             raise MgcError(f"{self.table}: no column 'path'. The first line must name the columns.")
+        # A space after a comma may be part of a file name.
+        begins = "path" in exact and exact["path"].str.startswith(" ")
+        for row in np.flatnonzero(begins):
+            if (self.root / exact["path"].iloc[row]).exists():
+                rows.loc[row, "path"] = exact["path"].iloc[row]
         return rows
 
     @property

@@ -186,6 +186,9 @@ class Classifier:
         axes: Axes = table[best].plot(
             ax=ax, drawstyle="steps-post", xlabel="time (s)", ylabel=kind, title=Path(song).name
         )
+        legend = axes.get_legend()
+        for text in (axes.title, *(legend.get_texts() if legend else ())):
+            text.set_parse_math(False)  # names may have dollar signs
         return axes
 
     def _columns(self, values: np.ndarray) -> list[str]:

@@ -69,9 +69,11 @@ def worst_mistakes(results: Results, count: int) -> pd.DataFrame:
 
 def plot_confusion(counts: pd.DataFrame, title: str, path: str | PathLike[str]) -> None:
     """Plot a confusion matrix and save it as a PNG file."""
-    from matplotlib.figure import Figure
+    from mgc.core.figures import PlainFigure
 
-    figure = Figure(figsize=(2.5 + 0.5 * len(counts), 2 + 0.5 * len(counts)), layout="constrained")
+    figure = PlainFigure(
+        figsize=(2.5 + 0.5 * len(counts), 2 + 0.5 * len(counts)), layout="constrained"
+    )
     axes = figure.subplots()
     numbers = counts.to_numpy()
     shares = numbers / numbers.sum(axis=1, keepdims=True).clip(min=1)

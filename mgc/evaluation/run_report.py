@@ -8,6 +8,7 @@ import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from mgc.core.csv import write_csv
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.intervals import describe_score
@@ -43,12 +44,12 @@ class TestReport(Callback):
         tables = {"per_class": per_class(results).reset_index()}
         if results.task == "multiclass":
             counts = confusion_matrix(results)
-            counts.to_csv(folder / "confusion_matrix.csv", index_label="true class")
+            write_csv(counts, folder / "confusion_matrix.csv", index_label="true class")
             title = describe_score(results)
             plot_confusion(counts, title, folder / "confusion_matrix.png")
             tables["worst_mistakes"] = worst_mistakes(results, self.mistakes)
         for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False)
+            write_csv(table, folder / f"{name}.csv", index=False)
         data = getattr(trainer, "datamodule", None)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -1,6 +1,7 @@
 """Cross-validation: trains and tests a model on every fold and combines the results."""
 
 import hashlib
+import html
 import json
 import logging
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from mgc.configurations import read_configuration
+from mgc.core.csv import write_csv
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import (
@@ -126,7 +128,7 @@ class Summary:
     def _repr_html_(self) -> str:
         """Show scores and folds in a notebook."""
         scores, folds = (table.to_html(index=False) for table in (self.scores, self.folds))
-        return f"<p>Cross-validation: {self.folder}</p>{scores}{folds}"
+        return f"<p>Cross-validation: {html.escape(str(self.folder))}</p>{scores}{folds}"
 
 
 @wandb_session()
@@ -234,12 +236,12 @@ def combine_folds(experiment: Experiment) -> Summary:
         results.save(folder / stage)
     summary = replace(compute_summary(test, validation), folder=folder)
     with all_or_nothing(folder) as out:
-        summary.folds.to_csv(out / "folds.csv", index=False)
-        summary.scores.to_csv(out / "summary.csv", index=False)
-        per_class(test).to_csv(out / "per_class.csv")
+        write_csv(summary.folds, out / "folds.csv", index=False)
+        write_csv(summary.scores, out / "summary.csv", index=False)
+        write_csv(per_class(test), out / "per_class.csv")
         if test.task == "multiclass":
             counts = confusion_matrix(test)
-            counts.to_csv(out / "confusion_matrix.csv", index_label="true class")
+            write_csv(counts, out / "confusion_matrix.csv", index_label="true class")
             plot_confusion(counts, f"{folder.name}, all tests", out / "confusion_matrix.png")
     return summary
 

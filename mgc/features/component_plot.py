@@ -4,6 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from mgc.core.figures import PlainFigure
+
 
 def draw_components(
     decibels: dict[str, np.ndarray],
@@ -26,7 +28,7 @@ def draw_components(
     # Each value is a cell centred on the time of its frame and the frequency of its bin.
     time = start + (np.arange(frames + 1) - 0.5) * hop_length / sample_rate
     frequency = ((np.arange(bins + 1) - 0.5) * sample_rate / (2 * (bins - 1))).clip(0)
-    figure = Figure(figsize=(10, 2.6 * len(decibels) + 0.6), layout="constrained")
+    figure = PlainFigure(figsize=(10, 2.6 * len(decibels) + 0.6), layout="constrained")
     panels = np.atleast_1d(figure.subplots(len(decibels), sharex=True, sharey=True))
     for axes, (name, values) in zip(panels, decibels.items(), strict=True):
         mesh = axes.pcolormesh(

@@ -3,8 +3,8 @@
 import os
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from mgc.core.figures import PlainFigure
 from mgc.core.writing import replacing
 
 #: Maximum number of filters in a plot.
@@ -28,7 +28,7 @@ def plot_filters(weight: np.ndarray, title: str, path: str | os.PathLike[str]) -
         row, column = divmod(position, columns)
         top, left = row * (inputs + gap), column * (beats + 1)
         canvas[top : top + inputs, left : left + beats] = weight[number][::-1]
-    figure = Figure(figsize=(8, 8.5), layout="constrained")
+    figure = PlainFigure(figsize=(8, 8.5), layout="constrained")
     axes = figure.subplots()
     limit = float(np.abs(weight).max()) or 1.0
     image = axes.imshow(

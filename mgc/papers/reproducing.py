@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mgc.core.terminal import print_line
+
 if TYPE_CHECKING:
     from mgc.data.base import AudioDataModule
 
@@ -23,7 +25,8 @@ def print_command(command: str, *words: str, rest: Sequence[str] = (), **options
         for key, inner in [(f"{name}.{k}", v) for k, v in nested] if nested else [(name, value)]:
             if inner is not None:
                 typed.append(f"--{key}" if inner is True else f"--{key}={inner}")
-    print("$", shlex.join(typed + (["--", *rest] if rest else [])), flush=True)
+    command = shlex.join(typed + (["--", *rest] if rest else []))
+    print_line(f"$ {command}")
 
 
 def describe_data(root: str, data: str = "gtzan") -> str:

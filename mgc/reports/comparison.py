@@ -14,6 +14,8 @@ import yaml
 
 from mgc import registry
 from mgc.core import markdown
+from mgc.core.csv import write_csv
+from mgc.core.text import visible
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.alignment import align, check_alike
@@ -144,8 +146,8 @@ class Comparison:
         """Write compare.md, compare.html and compare.csv to ``folder``, created if missing."""
         with all_or_nothing(folder) as out:
             (out / "compare.md").write_text(self.text, encoding="utf-8")
-            self.table.to_csv(out / "compare.csv", index_label="run")
-            (out / "compare.html").write_text(self._html(), encoding="utf-8")
+            write_csv(self.table, out / "compare.csv", index_label="run")
+            (out / "compare.html").write_text(visible(self._html(), lines=True), encoding="utf-8")
 
     def _html(self) -> str:
         return (

@@ -11,6 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mgc.core import markdown
+from mgc.core.csv import write_csv
+from mgc.core.figures import PlainFigure
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.colours import BLOCKS, COMPARED, PUBLISHED
@@ -54,13 +56,15 @@ class ExperimentReport:
     def save(self, folder: str | PathLike[str]) -> None:
         """Write CSV tables, PNG plots and experiment.md to ``folder``, created if missing."""
         with all_or_nothing(folder) as out:
-            self.systems.to_csv(out / "systems.csv", index=False)
-            self.classes.to_csv(out / "classes.csv")
+            write_csv(self.systems, out / "systems.csv", index=False)
+            write_csv(self.classes, out / "classes.csv")
             for name, counts in self.confusion.items():
-                counts.to_csv(out / f"confusion_{_file_name(name)}.csv", index_label="true class")
+                write_csv(
+                    counts, out / f"confusion_{_file_name(name)}.csv", index_label="true class"
+                )
                 plot_confusion(counts, name, out / f"confusion_{_file_name(name)}.png")
             if self.cells is not None:
-                self.cells.to_csv(out / "confusion_all.csv", index_label="true class")
+                write_csv(self.cells, out / "confusion_all.csv", index_label="true class")
             for name, figure in self.plots.items():
                 figure.savefig(out / f"{name}.png", dpi=150)
             (out / "experiment.md").write_text(self.text, encoding="utf-8")
@@ -120,7 +124,7 @@ def join_cells(shares: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
     """Plot the systems' scores as bars, with intervals and published scores."""
-    figure = Figure(figsize=(8, 1.7 + 0.45 * len(systems)), layout="constrained")
+    figure = PlainFigure(figsize=(8, 1.7 + 0.45 * len(systems)), layout="constrained")
     axes = figure.subplots()
     positions = np.arange(len(systems))
     value = systems[score].to_numpy()
@@ -157,7 +161,7 @@ def plot_systems(systems: pd.DataFrame, score: str) -> Figure:
 
 def plot_classes(classes: pd.DataFrame, score: str) -> Figure:
     """Plot each class's score in all systems as dots; published scores are hollow."""
-    figure = Figure(figsize=(8, 1.7 + 0.38 * len(classes)), layout="constrained")
+    figure = PlainFigure(figsize=(8, 1.7 + 0.38 * len(classes)), layout="constrained")
     axes = figure.subplots()
     positions = np.arange(len(classes))
     ours = [name for name in map(str, classes) if not name.endswith(PAPER)]

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import re
+import shlex
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from mgc import checkpoint, registry
 from mgc.core import markdown
 from mgc.core.markdown import Markdown, code, escape
+from mgc.core.text import visible
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import Score, measures
 from mgc.evaluation.per_class import per_class
@@ -77,7 +79,8 @@ def model_card(
     scores = {} if results is None else measures(results)
     sections = [
         _metadata(title, license, data_name, about, scores),
-        f"{markdown.heading(title)}\n\n{_summary(model_help)} It {_describe_purpose(about)}",
+        f"{markdown.heading(title)}\n\n{escape(_summary(model_help))} "
+        f"It {_describe_purpose(about)}",
         "## Model\n\n" + _model_section(about, content, model_name, model_help),
         "## Data\n\n" + _data_section(about, config, record, data_name, data_help),
         "## Training\n\n" + _training_section(content, config, record),
@@ -179,7 +182,7 @@ def _model_section(about: dict[str, Any], content: dict[str, Any], name: str, te
         )
     rows |= {code(key): _format(value) for key, value in settings.items() if key[0] != "_"}
     source = "\n\n".join(text.split("\n\n")[1:2])
-    return "\n\n".join(filter(None, [" ".join(source.split()), _key_value_table(rows)]))
+    return "\n\n".join(filter(None, [escape(" ".join(source.split())), _key_value_table(rows)]))
 
 
 def _data_section(
@@ -251,7 +254,7 @@ def _test_section(results: Results | None, scores: Scores) -> str:
     if results is None:
         return "Not tested: no results of `mgc test` were found for this checkpoint."
     source = results.source
-    fold = f", fold {source['fold']}" if str(source.get("split")).startswith("fold") else ""
+    fold = f", fold {escape(source['fold'])}" if str(source.get("split")).startswith("fold") else ""
     rows = [
         [METRICS[metric][0], value, interval, interval.name]
         for metric, (value, interval) in scores.items()
@@ -306,6 +309,7 @@ def _licence_section(license: str | None, data_help: str) -> str:
 
 
 def _usage_section(file: str, about: dict[str, Any]) -> str:
+    file = visible(shlex.quote(file))
     lines = [pip_install()]
     kinds = {"multiclass": "its class", "multilabel": "its tags", "regression": "its ratings"}
     output = kinds.get(about["task"] or "", "its outputs")

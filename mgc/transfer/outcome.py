@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from mgc.core.csv import read_csv, write_csv
 from mgc.core.parquet import read_parquet, write_parquet
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
@@ -94,7 +95,7 @@ class Transfer:
         write_parquet(self.scores, self.folder / "scores.parquet", meta)
         write_parquet(self.predictions, self.folder / "predictions.parquet", meta)
         with replacing(self.folder / "summary.csv") as partial:
-            self.summary.to_csv(partial, index=False)
+            write_csv(self.summary, partial, index=False)
         for stage, results in known.items():
             results.save(self.folder / stage)
 
@@ -114,7 +115,7 @@ class Transfer:
             count_from_zero(rows, meta["folds"])
         if not (path / "summary.csv").is_file():
             raise MgcError(f"{path}/summary.csv does not exist. Run mgc transfer --out {path}.")
-        summary = pd.read_csv(path / "summary.csv", dtype={"layers": str})
+        summary = read_csv(path / "summary.csv", dtype={"layers": str})
         if len(predictions) and "nested_method" not in summary:
             # Written by a version whose intervals were Student's t over folds.
             summary = summary.drop(columns=["nested", "nested_low", "nested_high"]).merge(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mgc.core.figures import PlainFigure
 from mgc.evaluation.colours import BLOCKS, COMPARED, NESTED, OTHERS, PUBLISHED
 from mgc.evaluation.intervals import name_intervals, read_intervals
 
@@ -28,7 +29,7 @@ def rank_combinations(
         compared: Columns with the scores of other features, drawn as narrow grey bars.
         published_best: Published score without a combination, drawn as a line.
     """
-    figure = Figure(figsize=(9, 1.8 + 0.3 * len(table)), layout="constrained")
+    figure = PlainFigure(figsize=(9, 1.8 + 0.3 * len(table)), layout="constrained")
     axes = figure.subplots()
     positions = np.arange(len(table))
     blocks = table["layers"].str.isdigit().to_numpy()
@@ -97,7 +98,7 @@ def compare_classes(scores: pd.DataFrame, metric: str, title: str) -> Figure:
     """
     first, second = scores.columns
     scores = scores.sort_values(first, ascending=False)
-    figure = Figure(figsize=(8, 1.6 + 0.42 * len(scores)), layout="constrained")
+    figure = PlainFigure(figsize=(8, 1.6 + 0.42 * len(scores)), layout="constrained")
     axes = figure.subplots()
     positions = np.arange(len(scores))
     axes.barh(positions - 0.2, scores[first], 0.38, color=BLOCKS, label=f"layers {first}")

@@ -13,6 +13,8 @@ from sklearn.manifold import TSNE, trustworthiness
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from mgc.core.csv import write_csv
+from mgc.core.figures import PlainFigure
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.installation import pip_install
@@ -54,8 +56,8 @@ class Projection:
     def save(self, folder: str | PathLike[str]) -> None:
         """Write ``projection.png``, ``projection.csv`` and ``measures.csv``."""
         with all_or_nothing(folder) as out:
-            self.points.to_csv(out / "projection.csv", index=False)
-            self.measures.to_csv(out / "measures.csv", index=False)
+            write_csv(self.points, out / "projection.csv", index=False)
+            write_csv(self.measures, out / "measures.csv", index=False)
             self.figure.savefig(out / "projection.png", dpi=150)
 
 
@@ -149,7 +151,7 @@ def plot_projection(points: pd.DataFrame, measures: pd.DataFrame, labels: Sequen
     """
     rows = -(-len(measures) // 3)
     columns = -(-len(measures) // rows)
-    figure = Figure(figsize=(5.2 * columns, 5 * rows + 0.9), layout="constrained")
+    figure = PlainFigure(figsize=(5.2 * columns, 5 * rows + 0.9), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     colours = colormaps["tab10" if len(labels) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     for axis, measure in zip(axes, measures.itertuples(), strict=False):

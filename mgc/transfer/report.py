@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from mgc.core.markdown import frame_table, heading
+from mgc.core.csv import write_csv
+from mgc.core.markdown import escape, frame_table, heading
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.transfer.outcome import Transfer, format_summary
@@ -34,7 +35,7 @@ class TransferReport:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``transfer.md``, ``transfer.csv`` and a PNG file per plot."""
         with all_or_nothing(folder) as out:
-            self.table.to_csv(out / "transfer.csv", index=False)
+            write_csv(self.table, out / "transfer.csv", index=False)
             (out / "transfer.md").write_text(self.text, encoding="utf-8")
             for name, figure in self.plots.items():
                 figure.savefig(out / f"{name}.png", dpi=150)
@@ -204,8 +205,8 @@ def _markdown(
 ) -> str:
     lines = [heading(f"Transfer: {name}"), ""]
     lines.append(
-        f"Scores are {results.meta['metric']}; classifier {results.meta['classifier']}; "
-        f"{results.meta['folds']}."
+        f"Scores are {escape(results.meta['metric'])}; classifier "
+        f"{escape(results.meta['classifier'])}; {escape(results.meta['folds'])}."
     )
     lines += [
         "",

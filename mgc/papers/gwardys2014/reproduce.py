@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgc.core.terminal import print_line, print_text
 from mgc.errors import MgcError
 from mgc.papers.reproducing import describe_data, print_command
 from mgc.training.options import check_reserved_options
@@ -94,8 +95,8 @@ def reproduce_gwardys2014(
         given: dict[str, Any] = {"folds": FOLDS, "test_folds": test_folds, "out": results_folder}
         print_command("crossval", config=config, rest=fit_options, **given)
         summary = cross_validate(config, results_folder, fit_options, FOLDS, [0], test_folds, jobs)
-        print(summary.text)
-        print(f"Written to {results_folder}")
+        print_text(summary.text)
+        print_line(f"Written to {results_folder}")
     for component in COMPONENTS:
         trained = folder / f"finetuned_{component}"
         features = str(folder / f"{component}.parquet")
@@ -113,14 +114,14 @@ def reproduce_gwardys2014(
             "jobs": 1,
         }
         print_command("transfer", features, **fitting)
-        print(transfer([features], **fitting).text)
-        print(f"Written to {results_folder}")
+        print_text(transfer([features], **fitting).text)
+        print_line(f"Written to {results_folder}")
     for system, merge, parts, options in list_fusions():
         runs = [str(folder / f"{system}_{part}") for part in parts]
         results_folder = str(folder / f"{system}_{merge}")
         print_command("fuse", *runs, out=results_folder, **options)
-        print(fuse(runs, out=results_folder, **options).report)
-        print(f"Written to {results_folder}")
+        print_text(fuse(runs, out=results_folder, **options).report)
+        print_line(f"Written to {results_folder}")
     systems = [f"{system}_{row}" for system in TITLES for row in ROWS]
     report = make_report(load_runs([folder / name for name in systems], systems), gwardys2014)
     report.save(folder / "report")
@@ -128,8 +129,8 @@ def reproduce_gwardys2014(
     text = "\n".join([*tables, describe_data(root), ""])
     with replacing(folder / "tables.md") as partial:
         partial.write_text(text, encoding="utf-8")
-    print(text)
-    print(f"Written to {folder}")
+    print_text(text)
+    print_line(f"Written to {folder}")
 
 
 def extract_options(trained: Path) -> dict[str, Any]:

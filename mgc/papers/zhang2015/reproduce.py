@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mgc import registry
 from mgc.configurations import find_configuration
+from mgc.core.terminal import print_line, print_text
 from mgc.errors import MgcError
 from mgc.papers.reproducing import describe_data, print_command
 from mgc.training.options import check_reserved_options, group_options, option_name, read_settings
@@ -148,8 +149,8 @@ def reproduce_zhang2015(
             print_command("crossval", config=path, out=results_folder, rest=rest, **settings)
             seeds = list(range(repeats))
             summary = cross_validate(path, results_folder, rest, count, seeds, test_folds, jobs)
-            print(summary.text)
-            print(f"Written to {results_folder}")
+            print_text(summary.text)
+            print_line(f"Written to {results_folder}")
             if network in with_svm:
                 fit_svms(results_folder, folder / f"svm_{network}_{feature}", root, data)
             text, cells = write()
@@ -163,8 +164,8 @@ def reproduce_zhang2015(
             report = make_report(runs, zhang2015)
             report.text = f"{data_description}\n\n{report.text}"
             report.save(folder / "report" / feature)
-    print(text)
-    print(f"Written to {folder}")
+    print_text(text)
+    print_line(f"Written to {folder}")
 
 
 def drop_uninstalled(rows: "dict[str, Row]") -> "dict[str, Row]":
@@ -172,10 +173,9 @@ def drop_uninstalled(rows: "dict[str, Row]") -> "dict[str, Row]":
     found = registry.find("model")
     absent = [n for n, row in rows.items() if COMPETITORS.get(row.network, "kcnn") not in found]
     if absent:
-        print(
+        print_line(
             f"Skipped {', '.join(absent)}: models are not installed. To add these rows, install "
-            f"the plugin {PLUGIN} (plugins/{PLUGIN} in the source of mgc) and rerun.",
-            flush=True,
+            f"the plugin {PLUGIN} (plugins/{PLUGIN} in the source of mgc) and rerun."
         )
     return {name: row for name, row in rows.items() if name not in absent}
 
@@ -192,7 +192,7 @@ def select_options(networks: Sequence[str], overrides: Sequence[str]) -> dict[st
         accepting = [network for network in networks if _accepts(models[network], name)]
         if accepting and len(accepting) < len(models):
             others = [network for network in networks if network not in accepting]
-            print(f"--{name} is ignored for {', '.join(others)}: no such setting.", flush=True)
+            print_line(f"--{name} is ignored for {', '.join(others)}: no such setting.")
         for network in accepting or networks:
             given[network] += option
     return given
@@ -250,8 +250,8 @@ def fit_svms(trained: Path, out: Path, root: str, data: str) -> None:
         # With two fits per fold, processes take longer to start than to fit.
         fitting: dict[str, Any] = {"out": str(results_folder), "classifier": CLASSIFIER, "jobs": 1}
         print_command("transfer", features, **fitting)
-        print(transfer([features], **fitting).text)
-        print(f"Written to {results_folder}")
+        print_text(transfer([features], **fitting).text)
+        print_line(f"Written to {results_folder}")
 
 
 def extract_options(fold: Path, data: str) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""Writes and reads tables as CSV in which no cell is a formula.
+
+Spreadsheets run cells that begin with ``=``, ``+``, ``-``, ``@``, a tab or a line break. Such text
+is written with an apostrophe in front (OWASP, "CSV injection"), which :func:`read_csv` removes.
+Numbers are written as they are.
+"""
+
+import os
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str], **options: Any) -> None:
+    """Write a table, with the options of :meth:`pandas.DataFrame.to_csv`."""
+    safe = frame.rename(columns=quote_formula)
+    for number, kind in enumerate(safe.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            cells = [quote_formula(value) for value in safe.iloc[:, number]]
+            # Text of pandas has no surrogates.
+            safe.isetitem(number, np.array(cells, object))
+    if options.get("index", True):
+        safe.index = safe.index.map(quote_formula)
+    # Bytes of file names that are not UTF-8 are escaped.
+    safe.to_csv(path, encoding="utf-8", errors="backslashreplace", **options)
+
+
+def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
+    """Read a table of :func:`write_csv`, with the options of :func:`pandas.read_csv`."""
+    frame: pd.DataFrame = pd.read_csv(path, **options).rename(columns=unquote_formula)
+    for number, kind in enumerate(frame.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            cells = [unquote_formula(value) for value in frame.iloc[:, number]]
+            frame.isetitem(number, np.array(cells, object))
+    frame.index = frame.index.map(unquote_formula)
+    return frame
+
+
+def quote_formula(value: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet would run as a formula."""
+    if not isinstance(value, str) or not _FORMULA.match(value) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def unquote_formula(value: Any) -> Any:
+    """Undo :func:`quote_formula`."""
+    quoted = isinstance(value, str) and value.startswith("'") and _FORMULA.match(value)
+    return value[1:] if quoted else value
+
+
+def _is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-](inf|nan)", text, re.I))
