@@ -208,8 +208,12 @@ def _restoring(path: str, schedulers: list[dict[str, Any]], trainer: Trainer) ->
         yield
         for optimizer in trainer.optimizers:
             _check_optimizer(path, optimizer)
-    except (MgcError, MisconfigurationException):
+    except MisconfigurationException:
         raise
+    except MgcError as error:
+        if str(error).startswith(path):
+            raise
+        raise MgcError(f"{path}: {error}") from error
     except Exception as error:  # hooks of callbacks and models raise any class
         raise MgcError(
             f"{path}: its state cannot be restored: {checkpoint.describe_error(error)}."
@@ -266,8 +270,9 @@ def _check_optimizer(path: str, optimizer: Optimizer) -> None:
                 valid = name in group
             wrong = wrong or ("" if valid else name)
     states = [(weight, state) for weight, state in optimizer.state.items() if state]
+    names = {name for _, state in states for name in state}
     for weight, state in states:
-        for name in states[0][1]:
+        for name in names:
             value = state.get(name, math.nan)
             valid = value is None or _is_finite(value)
             if valid and name in SHAPED_STATES and value is not None:
