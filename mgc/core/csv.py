@@ -22,7 +22,8 @@ def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str], **options: Any)
         if not pd.api.types.is_numeric_dtype(kind):
             cells = [quote_formula(value) for value in safe.iloc[:, number]]
             # Text of pandas has no surrogates.
-            safe.isetitem(number, np.array(cells, object))
+            objects: Any = pd.Series(cells, safe.index, dtype=object)
+            safe.isetitem(number, objects)
     if options.get("index", True):
         safe.index = safe.index.map(quote_formula)
     # Bytes of file names that are not UTF-8 are escaped.
