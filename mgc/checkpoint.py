@@ -238,7 +238,7 @@ def _check_entries(path: str | PathLike[str], checkpoint: dict[str, Any]) -> Non
             check_value(f"{path}: {name}", hint, checkpoint[name])
     arguments = checkpoint.get(HYPER, {})
     check_value(f"{path}: {HYPER}", dict, arguments)
-    unnamed = next((name for name in arguments if not isinstance(name, str)), None)
+    unnamed = next((name for name in arguments if not (isinstance(name, str) and name)), None)
     if unnamed is not None:
         raise MgcError(f"{path}: {HYPER}: {str(unnamed)[:60]!r} is no name of an argument.")
     if KEY in checkpoint:
