@@ -6,6 +6,7 @@ import os
 import select
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from copy import copy
 
@@ -94,6 +95,11 @@ def _user_message(error: Exception | SystemExit) -> str | None:
         return str(failed_import)
     if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
         return f"{error.filename}: {error.strerror}." if error.filename else str(error)
+    if isinstance(error, BrokenExecutor):
+        return (
+            "A worker process died, often because memory ran out. Use fewer processes "
+            "(--workers or --jobs) and run the command again."
+        )
     return " ".join(str(error).split()) if isinstance(error, MgcError) else describe_error(error)
 
 

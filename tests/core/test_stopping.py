@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,17 @@ def test_full_disk_is_reported_in_one_line(
 
     assert runs(write) == 2
     assert capsys.readouterr().err == "mgc: error: [Errno 28] No space left on device\n"
+
+
+def test_dead_worker_process_is_reported_in_one_line(
+    runs: Callable[[Callable[[], None]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        with ProcessPoolExecutor(1) as pool:
+            list(pool.map(os._exit, [1]))
+
+    assert runs(work) == 2
+    assert capsys.readouterr().err.startswith("mgc: error: A worker process died, ")
 
 
 def test_deferred_signal_is_recorded_and_a_later_ctrl_c_stops(
