@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, get_args, get_origin
 
 import mgc
+from mgc.core.ranges import check_arguments
 from mgc.core.stopping import signals
 from mgc.core.terminal import (
     RESUME_HINT,
@@ -195,7 +196,10 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
     words = [word for word in argv if not word.startswith("-")]
     # Skip jsonargparse if possible: its import is slow, and mgc locks runs before it is installed.
     plain = [p.annotation for p in positional] == [str] * len(words)
+    names = {p.name: p.name if p in positional else f"--{p.name}" for p in parameters}
     if required == positional and words == argv and plain:
+        given = dict(zip((p.name for p in positional), argv, strict=True))
+        check_arguments(function, given, names.__getitem__)
         function(*argv, *passed_on)
         return
     from mgc.core.parser_errors import Parser
@@ -215,6 +219,7 @@ def run_function(function: Callable[..., Any], name: str, argv: list[str]) -> No
     flags = {p.name for p in parameters if p.annotation is bool}
     parsed = parser.parse_args(_normalise(argv, flags))
     settings = parser.instantiate(parsed).as_dict()
+    check_arguments(function, settings, names.__getitem__)
     function(*(settings.pop(p.name) for p in positional), *passed_on, **settings)
 
 

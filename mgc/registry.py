@@ -15,6 +15,7 @@ from mgc.core.plugins import GROUPS as GROUPS
 from mgc.core.plugins import describe_error
 from mgc.core.plugins import find as find
 from mgc.core.plugins import owner as owner
+from mgc.core.ranges import check_arguments
 from mgc.errors import MgcError
 from mgc.installation import location as location  # old path, removed in 0.2
 
@@ -87,6 +88,7 @@ def make_data_module(
     given = data_args or {}
     for key in given.keys() & {"root", *settings}:
         raise MgcError(f"--data_args.{key}: use the option --{key} instead.")
+    check_arguments(component, given, "--data_args.{}".format)
     try:
         data: MusicDataModule = component(root=root, **settings, **given)
     except TypeError as error:

@@ -2,11 +2,12 @@
 
 import json
 import sys
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
+from mgc.core.ranges import BatchSize, Range, Seconds
 from mgc.core.terminal import print_line
 from mgc.data import audio
 from mgc.deployment.classifier import Classifier
@@ -16,10 +17,10 @@ from mgc.errors import MgcError
 def classify(
     files: list[str],
     ckpt: str,
-    top: int = 3,
+    top: Annotated[int, Range(1, 10**6)] = 3,
     over_time: bool = False,
-    hop_seconds: float | None = None,
-    batch_size: int = 32,
+    hop_seconds: Seconds | None = None,
+    batch_size: BatchSize = 32,
     device: Literal["cpu", "cuda", "mps"] = "cpu",
     format: Literal["text", "json"] = "text",
 ) -> None:
@@ -63,7 +64,7 @@ def _print_song(
     values: np.ndarray,
     starts: np.ndarray,
     labels: list[str],
-    top: int,
+    top: Annotated[int, Range(1, 10**6)],
     over_time: bool,
     format: str,
 ) -> None:

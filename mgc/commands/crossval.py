@@ -1,17 +1,20 @@
 """``mgc crossval``: cross-validate a model."""
 
+from typing import Annotated
+
+from mgc.core.ranges import Processes, Range
 from mgc.core.terminal import print_line, print_text
 
 
 def crossval(
     *overrides: str,
     config: str,
-    folds: int = 10,
-    repeats: int = 1,
+    folds: Annotated[int, Range(1, 1000)] = 10,
+    repeats: Annotated[int, Range(1, 1000)] = 1,
     seeds: str = "",
-    test_folds: int | None = None,
+    test_folds: Annotated[int, Range(1, 1000)] | None = None,
     out: str | None = None,
-    jobs: int | None = None,
+    jobs: Processes | None = None,
 ) -> None:
     """Cross-validate a model: one fit and one test per fold, as runs of one W&B group.
 

@@ -1,11 +1,12 @@
 """``mgc data pack``: decode and resample a data set once."""
 
 import os
-from typing import Any
+from typing import Annotated, Any
 
 from joblib import cpu_count
 
 from mgc import registry
+from mgc.core.ranges import Range, SampleRate, Workers
 from mgc.core.terminal import print_line, print_text
 from mgc.errors import MgcError
 
@@ -17,9 +18,9 @@ MIN_SPECIAL_STEP = 0xFFFFFFF0
 def pack(
     name: str,
     root: str,
-    sample_rate: int | None = None,
-    channel: int | None = None,
-    workers: int | None = None,
+    sample_rate: SampleRate | None = None,
+    channel: Annotated[int, Range(0, 255)] | None = None,
+    workers: Workers | None = None,
     shard: str | None = None,
     data_args: dict[str, Any] | None = None,
 ) -> None:

@@ -1,16 +1,19 @@
 """``mgc data synth``: synthesise a small music data set."""
 
+from typing import Annotated
+
+from mgc.core.ranges import Processes, Range, Seconds, Seed
 from mgc.core.terminal import print_line
 from mgc.synthesis.data_set import synthesise
 
 
 def synth(
     root: str,
-    tracks_per_genre: int = 40,
-    seconds: float = 30.0,
-    sample_rate: int = 22050,
-    seed: int = 0,
-    workers: int | None = None,
+    tracks_per_genre: Annotated[int, Range(1, 10**5)] = 40,
+    seconds: Seconds = 30.0,
+    sample_rate: Annotated[int, Range(8000, 384000)] = 22050,
+    seed: Seed = 0,
+    workers: Processes | None = None,
 ) -> None:
     """Synthesise a music data set with ten genres, in the folder layout of GTZAN.
 

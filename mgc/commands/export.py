@@ -2,8 +2,9 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from mgc.core.ranges import Range, SampleRate, Seconds
 from mgc.errors import MgcError
 from mgc.installation import pip_install
 
@@ -19,9 +20,9 @@ def export(
     format: Literal["onnx", "torch_export"] = "onnx",
     outputs: Literal["probabilities", "features"] = "probabilities",
     precision: Literal["float32", "float16"] = "float32",
-    tolerance: float | None = None,
-    sample_rate: int = 12000,
-    clip_seconds: float = 29.0,
+    tolerance: Annotated[float, Range(0, 1000, closed="right")] | None = None,
+    sample_rate: SampleRate = 12000,
+    clip_seconds: Seconds = 29.0,
 ) -> None:
     """Export a model as a graph from raw audio to probabilities, and compare it with the model.
 
@@ -68,8 +69,6 @@ def export(
     extension = {"onnx": ".onnx", "torch_export": ".pt2"}[format]
     if Path(out).suffix != extension:
         raise MgcError(f"--out {out}: the name must end in {extension} with --format {format}.")
-    if tolerance is not None and not tolerance > 0:
-        raise MgcError(f"--tolerance {tolerance:g}: must be greater than 0.")
     if format == "onnx":
         _check_installed()
 

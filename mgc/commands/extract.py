@@ -1,6 +1,8 @@
 """``mgc extract``: extract layer features from audio."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from mgc.core.ranges import BatchSize, Range, SampleRate, Seconds, Seed, Workers
 
 
 def extract(
@@ -9,21 +11,21 @@ def extract(
     ckpt: str | None = None,
     model: str | None = None,
     model_args: dict[str, Any] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     data: str | None = None,
     data_args: dict[str, Any] | None = None,
     layers: str = "all",
-    sample_rate: int | None = None,
-    clip_seconds: float | None = None,
-    hop_seconds: float | None = None,
+    sample_rate: SampleRate | None = None,
+    clip_seconds: Seconds | None = None,
+    hop_seconds: Seconds | None = None,
     resampling: Literal["fast", "best"] | None = None,
     per_clip: bool = False,
     keep_split: bool = False,
-    batch_size: int | None = None,
-    num_workers: int = 0,
+    batch_size: BatchSize | None = None,
+    num_workers: Workers = 0,
     accelerator: str = "auto",
-    devices: int | str = "auto",
-    num_nodes: int = 1,
+    devices: Annotated[int, Range(1, 1024)] | str = "auto",
+    num_nodes: Annotated[int, Range(1, 10000)] = 1,
     strategy: str = "auto",
     precision: Literal["32", "bf16", "16"] = "32",
 ) -> None:

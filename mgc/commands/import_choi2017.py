@@ -2,10 +2,11 @@
 
 import random
 import sys
-from typing import Literal
+from typing import Annotated, Literal
 
 from tqdm import tqdm
 
+from mgc.core.ranges import Range
 from mgc.core.terminal import print_line
 from mgc.errors import MgcError
 
@@ -15,7 +16,7 @@ def import_choi2017(
     out: str,
     statistics: Literal["per_clip", "calibrated"] | None = None,
     calibrate: str | None = None,
-    clips: int = 256,
+    clips: Annotated[int, Range(1, 10**6)] = 256,
 ) -> None:
     """Convert the weights published by Choi et al. (ISMIR 2017) to a checkpoint of the VGG tagger.
 
@@ -44,8 +45,6 @@ def import_choi2017(
         raise MgcError("--statistics calibrated needs a music folder: add --calibrate.")
     if statistics == "per_clip" and calibrate:
         raise MgcError("--statistics per_clip uses no music: omit --calibrate.")
-    if clips < 1:
-        raise MgcError(f"--clips {clips}: must be at least 1.")
 
     from mgc.data.audio import find_files
     from mgc.models import choi2017_weights as choi2017

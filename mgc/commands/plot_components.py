@@ -1,8 +1,19 @@
 """``mgc plot components``: plot harmonic and percussive components of a song."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from mgc.core.ranges import (
+    Decibels,
+    FrameLength,
+    Hertz,
+    HopLength,
+    Margin,
+    MaskPower,
+    MedianLength,
+    Range,
+    Seconds,
+)
 from mgc.core.terminal import print_line
 from mgc.errors import MgcError
 
@@ -10,19 +21,19 @@ from mgc.errors import MgcError
 def plot_components(
     song: str,
     out: str = "components.png",
-    start: float = 0.0,
-    seconds: float = 30.0,
-    n_fft: int = 2048,
-    hop_length: int = 512,
-    harmonic_length: int = 31,
-    percussive_length: int = 31,
-    power: float = 2.0,
-    margin_harmonic: float = 1.0,
-    margin_percussive: float = 1.0,
+    start: Annotated[float, Range(0, 86400)] = 0.0,
+    seconds: Seconds = 30.0,
+    n_fft: FrameLength = 2048,
+    hop_length: HopLength = 512,
+    harmonic_length: MedianLength = 31,
+    percussive_length: MedianLength = 31,
+    power: MaskPower = 2.0,
+    margin_harmonic: Margin = 1.0,
+    margin_percussive: Margin = 1.0,
     scale: Literal["linear", "log"] = "log",
-    f_min: float = 50.0,
-    f_max: float | None = None,
-    top_db: float = 80.0,
+    f_min: Hertz = 50.0,
+    f_max: Hertz | None = None,
+    top_db: Decibels = 80.0,
 ) -> None:
     """Plot spectrograms of a song and of its harmonic and percussive components.
 
@@ -58,6 +69,7 @@ def plot_components(
     from mgc.data import audio
     from mgc.features.component_plot import draw_components
     from mgc.features.separation import HarmonicPercussive
+    from mgc.features.spectrogram import check_band, check_frames
 
     separation = HarmonicPercussive(
         harmonic_length, percussive_length, power, margin_harmonic, margin_percussive
@@ -65,23 +77,16 @@ def plot_components(
     file_format = Path(out).suffix.lower().removeprefix(".")
     if file_format not in ("png", "pdf", "svg"):
         raise MgcError(f"--out {out}: the name must end in .png, .pdf or .svg.")
-    if n_fft < 2 or hop_length < 1:
-        raise MgcError(
-            f"n_fft={n_fft} and hop_length={hop_length}: must be at least 2 and at least 1."
-        )
+    check_frames(n_fft, hop_length)
     info = audio.probe(song)
     rate = info.sample_rate
-    if start < 0 or start >= info.seconds or seconds <= 0:
+    if start >= info.seconds:
         raise MgcError(
             f"{song} is {info.seconds:.1f} s long and has no audio in the {seconds:g} s from "
             f"{start:g} s on. Change --start or --seconds."
         )
+    check_band(rate, f_min, f_max)
     f_max = f_max or rate / 2
-    if not 0 < f_min < f_max <= rate / 2 or top_db <= 0:
-        raise MgcError(
-            f"f_min={f_min:g}, f_max={f_max:g}, top_db={top_db:g}: must be greater than 0, f_min "
-            f"less than f_max, and f_max at most {rate / 2:g} Hz."
-        )
     samples = torch.from_numpy(audio.read(song, rate, round(start * rate), round(seconds * rate)))
     magnitude = torch.stft(
         samples,

@@ -1,8 +1,9 @@
 """``mgc report projection``: plot features in two dimensions."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from mgc.core.ranges import Range, Seed
 from mgc.core.terminal import print_line, print_text
 
 
@@ -13,8 +14,8 @@ def report_projection(
     layers: str = "",
     split: Literal["train", "val", "test"] | None = None,
     method: Literal["tsne", "umap"] = "tsne",
-    perplexity: float = 30.0,
-    seed: int = 0,
+    perplexity: Annotated[float, Range(0, 10000, closed="right")] = 30.0,
+    seed: Seed = 0,
     wandb: bool = False,
     project: str = "mgc",
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from mgc.core.fingerprint import Check
+from mgc.core.ranges import FrameLength, HopLength, Margin, MaskPower, MedianLength
 from mgc.core.terminal import print_line
 from mgc.data import audio
 from mgc.errors import MgcError
@@ -18,13 +19,13 @@ from mgc.features.song_separation import SongSeparation, update_components
 def separate(
     files: list[str],
     out: str,
-    n_fft: int = 2048,
-    hop_length: int = 512,
-    harmonic_length: int = 31,
-    percussive_length: int = 31,
-    power: float = 2.0,
-    margin_harmonic: float = 1.0,
-    margin_percussive: float = 1.0,
+    n_fft: FrameLength = 2048,
+    hop_length: HopLength = 512,
+    harmonic_length: MedianLength = 31,
+    percussive_length: MedianLength = 31,
+    power: MaskPower = 2.0,
+    margin_harmonic: Margin = 1.0,
+    margin_percussive: Margin = 1.0,
     overwrite: bool = False,
     check: Check = "sampled",
     device: Literal["cpu", "cuda", "mps"] = "cpu",

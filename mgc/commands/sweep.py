@@ -1,18 +1,20 @@
 """``mgc sweep``: search hyperparameters without W&B's server."""
 
 from pathlib import Path
+from typing import Annotated
 
 from mgc.core.csv import write_csv
+from mgc.core.ranges import Processes, Range, Seed
 from mgc.core.terminal import print_line, print_text
 
 
 def sweep(
     file: str,
     *overrides: str,
-    count: int | None = None,
-    jobs: int | None = None,
+    count: Annotated[int, Range(1, 10**5)] | None = None,
+    jobs: Processes | None = None,
     out: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Search hyperparameters: train with every setting of a sweep, and print the best.
 
@@ -41,11 +43,8 @@ def sweep(
         MgcError: If the file or a setting is wrong, OUT contains another sweep, or all runs fail.
     """
     from mgc.core.writing import replacing
-    from mgc.errors import MgcError
     from mgc.experiments.sweep import SweepPlan, run_sweep, tabulate_runs
 
-    if count is not None and count < 1:
-        raise MgcError(f"--count {count}: must be at least 1.")
     folder = Path(out or Path("runs", "sweep", Path(file).stem))
     plan = SweepPlan.prepare(folder, file, overrides, count, seed)
     run_sweep(plan, jobs)

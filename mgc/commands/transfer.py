@@ -1,7 +1,8 @@
 """``mgc transfer``: train classifiers on extracted features."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from mgc.core.ranges import Folds, Processes, Range, Seed
 from mgc.core.terminal import print_line, print_text
 
 
@@ -11,13 +12,13 @@ def transfer(
     layers: str = "all",
     with_each: str | None = None,
     classifier: Literal["svm", "svm_rbf", "knn", "logistic"] = "svm",
-    folds: int | None = None,
+    folds: Folds | None = None,
     folds_of: str | None = None,
-    seed: int | None = None,
+    seed: Seed | None = None,
     nested: bool = True,
-    inner_folds: int | None = None,
+    inner_folds: Annotated[int, Range(1, 1000)] | None = None,
     probabilities: bool = False,
-    jobs: int = -1,
+    jobs: Processes | Literal[-1] = -1,
 ) -> None:
     """Train a classifier on each combination of layers and report its scores.
 

@@ -1,7 +1,9 @@
-"""Keeps the C library from returning memory that the next operation needs."""
+"""Limits of memory, and reuse of freed memory."""
 
 import ctypes
 import functools
+import os
+from pathlib import Path
 
 #: Parameters of glibc's ``mallopt``.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -11,6 +13,9 @@ LARGEST_BLOCK = 32 << 20
 
 #: Freed memory that the process keeps.
 KEPT_BYTES = 128 << 20
+
+#: Files with the limit of a container, of both versions of control groups.
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @functools.cache  # once per process; child processes inherit it by fork
@@ -27,3 +32,14 @@ def reuse_freed_memory() -> None:
         return
     mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
     mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def memory_limit() -> int:
+    """Return the bytes of memory that this process may use: the machine's, or its container's."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in CGROUP_LIMITS:
+        try:
+            limits.append(int(Path(path).read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            continue  # another system, or "max"
+    return min(limits)

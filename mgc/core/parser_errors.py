@@ -2,23 +2,22 @@
 
 import ast
 import re
+from argparse import Action
 from collections.abc import Collection
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from mgc.core.ranges import DESCRIPTIONS
+from mgc.core.yaml_files import bound_parsers
 from mgc.errors import MgcError
 
-#: Python types and how messages describe them.
-TYPE_DESCRIPTIONS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "text",
-    "dict": "settings (NAME: VALUE)",
-    "list": "a list",
-    "Iterable": "a list",
-}
+#: Python types by name, and how messages describe them.
+TYPE_DESCRIPTIONS = {kind.__name__: text for kind, text in DESCRIPTIONS.items()}
+TYPE_DESCRIPTIONS["Iterable"] = "a list"
+
+
+bound_parsers()
 
 
 class OneLineErrors:
@@ -32,13 +31,18 @@ class OneLineErrors:
         raise MgcError(explain(message, self.positional)) from ex
 
 
-class _Paragraphs(DefaultHelpFormatter):
-    """Help formatter that keeps the paragraphs of a description."""
+class HelpFormatter(DefaultHelpFormatter):
+    """Help formatter that shows ranges, and keeps the paragraphs of a description."""
+
+    def _get_type_str(self, action: Action) -> str | None:
+        text = super()._get_type_str(action)
+        # Annotated[int, from 1 to 5] -> int from 1 to 5
+        return text and re.sub(r"Annotated\[(\w+), ([^\]]*)\]", r"\1 \2", text)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.split("\n\n")
         return "\n\n".join(
-            super(_Paragraphs, self)._fill_text(p, width, indent) for p in paragraphs
+            super(HelpFormatter, self)._fill_text(p, width, indent) for p in paragraphs
         )
 
 
@@ -46,7 +50,7 @@ class Parser(OneLineErrors, ArgumentParser):
     """Parser of one command."""
 
     def __init__(self, name: str, description: str, positional: Collection[str]) -> None:
-        super().__init__(prog=f"mgc {name}", description=description, formatter_class=_Paragraphs)
+        super().__init__(prog=f"mgc {name}", description=description, formatter_class=HelpFormatter)
         self.positional = positional
 
 

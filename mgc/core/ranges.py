@@ -161,6 +161,24 @@ def check_arguments(
                 check_value(name(key), hint, value)
 
 
+def number_arguments(component: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's or constructor's arguments that are numbers."""
+    return [
+        name
+        for name, (hint, _) in _argument_types(component).items()
+        if {int, float} & {_plain(option) for option in (hint, *get_args(hint))}
+    ]
+
+
+def argument_defaults(component: Callable[..., Any]) -> dict[str, Any]:
+    """Return the defaults of a function's or constructor's arguments, with those of its bases."""
+    return {
+        name: default
+        for name, (_, default) in _argument_types(component).items()
+        if default is not inspect.Parameter.empty
+    }
+
+
 def check_value(name: str, hint: Any, value: Any) -> None:
     """Check a value against a type hint.
 
@@ -259,7 +277,7 @@ def _mismatch(hint: Any, value: Any) -> str:
 
 def _is_a(hint: Any, value: Any) -> bool:
     """Return whether a value is of a type, regardless of its range."""
-    kind = get_args(hint)[0] if get_origin(hint) is Annotated else get_origin(hint) or hint
+    kind = _plain(hint)
     if kind is int:
         return isinstance(value, Integral) and type(value) is not bool and value in INT64
     if kind is float:
@@ -271,3 +289,8 @@ def _is_a(hint: Any, value: Any) -> bool:
     if kind in (bool, dict, NoneType):
         return isinstance(value, kind)
     return True
+
+
+def _plain(hint: Any) -> Any:
+    """Return a type without its range and the types of its items."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else get_origin(hint) or hint

@@ -8,7 +8,7 @@ implemented here.
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,20 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mgc.core.checks import check_choice, check_minimum
 from mgc.core.description import Short, check_clips
 from mgc.core.forking import release_threads_before_forks
 from mgc.core.launching import compute_on_rank_zero
+from mgc.core.ranges import (
+    BatchSize,
+    CheckedArguments,
+    Probability,
+    Range,
+    SampleRate,
+    Seconds,
+    Seed,
+    Workers,
+    check_choice,
+)
 from mgc.data import audio, contract
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
@@ -64,7 +74,7 @@ class PackResult:
 Packed = PackResult  # old name, removed in 0.2
 
 
-class MusicDataModule(LightningDataModule):
+class MusicDataModule(CheckedArguments, LightningDataModule):
     """Base class for tracks with genres, tags or ratings.
 
     ``labels``, ``num_classes``, ``task`` and ``sample_rate`` depend only on the constructor's
@@ -113,19 +123,15 @@ class MusicDataModule(LightningDataModule):
         self,
         root: str,
         split: str = "stratified",
-        fold: int = 0,
-        folds: int = 10,
-        seed: int = 0,
-        batch_size: int = 32,
-        num_workers: int = 0,
-        max_broken: float = 0.01,
+        fold: Annotated[int, Range(0, 999)] = 0,
+        folds: Annotated[int, Range(3, 1000)] = 10,
+        seed: Seed = 0,
+        batch_size: BatchSize = 32,
+        num_workers: Workers = 0,
+        max_broken: Probability = 0.01,
     ) -> None:
         super().__init__()
         check_choice(self.splits, split=split)
-        check_minimum(1, batch_size=batch_size)
-        check_minimum(0, num_workers=num_workers, seed=seed)
-        if not 0 <= max_broken <= 1:
-            raise MgcError(f"max_broken={max_broken}: must be from 0 to 1.")
         self.root = Path(root)
         self.split = split
         self.fold = fold
@@ -386,22 +392,15 @@ class AudioDataModule(MusicDataModule):
     def __init__(
         self,
         root: str,
-        sample_rate: int = 22050,
-        clip_seconds: float = 3.0,
-        hop_seconds: float | None = None,
-        clips_per_track: int | None = None,
-        channel: int | None = None,
+        sample_rate: SampleRate = 22050,
+        clip_seconds: Seconds = 3.0,
+        hop_seconds: Seconds | None = None,
+        clips_per_track: Annotated[int, Range(1, 10**5)] | None = None,
+        channel: Annotated[int, Range(0, 255)] | None = None,
         short: Short = "repeat",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
-        if not 1000 <= sample_rate <= 384_000:
-            raise MgcError(f"sample_rate={sample_rate}: must be from 1000 to 384000 Hz.")
-        if clip_seconds <= 0 or (hop_seconds is not None and hop_seconds <= 0):
-            raise MgcError("clip_seconds and hop_seconds must be greater than 0.")
-        check_minimum(1, clips_per_track=clips_per_track)
-        check_minimum(0, channel=channel)
-        check_choice(get_args(Short), short=short)
         self.sample_rate = sample_rate
         self.clip_samples = round(clip_seconds * sample_rate)
         self.hop_samples = round((hop_seconds or clip_seconds) * sample_rate)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from mgc.core.ranges import Seconds
 from mgc.data.base import AudioDataModule
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds
 from mgc.errors import MgcError
@@ -49,12 +50,10 @@ class EmoMusic(AudioDataModule):
         self,
         root: str = "data/emomusic",
         split: str = "fold",
-        first_seconds: float = 29.0,
+        first_seconds: Seconds = 29.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, split=split, **kwargs)
-        if first_seconds <= 0:
-            raise MgcError(f"first_seconds={first_seconds}: must be greater than 0.")
         self.first_seconds = first_seconds
 
     def read_catalogue(self) -> pd.DataFrame:

@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
+from mgc.core.ranges import Range
 from mgc.data import audio
 from mgc.data.base import AudioDataModule
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
@@ -59,7 +60,11 @@ class ISMIR2004(AudioDataModule):
     }
 
     def __init__(
-        self, root: str = "data/ismir2004", split: str = "given", folds: int = 5, **kwargs: Any
+        self,
+        root: str = "data/ismir2004",
+        split: str = "given",
+        folds: Annotated[int, Range(3, 1000)] = 5,
+        **kwargs: Any,
     ) -> None:
         super().__init__(root, split=split, folds=folds, **kwargs)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 
+from mgc.core.yaml_files import load_yaml
 from mgc.errors import MgcError
 from mgc.training.options import option_name
 
@@ -67,10 +67,7 @@ class Sweep:
         Raises:
             MgcError: If the sweep is invalid, or needs W&B's server.
         """
-        try:
-            config = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise MgcError(f"{path}: not valid YAML: {error}") from error
+        config = load_yaml(text, path)
         if not isinstance(config, dict) or not isinstance(config.get("parameters"), dict):
             raise MgcError(f"{path}: a sweep needs method, metric, parameters and command.")
         unknown = sorted(config.keys() - {*KEYS, *WANDB_KEYS})

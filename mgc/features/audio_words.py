@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from mgc.core.checks import check_minimum
+from mgc.core.ranges import Range
 from mgc.core.stopping import signals
 from mgc.data.clips import Batch, random_numbers
 from mgc.errors import MgcError
@@ -43,11 +44,10 @@ class SegmentVectors(Float32Module):
         self,
         sample_rate: int = 22050,
         features: Sequence[str] = FRAME_FEATURES,
-        segment_frames: int = SEGMENT_FRAMES,
-        components: int = COMPONENTS,
+        segment_frames: Annotated[int, Range(1, 4096)] = SEGMENT_FRAMES,
+        components: Annotated[int, Range(1, 4096)] = COMPONENTS,
     ) -> None:
         super().__init__()
-        check_minimum(1, segment_frames=segment_frames, components=components)
         self.bands = FrameBands(sample_rate, features)
         self.features = self.bands.features
         self.segment_frames = segment_frames
@@ -118,9 +118,8 @@ class SegmentVectors(Float32Module):
 class AudioWords(Float32Module):
     """Codebooks that assign one of ``size`` words to each segment of a track, for each feature."""
 
-    def __init__(self, segments: SegmentVectors, size: int) -> None:
+    def __init__(self, segments: SegmentVectors, size: Annotated[int, Range(2, 2**16)]) -> None:
         super().__init__()
-        check_minimum(2, codebook_size=size)
         self.segments = segments
         self.size = size
         for name, width in segments.dimensions.items():

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mgc.core.checks import check_choice
+from mgc.core.ranges import check_choice
 from mgc.errors import MgcError
 from mgc.features.frames import FRAME_SECONDS, FrameSpectrum, clean_audio
 from mgc.features.precision import Float32Module

@@ -1,10 +1,13 @@
 """Mel-frequency cepstral coefficients (MFCC) of complete clips."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchaudio.functional import create_dct
 
+from mgc.core.ranges import Decibels, FrameLength, HopLength, MelBands, Range, SampleRate
 from mgc.features.precision import Float32Module, float32_default
 from mgc.features.spectrogram import AMIN, mel_filters, power_spectrogram
 
@@ -29,12 +32,12 @@ class MFCCStatistics(Float32Module):
 
     def __init__(
         self,
-        sample_rate: int = 12000,
-        n_mfcc: int = 20,
-        n_fft: int = 2048,
-        hop_length: int = 512,
-        n_mels: int = 128,
-        top_db: float = 80.0,
+        sample_rate: SampleRate = 12000,
+        n_mfcc: Annotated[int, Range(1, 128)] = 20,
+        n_fft: FrameLength = 2048,
+        hop_length: HopLength = 512,
+        n_mels: MelBands = 128,
+        top_db: Decibels = 80.0,
     ) -> None:
         super().__init__()
         self.n_fft = n_fft

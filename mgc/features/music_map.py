@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from mgc.core.ranges import Range, SampleRate, Seconds
 from mgc.errors import MgcError
 from mgc.features.frames import FRAME_SECONDS, FrameSpectrum, clean_audio
 from mgc.features.precision import Float32Module
@@ -103,11 +105,11 @@ class MusicMap(Float32Module):
 
     def __init__(
         self,
-        sample_rate: int = 22050,
-        frame_seconds: float = FRAME_SECONDS,
-        overlap: float = 0.5,
-        cutoff_hz: float = 1500.0,
-        key_window_seconds: float = 6.0,
+        sample_rate: SampleRate = 22050,
+        frame_seconds: Annotated[float, Range(0, 10, closed="right")] = FRAME_SECONDS,
+        overlap: Annotated[float, Range(0, 1, closed="left")] = 0.5,
+        cutoff_hz: Annotated[float, Range(0, 192000)] = 1500.0,
+        key_window_seconds: Seconds = 6.0,
     ) -> None:
         super().__init__()
         if not 0 <= cutoff_hz < sample_rate / 2:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mgc.core.ranges import CheckedArguments
+
 
 @contextmanager
 def float32_default() -> Iterator[None]:
@@ -19,7 +21,7 @@ def float32_default() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-class Float32Module(nn.Module):
+class Float32Module(CheckedArguments, nn.Module):
     """Module whose buffers stay in float32 when the model around it is cast.
 
     ``half()``, ``to(torch.bfloat16)`` and trainers with true half precision (``bf16-true``) cast

@@ -1,12 +1,12 @@
 """Computes spectral roughness, the dissonance of all pairs of spectral peaks."""
 
 from bisect import bisect_left
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mgc.core.checks import check_choice
-from mgc.errors import MgcError
+from mgc.core.ranges import CheckedArguments, Share
 
 # Sethares, "Local consonance and the relationship between timbre and scale", 1993, with the digits
 # of MIRtoolbox's mirroughness: decay rates of the two exponentials, and the scale of an interval
@@ -147,7 +147,7 @@ def _parabola(before: Tensor, peak: Tensor, after: Tensor) -> tuple[Tensor, Tens
     return peak + 0.25 * (after - before) * shift, shift
 
 
-class Roughness(nn.Module):
+class Roughness(CheckedArguments, nn.Module):
     """Spectral roughness (sensory dissonance) of each frame.
 
     The value is the dissonance of each pair of spectral peaks (Plomp-Levelt curve), weighted by the
@@ -170,13 +170,10 @@ class Roughness(nn.Module):
         self,
         sample_rate: int,
         n_fft: int,
-        contrast: float = 0.01,
-        reduction: str = "mean",
+        contrast: Share = 0.01,
+        reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__()
-        if not 0 < contrast < 1:
-            raise MgcError(f"contrast={contrast}: must be between 0 and 1.")
-        check_choice(("mean", "sum"), reduction=reduction)
         self.bin_hz = sample_rate / n_fft
         self.contrast = contrast
         self.reduction = reduction

@@ -5,10 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mgc.core.ranges import CheckedArguments, Margin, MaskPower, MedianLength, check_value
 from mgc.errors import MgcError
 
 
-class HarmonicPercussive(nn.Module):
+class HarmonicPercussive(CheckedArguments, nn.Module):
     """Split magnitude spectrograms into a harmonic and a percussive component.
 
     In a spectrogram, steady tones are lines along time and drum hits are lines along frequency. A
@@ -31,21 +32,13 @@ class HarmonicPercussive(nn.Module):
 
     def __init__(
         self,
-        harmonic_length: int = 31,
-        percussive_length: int = 31,
-        power: float = 2.0,
-        margin_harmonic: float = 1.0,
-        margin_percussive: float = 1.0,
+        harmonic_length: MedianLength = 31,
+        percussive_length: MedianLength = 31,
+        power: MaskPower = 2.0,
+        margin_harmonic: Margin = 1.0,
+        margin_percussive: Margin = 1.0,
     ) -> None:
         super().__init__()
-        _check_length(harmonic_length, "harmonic_length")
-        _check_length(percussive_length, "percussive_length")
-        if not power > 0:
-            raise MgcError(f"power={power:g}: must be greater than 0.")
-        margins = {"margin_harmonic": margin_harmonic, "margin_percussive": margin_percussive}
-        for name, margin in margins.items():
-            if not 1 <= margin < math.inf:
-                raise MgcError(f"{name}={margin:g}: must be 1 or more, usually 1 to 10.")
         self.harmonic_length = harmonic_length
         self.percussive_length = percussive_length
         self.power = power
@@ -136,7 +129,7 @@ def median_filter(x: Tensor, length: int, dim: int) -> Tensor:
     Raises:
         MgcError: If the length is even or less than 1.
     """
-    _check_length(length, "length")
+    check_value("length", MedianLength, length)
     dim %= x.ndim
     if torch.compiler.is_exporting():
         return _median_filter_in_graph(x, length, dim)
@@ -178,11 +171,6 @@ def _median_filter_in_graph(x: Tensor, length: int, dim: int) -> Tensor:
 #: Number of values to filter at a time. Intermediate results are about ten times as large, and
 #: should fit into a CPU's cache or the memory of another device.
 CPU_VALUES, DEVICE_VALUES = 2**21, 2**26
-
-
-def _check_length(length: int, name: str) -> None:
-    if length < 1 or length % 2 == 0:
-        raise MgcError(f"{name}={length}: a median filter needs an odd length, 1 or more.")
 
 
 def _group(length: int) -> int:

@@ -1,9 +1,12 @@
 """Computes spectrograms."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
+from mgc.core.ranges import Decibels, FrameLength, Hertz, HopLength, MelBands, Range
 from mgc.errors import MgcError
 from mgc.features.precision import Float32Module, float32_default
 
@@ -29,10 +32,29 @@ def mel_filters(
     sample_rate: int, n_fft: int, n_mels: int, f_min: float = 0.0, f_max: float | None = None
 ) -> Tensor:
     """Return Slaney's area-normalized mel bands, float32 of shape (n_fft // 2 + 1, n_mels)."""
-    with float32_default():
+    # On the CPU, since torchaudio's function needs values, which the meta device lacks.
+    with float32_default(), torch.device("cpu"):
         return melscale_fbanks(
             n_fft // 2 + 1, f_min, f_max or sample_rate / 2, n_mels, sample_rate, "slaney", "slaney"
         )
+
+
+def check_frames(n_fft: int, hop_length: int) -> None:
+    """Raise an ``MgcError`` if the frames of a spectrogram would skip samples."""
+    if hop_length > n_fft:
+        raise MgcError(f"hop_length={hop_length}: must be at most n_fft={n_fft}.")
+
+
+def check_band(sample_rate: int, f_min: float, f_max: float | None) -> None:
+    """Raise an ``MgcError`` unless a band of frequencies lies below half of the sample rate."""
+    nyquist = sample_rate / 2
+    if f_max is not None and f_max > nyquist:
+        raise MgcError(
+            f"f_max={f_max:g}: must be at most {nyquist:g} Hz, half of the sample rate. "
+            "Lower f_max or raise data.sample_rate."
+        )
+    if f_min >= (f_max or nyquist):
+        raise MgcError(f"f_min={f_min:g}: must be less than f_max={f_max or nyquist:g} Hz.")
 
 
 class LogMelSpectrogram(Float32Module):
@@ -49,21 +71,17 @@ class LogMelSpectrogram(Float32Module):
     def __init__(
         self,
         sample_rate: int,
-        n_fft: int = 512,
-        hop_length: int = 256,
-        n_mels: int = 96,
-        f_min: float = 0.0,
-        f_max: float | None = None,
-        top_db: float = 80.0,
-        reference_db: float | None = None,
+        n_fft: FrameLength = 512,
+        hop_length: HopLength = 256,
+        n_mels: MelBands = 96,
+        f_min: Annotated[float, Range(0, 192000)] = 0.0,
+        f_max: Hertz | None = None,
+        top_db: Decibels = 80.0,
+        reference_db: Annotated[float, Range(-1000, 1000)] | None = None,
     ) -> None:
         super().__init__()
-        nyquist = sample_rate / 2
-        if f_max is not None and f_max > nyquist:
-            raise MgcError(
-                f"f_max={f_max:g} Hz lies above {nyquist:g} Hz, half of the sample rate. "
-                "Lower f_max or raise data.sample_rate."
-            )
+        check_frames(n_fft, hop_length)
+        check_band(sample_rate, f_min, f_max)
         self.hop_length = hop_length
         self.top_db = top_db
         self.reference_db = reference_db

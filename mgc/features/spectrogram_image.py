@@ -1,17 +1,16 @@
 """Spectrograms as images, for networks pretrained on photographs."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mgc.core.checks import check_choice, check_minimum
-from mgc.errors import MgcError
+from mgc.core.ranges import Decibels, FrameLength, HopLength, MedianLength, MelBands
 from mgc.features.precision import Float32Module, float32_default
 from mgc.features.separation import HarmonicPercussive
-from mgc.features.spectrogram import AMIN, mel_filters, power_spectrogram
+from mgc.features.spectrogram import AMIN, check_frames, mel_filters, power_spectrogram
 
 Component = Literal["original", "harmonic", "percussive"]
 Frequency = Literal["linear", "mel"]
@@ -41,20 +40,16 @@ class SpectrogramImage(Float32Module):
         std: Sequence[float],
         component: Component = "original",
         frequency: Frequency = "linear",
-        n_fft: int = 2048,
-        hop_length: int = 512,
-        n_mels: int = 128,
-        top_db: float = 80.0,
+        n_fft: FrameLength = 2048,
+        hop_length: HopLength = 512,
+        n_mels: MelBands = 128,
+        top_db: Decibels = 80.0,
         interpolation: Literal["bilinear", "bicubic"] = "bilinear",
-        harmonic_length: int = 31,
-        percussive_length: int = 31,
+        harmonic_length: MedianLength = 31,
+        percussive_length: MedianLength = 31,
     ) -> None:
         super().__init__()
-        check_choice(get_args(Component), component=component)
-        check_choice(get_args(Frequency), frequency=frequency)
-        check_minimum(1, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels)
-        if not top_db > 0:
-            raise MgcError(f"top_db={top_db:g}: must be greater than 0.")
+        check_frames(n_fft, hop_length)
         self.size = size
         self.component = component
         self.hop_length = hop_length

@@ -10,6 +10,7 @@ from torchmetrics import Metric, R2Score
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, MultilabelAUROC
 
 from mgc.checkpoint import DescribeCheckpoint
+from mgc.core.ranges import CheckedArguments, LearningRate, SampleRate, Width
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
@@ -17,7 +18,7 @@ from mgc.evaluation.contract import CheckContract, check_outputs
 from mgc.task import Task
 
 
-class MusicModel(LightningModule):
+class MusicModel(CheckedArguments, LightningModule):
     """A network that predicts genres, tags or ratings of clips.
 
     A subclass calls ``super().__init__``, builds its layers and implements :meth:`forward`, and
@@ -45,10 +46,10 @@ class MusicModel(LightningModule):
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: Width,
         task: Task = "multiclass",
-        sample_rate: int = 22050,
-        lr: float = 1e-3,
+        sample_rate: SampleRate = 22050,
+        lr: LearningRate = 1e-3,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -168,7 +169,7 @@ def drop_unreadable(batch: Batch) -> Batch:
 readable = drop_unreadable  # old name, removed in 0.2
 
 
-def _training_metric(task: Task, num_classes: int) -> tuple[str, Metric]:
+def _training_metric(task: Task, num_classes: Width) -> tuple[str, Metric]:
     if task == "multiclass":
         return "accuracy", MulticlassAccuracy(num_classes, average="micro")
     if task == "multilabel":

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgc.core.ranges import Beats
 from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
@@ -26,7 +27,7 @@ class WindowedLogisticRegression(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, num_classes: int, window_beats: int = WINDOW_BEATS) -> None:
+    def __init__(self, num_classes: int, window_beats: Beats = WINDOW_BEATS) -> None:
         super().__init__()
         self.window_beats = window_beats
         self.conv = nn.Conv1d(2 * DIMENSIONS, num_classes, window_beats)
@@ -88,7 +89,7 @@ class BeatLogistic(WindowClassifier):
 
     net: WindowedLogisticRegression
 
-    def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
+    def __init__(self, window_beats: Beats = WINDOW_BEATS, **kwargs: Any) -> None:
         super().__init__(window_beats, **kwargs)
         self.net = WindowedLogisticRegression(self.num_classes, window_beats)
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mgc.core.checks import check_minimum
+from mgc.core.ranges import Beats
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.models.base import MusicModel
@@ -44,9 +44,8 @@ class WindowClassifier(BeatClassifier):
 
     net: nn.Module
 
-    def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
+    def __init__(self, window_beats: Beats = WINDOW_BEATS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_minimum(1, window_beats=window_beats)
 
     def forward(self, chroma: Tensor, timbre: Tensor, length: Tensor) -> Tensor:
         """Return the logarithm of the windows' mean posteriors, of shape (batch, classes)."""

@@ -1,15 +1,15 @@
 """Convolutional deep belief network over beats (Dieleman, Brakel and Schrauwen, 2011)."""
 
 import logging
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgc import checkpoint
-from mgc.core.checks import check_choice, check_minimum
 from mgc.core.lightning_internals import epochs_begun
+from mgc.core.ranges import CheckedArguments, LearningRate, Range, Share
 from mgc.data.msd.files import DIMENSIONS
 from mgc.errors import MgcError
 from mgc.features.beat_batches import length_mask, repeat_short
@@ -29,7 +29,7 @@ LAYERS = ("chroma", "timbre", "joint")
 _MATCHED_SEED = 0
 
 
-class ConvDBNNet(nn.Module):
+class ConvDBNNet(CheckedArguments, nn.Module):
     """Two layers of convolutional RBMs, each followed by max-pooling.
 
     Chroma and timbre each have an RBM (layers 1a and 1b). Their pooled activations (2a and 2b) are
@@ -41,15 +41,14 @@ class ConvDBNNet(nn.Module):
 
     def __init__(
         self,
-        maps: int = 100,
-        width: int = 8,
-        joint_width: int = 8,
-        pooling: int = 4,
-        sparsity: float = 0.05,
-        joint_sparsity: float = 0.1,
+        maps: Annotated[int, Range(1, 2**14)] = 100,
+        width: Annotated[int, Range(1, 1024)] = 8,
+        joint_width: Annotated[int, Range(1, 1024)] = 8,
+        pooling: Annotated[int, Range(1, 1024)] = 4,
+        sparsity: Share = 0.05,
+        joint_sparsity: Share = 0.1,
     ) -> None:
         super().__init__()
-        check_minimum(1, maps=maps, width=width, joint_width=joint_width, pooling=pooling)
         self.pooling = pooling
         self.chroma = ConvRBM(DIMENSIONS, maps, width, "binary", sparsity)
         self.timbre = ConvRBM(DIMENSIONS, maps, width, "gaussian", sparsity)
@@ -130,15 +129,14 @@ class ConvDBN(BeatClassifier):
         self,
         weights: str | None = None,
         start: Start = "pretrained",
-        maps: int = 100,
-        width: int = 8,
-        joint_width: int = 8,
-        pooling: int = 4,
-        lr: float = 0.005,
+        maps: Annotated[int, Range(1, 2**14)] = 100,
+        width: Annotated[int, Range(1, 1024)] = 8,
+        joint_width: Annotated[int, Range(1, 1024)] = 8,
+        pooling: Annotated[int, Range(1, 1024)] = 4,
+        lr: LearningRate = 0.005,
         **kwargs: Any,
     ) -> None:
         super().__init__(lr=lr, **kwargs)
-        check_choice(get_args(Start), start=start)
         if start == "matched" and not weights:
             raise MgcError("start='matched' needs weights, whose mean and variance it matches.")
         self.weights = weights

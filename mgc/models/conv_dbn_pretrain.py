@@ -1,7 +1,7 @@
 """Layer-wise pretraining of the convolutional deep belief network."""
 
 import logging
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Subset
 from torchmetrics import MeanMetric
 
 from mgc.checkpoint import DescribeCheckpoint
-from mgc.core.checks import check_minimum
+from mgc.core.ranges import CheckedArguments, Epochs, LearningRate, Probability, Range, Share
 from mgc.data.clips import Batch, keep_batch
 from mgc.errors import MgcError
 from mgc.models.base import missing_callbacks, zero_loss
@@ -34,7 +34,7 @@ MIN_WEIGHT_GROWTH = 2
 MAX_COMPARED_TRACKS = 512
 
 
-class ConvDBNPretrain(LightningModule):
+class ConvDBNPretrain(CheckedArguments, LightningModule):
     """Convolutional RBMs trained on chroma and timbre without labels.
 
     Dieleman, Brakel and Schrauwen, "Audio-based music classification with a pretrained
@@ -70,26 +70,20 @@ class ConvDBNPretrain(LightningModule):
 
     def __init__(
         self,
-        maps: int = 100,
-        width: int = 8,
-        joint_width: int = 8,
-        pooling: int = 4,
-        first_epochs: int = 1,
-        lr_binary: float = 0.005,
-        lr_gaussian: float = 0.0001,
-        sparsity: float = 0.05,
-        joint_sparsity: float = 0.1,
-        sparsity_cost: float = 0.1,
-        momentum: float = 0.0,
+        maps: Annotated[int, Range(1, 2**14)] = 100,
+        width: Annotated[int, Range(1, 1024)] = 8,
+        joint_width: Annotated[int, Range(1, 1024)] = 8,
+        pooling: Annotated[int, Range(1, 1024)] = 4,
+        first_epochs: Epochs = 1,
+        lr_binary: LearningRate = 0.005,
+        lr_gaussian: LearningRate = 0.0001,
+        sparsity: Share = 0.05,
+        joint_sparsity: Share = 0.1,
+        sparsity_cost: Probability = 0.1,
+        momentum: Annotated[float, Range(0, 1, closed="left")] = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        for name, value in {"sparsity": sparsity, "joint_sparsity": joint_sparsity}.items():
-            if not 0 < value < 1:
-                raise MgcError(f"{name}={value}: must be between 0 and 1.")
-        if not 0 <= sparsity_cost <= 1:
-            raise MgcError(f"sparsity_cost={sparsity_cost}: must be from 0 to 1.")
-        check_minimum(1, first_epochs=first_epochs)
         self.first_epochs = first_epochs
         self.rates = {"chroma": lr_binary, "timbre": lr_gaussian, "joint": lr_binary}
         self.sparsity = {"chroma": sparsity, "timbre": sparsity, "joint": joint_sparsity}

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from mgc.core.checks import check_choice, check_minimum
+from mgc.core.ranges import CheckedArguments, LearningRate, Range, Seed, WeightDecay, Width
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.features.audio_words import (
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Features = Literal["MEL", "SFM", "SCF", "ALL"]
 
 
-class KCNN(nn.Module):
+class KCNN(CheckedArguments, nn.Module):
     """Lookup tables, convolutions over words, k-max pooling, a sigmoid layer and a linear layer.
 
     ``tables`` has the number of words and of dimensions of each feature's lookup table.
@@ -39,19 +39,16 @@ class KCNN(nn.Module):
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: Width,
         tables: Mapping[str, tuple[int, int]],
-        window: int = 5,
-        units: int = 500,
-        layers: int = 1,
-        k: int = 5,
-        hidden: int = 300,
+        window: Annotated[int, Range(1, 1023, odd=True)] = 5,
+        units: Annotated[int, Range(1, 2**14)] = 500,
+        layers: Annotated[int, Range(1, 100)] = 1,
+        k: Annotated[int, Range(1, 1000)] = 5,
+        hidden: Width = 300,
         learn_tables: bool = True,
     ) -> None:
         super().__init__()
-        check_minimum(1, units=units, layers=layers, k=k, hidden=hidden)
-        if window < 1 or window % 2 == 0:
-            raise MgcError(f"window={window}: must be an odd number.")
         self.k = k
         self.tables = nn.ModuleDict(
             {name: nn.Embedding(words, width) for name, (words, width) in tables.items()}
@@ -130,26 +127,23 @@ class KCNNClassifier(MusicModel):
     def __init__(
         self,
         features: Features = "ALL",
-        codebook_size: int = 256,
-        segment_frames: int = SEGMENT_FRAMES,
-        components: int = COMPONENTS,
-        window: int = 5,
-        units: int = 500,
-        layers: int = 1,
-        k: int = 5,
-        hidden: int = 300,
+        codebook_size: Annotated[int, Range(2, 2**16)] = 256,
+        segment_frames: Annotated[int, Range(1, 4096)] = SEGMENT_FRAMES,
+        components: Annotated[int, Range(1, 4096)] = COMPONENTS,
+        window: Annotated[int, Range(1, 1023, odd=True)] = 5,
+        units: Annotated[int, Range(1, 2**14)] = 500,
+        layers: Annotated[int, Range(1, 100)] = 1,
+        k: Annotated[int, Range(1, 1000)] = 5,
+        hidden: Width = 300,
         learn_tables: bool = True,
-        vectors_per_word: int = 256,
-        codebook_seed: int = 0,
-        weight_decay: float = 1e-4,
-        lr: float = 0.02,
-        table_lr: float | None = None,
+        vectors_per_word: Annotated[int, Range(1, 10**5)] = 256,
+        codebook_seed: Seed = 0,
+        weight_decay: WeightDecay = 1e-4,
+        lr: LearningRate = 0.02,
+        table_lr: LearningRate | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(lr=lr, **kwargs)
-        check_choice(get_args(Features), features=features)
-        check_minimum(1, vectors_per_word=vectors_per_word)
-        check_minimum(0, weight_decay=weight_decay, lr=lr, table_lr=table_lr)
         names = FRAME_FEATURES if features == "ALL" else (features,)
         self.words = AudioWords(
             SegmentVectors(self.sample_rate, names, segment_frames, components), codebook_size

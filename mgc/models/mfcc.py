@@ -1,15 +1,16 @@
 """MFCC statistics as a feature extractor, the baseline of transfer learning."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor
 
+from mgc.core.ranges import CheckedArguments, Range, SampleRate
 from mgc.errors import MgcError
 from mgc.features.mfcc import MFCCStatistics
 
 
-class MFCC(LightningModule):
+class MFCC(CheckedArguments, LightningModule):
     """MFCC statistics of clips, for ``mgc extract --model mfcc``. It cannot be trained.
 
     See :class:`mgc.features.mfcc.MFCCStatistics`.
@@ -21,7 +22,11 @@ class MFCC(LightningModule):
 
     kind: ClassVar[str] = "audio"
 
-    def __init__(self, sample_rate: int = 12000, n_mfcc: int = 20) -> None:
+    def __init__(
+        self,
+        sample_rate: SampleRate = 12000,
+        n_mfcc: Annotated[int, Range(1, 128)] = 20,
+    ) -> None:
         super().__init__()
         self.statistics = MFCCStatistics(sample_rate, n_mfcc)
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgc.core.ranges import Beats
 from mgc.data.clips import Batch
 from mgc.data.msd.files import DIMENSIONS
 from mgc.features.beat_batches import length_mask, repeat_short
@@ -26,7 +27,7 @@ class WindowedNaiveBayes(nn.Module):
     scale of the three gives the same result.
     """
 
-    def __init__(self, num_classes: int, window_beats: int = WINDOW_BEATS) -> None:
+    def __init__(self, num_classes: int, window_beats: Beats = WINDOW_BEATS) -> None:
         super().__init__()
         self.window_beats = window_beats
         shape = num_classes, 2 * DIMENSIONS, window_beats
@@ -103,7 +104,7 @@ class NaiveBayes(WindowClassifier):
 
     net: WindowedNaiveBayes
 
-    def __init__(self, window_beats: int = WINDOW_BEATS, **kwargs: Any) -> None:
+    def __init__(self, window_beats: Beats = WINDOW_BEATS, **kwargs: Any) -> None:
         super().__init__(window_beats, **kwargs)
         self.net = WindowedNaiveBayes(self.num_classes, window_beats)
 

@@ -1,13 +1,13 @@
 """Residual network on feature maps (Senac, Pellegrini, Mouret and Pinquier, 2017)."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgc.core.checks import check_choice
+from mgc.core.ranges import CheckedArguments, Dropout, Range
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.features.frames import FRAME_SECONDS, STFTMap
@@ -28,7 +28,7 @@ class ResidualBranch(nn.Module):
     (section 3). All are zero-padded and keep the number of frames, so maps of any length work.
     """
 
-    def __init__(self, height: int, filters: int) -> None:
+    def __init__(self, height: int, filters: Annotated[int, Range(1, 2**14)]) -> None:
         super().__init__()
         self.conv1 = nn.Conv1d(height, filters, KERNEL)
         self.conv2 = nn.Conv1d(filters, filters, KERNEL)
@@ -44,7 +44,7 @@ class ResidualBranch(nn.Module):
         return first, third
 
 
-class ResidualMapNet(nn.Module):
+class ResidualMapNet(CheckedArguments, nn.Module):
     """A residual branch for each map, concatenated before three dense layers.
 
     With one map it is ``net_STFT`` or ``net_MUSIC`` (figure 1); with both it is the early fusion
@@ -57,8 +57,8 @@ class ResidualMapNet(nn.Module):
         self,
         num_classes: int,
         heights: Sequence[int],
-        filters: int = 256,
-        dropout: float = 0.2,
+        filters: Annotated[int, Range(1, 2**14)] = 256,
+        dropout: Dropout = 0.2,
     ) -> None:
         super().__init__()
         self.branches = nn.ModuleList(ResidualBranch(height, filters) for height in heights)
@@ -110,15 +110,14 @@ class ResidualMapClassifier(MusicModel):
     def __init__(
         self,
         maps: Literal["stft", "music", "both"] = "music",
-        filters: int = 256,
-        dropout: float = 0.2,
-        frame_seconds: float = FRAME_SECONDS,
-        cutoff_hz: float = 1500.0,
+        filters: Annotated[int, Range(1, 2**14)] = 256,
+        dropout: Dropout = 0.2,
+        frame_seconds: Annotated[float, Range(0, 10, closed="right")] = FRAME_SECONDS,
+        cutoff_hz: Annotated[float, Range(0, 192000)] = 1500.0,
         standardize: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_choice(("stft", "music", "both"), maps=maps)
         if standardize and maps == "stft":
             raise MgcError("standardize=True: maps='stft' has no music features.")
         self.standardize = standardize

@@ -4,7 +4,7 @@ import logging
 import pickle
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import requests
 import timm
@@ -17,7 +17,17 @@ from timm.optim import param_groups_layer_decay
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mgc.core.checks import check_choice, check_minimum
+from mgc.core.ranges import (
+    Decibels,
+    Dropout,
+    Epochs,
+    FrameLength,
+    HopLength,
+    MedianLength,
+    MelBands,
+    Range,
+    WeightDecay,
+)
 from mgc.errors import MgcError
 from mgc.features.spectrogram_image import Component, Frequency, SpectrogramImage
 from mgc.models.base import MusicModel
@@ -25,6 +35,8 @@ from mgc.models.base import MusicModel
 log = logging.getLogger(__name__)
 
 Tune = Literal["head", "all", "gradual"]
+
+Pixels = Annotated[int, Range(1, 4096)]
 
 #: Seconds to wait for the server of the weights.
 DOWNLOAD_TIMEOUT = 10
@@ -81,24 +93,20 @@ class TimmFinetune(MusicModel):
         component: Component = "original",
         frequency: Frequency = "linear",
         tune: Tune = "head",
-        layer_decay: float = 0.75,
-        unfreeze_epochs: int = 1,
-        dropout: float = 0.0,
-        weight_decay: float = 0.01,
-        image_size: int | list[int] | None = None,
-        n_fft: int = 2048,
-        hop_length: int = 512,
-        n_mels: int = 128,
-        top_db: float = 80.0,
-        harmonic_length: int = 31,
-        percussive_length: int = 31,
+        layer_decay: Annotated[float, Range(0, 1, closed="right")] = 0.75,
+        unfreeze_epochs: Epochs = 1,
+        dropout: Dropout = 0.0,
+        weight_decay: WeightDecay = 0.01,
+        image_size: Pixels | list[Pixels] | None = None,
+        n_fft: FrameLength = 2048,
+        hop_length: HopLength = 512,
+        n_mels: MelBands = 128,
+        top_db: Decibels = 80.0,
+        harmonic_length: MedianLength = 31,
+        percussive_length: MedianLength = 31,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_choice(get_args(Tune), tune=tune)
-        if not 0 < layer_decay <= 1:
-            raise MgcError(f"layer_decay={layer_decay:g}: must be greater than 0 and at most 1.")
-        check_minimum(1, unfreeze_epochs=unfreeze_epochs)
         self.backbone = backbone
         self.pretrained = pretrained
         self.weights = weights
@@ -218,7 +226,7 @@ class TimmFinetune(MusicModel):
 
 
 def make_backbone(
-    name: str, num_classes: int, dropout: float, image_size: tuple[int, int] | None
+    name: str, num_classes: int, dropout: Dropout, image_size: tuple[int, int] | None
 ) -> Any:
     """Create a timm network with random weights, for its own image size by default.
 
@@ -386,7 +394,7 @@ def _pair(size: int | list[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
     sizes = [size, size] if isinstance(size, int) else size
-    if len(sizes) != 2 or min(sizes) < 1:
+    if len(sizes) != 2:
         raise MgcError(
             f"image_size={size}: must be one positive number of pixels, or two (height, width)."
         )

@@ -1,11 +1,21 @@
 """VGG-style tagger (Choi, Fazekas, Sandler and Cho, 2017)."""
 
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgc.core.ranges import (
+    CheckedArguments,
+    Dropout,
+    FrameLength,
+    Hertz,
+    HopLength,
+    MelBands,
+    Range,
+    Width,
+)
 from mgc.features.spectrogram import LogMelSpectrogram
 from mgc.models.base import MusicModel
 
@@ -50,7 +60,7 @@ class VGGBlock(nn.Module):
         return F.elu(F.max_pool2d(x, self.pooling))
 
 
-class VGGNet(nn.Module):
+class VGGNet(CheckedArguments, nn.Module):
     """Five convolutional blocks and a linear layer on a log-mel-spectrogram.
 
     The output of the last block is averaged over bands and frames. With 96 bands and 29 s at
@@ -59,9 +69,9 @@ class VGGNet(nn.Module):
 
     def __init__(
         self,
-        num_classes: int,
-        channels: int = 32,
-        dropout: float = 0.0,
+        num_classes: Width,
+        channels: Annotated[int, Range(1, 4096)] = 32,
+        dropout: Dropout = 0.0,
         norm: Literal["batch", "clip"] = "batch",
     ) -> None:
         super().__init__()
@@ -110,14 +120,14 @@ class VGGTagger(MusicModel):
 
     def __init__(
         self,
-        channels: int = 32,
-        n_fft: int = 512,
-        hop_length: int = 256,
-        n_mels: int = 96,
-        f_max: float | None = None,
-        dropout: float = 0.0,
+        channels: Annotated[int, Range(1, 4096)] = 32,
+        n_fft: FrameLength = 512,
+        hop_length: HopLength = 256,
+        n_mels: MelBands = 96,
+        f_max: Hertz | None = None,
+        dropout: Dropout = 0.0,
         norm: Literal["batch", "clip"] = "batch",
-        reference_db: float | None = None,
+        reference_db: Annotated[float, Range(-1000, 1000)] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

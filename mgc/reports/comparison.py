@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import yaml
 
 from mgc import registry
 from mgc.core import markdown
 from mgc.core.csv import write_csv
 from mgc.core.text import visible
 from mgc.core.writing import all_or_nothing
+from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
 from mgc.evaluation.alignment import align, check_alike
 from mgc.evaluation.intervals import (
@@ -400,7 +400,7 @@ def _load_folder(path: Path, name: str) -> ComparedRun:
     run_folder = folds[0].parent if crossval and folds else path
     settings: dict[str, Any] = {}
     if (run_folder / CONFIG).is_file():
-        settings = flatten(yaml.safe_load((run_folder / CONFIG).read_text(encoding="utf-8")))
+        settings = flatten(read_yaml(run_folder / CONFIG))
     record = (
         json.loads((run_folder / RECORD).read_text(encoding="utf-8"))
         if (run_folder / RECORD).is_file()

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from mgc import checkpoint, registry
 from mgc.core import markdown
 from mgc.core.markdown import Markdown, code, escape
 from mgc.core.text import visible
+from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import Score, measures
 from mgc.evaluation.per_class import per_class
@@ -94,12 +94,7 @@ def model_card(
 
 def _read_config(path: Path) -> dict[str, Any]:
     """Read the configuration of the fit; empty if the file does not exist."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        return {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MgcError(f"Cannot read the configuration {path}: {error}") from error
+    return (read_yaml(path) or {}) if path.exists() else {}
 
 
 def _read_results(

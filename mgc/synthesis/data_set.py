@@ -8,6 +8,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile
@@ -15,6 +16,7 @@ from joblib import Parallel, cpu_count, delayed
 from scipy import fft
 from tqdm import tqdm
 
+from mgc.core.ranges import Processes, Range, Seconds, Seed, checked
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.synthesis.composition import compose
@@ -26,13 +28,14 @@ SETTINGS = "synthesis.json"
 MIN_SAMPLE_RATE = 8000
 
 
+@checked
 def synthesise(
     root: str | os.PathLike[str],
-    tracks_per_genre: int,
-    seconds: float = 30.0,
-    sample_rate: int = 22050,
-    seed: int = 0,
-    workers: int | None = None,
+    tracks_per_genre: Annotated[int, Range(1, 10**5)],
+    seconds: Seconds = 30.0,
+    sample_rate: Annotated[int, Range(8000, 384000)] = 22050,
+    seed: Seed = 0,
+    workers: Processes | None = None,
     progress: bool = True,
 ) -> list[Path]:
     """Write a data set of synthetic music and return its files, by genre and number.
@@ -56,18 +59,8 @@ def synthesise(
             music that was not synthesised or was synthesised with different arguments.
     """
     root = Path(root)
-    if tracks_per_genre < 1:
-        raise MgcError(f"tracks_per_genre must be at least 1, got {tracks_per_genre}.")
-    if not 0 < seconds < float("inf"):
-        raise MgcError(f"seconds must be positive and finite, got {seconds}.")
-    if sample_rate < MIN_SAMPLE_RATE:
-        raise MgcError(f"sample_rate must be at least {MIN_SAMPLE_RATE} Hz, got {sample_rate}.")
     if round(seconds * sample_rate) < 1:
         raise MgcError(f"seconds={seconds} is less than one sample at {sample_rate} Hz.")
-    if seed < 0:
-        raise MgcError(f"seed must be at least 0, got {seed}.")
-    if workers is not None and workers < 1:
-        raise MgcError(f"workers must be at least 1, got {workers}.")
     tracks = [
         (genre, number, root / "genres" / genre / f"{genre}.{number:05d}.wav")
         for genre in GENRES
@@ -95,7 +88,13 @@ def synthesise(
     return [path for _, _, path in tracks]
 
 
-def render(genre: str, number: int, seconds: float, sample_rate: int, seed: int) -> np.ndarray:
+def render(
+    genre: str,
+    number: int,
+    seconds: Seconds,
+    sample_rate: Annotated[int, Range(8000, 384000)],
+    seed: Seed,
+) -> np.ndarray:
     """Compose and play a track, given its genre and number: int16 of shape (samples,)."""
     # Separate generators, so that the song does not depend on the sample rate.
     song_rng, sound_rng, room_rng = (
@@ -187,7 +186,12 @@ def _prepare_folder(root: Path, settings: dict[str, float]) -> None:
 
 
 def _write_track(
-    genre: str, number: int, path: Path, seconds: float, sample_rate: int, seed: int
+    genre: str,
+    number: int,
+    path: Path,
+    seconds: Seconds,
+    sample_rate: Annotated[int, Range(8000, 384000)],
+    seed: int,
 ) -> None:
     audio = render(genre, number, seconds, sample_rate, seed)
     wav = io.BytesIO()

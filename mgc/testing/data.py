@@ -18,7 +18,7 @@ from mgc.data.contract import check_batch, check_targets
 from mgc.data.contract import check_labels as check_contract
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
-from mgc.testing.require import finite, require
+from mgc.testing.require import check_wrong_numbers, finite, require
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,14 @@ class DataCase:
 
     def make(self, root: Path | None = None, **changes: Any) -> MusicDataModule:
         """Build the data module without calling :meth:`setup`; by default on the small copy."""
-        settings: dict[str, Any] = {"batch_size": 4}
+        return self.data(**(self.make_arguments(root) | changes))
+
+    def make_arguments(self, root: Path | None = None) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        settings: dict[str, Any] = {"root": str(root or self.root), "batch_size": 4}
         if issubclass(self.data, AudioDataModule):
             settings |= {"sample_rate": 8000, "clip_seconds": 1.0}
-        settings |= dict(self.settings) | changes
-        return self.data(root=str(root or self.root), **settings)
+        return settings | dict(self.settings)
 
 
 def check_labels(case: DataCase) -> None:
@@ -205,6 +208,11 @@ def check_missing(case: DataCase) -> None:
                 raise AssertionError(f"{case.name}: no error without data")
 
 
+def check_settings(case: DataCase) -> None:
+    """Check that wrong numbers raise an ``MgcError`` or ``ValueError`` that names the argument."""
+    check_wrong_numbers(case.data, case.make_arguments())
+
+
 #: All checks of data sets.
 DATA_CHECKS: tuple[Callable[[DataCase], None], ...] = (
     check_labels,
@@ -213,6 +221,7 @@ DATA_CHECKS: tuple[Callable[[DataCase], None], ...] = (
     check_random_clips,
     check_verify,
     check_missing,
+    check_settings,
 )
 
 

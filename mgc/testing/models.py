@@ -25,7 +25,7 @@ from mgc.evaluation.callback import TrackEvaluation
 from mgc.models.adapt import add_missing_steps
 from mgc.models.base import MusicModel
 from mgc.task import Task
-from mgc.testing.require import finite, require
+from mgc.testing.require import check_wrong_numbers, finite, require
 
 #: Function that makes the inputs of a batch, by name, for a number of items.
 Inputs = Callable[[int], dict[str, Tensor]]
@@ -71,11 +71,7 @@ class ModelCase:
 
     def make(self, task: Task) -> LightningModule:
         """Build the model as ``mgc fit`` does, with reproducible weights."""
-        parameters = inspect.signature(self.model).parameters
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        linked = {"num_classes": self.num_classes, "task": task, "sample_rate": self.sample_rate}
-        args = {name: value for name, value in linked.items() if takes_any or name in parameters}
-        args |= self.settings
+        args = self.make_arguments(task)
         seed_everything(0, verbose=False)
         try:
             model = self.model(**args)
@@ -87,6 +83,14 @@ class ModelCase:
         add_missing_steps(model)
         remember_init_args(model, args)
         return model
+
+    def make_arguments(self, task: Task) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        parameters = inspect.signature(self.model).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        linked = {"num_classes": self.num_classes, "task": task, "sample_rate": self.sample_rate}
+        args = {name: value for name, value in linked.items() if takes_any or name in parameters}
+        return args | dict(self.settings)
 
     def make_ready(self, task: Task) -> LightningModule:
         """Build the model in evaluation mode, fitted if ``fit_first`` is set."""
@@ -278,6 +282,11 @@ def check_two_processes(case: ModelCase) -> None:
         raise AssertionError(f"{case.name} fails to train in two processes: {error}") from error
 
 
+def check_settings(case: ModelCase) -> None:
+    """Check that wrong numbers raise an ``MgcError`` or ``ValueError`` that names the argument."""
+    check_wrong_numbers(case.model, case.make_arguments(case.tasks[0]))
+
+
 #: All checks of models.
 MODEL_CHECKS: tuple[Callable[[ModelCase], None], ...] = (
     check_logits,
@@ -288,6 +297,7 @@ MODEL_CHECKS: tuple[Callable[[ModelCase], None], ...] = (
     check_checkpoint,
     check_mixed_precision,
     check_two_processes,
+    check_settings,
 )
 
 

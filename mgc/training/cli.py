@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,9 +32,10 @@ from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
 from mgc.core.launching import PrepareSpawnedProcess, convert_process_errors, hide_warnings
 from mgc.core.lightning_internals import KeepConfiguration
-from mgc.core.parser_errors import OneLineErrors, explain
+from mgc.core.parser_errors import HelpFormatter, OneLineErrors, explain
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
+from mgc.core.yaml_files import read_yaml
 from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
@@ -78,6 +78,12 @@ from mgc.training.resuming import (
     reuse_run,
 )
 from mgc.training.run_record import RecordRun
+from mgc.training.settings import (
+    LINKED_ARGUMENTS,
+    CheckMonitors,
+    check_settings,
+    check_step_memory,
+)
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +95,6 @@ DEFAULT_LOGGER = {
     "class_path": "lightning.pytorch.loggers.WandbLogger",
     "init_args": {"project": "mgc", "save_dir": RUNS},
 }
-
-#: Init arguments of a model that are set from the data module.
-LINKED_ARGUMENTS = ("num_classes", "task", "sample_rate")
 
 #: Metric that selects the best checkpoint of each task, unless the configuration sets one.
 MONITORS = {
@@ -142,6 +145,7 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
                     RecordRun(),
                     DescribeCheckpoint(),
                     SeedSteps(),
+                    CheckMonitors(),
                     StopOnDivergence(),
                     LogBatchSize(),
                     LogRunPaths(remember=cli is None),
@@ -165,6 +169,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         set_loader(PARSER_MODE, load_config, exceptions=(yaml.YAMLError, RegistryError))
         names = "; ".join(f"--{kind}: {', '.join(registry.find(kind))}" for kind in GROUPS)
         kwargs.setdefault("dump_header", [f"{mgc.DISTRIBUTION}=={mgc.__version__}"])
+        kwargs.setdefault("formatter_class", HelpFormatter)
         parser = Parser(parser_mode=PARSER_MODE, epilog=names, **kwargs)
         parser.add_argument("-c", "--config", action="config", help="YAML file with settings.")
         return parser
@@ -180,8 +185,9 @@ class MgcCLI(KeepConfiguration, LightningCLI):
             raise TypeError("args must be a list of strings.")
         args = expand_arguments(args)
         for path in option_values(args, *CONFIG_OPTIONS):
-            _check_yaml(path)
+            read_yaml(path)  # names the file in messages
         self.config = parser.parse_args(args)
+        check_settings(self.config[self.config.subcommand])
 
     def before_instantiate_classes(self) -> None:
         """Check the configuration and the checkpoint, and prepare W&B."""
@@ -227,6 +233,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Create model, data and trainer, and check that the checkpoint fits the data."""
+        check_step_memory(self.config[self.subcommand], self.subcommand == "fit")
         try:
             super().instantiate_classes()
         except ValueError as error:
@@ -393,6 +400,14 @@ def convert_errors() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise MgcError(str(error)) from error
+    except TypeError as error:
+        if not str(error).startswith("`devices` selected with"):
+            raise
+        raise MgcError(str(error)) from error
+    except RuntimeError as error:
+        if not str(error).startswith("Early stopping conditioned on metric"):
+            raise
+        raise MgcError(str(error)) from error
 
 
 @contextmanager
@@ -425,16 +440,6 @@ def _prepare_wandb(trainer: Namespace) -> None:
         keep_offline("offline=true in the logger's settings")
     else:
         set_wandb_mode()
-
-
-def _check_yaml(path: str) -> None:
-    """Raise an error that names the file if it is not valid YAML."""
-    try:
-        yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MgcError(f"{path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MgcError(f"{path}: not valid YAML: {error}") from error
 
 
 def _find_mgc_error(error: BaseException | None) -> MgcError | None:

@@ -5,9 +5,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mgc.configurations import read_configuration
+from mgc.core.yaml_files import load_yaml, read_yaml
 from mgc.errors import MgcError
 
 #: Options that take a configuration.
@@ -61,13 +60,13 @@ def read_settings(args: Sequence[str]) -> Iterator[tuple[str, Any, list[str]]]:
         try:
             if name == "config":
                 yield name, text, option
-                name, value = "", yaml.safe_load(read_configuration(text))
+                name, value = "", load_yaml(read_configuration(text), text)
             else:
-                value = yaml.safe_load(text)
+                value = load_yaml(text, option[0])
                 # A section may be a file, as in --model model.yaml.
                 if "." not in name and Path(text).suffix in (".yaml", ".yml", ".json"):
-                    value = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
-        except (MgcError, OSError, ValueError, yaml.YAMLError):
+                    value = read_yaml(text)
+        except (MgcError, ValueError):
             if not name:
                 continue
         for setting, leaf in _flatten(name, value):

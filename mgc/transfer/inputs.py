@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 
 from mgc import registry
 from mgc.core.plugins import describe_error
+from mgc.core.ranges import check_arguments
 from mgc.data.base import AudioDataModule
 from mgc.data.unlabelled import AudioFiles
 from mgc.errors import MgcError
@@ -61,7 +62,8 @@ def open_data(
 
 
 def _call(component: type, option: str, args: dict[str, Any]) -> Any:
-    """Create a component; report unknown arguments as an MgcError."""
+    """Create a component; report wrong arguments as an MgcError."""
+    check_arguments(component, args)
     try:
         return component(**args)
     except TypeError as error:

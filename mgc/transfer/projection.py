@@ -86,8 +86,6 @@ def project(
         MgcError: If a table lacks classes or all of the layers, has different classes or too few
             tracks, or if ``perplexity`` is not positive.
     """
-    if not perplexity > 0:
-        raise MgcError(f"perplexity={perplexity:g}: must be greater than 0.")
     first = next(iter(tables.values()))
     points, measures = [], []
     for name, table in tables.items():

@@ -151,7 +151,7 @@ def test_incomplete_copy_is_reported(
 
 
 def test_invalid_settings_raise_error(tmp_path: Path) -> None:
-    with pytest.raises(MgcError, match="sample_rate=12: must be from 1000"):
+    with pytest.raises(MgcError, match="sample_rate=12: must be a whole number from 1000"):
         GTZAN(str(tmp_path), sample_rate=12)
     with pytest.raises(MgcError, match="choose one of stratified, fold, fault_filtered"):
         GTZAN(str(tmp_path), split="random")
@@ -162,13 +162,13 @@ def test_invalid_settings_raise_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
-        ({"num_workers": -1}, "num_workers=-1: must be at least 0"),
-        ({"seed": -1}, "seed=-1: must be at least 0"),
-        ({"max_broken": 1.5}, r"max_broken=1\.5: must be from 0 to 1"),
-        ({"max_broken": float("nan")}, "max_broken=nan: must be from 0 to 1"),
-        ({"clips_per_track": 0}, "clips_per_track=0: must be at least 1"),
-        ({"channel": -1}, "channel=-1: must be at least 0"),
+        ({"batch_size": 0}, "batch_size=0: must be a whole number from 1"),
+        ({"num_workers": -1}, "num_workers=-1: must be a whole number from 0"),
+        ({"seed": -1}, "seed=-1: must be a whole number from 0"),
+        ({"max_broken": 1.5}, r"max_broken=1\.5: must be a number from 0 to 1"),
+        ({"max_broken": float("nan")}, "max_broken=nan: must be a number from 0 to 1"),
+        ({"clips_per_track": 0}, "clips_per_track=0: must be a whole number from 1"),
+        ({"channel": -1}, "channel=-1: must be a whole number from 0"),
         ({"short": "loop"}, "short='loop': choose one of repeat, pad"),
         ({"clip_seconds": 1e-5}, "clip_seconds=1e-05 at 22050 Hz: must be from 1 to"),
         ({"hop_seconds": 1e-5}, "hop_seconds=1e-05 at 22050 Hz: must be from 1 to"),

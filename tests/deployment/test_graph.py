@@ -246,7 +246,7 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
         ("--out x.onnx --model mfcc", "add --outputs features"),
         ("--out x.pt --ckpt y.ckpt", "the name must end in .onnx with --format onnx"),
         ("--out x.onnx --ckpt missing.ckpt", "missing.ckpt: no such checkpoint"),
-        ("--out x.onnx --ckpt y.ckpt --tolerance 0", "must be greater than 0"),
+        ("--out x.onnx --ckpt y.ckpt --tolerance 0", "must be a number greater than 0"),
     ],
 )
 def test_wrong_options(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

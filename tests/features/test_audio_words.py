@@ -222,9 +222,12 @@ def test_sampling_stops_on_a_signal(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: SegmentVectors(segment_frames=0), "segment_frames=0: must be at least 1"),
-        (lambda: SegmentVectors(components=0), "components=0: must be at least 1"),
-        (lambda: AudioWords(SegmentVectors(), 1), "codebook_size=1: must be at least 2"),
+        (
+            lambda: SegmentVectors(segment_frames=0),
+            "segment_frames=0: must be a whole",
+        ),
+        (lambda: SegmentVectors(components=0), "components=0: must be a whole number from 1"),
+        (lambda: AudioWords(SegmentVectors(), 1), "size=1: must be a whole number from 2"),
     ],
 )
 def test_invalid_settings_raise(make, match):

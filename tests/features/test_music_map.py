@@ -84,12 +84,11 @@ def test_brightness_is_the_share_of_energy_above_the_cutoff():
     assert bright.min() > 0.99
 
 
-@pytest.mark.parametrize("cutoff_hz", [15000.0, 11025.0, -1.0])
+@pytest.mark.parametrize("cutoff_hz", [15000.0, 11025.0])
 def test_cutoff_above_half_the_sample_rate_raises(cutoff_hz):
     with pytest.raises(MgcError, match="must be at least 0 and less than 11025 Hz"):
         MusicMap(cutoff_hz=cutoff_hz)
-    if cutoff_hz > 0:
-        MusicMap(sample_rate=44100, cutoff_hz=cutoff_hz)
+    MusicMap(sample_rate=44100, cutoff_hz=cutoff_hz)
 
 
 def test_entropy_and_flatness_separate_noise_from_a_sine():

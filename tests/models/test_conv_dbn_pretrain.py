@@ -239,7 +239,7 @@ def test_a_joint_layer_without_epochs_logs_a_warning(msd, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"sparsity": 0}, "sparsity=0: must be between 0 and 1"),
+        ({"sparsity": 0}, "sparsity=0: must be a number greater than 0 and less than 1"),
         ({"sparsity_cost": 2}, "sparsity_cost=2"),
         ({"first_epochs": 0}, "first_epochs=0"),
         ({"maps": 0}, "maps=0"),

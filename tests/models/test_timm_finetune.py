@@ -247,8 +247,8 @@ def test_unusable_weight_files_raise(path, message, network, capsys):
         ({"backbone": "test_vit", "image_size": 50}, "divisible by patch size"),
         ({"image_size": [1, 2, 3]}, "must be one positive number of pixels"),
         ({"tune": "tail"}, "tune='tail': choose one of head, all, gradual"),
-        ({"layer_decay": 0.0}, "layer_decay=0: must be greater than 0"),
-        ({"unfreeze_epochs": 0}, "unfreeze_epochs=0: must be at least 1"),
+        ({"layer_decay": 0.0}, r"layer_decay=0\.0: must be a number greater than 0"),
+        ({"unfreeze_epochs": 0}, "unfreeze_epochs=0: must be a whole number from 1"),
     ],
 )
 def test_invalid_settings_raise(settings, message):

@@ -235,13 +235,13 @@ def test_other_music_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tracks_per_genre": 0}, "tracks_per_genre must be at least 1, got 0"),
-        ({"seconds": 0}, "seconds must be positive and finite, got 0"),
-        ({"seconds": float("nan")}, "got nan"),
+        ({"tracks_per_genre": 0}, "tracks_per_genre=0: must be a whole number from 1"),
+        ({"seconds": 0}, "seconds=0: must be a number greater than 0"),
+        ({"seconds": float("nan")}, "seconds=nan: must be a number greater than 0"),
         ({"seconds": 1e-6}, "less than one sample"),
-        ({"sample_rate": 4000}, "at least 8000 Hz, got 4000"),
-        ({"seed": -1}, "at least 0, got -1"),
-        ({"workers": 0}, "workers must be at least 1"),
+        ({"sample_rate": 4000}, "sample_rate=4000: must be a whole number from 8000"),
+        ({"seed": -1}, "seed=-1: must be a whole number from 0"),
+        ({"workers": 0}, "workers=0: must be a whole number from 1"),
     ],
 )
 def test_bad_arguments_are_one_line(tmp_path, arguments, message):

@@ -228,7 +228,7 @@ def test_other_loggers(settings: list[str], workdir: Path) -> None:
 
 MISTAKES: list[tuple[list[str], str]] = [
     (["--data.root=nowhere"], r"nowhere: no such folder. Set data.root"),
-    (["--data.sample_rate=3"], "sample_rate=3: must be from 1000"),
+    (["--data.sample_rate=3"], "sample_rate=3: must be a whole number from 1000"),
     (["--data.split=fault_filtred"], "choose one of stratified, fold, fault_filtered"),
     (["--model=vgg_tager"], "Did you mean 'vgg_tagger'"),
     (["--model.chanels=3"], "error: --model.chanels: no such option."),

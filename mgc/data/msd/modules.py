@@ -4,7 +4,7 @@ import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import torch
 from joblib import cpu_count
 from torch.utils.data import Dataset
 
+from mgc.core.ranges import MAY_BE_EMPTY, Count, Range
 from mgc.data.base import MusicDataModule, PackResult
 from mgc.data.clips import Batch, Key, split_keys
 from mgc.data.msd.beat_store import BROKEN, FEATURES, INDEX, BeatStore, pack
@@ -106,7 +107,7 @@ class MSDBeats(MusicDataModule):
         self,
         root: str = "data/msd",
         store: str | None = None,
-        duplicates: str = "msd_duplicates.txt",
+        duplicates: Annotated[str, MAY_BE_EMPTY] = "msd_duplicates.txt",
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
@@ -208,7 +209,7 @@ class MSDGenre(MSDBeats):
         self,
         root: str = "data/msd",
         source: GenreSource = "musicbrainz",
-        tracks_per_class: int = 250,
+        tracks_per_class: Count = 250,
         tagtraum: str = "msd_tagtraum_cd1.cls",
         **kwargs: Any,
     ) -> None:
@@ -240,8 +241,8 @@ class MSDArtist(MSDBeats):
     def __init__(
         self,
         root: str = "data/msd",
-        artists: int = 50,
-        tracks_per_class: int = 100,
+        artists: Annotated[int, Range(2, 10**5)] = 50,
+        tracks_per_class: Count = 100,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
@@ -263,7 +264,9 @@ class MSDKey(MSDBeats):
     labels = KEYS
     splits = ("stratified", "fold", "artist")
 
-    def __init__(self, root: str = "data/msd", tracks_per_class: int = 250, **kwargs: Any) -> None:
+    def __init__(
+        self, root: str = "data/msd", tracks_per_class: Count = 250, **kwargs: Any
+    ) -> None:
         super().__init__(root, **kwargs)
         self.tracks_per_class = tracks_per_class
 
@@ -293,10 +296,10 @@ class MSDUnlabelled(MSDBeats):
         self,
         root: str = "data/msd",
         genre_source: GenreSource = "musicbrainz",
-        genre_tracks: int = 250,
-        artists: int = 50,
-        artist_tracks: int = 100,
-        key_tracks: int = 250,
+        genre_tracks: Count = 250,
+        artists: Annotated[int, Range(2, 10**5)] = 50,
+        artist_tracks: Count = 100,
+        key_tracks: Count = 250,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)

@@ -4,12 +4,13 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import h5py
 import numpy as np
 import pandas as pd
 
+from mgc.core.ranges import Range, SampleRate, Seconds
 from mgc.data.base import AudioDataModule
 from mgc.data.msd.beat_store import INDEX, BeatStore
 from mgc.data.msd.catalogue import SPLIT_LISTS, TAGS, read_lastfm, read_track_list
@@ -53,9 +54,9 @@ class MSDTagging(AudioDataModule):
         self,
         root: str = "data/msd",
         split: str = "given",
-        min_weight: float = 50.0,
-        sample_rate: int = 12000,
-        clip_seconds: float = 29.0,
+        min_weight: Annotated[float, Range(0, 100)] = 50.0,
+        sample_rate: SampleRate = 12000,
+        clip_seconds: Seconds = 29.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(

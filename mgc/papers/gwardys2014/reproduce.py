@@ -1,9 +1,11 @@
 """``mgc reproduce gwardys2014``: tables I and III of Gwardys and Grzywczak (2014)."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from mgc.core.ranges import Processes, Range
 from mgc.core.terminal import print_line, print_text
+from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
 from mgc.papers.reproducing import describe_data, print_command
 from mgc.training.options import check_reserved_options
@@ -43,8 +45,8 @@ def reproduce_gwardys2014(
     root: str,
     out: str = "runs/gwardys2014",
     config: str = "timm_finetune_gtzan",
-    test_folds: int = 1,
-    jobs: int | None = None,
+    test_folds: Annotated[int, Range(1, 1000)] = 1,
+    jobs: Processes | None = None,
 ) -> None:
     """Run all experiments of Gwardys and Grzywczak (2014) and compare with the published results.
 
@@ -142,8 +144,6 @@ def extract_options(trained: Path) -> dict[str, Any]:
     Raises:
         MgcError: If the first fold has no configuration.
     """
-    import yaml
-
     from mgc.evaluation.results import Results
 
     checkpoints = Results.load(trained / "test").source["checkpoints"]
@@ -154,7 +154,7 @@ def extract_options(trained: Path) -> dict[str, Any]:
             f"{path} is missing, although {trained} has test results. Remove {trained} and train "
             "for at least one epoch."
         )
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = read_yaml(path)
     data, model = (settings[kind]["init_args"] for kind in ("data", "model"))
     return {
         "model": "timm_finetune",

@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mgc import registry
 from mgc.configurations import find_configuration
+from mgc.core.ranges import Processes, Range
 from mgc.core.terminal import print_line, print_text
+from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
 from mgc.papers.reproducing import describe_data, print_command
 from mgc.training.options import check_reserved_options, group_options, option_name, read_settings
@@ -46,11 +48,11 @@ def reproduce_zhang2015(
     data: Data = "gtzan",
     features: str = "MEL,SFM,SCF,ALL",
     systems: str = "all",
-    folds: int | None = None,
-    test_folds: int | None = None,
-    repeats: int = 1,
+    folds: Annotated[int, Range(3, 1000)] | None = None,
+    test_folds: Annotated[int, Range(1, 1000)] | None = None,
+    repeats: Annotated[int, Range(1, 1000)] = 1,
     out: str | None = None,
-    jobs: int | None = None,
+    jobs: Processes | None = None,
     configs: str = "",
     competitors: str = "",
 ) -> None:
@@ -264,14 +266,12 @@ def extract_options(fold: Path, data: str) -> dict[str, Any]:
     Raises:
         MgcError: If the fold has no configuration.
     """
-    import yaml
-
     path = fold / "config.yaml"
     if not path.is_file():
         raise MgcError(
             f"{path} is missing, although the fold is finished. Remove {fold} and rerun."
         )
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = read_yaml(path)
     given = settings["data"]["init_args"]
     return {
         "data": data,

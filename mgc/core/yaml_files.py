@@ -1,0 +1,138 @@
+"""Reads YAML safely: plain values, without duplicate keys, in bounded time and memory."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mgc.errors import MgcError
+
+#: Longest text, and its most values and levels with aliases expanded. Settings have far fewer.
+MAX_CHARS, MAX_VALUES, MAX_DEPTH = 2**20, 50_000, 100
+
+#: Numbers that YAML writes with a dot. On a command line, they are numbers without it too.
+NOT_FINITE = ("inf", "+inf", "-inf", "nan")
+
+
+class BoundedLoading:
+    """Mixin for loaders of PyYAML that refuses duplicate keys and documents that are too large."""
+
+    def __init__(self, stream: Any) -> None:
+        """Initialize; raise a ``YAMLError`` if the text is too long."""
+        if isinstance(stream, str | bytes) and len(stream) > MAX_CHARS:
+            raise yaml.YAMLError(f"longer than {MAX_CHARS} characters.")
+        super().__init__(stream)  # type: ignore[call-arg] # a loader
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Parse the document."""
+        try:
+            node: yaml.Node | None = super().get_single_node()  # type: ignore[misc]
+        except RecursionError:
+            raise yaml.YAMLError(f"more than {MAX_DEPTH} levels.") from None
+        return node
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        """Build the document after checking it."""
+        check_nodes(node)
+        if isinstance(node, yaml.ScalarNode) and node.value.lower() in NOT_FINITE:
+            return float(node.value)
+        return super().construct_document(node)  # type: ignore[misc]
+
+
+class _Loader(BoundedLoading, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML 1.1, as in ``yaml.safe_load``."""
+
+
+def load_yaml(text: str, source: str | PathLike[str]) -> Any:
+    """Load YAML.
+
+    Args:
+        text: A document.
+        source: Name of the file or option, for messages.
+
+    Raises:
+        MgcError: If it is not valid, has duplicate keys, or is too large.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 # a subclass of the safe loader
+    except (yaml.YAMLError, ValueError) as error:
+        raise MgcError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def read_yaml(path: str | PathLike[str]) -> Any:
+    """Load a YAML file.
+
+    Raises:
+        MgcError: If it cannot be read, is not valid, has duplicate keys, or is too large.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARS + 1)
+    except OSError as error:
+        raise MgcError(f"{path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise MgcError(f"{path}: not valid YAML: {error}") from error
+    return load_yaml(text, path)
+
+
+def bound_parsers() -> None:
+    """Make the parsers of jsonargparse read files and values with :class:`BoundedLoading`."""
+    from jsonargparse import _loaders_dumpers as loading
+
+    # set_loader replaces only the loader of files. Values of options use the default one.
+    loader = loading.get_yaml_default_loader()
+    if not issubclass(loader, BoundedLoading):
+        loading.yaml_default_loader = type(  # type: ignore[assignment] # None at first
+            "BoundedLoader", (BoundedLoading, loader), {}
+        )
+
+
+def check_nodes(root: yaml.Node) -> None:
+    """Raise a ``YAMLError`` for duplicate keys, and if the expanded document is too large."""
+    sizes: dict[int, int] = {}  # number of values in each node, with aliases expanded
+    open_nodes: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        children = _children(node)
+        if id(node) in sizes:
+            stack.pop()
+        elif id(node) in open_nodes:
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
+            open_nodes.remove(id(node))
+            if sizes[id(node)] > MAX_VALUES:
+                raise yaml.YAMLError(f"more than {MAX_VALUES} values, with aliases expanded.")
+        else:
+            open_nodes.add(id(node))
+            if len(open_nodes) > MAX_DEPTH:
+                raise yaml.YAMLError(f"more than {MAX_DEPTH} levels.")
+            if isinstance(node, yaml.MappingNode):
+                _check_keys(node)
+            for child in children:
+                if id(child) in open_nodes:
+                    raise yaml.YAMLError(f"line {_line(child)}: the value contains itself.")
+                stack.append(child)
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in node.value for child in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            name = key.tag, key.value
+            if name in lines:
+                raise yaml.YAMLError(
+                    f"'{key.value}' is set twice, in lines {lines[name]} and {_line(key)}."
+                )
+            lines[name] = _line(key)
+
+
+def _line(node: yaml.Node) -> int:
+    line: int = node.start_mark.line
+    return line + 1

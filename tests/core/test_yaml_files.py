@@ -1,0 +1,74 @@
+"""Test safe loading of YAML."""
+
+from pathlib import Path
+
+import pytest
+from jsonargparse import ArgumentParser
+
+from mgc.core import parser_errors as parser_errors  # bounds all parsers
+from mgc.core.yaml_files import MAX_CHARS, load_yaml, read_yaml
+from mgc.errors import MgcError
+
+
+def alias_bomb(levels: int = 9) -> str:
+    """Return a document of 100 lines whose aliases expand to 9 ** levels values."""
+    lines = ["a0: &a0 [x]"]
+    for level in range(levels):
+        lines.append(f"a{level + 1}: &a{level + 1} [{', '.join([f'*a{level}'] * 9)}]")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: a\ndata: b\nmodel: c", "'model' is set twice, in lines 1 and 3"),
+        ("model:\n  lr: 1\n  lr: 2", "'lr' is set twice, in lines 2 and 3"),
+        ("[{a: 1, a: 1}]", "'a' is set twice"),
+        (alias_bomb(), "values, with aliases expanded"),
+        ("a: &a [*a]", "contains itself"),
+        ("[" * 200 + "]" * 200, "more than 100 levels"),
+        ("[" * 100_000, "nest|levels"),
+        ("x" * (MAX_CHARS + 1), "longer than"),
+        ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("a: [", "did not find"),
+        ("2001-99-99", "month must be"),
+    ],
+)
+def test_unsafe_documents_raise_one_line(text: str, message: str) -> None:
+    with pytest.raises(MgcError, match=message) as error:
+        load_yaml(text, "settings.yaml")
+    assert str(error.value).startswith("settings.yaml: not valid YAML: ")
+    assert "\n" not in str(error.value)
+
+
+def test_aliases_and_merge_keys_work() -> None:
+    text = "base: &base {lr: 1, layers: &layers [1, 2]}\nother:\n  <<: *base\n  lr: 2\nall: *layers"
+    assert load_yaml(text, "settings.yaml") == {
+        "base": {"lr": 1, "layers": [1, 2]},
+        "other": {"lr": 2, "layers": [1, 2]},
+        "all": [1, 2],
+    }
+
+
+def test_files_are_refused_by_size(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text("- x\n" * MAX_CHARS, encoding="utf-8")
+    with pytest.raises(MgcError, match=r"large\.yaml: not valid YAML: longer than"):
+        read_yaml(path)
+
+
+def test_missing_files_raise_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MgcError, match="No such file"):
+        read_yaml(tmp_path / "missing.yaml")
+
+
+def test_parsers_bound_the_values_of_options() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--sizes", type=dict)
+    parser.add_argument("--power", type=float)
+    with pytest.raises(Exception, match="set twice"):
+        parser.parse_args(["--sizes={a: 1, a: 2}"])
+    with pytest.raises(Exception, match="aliases expanded"):
+        parser.parse_args([f"--sizes={alias_bomb()}"])
+    assert parser.parse_args(["--power=inf"]).power == float("inf")
+    assert parser.parse_args(["--power=.inf"]).power == float("inf")
