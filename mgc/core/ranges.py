@@ -25,6 +25,7 @@ from typing import (
     get_type_hints,
 )
 
+from mgc.core.checks import shorten
 from mgc.errors import MgcError
 
 P = ParamSpec("P")
@@ -187,10 +188,7 @@ def check_value(name: str, hint: Any, value: Any) -> None:
     """
     expected = _mismatch(hint, value)
     if expected:
-        shown = repr(value)
-        if len(shown) > MAX_VALUE_CHARS:
-            shown = f"{shown[:MAX_VALUE_CHARS]}…"
-        raise MgcError(f"{name}={shown}: {expected}.")
+        raise MgcError(f"{name}={shorten(repr(value), MAX_VALUE_CHARS)}: {expected}.")
 
 
 def check_choice(choices: Sequence[str], **settings: str) -> None:

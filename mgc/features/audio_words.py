@@ -48,7 +48,9 @@ class SegmentVectors(Float32Module):
         components: Annotated[int, Range(1, 4096)] = COMPONENTS,
     ) -> None:
         super().__init__()
-        self.bands = FrameBands(sample_rate, features)
+        # Its constructor computes with values, which the meta device lacks.
+        with torch.device("cpu"):
+            self.bands = FrameBands(sample_rate, features)
         self.features = self.bands.features
         self.segment_frames = segment_frames
         self.widths = {name: n * segment_frames for name, n in self.bands.widths.items()}
