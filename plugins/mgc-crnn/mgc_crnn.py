@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgc.core.ranges import Dropout, FrameLength, HopLength, MelBands, Width
 from mgc.errors import MgcError
 from mgc.features.spectrogram import LogMelSpectrogram
 from mgc.models.base import MusicModel
@@ -25,11 +26,11 @@ class CRNN(nn.Module):
     def __init__(
         self,
         num_classes: int,
-        n_mels: int = 96,
+        n_mels: MelBands = 96,
         channels: Sequence[int] = (68, 137, 137, 137),
-        hidden: int = 68,
-        dropout: float = 0.1,
-        head_dropout: float = 0.3,
+        hidden: Width = 68,
+        dropout: Dropout = 0.1,
+        head_dropout: Dropout = 0.3,
     ) -> None:
         super().__init__()
         # Normalises each band separately.
@@ -85,12 +86,12 @@ class CRNNTagger(MusicModel):
     def __init__(
         self,
         channels: list[int] | None = None,
-        hidden: int = 68,
-        n_fft: int = 512,
-        hop_length: int = 256,
-        n_mels: int = 96,
-        dropout: float = 0.1,
-        head_dropout: float = 0.3,
+        hidden: Width = 68,
+        n_fft: FrameLength = 512,
+        hop_length: HopLength = 256,
+        n_mels: MelBands = 96,
+        dropout: Dropout = 0.1,
+        head_dropout: Dropout = 0.3,
         **kwargs: Any,
     ) -> None:
         """Initialize the model.

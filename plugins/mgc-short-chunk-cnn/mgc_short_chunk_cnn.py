@@ -1,11 +1,12 @@
 """Short-chunk CNN with residual connections (Won, Ferraro, Bogdanov and Serra, 2020)."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgc.core.ranges import Dropout, FrameLength, HopLength, MelBands, Range
 from mgc.features.spectrogram import LogMelSpectrogram
 from mgc.models.base import MusicModel
 
@@ -50,7 +51,11 @@ class ShortChunkNet(nn.Module):
     """Seven blocks, global max-pooling and two dense layers."""
 
     def __init__(
-        self, num_classes: int, channels: int = 128, dropout: float = 0.5, residual: bool = True
+        self,
+        num_classes: int,
+        channels: Annotated[int, Range(1, 4096)] = 128,
+        dropout: Dropout = 0.5,
+        residual: bool = True,
     ) -> None:
         super().__init__()
         block = ResidualBlock if residual else PlainBlock
@@ -97,11 +102,11 @@ class ShortChunkCNN(MusicModel):
 
     def __init__(
         self,
-        channels: int = 128,
-        n_fft: int = 512,
-        hop_length: int = 256,
-        n_mels: int = 128,
-        dropout: float = 0.5,
+        channels: Annotated[int, Range(1, 4096)] = 128,
+        n_fft: FrameLength = 512,
+        hop_length: HopLength = 256,
+        n_mels: MelBands = 128,
+        dropout: Dropout = 0.5,
         residual: bool = True,
         **kwargs: Any,
     ) -> None:

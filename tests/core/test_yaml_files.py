@@ -66,9 +66,8 @@ def test_parsers_bound_the_values_of_options() -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--sizes", type=dict)
     parser.add_argument("--power", type=float)
-    with pytest.raises(Exception, match="set twice"):
-        parser.parse_args(["--sizes={a: 1, a: 2}"])
-    with pytest.raises(Exception, match="aliases expanded"):
-        parser.parse_args([f"--sizes={alias_bomb()}"])
+    for text in ("{a: 1, a: 2}", alias_bomb()):
+        with pytest.raises(Exception, match="sizes"):
+            parser.parse_args([f"--sizes={text}"])
     assert parser.parse_args(["--power=inf"]).power == float("inf")
     assert parser.parse_args(["--power=.inf"]).power == float("inf")

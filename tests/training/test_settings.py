@@ -3,10 +3,17 @@
 from typing import Any
 
 import pytest
-from jsonargparse import Namespace, dict_to_namespace
+from jsonargparse import Namespace
 
 from mgc.errors import MgcError
 from mgc.training.settings import check_settings
+
+
+def as_namespace(settings: dict[str, Any]) -> Namespace:
+    """Convert settings as a parser does."""
+    return Namespace(
+        **{k: as_namespace(v) if isinstance(v, dict) else v for k, v in settings.items()}
+    )
 
 
 def configuration(**sections: Any) -> Namespace:
@@ -20,7 +27,7 @@ def configuration(**sections: Any) -> Namespace:
         "data": {"class_path": "mgc.data.gtzan.GTZAN", "init_args": {"root": "data/gtzan"}},
         "trainer": {"max_epochs": 1, "devices": "auto"},
     }
-    return dict_to_namespace(settings | sections)
+    return as_namespace(settings | sections)
 
 
 def test_right_settings_pass() -> None:
@@ -67,7 +74,7 @@ def test_seeds_have_a_range(seed: int) -> None:
 )
 def test_arguments_of_classes_are_checked(section: str, settings: Any, message: str) -> None:
     config = configuration()
-    config[section].init_args = dict_to_namespace(settings)
+    config[section].init_args = as_namespace(settings)
     with pytest.raises(MgcError, match=message):
         check_settings(config)
 

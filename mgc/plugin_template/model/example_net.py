@@ -1,11 +1,12 @@
 """Small convolutional network on log-mel spectrograms."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgc.core.ranges import MelBands, Range
 from mgc.features.spectrogram import LogMelSpectrogram
 from mgc.models.base import MusicModel
 
@@ -17,7 +18,9 @@ class ExampleNet(MusicModel):
     with ``lr``. The spectrogram is part of the model, so that a checkpoint takes raw audio.
     """
 
-    def __init__(self, channels: int = 32, n_mels: int = 64, **kwargs: Any) -> None:
+    def __init__(
+        self, channels: Annotated[int, Range(1, 4096)] = 32, n_mels: MelBands = 64, **kwargs: Any
+    ) -> None:
         """Initialize the model.
 
         Args:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mgc.errors import MgcError
+from mgc.core.ranges import Dropout, Width
 from mgc_segment_codes.base import SegmentCoder
 
 
@@ -17,7 +17,7 @@ class Autoencoder(SegmentCoder):
     gives a plain autoencoder.
     """
 
-    def __init__(self, units: int = 256, corruption: float = 0.2, **kwargs: Any) -> None:
+    def __init__(self, units: Width = 256, corruption: Dropout = 0.2, **kwargs: Any) -> None:
         """Initialize the model.
 
         Args:
@@ -29,8 +29,6 @@ class Autoencoder(SegmentCoder):
             MgcError: If a setting is out of range.
         """
         super().__init__(**kwargs)
-        if not 0 <= corruption < 1:
-            raise MgcError(f"corruption={corruption}: must be at least 0 and below 1.")
         self.make_head(units)
         widths = self.segments.dimensions
         self.encoders = nn.ModuleDict({n: nn.Linear(w, units) for n, w in widths.items()})

@@ -1,11 +1,12 @@
 """Base class of the three models."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from mgc.core.ranges import Range, Seed
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.features.audio_words import (
@@ -35,10 +36,10 @@ class SegmentCoder(MusicModel):
     def __init__(
         self,
         features: Literal["MEL", "SFM", "SCF", "ALL"] = "ALL",
-        segment_frames: int = SEGMENT_FRAMES,
-        components: int = COMPONENTS,
-        sample_size: int = 65536,
-        sample_seed: int = 0,
+        segment_frames: Annotated[int, Range(1, 4096)] = SEGMENT_FRAMES,
+        components: Annotated[int, Range(1, 4096)] = COMPONENTS,
+        sample_size: Annotated[int, Range(1, 10**7)] = 65536,
+        sample_seed: Seed = 0,
         **kwargs: Any,
     ) -> None:
         """Initialize the model.
@@ -57,10 +58,6 @@ class SegmentCoder(MusicModel):
         super().__init__(**kwargs)
         if features not in (*FRAME_FEATURES, "ALL"):
             raise MgcError(f"features={features!r}: choose MEL, SFM, SCF or ALL.")
-        if sample_size < 1:
-            raise MgcError(f"sample_size={sample_size}: at least 1 is needed.")
-        if sample_seed < 0:
-            raise MgcError(f"sample_seed={sample_seed}: at least 0 is needed.")
         names = FRAME_FEATURES if features == "ALL" else (features,)
         self.segments = SegmentVectors(self.sample_rate, names, segment_frames, components)
         self.sample_size = sample_size

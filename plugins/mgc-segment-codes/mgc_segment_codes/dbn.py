@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mgc.core.ranges import BatchSize, Dropout, Epochs, Range, Width
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.models.base import readable
@@ -26,6 +27,8 @@ DIVERGED = 10
 
 #: Number of training segments for the free energy gap.
 COMPARED = 1024
+
+Positive = Annotated[float, Range(0, 1000, closed="right")]
 
 
 class Machine(nn.Module):
@@ -121,14 +124,14 @@ class DeepBeliefNet(SegmentCoder):
 
     def __init__(
         self,
-        units: int = 256,
-        layers: int = 2,
-        layer_epochs: int = 5,
-        noise: float = 0.5,
-        lr_gaussian: float = 0.003,
-        lr_binary: float = 0.05,
-        momentum: float = 0.9,
-        mini_batch: int = 128,
+        units: Width = 256,
+        layers: Annotated[int, Range(1, 100)] = 2,
+        layer_epochs: Epochs = 5,
+        noise: Positive = 0.5,
+        lr_gaussian: Positive = 0.003,
+        lr_binary: Positive = 0.05,
+        momentum: Dropout = 0.9,
+        mini_batch: BatchSize = 128,
         **kwargs: Any,
     ) -> None:
         """Initialize the model.
@@ -150,14 +153,6 @@ class DeepBeliefNet(SegmentCoder):
         """
         super().__init__(**kwargs)
         self.make_head(units)
-        if min(layers, layer_epochs, mini_batch) < 1:
-            raise MgcError("layers, layer_epochs and mini_batch: at least 1 is needed.")
-        above = {"noise": noise, "lr_gaussian": lr_gaussian, "lr_binary": lr_binary}
-        for key, value in above.items():
-            if not value > 0:
-                raise MgcError(f"{key}={value}: must be greater than 0.")
-        if not 0 <= momentum < 1:
-            raise MgcError(f"momentum={momentum}: must be at least 0 and below 1.")
         self.layer_epochs = layer_epochs
         self.rates = [lr_gaussian] + (layers - 1) * [lr_binary]
         self.momentum = momentum

@@ -2,14 +2,14 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from mgc.errors import MgcError
+from mgc.core.ranges import Epochs, Range, Width
 from mgc_segment_codes.base import SegmentCoder
 
 
@@ -53,11 +53,11 @@ class SparseCoding(SegmentCoder):
 
     def __init__(
         self,
-        atoms: int = 256,
-        alpha: float = 1.0,
-        dictionary_segments: int = 16384,
-        passes: int = 4,
-        steps: int = 100,
+        atoms: Width = 256,
+        alpha: Annotated[float, Range(0, 1000, closed="right")] = 1.0,
+        dictionary_segments: Annotated[int, Range(1, 10**7)] = 16384,
+        passes: Epochs = 4,
+        steps: Annotated[int, Range(1, 10**5)] = 100,
         **kwargs: Any,
     ) -> None:
         """Initialize the model.
@@ -76,10 +76,6 @@ class SparseCoding(SegmentCoder):
         """
         super().__init__(**kwargs)
         self.make_head(atoms)
-        if not alpha > 0:
-            raise MgcError(f"alpha={alpha}: must be greater than 0.")
-        if min(dictionary_segments, passes, steps) < 1:
-            raise MgcError("dictionary_segments, passes and steps: at least 1 is needed.")
         self.alpha = alpha
         self.dictionary_segments = dictionary_segments
         self.passes = passes

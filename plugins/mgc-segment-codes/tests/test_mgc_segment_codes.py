@@ -320,15 +320,15 @@ def test_true_half_precision(model, music):
     ("make", "match"),
     [
         (lambda: make_wrong(SparseCoding, alpha=0), "alpha=0"),
-        (lambda: make_wrong(SparseCoding, steps=0), "dictionary_segments, passes and steps"),
-        (lambda: make_wrong(SparseCoding, sample_size=0), "sample_size=0: at least 1"),
-        (lambda: make_wrong(SparseCoding, sample_seed=-1), "sample_seed=-1: at least 0"),
-        (lambda: make_wrong(Autoencoder, corruption=1.5), "corruption=1.5: must be at least 0"),
+        (lambda: make_wrong(SparseCoding, steps=0), "steps=0: must be"),
+        (lambda: make_wrong(SparseCoding, sample_size=0), "sample_size=0: must be"),
+        (lambda: make_wrong(SparseCoding, sample_seed=-1), "sample_seed=-1: must be"),
+        (lambda: make_wrong(Autoencoder, corruption=1.5), "corruption=1.5: must be"),
         (lambda: make_wrong(Autoencoder, features="mel"), "choose MEL, SFM, SCF or ALL"),
-        (lambda: make_wrong(DeepBeliefNet, layers=0), "layers, layer_epochs and mini_batch"),
-        (lambda: make_wrong(DeepBeliefNet, noise=0), "noise=0: must be greater than 0"),
-        (lambda: make_wrong(DeepBeliefNet, momentum=1), "momentum=1: must be at least 0"),
-        (lambda: make_wrong(Autoencoder, units=0), "Codes of 0 numbers"),
+        (lambda: make_wrong(DeepBeliefNet, layers=0), "layers=0: must be"),
+        (lambda: make_wrong(DeepBeliefNet, noise=0), "noise=0: must be a number greater than 0"),
+        (lambda: make_wrong(DeepBeliefNet, momentum=1), "momentum=1: must be a number at least 0"),
+        (lambda: make_wrong(Autoencoder, units=0), "units=0: must be"),
     ],
 )
 def test_invalid_settings(make, match):
