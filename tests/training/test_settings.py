@@ -33,6 +33,8 @@ def configuration(**sections: Any) -> Namespace:
 def test_right_settings_pass() -> None:
     check_settings(configuration())
     check_settings(configuration(seed_everything=True, trainer={"max_epochs": -1, "devices": [0]}))
+    for batches in (1, 2, 2.0, 1.0, 0.5, None):
+        check_settings(configuration(trainer={"limit_train_batches": batches}))
 
 
 @pytest.mark.parametrize(
