@@ -43,7 +43,7 @@ def test_right_settings_pass() -> None:
         ("accumulate_grad_batches", 0),
         ("check_val_every_n_epoch", 0),
         ("devices", 0),
-        ("gradient_clip_val", -1.0),
+        ("gradient_clip_val", -1),
         ("gradient_clip_val", float("nan")),
         ("limit_train_batches", 0),
         ("limit_train_batches", -1),
