@@ -142,7 +142,7 @@ class CheckMonitors(Callback):
 def _check_ranges(section: str, settings: Namespace, prefix: str) -> None:
     for name, hint in RANGES.get(section, {}).items():
         value = settings.get(name)
-        if isinstance(value, float) and value.is_integer() and value != 1:
+        if section == "trainer" and isinstance(value, float) and value.is_integer() and value != 1:
             value = int(value)  # the parser makes numbers of batches floats
         if value is not None:
             check_value(f"--{prefix}.{name}" if prefix else f"--{name}", hint, value)

@@ -10,6 +10,8 @@ class TinyNet(LightningModule):
 
     def __init__(self, num_classes: int, bands: int = 32, lr: float = 0.03) -> None:
         super().__init__()
+        if bands < 1:
+            raise ValueError(f"bands={bands}: must be at least 1")
         self.lr = lr
         self.pool = nn.AdaptiveAvgPool1d(bands)
         self.head = nn.Linear(bands, num_classes)
