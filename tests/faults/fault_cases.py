@@ -69,7 +69,7 @@ class Case:
             for _ in range(2):
                 folder = self.new()
                 ended = self.server.run(command, folder, timeout=200)
-                assert ended.code == 0, f"mgc {command}: {ended.text[-3000:]}"
+                assert ended.code == self.example.code, f"mgc {command}: {ended.text[-3000:]}"
                 runs.append((folder, ended, read_outputs(folder, self.example.output)))
             (folder, ended, outputs), (other, _, others) = runs
             shutil.rmtree(other)
@@ -110,7 +110,7 @@ class Case:
     def rerun(self, folder: Path) -> str:
         """Run the command again without a fault; describe what is wrong with the result."""
         ended = self.server.run(self.command, folder)
-        problem = ended.problem(0)
+        problem = ended.problem(self.example.code)
         if problem and ended.code == 2 and not ended.problem(2):
             # A complete output may be kept.
             return self.difference(folder) and f"rerun: {problem}"

@@ -19,7 +19,7 @@ def check_signal(case: Case, signum: signal.Signals) -> None:
         ended = process.wait()
         late = ended.ended - sent
         # Outside of main, SIGTERM has its default action: 143 in a shell, too.
-        accepted = (0, -signum) if signum != signal.SIGINT else (0, 128 + signum)
+        accepted = (case.example.code, -signum if signum != signal.SIGINT else 128 + signum)
         if signum == signal.SIGTERM:
             accepted = (*accepted, 128 + signum)
         problem = ended.problem(*accepted)
