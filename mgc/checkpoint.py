@@ -1,6 +1,5 @@
 """Reads and describes checkpoints."""
 
-import hashlib
 import pickle
 import re
 import stat
@@ -439,9 +438,3 @@ def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningMod
             "package."
         )
     return found
-
-
-def digest_of(path: str) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

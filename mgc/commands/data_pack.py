@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from joblib import cpu_count
 
 from mgc import registry
+from mgc.core.fingerprint import Check
 from mgc.core.ranges import Range, SampleRate, Workers
 from mgc.core.terminal import print_line, print_text
 from mgc.errors import MgcError
@@ -23,6 +24,7 @@ def pack(
     workers: Workers | None = None,
     shard: str | None = None,
     data_args: dict[str, Any] | None = None,
+    check: Check = "sampled",
 ) -> None:
     """Decode and resample a data set once, for faster training.
 
@@ -52,6 +54,8 @@ def pack(
         shard: Share of this machine, such as 0/4 for the first of four; by default set by torchrun
             or srun, else 0/1.
         data_args: Arguments of the data set, as in --data_args.table tracks.csv.
+        check: How to find changed files: sampled compares size and times first, then content; full
+            compares the content of all files.
     """
     settings: dict[str, Any] = {}
     if getattr(registry.load("data", name), "kind", None) == "audio":
@@ -64,7 +68,7 @@ def pack(
     number, count = parse_shard(shard)
     # With a launcher, other processes may still run. An error would make torchrun stop them.
     expected = shard is not None or _in_srun() or "TORCHELASTIC_RUN_ID" in os.environ
-    packed = module.pack(cpu_count() if workers is None else workers, (number, count))
+    packed = module.pack(cpu_count() if workers is None else workers, (number, count), check)
     if not packed.finished and not expected:
         raise MgcError(
             f"{packed.folder}: packed only shard {number}/{count}, because RANK and WORLD_SIZE are "

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from mgc.core.fingerprint import Check
 from mgc.core.ranges import BatchSize, Range, SampleRate, Seconds, Seed, Workers
 
 
@@ -28,6 +29,7 @@ def extract(
     num_nodes: Annotated[int, Range(1, 10000)] = 1,
     strategy: str = "auto",
     precision: Literal["32", "bf16", "16"] = "32",
+    check: Check = "sampled",
 ) -> None:
     """Extract layer features from audio with a trained or randomly initialised model.
 
@@ -35,7 +37,7 @@ def extract(
     label (or target.NAME), and LAYER.0, LAYER.1, … for each layer. A track's features are the means
     over its clips. Tracks shorter than a clip are treated as in training; without a checkpoint they
     are repeated. Unreadable files are reported and skipped. To resume an interrupted run, run the
-    same command again.
+    same command again. A table is not written again if neither settings nor files have changed.
 
     Example: mgc extract data/gtzan --data gtzan --ckpt vgg_choi2017.ckpt --out gtzan.parquet
 
@@ -76,6 +78,8 @@ def extract(
         num_nodes: Number of machines. They must share the output folder.
         strategy: Lightning's strategy for several devices.
         precision: Precision of the network: 32, bf16 or 16 (mixed).
+        check: How to find changed files: sampled compares size and times first, then content, of
+            files over 4 MiB only time and 64 blocks; full compares the content of all files.
 
     Raises:
         MgcError: If settings contradict each other, or nothing can be read.

@@ -146,6 +146,43 @@ def hash_inputs(settings: Any, check: Check = "sampled") -> dict[str, str]:
     return dict(zip(paths, hash_files(paths, check), strict=True))
 
 
+def find_changed(
+    files: Iterable[tuple[str, int, int, str]],
+    root: str | os.PathLike[str],
+    made_ns: int,
+    check: Check = "sampled",
+) -> list[str]:
+    """Return the files that have changed since they were hashed, without those that are missing.
+
+    Args:
+        files: Path relative to ``root``, size, modification time in nanoseconds and digest
+            (``content_only``) of each file.
+        root: Folder of the files.
+        made_ns: Time when they were hashed. Files with equal size and modification time, and
+            without a change of status since, are not read.
+        check: ``full`` reads all files.
+    """
+    files = list(files)
+
+    def is_unchanged(file: tuple[str, int, int, str]) -> bool | None:
+        path, size, modified_ns, _ = file
+        stamp = stamp_file(os.path.join(root, path))
+        if stamp is None:
+            return True
+        if stamp.size != size:
+            return False
+        same = stamp.modified_ns == modified_ns and stamp.changed_ns <= made_ns
+        return True if same and check == "sampled" else None
+
+    # Threads hide the latency of network disks.
+    with ThreadPoolExecutor(16) as pool:
+        known = dict(zip(files, pool.map(is_unchanged, files), strict=True))
+    unknown = [file for file in files if known[file] is None]
+    digests = hash_files([os.path.join(root, file[0]) for file in unknown], check, True)
+    known |= {file: digest == file[3] for file, digest in zip(unknown, digests, strict=True)}
+    return [file[0] for file in files if not known[file]]
+
+
 def find_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Describe the first difference between two fingerprints; empty if they are equal."""
     for name in dict.fromkeys([*before, *now]):

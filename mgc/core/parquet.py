@@ -1,7 +1,12 @@
-"""Reads and writes Parquet files with JSON metadata, the format of all tables of mgc."""
+"""Reads and writes Parquet files with JSON metadata, the format of all tables of mgc.
+
+Pages have checksums, so that damage is found when a table is read.
+"""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,7 @@ def write_parquet(frame: pd.DataFrame, path: str | os.PathLike[str], meta: dict[
         {**(table.schema.metadata or {}), META_KEY: json.dumps(meta).encode()}
     )
     with replacing(path) as partial:
-        pq.write_table(table, partial)
+        pq.write_table(table, partial, write_page_checksum=True)
 
 
 def read_parquet(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -32,13 +37,46 @@ def read_parquet(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str, 
     Raises:
         MgcError: If the file is missing, not Parquet, or not written by mgc.
     """
+    with _reading(path):
+        table = pq.read_table(path, page_checksum_verification=True)
+        return table.to_pandas(), _metadata(path, table.schema)
+
+
+def read_metadata(path: str | os.PathLike[str], verify: bool = False) -> dict[str, Any]:
+    """Return the metadata of a file written by :func:`write_parquet`.
+
+    Args:
+        path: The file.
+        verify: Whether to read all values, to find damage.
+
+    Raises:
+        MgcError: If the file is missing, damaged, not Parquet, or not written by mgc.
+    """
+    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        meta = _metadata(path, file.schema_arrow)
+        if verify:
+            for _ in file.iter_batches():
+                pass
+        return meta
+
+
+@contextmanager
+def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
     if not Path(path).is_file():
         raise MgcError(f"{path} does not exist. Give a Parquet file written by mgc.")
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise MgcError(f"{path} is not a valid Parquet file: {error}".splitlines()[0]) from error
-    meta = (table.schema.metadata or {}).get(META_KEY)
-    if meta is None:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        line = str(error).partition("\n")[0]
+        raise MgcError(f"{path} is damaged, or not a Parquet file: {line}") from error
+
+
+def _metadata(path: str | os.PathLike[str], schema: pa.Schema) -> dict[str, Any]:
+    text = (schema.metadata or {}).get(META_KEY)
+    try:
+        meta = None if text is None else json.loads(text)
+    except ValueError:
+        meta = None
+    if not isinstance(meta, dict):
         raise MgcError(f"{path} was not written by mgc: it has no mgc metadata.")
-    return table.to_pandas(), json.loads(meta)
+    return meta

@@ -6,6 +6,7 @@ implemented here.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -20,6 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mgc.core.description import Short, check_clips
+from mgc.core.fingerprint import Check
 from mgc.core.forking import release_threads_before_forks
 from mgc.core.launching import compute_on_rank_zero
 from mgc.core.ranges import (
@@ -202,10 +204,13 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         """Check a copy for missing, broken, silent, duplicate and unexpected files."""
         raise NotImplementedError(f"{type(self).__name__} must implement verify().")
 
-    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> PackResult:
+    def pack(
+        self, workers: int = 0, shard: tuple[int, int] = (0, 1), check: Check = "sampled"
+    ) -> PackResult:
         """Decode the data set once, into a store that training reads at memory speed.
 
-        ``shard`` is the index of this machine, from 0, and the number of machines.
+        ``shard`` is the index of this machine, from 0, and the number of machines. ``check`` is how
+        changed files are found (see :mod:`mgc.core.fingerprint`).
         """
         raise MgcError(f"{type(self).__name__} cannot be packed.")
 
@@ -465,12 +470,14 @@ class AudioDataModule(MusicDataModule):
             self.channel,
         )
 
-    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> PackResult:
+    def pack(
+        self, workers: int = 0, shard: tuple[int, int] = (0, 1), check: Check = "sampled"
+    ) -> PackResult:
         """Decode and resample all files."""
         self._check_root()
         folder = store_folder(self.root, self.sample_rate, self.channel)
         index = pack(
-            self.load_catalogue(), self.root, self.sample_rate, self.channel, workers, shard
+            self.load_catalogue(), self.root, self.sample_rate, self.channel, workers, shard, check
         )
         if index is None:
             return PackResult(folder, finished=False)
@@ -491,6 +498,10 @@ class AudioDataModule(MusicDataModule):
         if self._store:
             return self._store.reader(paths, offsets, lengths)
         return FileReader(paths, lengths, self.sample_rate, self.channel, offsets)
+
+    def store_checksums(self, paths: Sequence[str]) -> list[str] | None:
+        """Return the SHA-256 of the files in the packed store; None if there is no store."""
+        return self._store.checksums(paths) if self._store else None
 
     def make_dataset(self, split: str, random: bool) -> ClipDataset:
         """Create the dataset of one split."""

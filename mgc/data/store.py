@@ -8,7 +8,8 @@ for a single channel. It contains
 * ``index.parquet``: one row per file with ``track`` (the first one in the file), ``path`` (relative
   to the data set's folder), ``part``, ``offset`` and ``length`` in samples, ``clipped`` (number of
   samples beyond full scale), ``reason`` (why a broken file has no audio), and ``size``,
-  ``mtime_ns`` and ``checksum`` of the source. It is written last and marks the store as complete.
+  ``mtime_ns`` and ``checksum`` (SHA-256) of the source. It is written last and marks the store as
+  complete.
 
 Samples are rounded to 16 bits without dither. The error of at most 2⁻¹⁶ is no larger than that of
 16-bit files and MP3s. 16-bit mono files that are not resampled are stored exactly.
@@ -24,8 +25,7 @@ import hashlib
 import logging
 import mmap
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,17 +36,17 @@ import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from mgc.core.fingerprint import Check, find_changed, hash_file, hash_values
 from mgc.core.parquet import read_parquet, write_parquet
 from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.data.audio import AudioError
 from mgc.data.clips import excerpt_length, keep_batch
-from mgc.data.verification import sample_hash
 from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX = "index.parquet"
 
 #: Target number of parts, and minimum and maximum number of files per part. Small data sets have
@@ -125,7 +125,8 @@ class PackedStore:
             if not _has_samples(folder, part, int(samples)):
                 path = _audio_path(folder, part)
                 raise MgcError(f"{path} is missing or truncated. {self._repack_hint}")
-        changed = find_changed(self.index, root)
+        packed_ns = (folder / INDEX).stat().st_mtime_ns
+        changed = find_changed(_sources(self.index), root, packed_ns)
         if changed:
             raise MgcError(
                 f"{len(changed)} files have changed since {folder} was packed, the first is "
@@ -160,6 +161,11 @@ class PackedStore:
             raise ValueError("A track exceeds its file.")
         starts = rows["offset"].to_numpy() + offsets
         return PackedReader(self.folder, rows["part"].to_numpy(), starts, lengths)
+
+    def checksums(self, paths: Sequence[str]) -> list[str]:
+        """Return the SHA-256 of each file when it was packed."""
+        checksums: list[str] = self.index["checksum"].iloc[self._find(paths)].tolist()
+        return checksums
 
     def _find(self, paths: Sequence[str] | np.ndarray) -> np.ndarray:
         rows = self._rows.get_indexer(pd.Index([_relative_path(path, self.root) for path in paths]))
@@ -197,6 +203,7 @@ def pack(
     channel: int | None = None,
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
+    check: Check = "sampled",
 ) -> pd.DataFrame | None:
     """Decode, resample and pack the files that are not packed yet or have changed.
 
@@ -210,6 +217,7 @@ def pack(
         channel: Index of the channel to pack; the mean of all channels by default.
         workers: Number of decoding processes; 0 decodes in this process.
         shard: Index of this machine, from 0, and the number of machines.
+        check: How to compare files (see :mod:`mgc.core.fingerprint`).
 
     Returns:
         Index of the complete store, or None if parts of other machines are missing.
@@ -227,11 +235,11 @@ def pack(
         "sample_rate": sample_rate,
         "channel": channel,
         "parts": int(files["part"].iloc[-1]) + 1,
-        "files": hashlib.sha256("\n".join(files["path"]).encode()).hexdigest(),
+        "files": hash_values(files["path"].tolist()),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        outdated = _find_outdated_parts(folder, root, settings)
+        outdated = _find_outdated_parts(folder, root, settings, check)
         if outdated:
             (folder / INDEX).unlink(missing_ok=True)
         own_parts = sorted(outdated & set(range(number, settings["parts"], count)))
@@ -239,7 +247,7 @@ def pack(
             decoder = _Decoder(files[files["part"].isin(own_parts)], root, sample_rate, channel)
             _write_parts(folder, own_parts, decoder, workers, settings)
             # The last machine to finish merges, so check for parts of other machines.
-            outdated = _find_outdated_parts(folder, root, settings)
+            outdated = _find_outdated_parts(folder, root, settings, check)
         return None if outdated else _merge_parts(folder, settings)
     except OSError as error:
         raise MgcError(f"{folder} cannot be written: {error.strerror}.") from error
@@ -250,24 +258,6 @@ def pack(
             f"{folder}: a decoding process was killed, probably for lack of memory. To resume, run "
             "the command again with fewer workers."
         ) from error
-
-
-def find_changed(index: pd.DataFrame, root: Path) -> list[str]:
-    """Return files that have changed since they were packed, as paths relative to ``root``.
-
-    Deleted files are ignored, because the store replaces them. Files with the same size and
-    modification time count as unchanged. If only the time differs, checksums are compared.
-    """
-    columns = ["path", "size", "mtime_ns", "checksum"]
-    rows = list(index[columns].itertuples(index=False, name=None))
-
-    def find_in_chunk(rows: list[tuple[str, int, int, str]]) -> list[str]:
-        return [row[0] for row in rows if _has_changed(os.path.join(root, row[0]), *row[1:])]
-
-    # Threads hide the latency of network disks.
-    with ThreadPoolExecutor(16) as pool:
-        chunks = pool.map(find_in_chunk, (rows[i : i + 1000] for i in range(0, len(rows), 1000)))
-        return [path for chunk in chunks for path in chunk]
 
 
 def to_int16(samples: np.ndarray) -> tuple[np.ndarray, int]:
@@ -307,7 +297,7 @@ class _Decoder(Dataset[_Decoded]):
         try:
             status = os.stat(path)
             row |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-            row["checksum"] = sample_hash(path)
+            row["checksum"] = hash_file(path, content_only=True)
             samples, row["clipped"] = self._decode(path)
         except FileNotFoundError:
             row["reason"] = "missing"
@@ -340,17 +330,31 @@ def _list_files(catalogue: pd.DataFrame, root: Path) -> pd.DataFrame:
     return files.assign(part=np.arange(len(files)) // size)
 
 
-def _find_outdated_parts(folder: Path, root: Path, settings: dict[str, Any]) -> set[int]:
+def _find_outdated_parts(
+    folder: Path, root: Path, settings: dict[str, Any], check: Check
+) -> set[int]:
     """Find parts that are missing or damaged, or whose files have changed."""
-    read = (read_parquet(path) for path in folder.glob("part-*.parquet"))
-    packed = {int(rows["part"].iloc[0]): rows for rows, used in read if used == settings}
-    return {
-        part
-        for part in range(settings["parts"])
-        if part not in packed
-        or not _has_samples(folder, part, int(packed[part]["length"].sum()))
-        or find_changed(packed[part], root)
-    }
+    parts = set(range(settings["parts"]))
+    current = set()
+    for part in parts:
+        path = _part_path(folder, part)
+        try:
+            rows, used = read_parquet(path)
+        except MgcError:
+            continue  # missing or damaged
+        samples = used.pop("audio", "")
+        if (
+            used == settings
+            and samples == hash_file(_audio_path(folder, part), check, content_only=True)
+            and not find_changed(_sources(rows), root, path.stat().st_mtime_ns, check)
+        ):
+            current.add(part)
+    return parts - current
+
+
+def _sources(index: pd.DataFrame) -> Iterator[tuple[str, int, int, str]]:
+    columns = ["path", "size", "mtime_ns", "checksum"]
+    return index[columns].itertuples(index=False, name=None)
 
 
 def _merge_parts(folder: Path, settings: dict[str, Any]) -> pd.DataFrame:
@@ -383,10 +387,12 @@ def _write_parts(
             _part_path(folder, part).unlink(missing_ok=True)
             rows: list[dict[str, Any]] = []
             offset = 0
+            digest = hashlib.sha256()
             with replacing(_audio_path(folder, part)) as partial, partial.open("wb") as file:
                 for _ in range(int((decoder.files["part"] == part).sum())):
                     decoded: _Decoded = next(results)
                     file.write(decoded.samples.data)
+                    digest.update(decoded.samples.data)
                     rows.append({**decoded.row, "offset": offset})
                     offset += len(decoded.samples)
                     broken += decoded.row["reason"] is not None
@@ -394,7 +400,8 @@ def _write_parts(
                     progress.update()
                 file.flush()
                 os.fsync(file.fileno())
-            write_parquet(pd.DataFrame(rows), _part_path(folder, part), settings)
+            about = settings | {"audio": digest.hexdigest()}
+            write_parquet(pd.DataFrame(rows), _part_path(folder, part), about)
 
 
 def _audio_path(folder: Path, part: int) -> Path:
@@ -412,13 +419,3 @@ def _has_samples(folder: Path, part: int, samples: int) -> bool:
 
 def _relative_path(path: str, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
-
-
-def _has_changed(path: str, size: int, mtime_ns: int, checksum: str) -> bool:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    if status.st_size != size:
-        return True
-    return status.st_mtime_ns != mtime_ns and sample_hash(path) != checksum

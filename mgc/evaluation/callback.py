@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from mgc.core.fingerprint import hash_file
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.evaluation.contract import calls_forward, check_outputs
@@ -192,9 +193,11 @@ class TrackEvaluation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, clips: dict[str, Tensor], stage: str
     ) -> None:
         data = _data(trainer)
+        checkpoint = str(trainer.ckpt_path) if trainer.ckpt_path else None
         source = {
             "model": f"{type(pl_module).__module__}.{type(pl_module).__qualname__}",
-            "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
+            "checkpoint": checkpoint,
+            "sha256": hash_file(checkpoint, content_only=True) if checkpoint else None,
             "data": f"{type(data).__module__}.{type(data).__qualname__}",
             "split": data.split,
             "fold": data.fold,

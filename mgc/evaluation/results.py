@@ -24,12 +24,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mgc.core.parquet import read_parquet, write_parquet
+from mgc.core.parquet import read_metadata, read_parquet, write_parquet
 from mgc.errors import MgcError
 from mgc.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+#: Files in a folder of results.
+RESULT_FILES = ("clips.parquet", "tracks.parquet")
 
 
 @dataclass
@@ -58,6 +62,17 @@ class Results:
         names = [f"score.{label}" for label in self.labels]
         return names if set(names) <= set(self.tracks) else self.outputs
 
+    @property
+    def checkpoints(self) -> dict[str, str]:
+        """SHA-256 of each tested checkpoint, by path; empty for results of earlier versions."""
+        source = self.source
+        if "sha256" not in source or "model" not in source:
+            return {}
+        if "checkpoints" in source:
+            names = source["checkpoints"]
+            return {names[fold]: digest for fold, digest in source["sha256"].items() if digest}
+        return {source["checkpoint"]: source["sha256"]} if source.get("checkpoint") else {}
+
     def _repr_html_(self) -> str:
         """Show the first tracks in a notebook."""
         return (
@@ -68,8 +83,8 @@ class Results:
     def save(self, folder: str | PathLike[str]) -> None:
         """Write both files; create the folder if needed."""
         meta = {"task": self.task, "labels": self.labels, "source": self.source}
-        write_parquet(self.clips, Path(folder, "clips.parquet"), meta)
-        write_parquet(self.tracks, Path(folder, "tracks.parquet"), meta)
+        for name, rows in zip(RESULT_FILES, (self.clips, self.tracks), strict=True):
+            write_parquet(rows, Path(folder, name), meta)
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> "Results":
@@ -140,6 +155,29 @@ def find_predictions(folder: str | PathLike[str]) -> list[Path]:
     name = "predictions.parquet"
     path = Path(folder, name)
     return [path] if path.is_file() else list(Path(folder).glob(f"*/{name}"))
+
+
+def is_current(folder: str | PathLike[str], stage: str) -> bool:
+    """Return whether the results of a stage belong to the experiment in its folder.
+
+    They do not if the folder has predictions of a later ``mgc transfer`` without probabilities.
+    """
+    path = Path(folder, "predictions.parquet")
+    if not path.is_file():
+        return True
+    meta = read_metadata(path)
+    if "stages" not in meta:  # results of earlier versions
+        return True
+    return stage in meta["stages"] and has_fingerprint(Path(folder, stage), meta.get("fingerprint"))
+
+
+def has_fingerprint(folder: Path, fingerprint: str | None) -> bool:
+    """Return whether a folder has undamaged results with a fingerprint in their source."""
+    try:
+        metas = [read_metadata(folder / name, verify=True) for name in RESULT_FILES]
+    except MgcError:
+        return False
+    return all(meta["source"].get("fingerprint") == fingerprint for meta in metas)
 
 
 def make_results(

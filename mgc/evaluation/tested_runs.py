@@ -6,8 +6,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Protocol
 
+from mgc.core.fingerprint import hash_file
 from mgc.errors import MgcError
-from mgc.evaluation.results import Results, find_predictions, load_nested_results
+from mgc.evaluation.results import Results, find_predictions, is_current, load_nested_results
+
+
+class NoResultsError(MgcError):
+    """Raised for a folder without results."""
 
 
 @dataclass
@@ -106,21 +111,37 @@ def load_run(folder: str | PathLike[str], name: str) -> Run:
     """Load the results of one run (see :func:`load_runs`)."""
     path = Path(folder)
     candidates = [path, path / "test", path / "predict"]
-    found = next(
-        (candidate for candidate in candidates if (candidate / "tracks.parquet").is_file()), None
-    )
+    found = next((c for c in candidates if (c / "tracks.parquet").is_file()), None)
+    if found == path / "test" and not is_current(path, "test"):
+        found = None
     if found is None and find_predictions(path):
         return Run(name, load_nested_results(path))
     if found is None:
-        raise MgcError(
+        raise NoResultsError(
             f"{folder}: found no results (tracks.parquet) in it or its folders test and predict. "
             "Use the output folder of mgc test, predict, crossval or transfer."
         )
-    run = split_run(Results.load(found), name, str(found))
-    validation_folder = found.parent / "validate"
-    if run.validation is None and (validation_folder / "tracks.parquet").is_file():
-        run.validation = Results.load(validation_folder)
+    run = split_run(_load_results(found), name, str(found))
+    validation = found.parent / "validate"
+    if run.validation is None and (validation / "tracks.parquet").is_file():
+        run.validation = _load_results(validation)
     return run
+
+
+def _load_results(folder: Path) -> Results:
+    """Load results, and check that the checkpoint they are from has not changed since."""
+    results = Results.load(folder)
+    for checkpoint, digest in results.checkpoints.items():
+        # The run's folder may have been moved.
+        nearby = [folder.parent / "checkpoints" / Path(checkpoint).name, Path(checkpoint)]
+        path = next((path for path in nearby if path.is_file()), None)
+        inside = path and path.resolve().is_relative_to(folder.parent.resolve())
+        if path and inside and hash_file(path, content_only=True) != digest:
+            raise MgcError(
+                f"{folder} has results of an earlier version of {path}. Test it again: mgc "
+                f"{folder.name} --ckpt_path {path}"
+            )
+    return results
 
 
 def split_run(results: Results, name: str, where: str = "") -> Run:

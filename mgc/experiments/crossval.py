@@ -317,6 +317,7 @@ def join_folds(folds: Sequence[tuple[Fold, Results]], stage: str) -> Results:
         "seeds": list(dict.fromkeys(fold.seed for fold, _ in folds)),
         "group": last.group,
         "checkpoints": {fold.name: results.source["checkpoint"] for fold, results in folds},
+        "sha256": {fold.name: results.source.get("sha256") for fold, results in folds},
     }
     return Results(
         pd.concat(clips, ignore_index=True),

@@ -31,7 +31,7 @@ from mgc.evaluation.intervals import (
 )
 from mgc.evaluation.paired import McNemar, correct_once, holm, mcnemar
 from mgc.evaluation.results import Results
-from mgc.evaluation.tested_runs import Experiment, load_run, name_run, split_run
+from mgc.evaluation.tested_runs import Experiment, NoResultsError, load_run, name_run, split_run
 from mgc.runs.folder import CONFIG, RECORD
 from mgc.runs.tracking import wandb_status
 
@@ -412,7 +412,7 @@ def _load_folder(path: Path, name: str) -> ComparedRun:
     run = _describe(name, settings, record)
     try:
         results = load_run(path, name).test
-    except MgcError:
+    except NoResultsError:
         if not record:
             raise MgcError(
                 f"{path} contains no run. Expected the folder of a run (runs/mgc/ID), a "

@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from mgc import checkpoint, registry
 from mgc.core import markdown
+from mgc.core.fingerprint import hash_file
 from mgc.core.markdown import Markdown, code, escape
 from mgc.core.text import visible
 from mgc.core.yaml_files import read_yaml
@@ -105,12 +106,13 @@ def _read_results(
         return None
     results = Results.load(folder)
     tested = results.source.get("checkpoint")
-    same = tested and Path(tested).name == Path(path).name
-    if list(results.labels) != list(about["labels"]) or not same:
-        if not required:
-            log.warning("Ignored %s: results of another checkpoint (%s).", folder, tested)
-            return None
-        raise MgcError(f"{folder} has results of another checkpoint ({tested}), not of {path}.")
+    digest = hash_file(path, content_only=True)
+    if list(results.labels) != list(about["labels"]) or results.source.get("sha256") != digest:
+        problem = f"{folder} has results of another checkpoint, or of an earlier {tested}"
+        if required:
+            raise MgcError(f"{problem}, not of {path}. Run mgc test --ckpt_path {path}.")
+        log.warning("Ignored: %s. Run mgc test --ckpt_path %s.", problem, path)
+        return None
     return results
 
 

@@ -27,9 +27,10 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from mgc.core.fingerprint import hash_values
 from mgc.transfer.classifiers import Decision, Setting, get_classifier
 from mgc.transfer.feature_table import FeatureTable
-from mgc.transfer.fitting import Progress, limit_jobs, predict, score_fits
+from mgc.transfer.fitting import Progress, hash_fits, limit_jobs, predict, score_fits
 from mgc.transfer.folds import Evaluation, FoldPlan
 from mgc.transfer.outcome import Transfer, score_nested
 
@@ -113,6 +114,7 @@ def run_transfer(
         "folds": plan.description,
         "tracks": len(table.tracks),
         "source": table.source,
+        "fingerprint": hash_values(*hash_fits(table, combinations, plan, classifier).values()),
     }
     return Transfer(pd.concat(rows, ignore_index=True), summary, predictions, meta)
 

@@ -5,7 +5,6 @@ finished part is saved in ``<out>.parts``; at the end, all parts are merged into
 track is computed only once, devices exchange no features, and a rerun skips finished parts.
 """
 
-import hashlib
 import inspect
 import json
 import logging
@@ -13,6 +12,7 @@ import os
 import shutil
 import sys
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,9 +29,16 @@ from torch.utils.data import DataLoader
 
 import mgc
 from mgc import checkpoint
-from mgc.checkpoint import digest_of
+from mgc.core.fingerprint import (
+    Check,
+    find_difference,
+    hash_file,
+    hash_files,
+    hash_inputs,
+    hash_values,
+)
 from mgc.core.launching import convert_process_errors
-from mgc.core.parquet import read_parquet
+from mgc.core.parquet import read_metadata
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing
 from mgc.data.audio import Resampling
@@ -103,6 +110,7 @@ def extract_features(
     keep_split: bool = False,
     trainer: dict[str, Any] | None = None,
     widths: dict[str, int] | None = None,
+    check: Check = "sampled",
 ) -> dict[str, str]:
     """Extract the features of all tracks and write a table.
 
@@ -122,16 +130,18 @@ def extract_features(
         keep_split: Write the split of each track even if it was drawn at random.
         trainer: Arguments of Lightning's ``Trainer``.
         widths: Width of each layer of the model; by default those of the first batch.
+        check: How to compare files (see :mod:`mgc.core.fingerprint`).
 
     Returns:
         Names of skipped tracks, with reasons.
 
     Raises:
-        MgcError: If no track is readable, or the arguments of the trainer are invalid.
+        MgcError: If no track is readable, the arguments of the trainer are invalid, or ``out``
+            exists and was not written by mgc.
     """
     out = Path(out)
     source = source | {"layers": layers, "per_clip": per_clip, "keep_split": keep_split}
-    plan = ExtractionPlan(out, data, source, resampling)
+    plan = ExtractionPlan(out, data, source, resampling, check)
     if plan.is_finished():
         log.info("Features are up to date: %s", out)
         return plan.broken()
@@ -175,6 +185,7 @@ class ExtractionPlan:
         data: AudioDataModule,
         source: dict[str, Any],
         resampling: Resampling,
+        check: Check = "sampled",
     ) -> None:
         check_tracks(data)
         self.out = out
@@ -202,27 +213,44 @@ class ExtractionPlan:
             "short": data.short,
             "resampling": resampling,
             "version": mgc.__version__,
+            "audio": _hash_audio(data, resampling, check),
         }
-        self.source["fingerprint"] = _fingerprint(self.source, data.tracks)
 
     def is_finished(self) -> bool:
-        """Return whether the table exists with the same settings and files."""
-        if not self.out.is_file():
+        """Return whether the table exists, is undamaged and has the same settings and files.
+
+        Raises:
+            MgcError: If the file is not a table of features.
+        """
+        if not self.out.exists():
             return False
         try:
-            _, meta = read_parquet(self.out)
-        except MgcError:
-            return False
-        return meta.get("source", {}).get("fingerprint") == self.source["fingerprint"]
+            meta = read_metadata(self.out, verify=True)
+        except MgcError as error:
+            raise MgcError(f"{error} Remove it, or choose another --out.") from error
+        if "layers" not in meta:
+            raise MgcError(
+                f"{self.out} exists, but is not a table of features. Remove it, or choose another "
+                "--out."
+            )
+        change = self._find_change(meta["source"])
+        if change:
+            log.info("%s: extracted again, because %s.", self.out, change)
+        return not change
 
     def prepare(self) -> None:
         """Create the folder of parts. Clears it if settings or files have changed."""
         settings = self.folder / SETTINGS
-        if self.folder.exists() and not (
-            settings.is_file() and settings.read_text(encoding="utf-8") == self._settings()
-        ):
-            log.info("Settings or files have changed: removing %s", self.folder)
-            shutil.rmtree(self.folder)
+        if settings.is_file():
+            try:
+                change = self._find_change(json.loads(settings.read_text(encoding="utf-8")))
+            except ValueError:
+                change = f"{settings} is damaged"
+            if change:
+                log.info("Removing %s, because %s.", self.folder, change)
+                shutil.rmtree(self.folder)
+        elif self.folder.exists() and any(p for p in self.folder.iterdir() if p.name[0] != "."):
+            raise MgcError(f"{self.folder} was not written by mgc. Remove it.")
         with replacing(settings) as partial:
             partial.write_text(self._settings(), encoding="utf-8")
 
@@ -233,7 +261,7 @@ class ExtractionPlan:
     def pending(self) -> list[int]:
         """Return the numbers of unfinished parts."""
         parts = range(len(self.bounds) - 1)
-        return [part for part in parts if not self.part_path(part).is_file()]
+        return [part for part in parts if not _is_intact(self.part_path(part))]
 
     def merge(self, layers: list[str], per_clip: bool) -> None:
         """Merge all parts into the table and remove them."""
@@ -260,7 +288,7 @@ class ExtractionPlan:
 
     def broken(self) -> dict[str, str]:
         """Return the names of skipped tracks, with reasons."""
-        broken: dict[str, str] = read_parquet(self.out)[1]["source"]["broken"]
+        broken: dict[str, str] = read_metadata(self.out)["source"]["broken"]
         return broken
 
     def _describe(self, index: np.ndarray) -> pd.DataFrame:
@@ -280,6 +308,10 @@ class ExtractionPlan:
 
     def _settings(self) -> str:
         return json.dumps(self.source, indent=2, sort_keys=True)
+
+    def _find_change(self, source: dict[str, Any]) -> str:
+        known = {name: value for name, value in source.items() if name != "broken"}
+        return find_difference(known, json.loads(self._settings()))
 
 
 class RankParts(LightningDataModule):
@@ -426,17 +458,22 @@ def _reader(data: AudioDataModule, resampling: Resampling) -> Any:
     )
 
 
-def _fingerprint(source: dict[str, Any], tracks: pd.DataFrame) -> str:
-    """Return a digest of settings, tracks, and sizes and modification times of their files."""
-    digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode())
-    for path in tracks["path"].unique():
-        try:
-            stat = os.stat(path)
-        except FileNotFoundError:  # the audio is in a packed store
-            continue
-        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    digest.update(tracks.drop(columns="path").to_json().encode())
-    return digest.hexdigest()
+def _hash_audio(data: AudioDataModule, resampling: Resampling, check: Check) -> str:
+    """Hash the tracks with their targets and the content of their files."""
+    paths = data.tracks["path"].unique().tolist()
+    packed = data.store_checksums(paths) if resampling == "fast" else None
+    digests = hash_files(paths, check) if packed is None else packed
+    files = data.tracks["path"].map(dict(zip(paths, digests, strict=True)))
+    tracks = data.tracks.assign(path=files).to_json(double_precision=15)
+    return hash_values(list(data.labels), data.task, packed is not None, tracks)
+
+
+def _is_intact(part: Path) -> bool:
+    try:
+        with zipfile.ZipFile(part) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _trainer(share: RankParts) -> Trainer:
@@ -445,15 +482,14 @@ def _trainer(share: RankParts) -> Trainer:
     return share.trainer
 
 
-def _digest_weights(model: LightningModule) -> str:
-    """Return a digest of a model's class, hyperparameters and weights."""
-    settings = json.dumps(dict(model.hparams), sort_keys=True, default=str)
-    digest = hashlib.sha256(f"{type(model).__qualname__}{settings}".encode())
+def _hash_weights(model: LightningModule) -> str:
+    """Hash a model's class, hyperparameters and weights."""
+    values: list[Any] = [type(model).__qualname__, dict(model.hparams)]
     for name, value in model.state_dict().items():
-        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
         # View as bytes, because NumPy has no bfloat16.
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        weights = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        values += [name, str(value.dtype), list(value.shape), weights]
+    return hash_values(*values)
 
 
 def _check_trained(ckpt: str, name: str, unit: str, given: float | None, trained: float) -> None:
@@ -487,6 +523,7 @@ def extract(
     num_nodes: int = 1,
     strategy: str = "auto",
     precision: Literal["32", "bf16", "16"] = "32",
+    check: Check = "sampled",
 ) -> FeatureTable:
     """Extract layer features from audio.
 
@@ -500,8 +537,8 @@ def extract(
             module, which defines clips and batches.
         model: Checkpoint; name of a registered model, which has random weights; or a model with
             ``features(audio)``, which stays in evaluation mode.
-        out: Parquet file to write. An interrupted run resumes from it. By default, nothing is
-            written.
+        out: Parquet file to write. An interrupted run resumes from it. If settings or the content
+            of files have changed, it is written again. By default, nothing is written.
         layers: ``all``, digits that count layers from 1 (``135``), or names separated by commas.
         data: Name of the dataset. Without it, features have no labels.
         data_args: Arguments of the dataset.
@@ -521,6 +558,7 @@ def extract(
         num_nodes: Number of machines, which must share the folder of ``out``.
         strategy: Lightning's strategy for several devices.
         precision: Number format of the network; ``bf16`` and ``16`` are mixed precision.
+        check: How to find changed files (see :mod:`mgc.core.fingerprint`).
 
     Raises:
         MgcError: If arguments contradict each other, or no file is readable.
@@ -571,6 +609,7 @@ def extract_audio(
     num_nodes: int = 1,
     strategy: str = "auto",
     precision: Literal["32", "bf16", "16"] = "32",
+    check: Check = "sampled",
 ) -> None:
     """Extract layer features and write a table (see :func:`extract` and ``mgc extract``)."""
     # Hide Lightning's messages about unused hardware.
@@ -593,7 +632,7 @@ def extract_audio(
         resampling = resampling or "fast"  # as in training
     if isinstance(model, str):
         sample_rate = sample_rate or SAMPLE_RATE
-    network, about, source = _open_model(ckpt, model, model_args or {}, seed, sample_rate)
+    network, about, source = _open_model(ckpt, model, model_args or {}, seed, sample_rate, check)
     as_trained: dict[str, Any] = {}
     if about:
         place = ckpt or type(network).__name__
@@ -635,7 +674,17 @@ def extract_audio(
     }
     source["precision"] = precision
     broken = extract_features(
-        network, chosen, tracks, out, source, resampling, per_clip, keep_split, trainer, widths
+        network,
+        chosen,
+        tracks,
+        out,
+        source,
+        resampling,
+        per_clip,
+        keep_split,
+        trainer,
+        widths,
+        check,
     )
     if getattr(rank_zero_only, "rank", 0):
         return
@@ -655,18 +704,19 @@ def _open_model(
     model_args: dict[str, Any],
     seed: int,
     sample_rate: int | None,
+    check: Check,
 ) -> tuple[LightningModule, dict[str, Any] | None, dict[str, Any]]:
     """Return the model, the description in its checkpoint, and its entries in ``source``."""
     about: dict[str, Any] | None = None
     if ckpt:
         network, about = checkpoint.read_model(ckpt)
-        source = {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest_of(ckpt)}
-        return network, about, source
+        digest = hash_file(ckpt, check, content_only=True)
+        return network, about, {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest}
     if isinstance(model, LightningModule):
         network, about = model, getattr(model, checkpoint.DESCRIPTION, None)
-        details: dict[str, Any] = {"sha256": _digest_weights(model)}
+        details: dict[str, Any] = {"sha256": _hash_weights(model)}
     else:
         network = make_model(str(model), sample_rate or SAMPLE_RATE, model_args, seed)
-        details = {"model_args": model_args, "seed": seed}
+        details = {"model_args": model_args, "seed": seed, "files": hash_inputs(model_args, check)}
     kind = f"{type(network).__module__}.{type(network).__qualname__}"
     return network, about, {"model": kind, "checkpoint": None, **details}

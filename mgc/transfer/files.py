@@ -12,7 +12,7 @@ from mgc.transfer.experiment import run_transfer
 from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.fitting import Progress
 from mgc.transfer.folds import make_plan, plan_like
-from mgc.transfer.outcome import Transfer
+from mgc.transfer.outcome import Transfer, check_output_folder
 from mgc.transfer.probabilities import fold_results
 
 Table = FeatureTable | str | os.PathLike[str]
@@ -85,6 +85,8 @@ def transfer(
             inner_folds=inner_folds,
             nested=nested,
         )
+    if out is not None:
+        check_output_folder(Path(out))
     progress = Progress(None if out is None else Path(out, "progress.jsonl"))
     result = run_transfer(table, chosen, plan, classifier=classifier, jobs=jobs, progress=progress)
     if out is not None:

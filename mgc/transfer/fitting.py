@@ -1,6 +1,5 @@
 """Fits a classifier with all its settings on each combination of layers, in parallel."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
+import mgc
+from mgc.core.fingerprint import hash_values
 from mgc.errors import MgcError
 from mgc.task import Task
 from mgc.transfer.classifiers import Decision, Setting, get_classifier
@@ -31,8 +32,8 @@ FitKey = tuple[str, int]
 class Progress:
     """Stores the scores of finished fits in a file, so that an experiment can be resumed.
 
-    Each line is a JSON object with scores and a fingerprint of everything they depend on. After a
-    change of layers or settings, unaffected scores are reused.
+    Each line is a JSON object with scores, a fingerprint of everything they depend on, and a digest
+    of both. After a change of layers or settings, unaffected scores are reused.
 
     Args:
         path: File to append to, created if missing. None keeps scores in memory only.
@@ -48,8 +49,9 @@ class Progress:
             for number, line in enumerate(lines, 1):
                 try:
                     entry = json.loads(line)
-                    self.scores[entry["key"]] = np.array(entry["scores"], float)
-                except (ValueError, KeyError, TypeError) as error:
+                    if entry.get("digest") == hash_values(entry["key"], entry["scores"]):
+                        self.scores[entry["key"]] = np.array(entry["scores"], float)
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise MgcError(
                         f"{self.path}: cannot read scores from line {number}. Delete the file to "
                         "start over."
@@ -61,7 +63,28 @@ class Progress:
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "scores": scores.tolist()}) + "\n")
+                entry = {"key": key, "scores": scores.tolist()}
+                entry["digest"] = hash_values(*entry.values())
+                file.write(json.dumps(entry) + "\n")
+
+
+def hash_fits(
+    table: FeatureTable,
+    combinations: Mapping[str, tuple[str, ...]],
+    plan: FoldPlan,
+    classifier: str,
+) -> dict[FitKey, str]:
+    """Hash what the scores of each combination and fit depend on."""
+    common = [mgc.__version__, sklearn.__version__, classifier, table.task, table.targets]
+    base = hash_values(*common)
+    layers = {name: hash_values(values) for name, values in table.layers.items()}
+    return {
+        (name, number): hash_values(
+            base, [layers[layer] for layer in names], fit.train, *map(np.asarray, fit.tests)
+        )
+        for name, names in combinations.items()
+        for number, fit in enumerate(plan.fits)
+    }
 
 
 def score_fits(
@@ -78,13 +101,7 @@ def score_fits(
     Returns:
         Scores of shape (settings, test sets, targets) by combination and fit.
     """
-    common = [classifier, table.task, sklearn.__version__, _digest(table.targets)]
-    layers = {name: _digest(values) for name, values in table.layers.items()}
-    keys = {
-        (name, number): _digest(*common, *(layers[layer] for layer in names), fit.train, *fit.tests)
-        for name, names in combinations.items()
-        for number, fit in enumerate(plan.fits)
-    }
+    keys = hash_fits(table, combinations, plan, classifier)
     missing = [fit_key for fit_key, key in keys.items() if key not in progress.scores]
     work = (
         joblib.delayed(_score_fit)(
@@ -189,14 +206,3 @@ def limit_jobs(jobs: int, plan: FoldPlan) -> int:
 def _skip_checks() -> Any:
     """Skip scikit-learn's checks of arrays and parameters; load_tables has checked the features."""
     return sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
-
-
-def _digest(*parts: Any) -> str:
-    sha = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            sha.update(f"{part.dtype}{part.shape}".encode())
-            sha.update(np.ascontiguousarray(part).data)
-        else:
-            sha.update(f"{part}\n".encode())
-    return sha.hexdigest()

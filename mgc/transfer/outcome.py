@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mgc.core.csv import read_csv, write_csv
-from mgc.core.parquet import read_parquet, write_parquet
+from mgc.core.parquet import read_metadata, read_parquet, write_parquet
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import (
@@ -20,7 +20,14 @@ from mgc.evaluation.intervals import (
     score,
     spread_columns,
 )
-from mgc.evaluation.results import Results, count_from_zero, nested_results
+from mgc.evaluation.results import (
+    RESULT_FILES,
+    Results,
+    count_from_zero,
+    has_fingerprint,
+    is_current,
+    nested_results,
+)
 from mgc.task import Task
 
 
@@ -86,12 +93,22 @@ class Transfer:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``scores.parquet``, ``predictions.parquet`` and ``summary.csv``.
 
-        Results with probabilities go to the subfolders ``test`` and ``validate``.
+        Results with probabilities go to the subfolders ``test`` and ``validate``. Those of other
+        features, folds, layers or classifiers are removed.
+
+        Raises:
+            MgcError: If the folder has results that :func:`mgc.transfer` did not write.
         """
         self.folder = Path(folder)
+        check_output_folder(self.folder)
         stages = {"test": self.test, "validate": self.validation}
         known = {stage: results for stage, results in stages.items() if results is not None}
-        meta = self.meta | {"stages": list(known)}
+        mark = self.meta.get("fingerprint")
+        kept = [s for s in stages if s in known or has_fingerprint(self.folder / s, mark)]
+        for stage in stages.keys() - set(kept):
+            for name in RESULT_FILES:
+                (self.folder / stage / name).unlink(missing_ok=True)
+        meta = self.meta | {"stages": kept}
         write_parquet(self.scores, self.folder / "scores.parquet", meta)
         write_parquet(self.predictions, self.folder / "predictions.parquet", meta)
         with replacing(self.folder / "summary.csv") as partial:
@@ -122,14 +139,26 @@ class Transfer:
                 score_nested(predictions, meta["task"], meta["labels"]), on=["target", "layers"]
             )
         meta["labels"] = tuple(meta["labels"])
-        stages = meta.pop("stages", ("test", "validate"))  # missing in results of earlier versions
+        meta.pop("stages", None)
         test, validation = (
             Results.load(path / stage)
-            if stage in stages and (path / stage / "tracks.parquet").is_file()
+            if (path / stage / "tracks.parquet").is_file() and is_current(path, stage)
             else None
             for stage in ("test", "validate")
         )
         return cls(scores, summary, predictions, meta, test, validation, path)
+
+
+def check_output_folder(folder: Path) -> None:
+    """Raise an MgcError if a folder has results that :func:`mgc.transfer` did not write."""
+    for stage in ("test", "validate"):
+        path = folder / stage / RESULT_FILES[-1]
+        if path.exists() and "classifier" not in read_metadata(path).get("source", {}):
+            raise MgcError(f"{path} was not written by mgc transfer. Choose another --out.")
+    if (folder / "summary.csv").exists() and not (folder / "scores.parquet").exists():
+        raise MgcError(
+            f"{folder}/summary.csv was not written by mgc transfer. Choose another --out."
+        )
 
 
 def score_nested(predictions: pd.DataFrame, task: Task, labels: Sequence[str]) -> pd.DataFrame:

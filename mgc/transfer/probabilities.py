@@ -58,7 +58,9 @@ def fold_results(
                 )
                 for evaluation, setting in zip(evaluations, settings, strict=True)
             )
-            found[stage] = _to_results(table, names, plan, classifier, evaluations, parts, stage)
+            results = _to_results(table, names, plan, classifier, evaluations, parts, stage)
+            results.source["fingerprint"] = transfer.meta["fingerprint"]
+            found[stage] = results
     return found["test"], found.get("validate")
 
 

@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 from pathlib import Path
@@ -250,6 +251,62 @@ def test_finished_table_is_not_rewritten(songs: Path, capsys: pytest.CaptureFixt
     soundfile.write(songs / "a" / "0.wav", np.zeros(9000), 8000)
     extract(songs, *SMALL, "--out=f.parquet")
     assert Path("f.parquet").stat().st_mtime_ns > written
+
+
+def test_table_is_written_again_after_a_change(
+    songs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [songs, "--model=mfcc", "--sample_rate=8000", "--clip_seconds=0.5", "--out=f.parquet"]
+    extract(*words)
+    path = songs / "a" / "0.wav"
+    times = path.stat()
+    samples, _ = soundfile.read(path)
+    soundfile.write(path, samples[::-1], 8000)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for more, reason in (
+        ([], "audio has changed"),
+        (["--hop_seconds=0.25"], "hop_seconds was 0.5, now 0.25"),
+        (["--seed=1"], "seed was 0, now 1"),
+    ):
+        capsys.readouterr()
+        extract(*words, *more)
+        assert reason in capsys.readouterr().out
+        extract(*words, *more, "--check=full")
+        assert "Features are up to date" in capsys.readouterr().out
+
+
+def test_files_named_by_arguments_count_by_content(
+    songs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Scaled(MFCC):
+        """MFCCs with a factor from a file."""
+
+        def __init__(self, factor: str, sample_rate: int = 8000) -> None:
+            super().__init__(sample_rate=sample_rate)
+            self.factor = float(Path(factor).read_text())
+
+        def features(self, audio: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {n: self.factor * v for n, v in super().features(audio).items()}
+
+    monkeypatch.setattr("mgc.registry.load", lambda kind, name: Scaled)
+    words = [songs, "--model=scaled", "--model_args.factor=factor", "--clip_seconds=0.5"]
+    found = []
+    for factor in ("2", "4"):
+        Path("factor").write_text(factor)
+        extract(*words, "--sample_rate=8000", "--out=f.parquet")
+        found.append(next(iter(FeatureTable.load("f.parquet").layers.values())))
+    np.testing.assert_allclose(2 * found[0], found[1])
+
+
+@pytest.mark.parametrize("content", [b"", b"by hand", b"PAR1" + bytes(100)])
+def test_other_and_damaged_files_are_kept(
+    songs: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("f.parquet").write_bytes(content)
+    with pytest.raises(SystemExit):
+        extract(songs, *SMALL, "--out=f.parquet")
+    assert "f.parquet is damaged, or not a Parquet file" in capsys.readouterr().err
+    assert Path("f.parquet").read_bytes() == content
 
 
 def test_broken_files_are_reported_and_skipped(

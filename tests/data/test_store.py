@@ -273,6 +273,35 @@ def test_other_modification_time_is_no_change(root: Path) -> None:
     module(root).setup()
 
 
+@pytest.mark.parametrize("set_back", [False, True])
+def test_a_rewritten_part_of_a_file_is_reported_and_repacked(root: Path, set_back: bool) -> None:
+    path = root / "audio" / "00.wav"
+    pack_all(root)
+    before, times = contents(root), path.stat()
+    with path.open("r+b") as file:
+        file.seek(times.st_size // 4)
+        file.write(bytes(200))
+    if set_back:
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(MgcError, match=r"1 files have changed .*00\.wav"):
+        module(root).setup()
+    pack_all(root)
+    assert contents(root)["audio-00000.s16"] != before["audio-00000.s16"]
+    module(root).setup()
+
+
+@pytest.mark.parametrize("name", ["audio-00001.s16", "part-00001.parquet", "index.parquet"])
+def test_an_edited_store_is_repaired(root: Path, name: str) -> None:
+    pack_all(root)
+    before = contents(root)
+    path = store_folder(root, RATE) / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 255
+    path.write_bytes(content)
+    pack_all(root)
+    assert contents(root) == before
+
+
 def test_new_file_is_reported_and_packed(root: Path) -> None:
     pack_all(root)
     shutil.copy(root / "audio" / "00.wav", root / "audio" / "99.wav")

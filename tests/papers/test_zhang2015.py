@@ -9,8 +9,8 @@ import pytest
 from layouts import write_ismir2004
 
 from mgc import registry
-from mgc.checkpoint import digest_of
 from mgc.cli import main
+from mgc.core.fingerprint import hash_file
 from mgc.core.parquet import write_parquet
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
@@ -174,7 +174,7 @@ def test_is_fitted(tmp_path):
     checkpoint.write_bytes(b"weights")
     place = tmp_path / "seed0_fold0"
     assert not is_fitted(place, str(checkpoint))
-    source = {"checkpoint": str(checkpoint), "sha256": digest_of(str(checkpoint))}
+    source = {"checkpoint": str(checkpoint), "sha256": hash_file(checkpoint)}
     write_parquet(pd.DataFrame({"track": ["a"]}), place / "predictions.parquet", {"source": source})
     assert is_fitted(place, str(checkpoint))
     assert not is_fitted(place, "other.ckpt")

@@ -10,14 +10,17 @@ from huggingface_hub import ModelCard
 
 from mgc import checkpoint
 from mgc.cli import main
+from mgc.core.fingerprint import hash_file
 from mgc.data.gtzan import GTZAN
+from mgc.errors import MgcError
 from mgc.evaluation.results import Results
+from mgc.evaluation.tested_runs import load_run
 from mgc.models.vgg import VGGTagger
 from mgc.reports.model_card import model_card
 
 
-def results(labels: tuple[str, ...], ckpt: str = "elsewhere/best.ckpt") -> Results:
-    """Return 40 tracks, 10 of them misclassified as the next class."""
+def results(labels: tuple[str, ...], tested: Path | None = None) -> Results:
+    """Return results of a checkpoint: 40 tracks, 10 of them misclassified as the next class."""
     truth = np.arange(40) % len(labels)
     decided = np.where(np.arange(40) < 10, (truth + 1) % len(labels), truth)
     outputs = np.full((40, len(labels)), 0.01)
@@ -26,7 +29,8 @@ def results(labels: tuple[str, ...], ckpt: str = "elsewhere/best.ckpt") -> Resul
     tracks["label"] = np.array(labels)[truth]
     tracks[[f"probability.{label}" for label in labels]] = outputs
     tracks["decision"] = np.array(labels)[decided]
-    source = {"checkpoint": ckpt, "split": "fold", "fold": 3}
+    digest = hash_file(tested) if tested else "0" * 64
+    source = {"checkpoint": "elsewhere/best.ckpt", "sha256": digest, "split": "fold", "fold": 3}
     return Results(tracks.copy(), tracks, "multiclass", labels, source)
 
 
@@ -60,7 +64,7 @@ def ckpt(run: Path) -> Path:
 
 
 def test_contents(run: Path) -> None:
-    results(GTZAN.labels).save(run / "test")
+    results(GTZAN.labels, ckpt(run)).save(run / "test")
     text = model_card(ckpt(run), license="cc-by-4.0")
     for line in (
         "# vgg_tagger on gtzan",
@@ -84,7 +88,7 @@ def test_contents(run: Path) -> None:
 
 
 def test_hugging_face_metadata(run: Path) -> None:
-    results(GTZAN.labels).save(run / "test")
+    results(GTZAN.labels, ckpt(run)).save(run / "test")
     head = ModelCard(model_card(ckpt(run), name="My net", license="mit")).data
     assert (head.license, head.pipeline_tag) == ("mit", "audio-classification")
     scores = {result.metric_type: result.metric_value for result in head.eval_results}
@@ -105,12 +109,25 @@ def test_checkpoint_without_run_folder(run: Path, tmp_path: Path) -> None:
 def test_results_of_another_checkpoint_are_ignored_or_refused(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results(GTZAN.labels, "elsewhere/last.ckpt").save(run / "test")
+    results(GTZAN.labels).save(run / "test")
     assert "Not tested" in model_card(ckpt(run))
     with pytest.raises(SystemExit):
         main(f"card --ckpt {ckpt(run)} --test {run / 'test'} --out README.md".split())
-    assert "results of another checkpoint (elsewhere/last.ckpt)" in capsys.readouterr().err
+    assert "results of another checkpoint, or of an earlier" in capsys.readouterr().err
     assert not Path("README.md").exists()
+
+
+def test_results_of_earlier_weights_are_not_shown(run: Path) -> None:
+    results(GTZAN.labels, ckpt(run)).save(run / "test")
+    assert load_run(run, "run").test.labels == GTZAN.labels
+    ckpt(run).rename(ckpt(run).with_name("moved.ckpt"))
+    assert "accuracy" in model_card(ckpt(run).with_name("moved.ckpt"))
+    content = torch.load(ckpt(run).with_name("moved.ckpt"), weights_only=True)
+    content["state_dict"]["head.bias"] = torch.ones(10)
+    torch.save(content, ckpt(run))
+    assert "Not tested" in model_card(ckpt(run))
+    with pytest.raises(MgcError, match=r"results of an earlier version of .*best\.ckpt. Test it"):
+        load_run(run, "run")
 
 
 def test_command_writes_or_prints(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +145,7 @@ def test_names_are_escaped(run: Path) -> None:
     content = torch.load(ckpt(run), weights_only=True)
     content[checkpoint.KEY]["labels"] = list(labels)
     torch.save(content, ckpt(run))
-    results(labels).save(run / "test")
+    results(labels, ckpt(run)).save(run / "test")
     text = model_card(ckpt(run), name="a|b\nc")
     assert r"# a\|b c" in text.splitlines()
     for name in (r"r\|b", r"\`x\`", r"\<i>", r"\[y\](z)"):

@@ -123,6 +123,15 @@ def test_scores_are_reused_for_the_same_inputs_only(tmp_path):
     assert len(path.read_text().splitlines()) == 3 + 3 + 3
 
 
+def test_edited_scores_are_not_used(tmp_path):
+    path = tmp_path / "progress.jsonl"
+    progress = Progress(path)
+    progress.add("key", np.array([[[0.5]]]))
+    assert "key" in Progress(path).scores
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    assert not Progress(path).scores
+
+
 def test_an_invalid_progress_file_is_an_error(tmp_path):
     path = tmp_path / "progress.jsonl"
     path.write_text('{"key": 1}\n')

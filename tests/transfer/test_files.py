@@ -1,6 +1,7 @@
 """The library functions on objects and folders."""
 
 import inspect
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from generated_tables import genre_table
 
 import mgc
+from mgc.evaluation.tested_runs import load_run
 from mgc.experiments.crossval import Summary
 from mgc.transfer.extraction import extract_audio
 from mgc.transfer.outcome import Transfer
@@ -33,11 +35,38 @@ def test_loading_restores_everything(tmp_path):
         assert (theirs.task, theirs.labels) == (ours.task, ours.labels)
 
 
-def test_loading_ignores_probabilities_of_an_earlier_experiment(tmp_path):
+@pytest.mark.parametrize("change", [{"folds": 4}, {"classifier": "logistic"}, {"seed": 1}])
+def test_probabilities_of_an_earlier_experiment_are_removed(tmp_path, change):
     mgc.transfer(table(), tmp_path, probabilities=True, **SETTINGS)
-    mgc.transfer(table(), tmp_path, **SETTINGS | {"folds": 4})
-    assert (tmp_path / "test" / "tracks.parquet").is_file()
-    assert Transfer.load(tmp_path).test is None
+    mgc.transfer(table(), tmp_path, **SETTINGS)
+    assert Transfer.load(tmp_path).test is not None
+    other = mgc.transfer(table(), tmp_path, **SETTINGS | change)
+    assert not list(tmp_path.glob("*/*.parquet"))
+    loaded = Transfer.load(tmp_path)
+    assert loaded.test is loaded.validation is None
+    pd.testing.assert_frame_equal(load_run(tmp_path, "run").test.tracks, other.results.tracks)
+
+
+def test_probabilities_of_an_earlier_experiment_are_not_loaded(tmp_path):
+    """Even if they were copied back."""
+    mgc.transfer(table(), tmp_path / "one", probabilities=True, **SETTINGS)
+    other = mgc.transfer(table(1), tmp_path / "two", probabilities=True, **SETTINGS)
+    shutil.copytree(tmp_path / "one" / "test", tmp_path / "two" / "test", dirs_exist_ok=True)
+    assert Transfer.load(tmp_path / "two").test is None
+    run = load_run(tmp_path / "two", "run")
+    pd.testing.assert_frame_equal(run.test.tracks.iloc[:, :2], other.results.tracks.iloc[:, :2])
+    assert "probability.a" not in run.test.tracks
+
+
+def test_results_of_other_commands_are_kept(tmp_path):
+    one = mgc.transfer(table(), probabilities=True, **SETTINGS)
+    one.test.source = {"model": "net"}
+    one.test.save(tmp_path / "run" / "test")
+    (tmp_path / "cv").mkdir()
+    (tmp_path / "cv" / "summary.csv").write_text("of mgc crossval")
+    for folder in ("run", "cv"):
+        with pytest.raises(mgc.MgcError, match="was not written by mgc transfer"):
+            mgc.transfer(table(), tmp_path / folder, **SETTINGS)
 
 
 def test_results_are_those_of_the_folder(tmp_path):

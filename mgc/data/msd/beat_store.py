@@ -8,12 +8,13 @@ A store is a folder with
 * ``index.parquet``: one row per track, in the order of track ids: the position of its beats
   (``offset``, ``beats``) and its metadata (the attributes of :class:`mgc.data.msd.files.MsdTrack`)
 * ``broken.csv``: the unreadable files, with reasons
+* ``sources.parquet``: path (relative to the data set's folder), size, modification time and SHA-256
+  of each track file, to find changed ones
 
 Tracks are packed in parts of a thousand, in ``parts/``. Finished parts are kept, so packing can be
 interrupted and resumed, or shared between machines, with identical results.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -29,15 +30,17 @@ from joblib import Parallel, delayed
 from pyarrow import csv
 from tqdm import tqdm
 
-from mgc.core.parquet import META_KEY
+from mgc.core.fingerprint import Check, find_changed, hash_file, hash_values
+from mgc.core.parquet import META_KEY, read_metadata, read_parquet, write_parquet
 from mgc.core.writing import replacing
 from mgc.data.msd.beats import beat_align, normalise_timbre
 from mgc.data.msd.files import DIMENSIONS, find_tracks, read_track
 from mgc.errors import MgcError
 
-VERSION = 1
+VERSION = 2
 PART_TRACKS = 1000  # about 20 MB of features, packed in a few seconds
 FEATURES, INDEX, BROKEN, PARTS = "features.npy", "index.parquet", "broken.csv", "parts"
+SOURCES = "sources.parquet"
 
 _METADATA = pa.schema(
     [
@@ -61,6 +64,14 @@ _METADATA = pa.schema(
     ]
 )
 _POSITION = [pa.field("offset", pa.int64()), pa.field("beats", pa.int64())]
+_SOURCE = pa.schema(
+    [
+        ("path", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("checksum", pa.string()),
+    ]
+)
 _BROKEN = pa.schema([("track", pa.string()), ("file", pa.string()), ("reason", pa.string())])
 
 
@@ -118,12 +129,14 @@ def pack(
     store: str | os.PathLike[str],
     processes: int = 1,
     shard: tuple[int, int] = (0, 1),
+    check: Check = "sampled",
 ) -> bool:
     """Pack the track files of a folder, or one machine's share of them, into a store.
 
     The last machine to finish merges the parts. For machines without a shared disk, copy their
     parts into one folder, then call :func:`merge` or pack again. ``shard`` is the index of this
-    machine, from 0, and the number of machines.
+    machine, from 0, and the number of machines; ``check`` is how changed files are found (see
+    :mod:`mgc.core.fingerprint`).
 
     Returns:
         Whether the store is complete. If not, parts of other machines are missing.
@@ -144,12 +157,18 @@ def pack(
                 f"{store} was packed from different track files than those in {root}. "
                 "Remove it, or pack into another folder."
             )
+        check_sources(root, store, check)
+        digest = read_metadata(store / SOURCES)["features"]
+        if hash_file(store / FEATURES, check, content_only=True) != digest:
+            raise MgcError(
+                f"{store / FEATURES} is missing or damaged. Remove {store} and pack again."
+            )
         return True
     _save_settings(store, settings)
     todo = [
         (root, files[part * PART_TRACKS : (part + 1) * PART_TRACKS], _part_path(store, part))
         for part in range(number, _part_count(settings), count)
-        if not _part_path(store, part).is_file()
+        if not _is_current(_part_path(store, part), root, check)
     ]
     total = sum(len(paths) for _, paths, _ in todo)
     broken = 0
@@ -169,6 +188,27 @@ def pack(
         return False
     merge(store)
     return True
+
+
+def check_sources(
+    root: str | os.PathLike[str], store: str | os.PathLike[str], check: Check = "sampled"
+) -> None:
+    """Raise an MgcError if track files have changed since a store was packed.
+
+    Missing track files are ignored, because the store replaces them.
+    """
+    path = Path(store, SOURCES)
+    try:
+        sources, _ = read_parquet(path)
+    except MgcError as error:
+        raise MgcError(f"{error} Remove {store} and pack again.") from error
+    files = sources.itertuples(index=False, name=None)
+    changed = find_changed(files, root, path.stat().st_mtime_ns, check)
+    if changed:
+        raise MgcError(
+            f"{len(changed)} track files have changed since {store} was packed, the first is "
+            f"{Path(root, changed[0])}. Remove {store} and pack again."
+        )
 
 
 def merge(store: str | os.PathLike[str]) -> None:
@@ -202,7 +242,9 @@ def merge(store: str | os.PathLike[str]) -> None:
 
 
 def _merge_parts(store: Path, parts: list[Path], settings: dict[str, Any]) -> None:
-    tables = [pq.read_table(part, columns=["beats", *_BROKEN.names]) for part in parts]
+    tables = [
+        pq.read_table(part, columns=["beats", *_BROKEN.names, *_SOURCE.names]) for part in parts
+    ]
     broken = pa.concat_tables(
         table.filter(pc.is_valid(table["reason"])).select(_BROKEN.names) for table in tables
     )
@@ -236,16 +278,31 @@ def _merge_parts(store: Path, parts: list[Path], settings: dict[str, Any]) -> No
                 writer.write_table(table.select(schema.names).cast(schema))
         with replacing(store / BROKEN) as path:
             csv.write_csv(broken, path)
+        sources = pa.concat_tables(table.select(_SOURCE.names) for table in tables)
+        about = settings | {"features": hash_file(features, content_only=True)}
+        write_parquet(sources.to_pandas(), store / SOURCES, about)
+
+
+def _is_current(part: Path, root: Path, check: Check) -> bool:
+    """Return whether a part is undamaged and its track files are unchanged."""
+    try:
+        table = pq.read_table(part, columns=_SOURCE.names, page_checksum_verification=True)
+        about = json.loads((table.schema.metadata or {})[META_KEY])
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        return False
+    if hash_file(part.with_suffix(".npy"), check, content_only=True) != about["features"]:
+        return False
+    sources = table.to_pandas().itertuples(index=False, name=None)
+    return not find_changed(sources, root, part.stat().st_mtime_ns, check)
 
 
 def _pack_settings(files: list[Path]) -> dict[str, Any]:
     """Return the settings that all parts must share. File paths may differ between machines."""
-    names = "\n".join(path.stem for path in files)
     return {
         "version": VERSION,
         "tracks": len(files),
         "part_tracks": PART_TRACKS,
-        "sha256": hashlib.sha256(names.encode()).hexdigest(),
+        "files": hash_values([path.stem for path in files]),
     }
 
 
@@ -279,21 +336,29 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
     rows: list[dict[str, object]] = []
     features = [np.empty((0, 2 * DIMENSIONS), np.float16)]
     for path in files:
+        name, status = path.relative_to(root).as_posix(), path.stat()
+        source = {"path": name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        source["checksum"] = hash_file(path, content_only=True)
         try:
             track = read_track(path)
         except MgcError as error:
-            name, reason = path.relative_to(root).as_posix(), str(error).removeprefix(f"{path}: ")
-            rows.append({"track": path.stem, "file": name, "reason": reason, "beats": 0})
+            reason = str(error).removeprefix(f"{path}: ")
+            row = {"track": path.stem, "file": name, "reason": reason, "beats": 0}
+            rows.append(row | source)
             continue
         timing = (track.segments_start, track.beats_start)
         chroma = beat_align(*timing, track.chroma, track.duration)
         timbre = normalise_timbre(beat_align(*timing, track.timbre, track.duration))
         features.append(np.hstack([chroma, timbre]).astype(np.float16))
         row = {name: getattr(track, name) for name in _METADATA.names}
-        rows.append({**row, "beats": len(chroma)})
+        rows.append({**row, **source, "beats": len(chroma)})
     with replacing(part.with_suffix(".npy")) as partial, partial.open("wb") as file:
         np.save(file, np.concatenate(features))
-    schema = pa.schema([*_METADATA, _POSITION[1], *list(_BROKEN)[1:]])
+    about = {"features": hash_file(part.with_suffix(".npy"), content_only=True)}
+    schema = pa.schema(
+        [*_METADATA, _POSITION[1], *list(_BROKEN)[1:], *_SOURCE],
+        {META_KEY: json.dumps(about).encode()},
+    )
     with replacing(part) as partial:
-        pq.write_table(pa.Table.from_pylist(rows, schema), partial)
+        pq.write_table(pa.Table.from_pylist(rows, schema), partial, write_page_checksum=True)
     return len(rows), sum("reason" in row for row in rows)

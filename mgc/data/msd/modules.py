@@ -12,10 +12,11 @@ import torch
 from joblib import cpu_count
 from torch.utils.data import Dataset
 
+from mgc.core.fingerprint import Check
 from mgc.core.ranges import MAY_BE_EMPTY, Count, Range
 from mgc.data.base import MusicDataModule, PackResult
 from mgc.data.clips import Batch, Key, split_keys
-from mgc.data.msd.beat_store import BROKEN, FEATURES, INDEX, BeatStore, pack
+from mgc.data.msd.beat_store import BROKEN, FEATURES, INDEX, BeatStore, check_sources, pack
 from mgc.data.msd.catalogue import (
     GENRES,
     KEYS,
@@ -119,9 +120,11 @@ class MSDBeats(MusicDataModule):
         raise NotImplementedError(f"{type(self).__name__} must implement select().")
 
     def prepare_data(self) -> None:
-        """Pack the track files on one process, if there is no store yet."""
+        """Pack the track files on one process, or check that they have not changed since."""
         super().prepare_data()
-        if not (self.store / INDEX).is_file():
+        if (self.store / INDEX).is_file():
+            check_sources(self.root, self.store)
+        else:
             self.pack(workers=cpu_count())
 
     def read_catalogue(self) -> pd.DataFrame:
@@ -164,10 +167,12 @@ class MSDBeats(MusicDataModule):
             for row in self._read_broken()
         ]
 
-    def pack(self, workers: int = 0, shard: tuple[int, int] = (0, 1)) -> PackResult:
+    def pack(
+        self, workers: int = 0, shard: tuple[int, int] = (0, 1), check: Check = "sampled"
+    ) -> PackResult:
         """Align the features of all track files to beats."""
         self._check_root()
-        if not pack(self.root, self.store, workers, shard):
+        if not pack(self.root, self.store, workers, shard, check):
             return PackResult(self.store, finished=False)
         store = BeatStore(self.store)
         broken = {row["file"]: row["reason"] for row in self._read_broken()}

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from mgc.checkpoint import digest_of
+from mgc.core.fingerprint import hash_file
 from mgc.core.markdown import code
-from mgc.core.parquet import read_parquet
+from mgc.core.parquet import read_metadata
 from mgc.evaluation.results import Results, load_nested_results
 from mgc.papers.claims import Cell
 from mgc.papers.zhang2015 import FEATURES
@@ -44,15 +44,20 @@ def iterate_fits(results: Results) -> Iterator[tuple[int, int, str]]:
 def is_fitted(folder: Path, checkpoint: str) -> bool:
     """Return whether a folder of ``mgc transfer`` has an SVM fitted to this checkpoint's features.
 
-    If the checkpoint still exists, its content is compared as well.
+    Checkpoint and table of features are compared by content, if they still exist.
     """
     path = folder / "predictions.parquet"
     if not path.is_file():
         return False
-    source = read_parquet(path)[1]["source"]
+    source = read_metadata(path)["source"]
+    features = folder / "features.parquet"
+    if features.is_file() and read_metadata(features)["source"] != source:
+        return False
     if source["checkpoint"] != checkpoint:
         return False
-    return not Path(checkpoint).is_file() or source["sha256"] == digest_of(checkpoint)
+    return not Path(checkpoint).is_file() or source["sha256"] == hash_file(
+        checkpoint, content_only=True
+    )
 
 
 def describe_overrides(folder: Path) -> str:

@@ -225,7 +225,7 @@ def check_same_splits(folder: Path, root: str, folds: int, overrides: Sequence[s
 
 
 def fit_svms(trained: Path, out: Path, root: str, data: str) -> None:
-    """Fit an SVM to the song representations of each fold's network; skip finished folds.
+    """Fit an SVM to the song representations of each fold's network; skip those up to date.
 
     Args:
         trained: Output folder of ``mgc crossval``.
@@ -243,12 +243,12 @@ def fit_svms(trained: Path, out: Path, root: str, data: str) -> None:
 
     for seed, fold, checkpoint in iterate_fits(Results.load(trained / "test")):
         results_folder = out / f"seed{seed}_fold{fold}"
-        if is_fitted(results_folder, checkpoint):
-            continue
         features = str(results_folder / "features.parquet")
         options = extract_options(trained / f"seed{seed}" / f"fold{fold}", data)
         print_command("extract", root, ckpt=checkpoint, out=features, **options)
         extract_audio([root], ckpt=checkpoint, out=features, **options)
+        if is_fitted(results_folder, checkpoint):
+            continue
         # With two fits per fold, processes take longer to start than to fit.
         fitting: dict[str, Any] = {"out": str(results_folder), "classifier": CLASSIFIER, "jobs": 1}
         print_command("transfer", features, **fitting)
