@@ -344,4 +344,4 @@ def _iterate_paths(settings: Any) -> Iterator[str]:
 
 
 def _is_digest(text: str) -> bool:
-    return len(text) == 64 and all(char in "0123456789abcdef" for char in text)
+    return len(text) in (16, 64) and all(char in "0123456789abcdef" for char in text)

@@ -85,7 +85,10 @@ class Experiment:
         plan: dict[str, Any] = {"configuration": text, "overrides": overrides, "folds": folds}
         patterns = (f"seed*/fold*/{name}" for name in (LAST_EPOCH, *STAGES))
         has_results = any(next(folder.glob(pattern), None) for pattern in patterns)
-        plan = load_or_create_plan(folder / "crossval.json", plan, "cross-validation", has_results)
+        options = ["--config", config, *overrides]
+        plan = load_or_create_plan(
+            folder / "crossval.json", plan, "cross-validation", has_results, options
+        )
         return cls(
             folder,
             config,

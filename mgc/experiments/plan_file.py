@@ -3,45 +3,87 @@
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pandas as pd
+
+from mgc.core.fingerprint import (
+    find_changed,
+    find_difference,
+    hash_files,
+    hash_inputs,
+    stamp_file,
+)
+from mgc.core.parquet import read_parquet, write_parquet
 from mgc.core.writing import replacing
+from mgc.data.audio import find_files
 from mgc.errors import MgcError
 from mgc.experiments.processes import lock_folder
+from mgc.training.options import read_settings
+
+#: Table of the audio files of an experiment, beside its plan, and its columns.
+AUDIO = "audio.parquet"
+COLUMNS = ("path", "size", "mtime_ns", "checksum")
 
 #: Maximum length of a setting shown in an error message.
 MAX_MESSAGE_CHARS = 300
 
 
 def load_or_create_plan(
-    path: Path, settings: dict[str, Any], kind: str, has_results: bool
+    path: Path,
+    settings: dict[str, Any],
+    kind: str,
+    has_results: bool,
+    options: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Load the experiment's plan, or create it.
 
-    A plan without results may be overwritten; with results, different settings raise an error.
+    A plan without results may be overwritten; with results, different settings or files raise an
+    error. Files that the options name, and the audio files in ``data.root``, count by content.
+    Audio files that were deleted are ignored, because a packed store may replace them.
 
     Args:
         path: JSON file in the experiment's output folder. Created if missing.
         settings: Settings that identify the experiment.
         kind: Name of the experiment type, used in error messages.
         has_results: Whether any fit has written a checkpoint or results.
+        options: Options of ``mgc fit``.
 
     Returns:
         The settings, and ``group``, the name of the W&B group.
 
     Raises:
-        MgcError: If the folder contains an experiment with different settings.
+        MgcError: If the folder contains an experiment with different settings or files.
     """
+    named = {name: value for name, value, _ in read_settings(options) if name != "config"}
+    settings = settings | {"files": hash_inputs(list(named.values()))}
+    audio_files = find_files(str(named["data.root"])) if named.get("data.root") else []
     if not path.is_file():
-        return _write(path, settings)
-    saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return _write(path, settings, audio_files)
+    try:
+        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MgcError(f"{path} is damaged. Choose another --out, or remove the folder.") from error
     changed = [name for name, value in settings.items() if saved.get(name) != value]
-    if not changed:
+    if has_results and not changed:
+        files = _find_changed_audio(path.with_name(AUDIO), audio_files)
+        if files:
+            raise MgcError(
+                f"{len(files)} audio files have changed since the {kind} in {path.parent} was "
+                f"started, the first is {files[0]}. Choose another --out, or remove the folder."
+            )
         return saved
     if has_results:
         name = changed[0]
+        if name == "files":
+            difference = find_difference(saved.get(name, {}), settings[name])
+            raise MgcError(
+                f"{path.parent} contains a {kind} with other files: {difference}. Choose another "
+                "--out, or remove the folder."
+            )
         raise MgcError(
             f"{path.parent} contains a {kind} with a different value of {name}"
             f"{_describe_change(saved.get(name), settings[name])}. Choose another --out, or remove "
@@ -49,7 +91,7 @@ def load_or_create_plan(
         )
     # The first epoch of a fit may still be running.
     with lock_folder(path.parent):
-        return _write(path, settings)
+        return _write(path, settings, audio_files) if changed else saved
 
 
 def _describe_change(before: Any, now: Any) -> str:
@@ -60,7 +102,27 @@ def _describe_change(before: Any, now: Any) -> str:
     return f" ({old or 'none'}; now {new or 'none'})"
 
 
-def _write(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _find_changed_audio(table: Path, audio_files: Sequence[Path]) -> list[str]:
+    if not table.is_file():
+        return []  # started with an earlier version
+    saved, _ = read_parquet(table)
+    rows = saved[list(COLUMNS)].itertuples(index=False, name=None)
+    changed = find_changed(rows, "", table.stat().st_mtime_ns)
+    return changed + sorted(set(map(str, audio_files)) - set(saved["path"]))
+
+
+def _write(path: Path, settings: dict[str, Any], audio_files: Sequence[Path]) -> dict[str, Any]:
+    rows = [
+        (str(file), stamp.size, stamp.modified_ns, digest)
+        for file, stamp, digest in zip(
+            audio_files,
+            map(stamp_file, audio_files),
+            hash_files(audio_files, content_only=True),
+            strict=True,
+        )
+        if stamp
+    ]
+    write_parquet(pd.DataFrame(rows, columns=COLUMNS), path.with_name(AUDIO), {})
     name = re.sub(r"[^\w-]+", "-", path.parent.absolute().name)
     settings = settings | {"group": f"{name}-{uuid4().hex[:6]}"}
     with replacing(path) as partial:

@@ -126,7 +126,8 @@ class SweepPlan:
             "seed": seed,
         }
         has_results = any(next(folder.glob(f"run*/{name}"), None) for name in ("*.ckpt", RESULT))
-        plan = load_or_create_plan(folder / "sweep.json", plan, "sweep", has_results)
+        options = [*fixed, *overrides]
+        plan = load_or_create_plan(folder / "sweep.json", plan, "sweep", has_results, options)
         runs = (
             SweepRun(
                 str((folder / f"run{number}").absolute()),

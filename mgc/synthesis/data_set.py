@@ -6,6 +6,7 @@ may come from another genre. Level, room, tone colour and noise do not depend on
 
 import io
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ from joblib import Parallel, cpu_count, delayed
 from scipy import fft
 from tqdm import tqdm
 
+from mgc.core.fingerprint import hash_files
 from mgc.core.ranges import Processes, Range, Seconds, Seed, checked
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
@@ -23,9 +25,14 @@ from mgc.synthesis.composition import compose
 from mgc.synthesis.genres import GENRES
 from mgc.synthesis.instruments import VOICES, drum, play, vary
 
+log = logging.getLogger(__name__)
+
 VERSION = 1  # increase this when the same arguments give different samples
 SETTINGS = "synthesis.json"
+#: Hidden file with the SHA-256 of each track, to find those that were changed or cut.
+DIGESTS = ".synthesis.mgc.json"
 MIN_SAMPLE_RATE = 8000
+HEADER_BYTES = 44  # of a WAV file
 
 
 @checked
@@ -42,8 +49,8 @@ def synthesise(
 
     The files are ``<root>/genres/<genre>/<genre>.<number>.wav``, mono, 16 bit, as in GTZAN. A
     track depends only on its genre and number, ``seed``, ``seconds`` and ``sample_rate``. Existing
-    tracks are kept: a rerun resumes an interrupted synthesis or adds tracks. The arguments are
-    saved in ``<root>/synthesis.json``.
+    tracks are kept, unless they have changed: a rerun resumes an interrupted synthesis or adds
+    tracks. The arguments are saved in ``<root>/synthesis.json``.
 
     Args:
         root: Folder of the data set; created if missing.
@@ -69,7 +76,11 @@ def synthesise(
     settings = {"version": VERSION, "seed": seed, "seconds": seconds, "sample_rate": sample_rate}
     _prepare_folder(root, settings)
 
-    missing = [track for track in tracks if not track[2].exists()]
+    digests = root / DIGESTS
+    changed = _find_changed(digests, [path for *_, path in tracks], round(seconds * sample_rate))
+    if changed:
+        log.warning("%d tracks have changed and are written again: %s, …", len(changed), changed[0])
+    missing = [track for track in tracks if track[2] in changed or not track[2].exists()]
     jobs = min(workers or cpu_count(), max(1, len(missing)))
     done = Parallel(n_jobs=jobs, return_as="generator_unordered")(
         delayed(_write_track)(genre, number, path, seconds, sample_rate, seed)
@@ -85,7 +96,14 @@ def synthesise(
     )
     for _ in bar:
         pass
-    return [path for _, _, path in tracks]
+    paths = [path for _, _, path in tracks]
+    names = [path.relative_to(root).as_posix() for path in paths]
+    saved = dict(zip(names, hash_files(paths, content_only=True), strict=True))
+    with replacing(digests) as partial:
+        partial.write_text(
+            json.dumps(_read_digests(digests) | saved, indent=0, sort_keys=True), encoding="utf-8"
+        )
+    return paths
 
 
 def render(
@@ -183,6 +201,28 @@ def _prepare_folder(root: Path, settings: dict[str, float]) -> None:
         raise MgcError(f"{path} is not a JSON file. Choose another folder.") from error
     except OSError as error:
         raise MgcError(f"{root} cannot be written: {error.strerror}.") from error
+
+
+def _read_digests(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _find_changed(digests: Path, tracks: list[Path], samples: int) -> list[Path]:
+    """Return the existing tracks that have another size or content than when they were written."""
+    saved = _read_digests(digests)
+    found = hash_files(tracks, content_only=True)
+    return [
+        path
+        for path, digest in zip(tracks, found, strict=True)
+        if digest
+        and (
+            path.stat().st_size != HEADER_BYTES + 2 * samples
+            or saved.get(path.relative_to(digests.parent).as_posix(), digest) != digest
+        )
+    ]
 
 
 def _write_track(

@@ -5,6 +5,7 @@ as ``best/…`` in the summary.
 """
 
 import json
+import logging
 import math
 from typing import Any
 
@@ -12,10 +13,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
+from mgc.core.fingerprint import find_difference
 from mgc.core.ranges import check_value
 from mgc.core.writing import replacing
 from mgc.runs.folder import RECORD, run_folder, writes_files
 from mgc.runs.record import describe_run, read_record
+
+log = logging.getLogger(__name__)
 
 
 class RecordRun(Callback):
@@ -37,6 +41,12 @@ class RecordRun(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     self.record["wandb"] = _describe_in_wandb(logger, about)
+        before = self.record.get(stage, {}).get("fingerprint")
+        if stage == "fit" and before and before != about["fingerprint"]:
+            log.warning(
+                "The data set has changed since the fit in this folder was started: %s.",
+                find_difference(before, about["fingerprint"] or {}),
+            )
         self.record[stage] = about
         self._write(trainer)
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -168,13 +169,25 @@ def test_tempos_differ_between_genres_and_overlap():
 
 def test_keeps_existing_tracks_and_adds_missing_ones(data_set, tmp_path):
     files = synthesise(tmp_path, 1, seconds=2, sample_rate=8000, workers=1, progress=False)
-    files[0].write_bytes(b"kept")
+    written = files[0].stat().st_mtime_ns
     files[1].unlink()
     synthesise(tmp_path, 2, seconds=2, sample_rate=8000, workers=1, progress=False)
-    here, there = contents(tmp_path), contents(data_set)
-    assert set(here) == set(there)
-    assert {name for name in here if here[name] != there[name]} == {"genres/blues/blues.00000.wav"}
-    assert files[0].read_bytes() == b"kept"
+    assert contents(tmp_path) == contents(data_set)
+    assert files[0].stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_tracks_that_were_cut_or_edited_are_written_again(data_set, tmp_path, finished, caplog):
+    shutil.copytree(data_set, tmp_path, dirs_exist_ok=True)
+    first, second = sorted(tmp_path.rglob("*.wav"))[:2]
+    first.write_bytes(first.read_bytes()[:100])
+    if finished:
+        second.write_bytes(bytes(second.stat().st_size))
+    else:
+        (tmp_path / synthesis.DIGESTS).unlink()
+    synthesise(tmp_path, 2, seconds=2, sample_rate=8000, workers=1, progress=False)
+    assert f"{1 + finished} tracks have changed" in caplog.text
+    assert contents(tmp_path) == contents(data_set)
 
 
 def test_failed_write_leaves_no_file(data_set, tmp_path, monkeypatch):
