@@ -22,15 +22,18 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import mgc
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 #: How to compare files: ``sampled`` or ``full``.
 Check = Literal["sampled", "full"]
@@ -105,17 +108,15 @@ def hash_files(
             on the modification time.
     """
     whole = content_only or check == "full"
-    # Threads suffice: hashlib releases the interpreter lock.
-    with ThreadPoolExecutor(8) as pool:
-        stamps = list(pool.map(stamp_file, paths))
-        keys = [
-            (*stamp, "whole" if whole or stamp.size <= WHOLE_BYTES else "sampled")
-            for stamp in stamps
-            if stamp
-        ]
-        known = {} if check == "full" else _load(keys)
-        new = list(dict.fromkeys(key for key in keys if key not in known))
-        found = dict(zip(new, pool.map(_hash, new), strict=True))
+    stamps = _map(stamp_file, paths)
+    keys = [
+        (*stamp, "whole" if whole or stamp.size <= WHOLE_BYTES else "sampled")
+        for stamp in stamps
+        if stamp
+    ]
+    known = {} if check == "full" else _load(keys)
+    new = list(dict.fromkeys(key for key in keys if key not in known))
+    found = dict(zip(new, _map(_hash, new), strict=True))
     latest = time.time_ns() - RECENT_NS
     _save((*key, value) for key, value in found.items() if value and max(key[2:4]) < latest)
     digests = iter([(known | found)[key] for key in keys])
@@ -174,9 +175,7 @@ def find_changed(
         same = stamp.modified_ns == modified_ns and stamp.changed_ns <= made_ns
         return True if same and check == "sampled" else None
 
-    # Threads hide the latency of network disks.
-    with ThreadPoolExecutor(16) as pool:
-        known = dict(zip(files, pool.map(is_unchanged, files), strict=True))
+    known = dict(zip(files, _map(is_unchanged, files), strict=True))
     unknown = [file for file in files if known[file] is None]
     digests = hash_files([os.path.join(root, file[0]) for file in unknown], check, True)
     known |= {file: digest == file[3] for file, digest in zip(unknown, digests, strict=True)}
@@ -279,6 +278,20 @@ class Record:
         with replacing(self.path) as partial:
             text = json.dumps({"fingerprint": self.fingerprint, "outputs": outputs}, indent=1)
             partial.write_text(text, encoding="utf-8")
+
+
+def _map(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Call a function on all items in threads, which hide the latency of network disks.
+
+    Threads suffice, because hashlib releases the interpreter lock.
+    """
+    if len(items) < 2:
+        return list(map(function, items))
+    size = min(64, -(-len(items) // 8))
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda chunk: list(map(function, chunk)), chunks)
+        return [result for results in found for result in results]
 
 
 def _hash(key: tuple[str, int, int, int, str]) -> str:
