@@ -68,14 +68,14 @@ def load_or_create_plan(
     except ValueError as error:
         raise MgcError(f"{path} is damaged. Choose another --out, or remove the folder.") from error
     changed = [name for name, value in settings.items() if saved.get(name) != value]
-    if has_results and not changed:
-        files = _find_changed_audio(path.with_name(AUDIO), audio_files)
-        if files:
-            raise MgcError(
-                f"{len(files)} audio files have changed since the {kind} in {path.parent} was "
-                f"started, the first is {files[0]}. Choose another --out, or remove the folder."
-            )
+    changed_audio = [] if changed else _find_changed_audio(path.with_name(AUDIO), audio_files)
+    if not changed and not changed_audio:
         return saved
+    if has_results and not changed:
+        raise MgcError(
+            f"{len(changed_audio)} audio files have changed since the {kind} in {path.parent} was "
+            f"started, the first is {changed_audio[0]}. Choose another --out, or remove the folder."
+        )
     if has_results:
         name = changed[0]
         if name == "files":
@@ -91,7 +91,7 @@ def load_or_create_plan(
         )
     # The first epoch of a fit may still be running.
     with lock_folder(path.parent):
-        return _write(path, settings, audio_files) if changed else saved
+        return _write(path, settings, audio_files)
 
 
 def _describe_change(before: Any, now: Any) -> str:

@@ -262,6 +262,33 @@ def test_other_settings_need_another_folder(config: str) -> None:
         plan(config)
 
 
+def test_changed_files_need_another_folder(started: list[Instant], config: str) -> None:
+    song = Path("music", "a", "song.wav")
+    song.parent.mkdir(parents=True)
+    for path in (song, Path("weights.pt")):
+        path.write_bytes(b"before")
+    words = ("--data.root=music", "--model.weights=weights.pt")
+    plan(config, 3, (0,), *words)
+    song.write_bytes(b"before results")
+    run_folds(plan(config, 3, (0,), *words))
+    song.touch()
+    assert all(fold.finished for fold in plan(config, 3, (0,), *words).folds)
+    for path, message in (
+        (song, r"1 audio files have changed since the cross-validation in out .*a/song\.wav"),
+        (Path("weights.pt"), r"a cross-validation with other files: weights\.pt has changed"),
+        (song.with_name("new.wav"), r"1 audio files have changed .*a/new\.wav"),
+    ):
+        content = path.read_bytes() if path.exists() else None
+        path.write_bytes(b"after")
+        with pytest.raises(MgcError, match=message):
+            plan(config, 3, (0,), *words)
+        if content is not None:
+            path.write_bytes(content)
+    song.with_name("new.wav").unlink()
+    song.unlink()  # a packed store replaces it
+    plan(config, 3, (0,), *words)
+
+
 def test_a_plan_without_results_can_be_replaced(config: str) -> None:
     first = plan(config, 3, (0,), "--model.lr=-1").folds[0]
     second = plan(config, 4).folds[0]

@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 
@@ -7,7 +8,7 @@ import pytest
 from generate_msd import generate_msd
 
 from mgc.data.msd import beat_store
-from mgc.data.msd.beat_store import BeatStore, merge, pack
+from mgc.data.msd.beat_store import BeatStore, check_sources, merge, pack
 from mgc.data.msd.beats import beat_align, normalise_timbre
 from mgc.data.msd.files import find_tracks, read_track
 from mgc.errors import MgcError
@@ -150,6 +151,47 @@ def test_store_of_other_tracks_is_not_overwritten(root, damaged, tmp_path):
         pack(damaged, tmp_path / "done")
     with pytest.raises(MgcError, match="parts of different track files"):
         pack(damaged, tmp_path / "begun", shard=(1, 2))
+
+
+@pytest.mark.parametrize("check", ["sampled", "full"])
+def test_changed_track_files_are_reported(damaged, tmp_path, check):
+    store = tmp_path / "store"
+    pack(damaged, store)
+    path = find_tracks(damaged)[0]
+    os.utime(path, (1, 1))
+    assert pack(damaged, store, check=check)
+    check_sources(damaged, store)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(MgcError, match=f"1 track files have changed .*{path.name}"):
+        pack(damaged, store, check=check)
+    path.unlink()
+    check_sources(damaged, store)  # the store replaces it
+
+
+def test_parts_of_changed_track_files_are_packed_again(damaged, tmp_path):
+    store = tmp_path / "store"
+    assert not pack(damaged, store, shard=(0, 2))
+    shutil.copyfile(find_tracks(damaged)[1], find_tracks(damaged)[0])
+    assert not pack(damaged, store, shard=(0, 2))
+    assert pack(damaged, store)
+    assert content(store)["features.npy"] == content(pack_again(damaged, tmp_path))["features.npy"]
+
+
+def pack_again(root, tmp_path):
+    pack(root, tmp_path / "again")
+    return tmp_path / "again"
+
+
+@pytest.mark.parametrize("name", ["features.npy", "sources.parquet"])
+def test_a_damaged_store_is_reported(root, tmp_path, name):
+    pack(root, tmp_path)
+    path = tmp_path / name
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content) // 2) + content[len(content) // 2 :])
+    with pytest.raises(MgcError, match=r"damaged.*Remove .* and pack again"):
+        pack(root, tmp_path)
 
 
 @pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
