@@ -67,8 +67,8 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        line = str(error).partition("\n")[0]
-        raise MgcError(f"{path} is damaged, or not a Parquet file: {line}") from error
+        line = str(error).partition("\n")[0].rstrip(".")
+        raise MgcError(f"{path} is damaged, or not a Parquet file: {line}.") from error
 
 
 def _metadata(path: str | os.PathLike[str], schema: pa.Schema) -> dict[str, Any]:
