@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,8 @@ class SweepPlan:
             "seed": seed,
         }
         has_results = any(next(folder.glob(f"run*/{name}"), None) for name in ("*.ckpt", RESULT))
-        options = [*fixed, *overrides]
+        configs = (("--config", name) for name in plan["configurations"])
+        options = [*chain.from_iterable(configs), *fixed, *overrides]
         plan = load_or_create_plan(folder / "sweep.json", plan, "sweep", has_results, options)
         runs = (
             SweepRun(
