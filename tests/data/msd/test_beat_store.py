@@ -77,7 +77,8 @@ def test_two_shards_equal_one(damaged, tmp_path):
     # The last machine to finish merges.
     assert pack(damaged, tmp_path / "two", shard=(0, 2))
     assert content(tmp_path / "one") == content(tmp_path / "two")
-    assert set(content(tmp_path / "one")) == {"features.npy", "index.parquet", "broken.csv"}
+    files = {"features.npy", "index.parquet", "broken.csv", "sources.parquet"}
+    assert set(content(tmp_path / "one")) == files
 
 
 def test_two_processes_equal_one(root, tmp_path):
