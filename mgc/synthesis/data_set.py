@@ -31,7 +31,6 @@ VERSION = 1  # increase this when the same arguments give different samples
 SETTINGS = "synthesis.json"
 #: Hidden file with the SHA-256 of each track, to find those that were changed or cut.
 DIGESTS = ".synthesis.mgc.json"
-MIN_SAMPLE_RATE = 8000
 HEADER_BYTES = 44  # of a WAV file
 
 
