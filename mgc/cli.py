@@ -5,8 +5,11 @@ It starts fast: torch and plugins are only imported when a command needs them.
 
 import inspect
 import io
+import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -122,7 +125,9 @@ COMMANDS = {
     "data pack": Command(
         "mgc.commands.data_pack:pack", "Decode and resample a data set once", resumes=True
     ),
-    "data synth": Command("mgc.commands.data_synth:synth", "Synthesise a small music data set"),
+    "data synth": Command(
+        "mgc.commands.data_synth:synth", "Synthesise a small music data set", resumes=True
+    ),
 }
 
 
@@ -142,7 +147,7 @@ def main(args: Sequence[str] | None = None) -> None:
     with (
         exit_on_closed_pipe(),
         report_user_errors(_hint(argv)),
-        signals.handled(),
+        signals.handled(_hint(argv), exits=args is None),
         wandb_session(),
     ):
         run(argv)
@@ -154,6 +159,7 @@ def run(argv: list[str]) -> None:
     Raises:
         MgcError: If there is no such command, or it fails.
     """
+    argv = [_expand_path(word) for word in argv]
     if not argv or argv[0] in ("-h", "--help"):
         print_text(overview())
     elif argv[0] in ("-V", "--version"):
@@ -233,6 +239,21 @@ def overview() -> str:
     lines += [f"  {name:{width}}{text}" for name, text in commands.items()]
     lines += ["", f"Set {TRACEBACK}=1 for the traceback of an error."]
     return "\n".join(lines)
+
+
+def _expand_path(word: str) -> str:
+    """Expand ``~`` in an argument or the value of an option, which shells do in some of them.
+
+    Raises:
+        MgcError: If it is a pipe, socket or device. To read one may take forever.
+    """
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    value = os.path.expanduser(value)
+    with suppress(OSError, ValueError):
+        mode = os.stat(value).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise MgcError(f"{value} is not a regular file.")
+    return f"{option}{equals}{value}"
 
 
 def _hint(argv: list[str]) -> str:

@@ -125,7 +125,7 @@ def test_unwritable_output(capsys: pytest.CaptureFixture[str], workdir: Path) ->
     soundfile.write("song.wav", np.zeros(8000), 8000)
     Path("taken").touch()
     line = fails(capsys, "plot", "components", "song.wav", "--out", "taken/components.png")
-    assert line == "mgc: error: taken: File exists.\n"
+    assert line == "mgc: error: taken/components.png: cannot be written: Not a directory.\n"
     line = fails(capsys, "separate", "song.wav", "--out", "taken/more")
     assert "taken" in line
     assert "Not a directory" in line

@@ -73,18 +73,18 @@ def test_fit_without_posix(tones: Path, workdir: Path) -> None:
     assert list(workdir.glob("runs/**/best.ckpt"))
 
 
-def test_a_folder_that_cannot_be_locked(workdir: Path) -> None:
+def test_without_locks_outputs_are_written_with_a_warning(workdir: Path) -> None:
     use = """
-from mgc.experiments.processes import lock_folder
+from mgc.core.locking import locked
 from pathlib import Path
-with report_user_errors([]), lock_folder(Path("experiment")):
+with report_user_errors([]), locked(Path("experiment")):
     print("locked")
 """
     Path("experiment").mkdir()
     start, _, _ = WITHOUT_POSIX.partition("from mgc.cli import main")
     done = run(code=f"{start}from mgc.cli import report_user_errors{use}")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1].startswith("mgc: error: experiment: cannot be locked (")
+    assert (done.returncode, done.stdout) == (0, "locked\n"), done.stderr
+    assert "experiment: the file system has no locks." in done.stderr
 
 
 def test_forking_is_refused_without_fork(

@@ -4,11 +4,13 @@ import logging
 from pathlib import Path
 
 from mgc.core.terminal import print_text
+from mgc.core.writing import writes_file
 from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
 
 
+@writes_file("out")
 def card(
     *,
     ckpt: str,

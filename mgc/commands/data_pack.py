@@ -68,7 +68,11 @@ def pack(
     number, count = parse_shard(shard)
     # With a launcher, other processes may still run. An error would make torchrun stop them.
     expected = shard is not None or _in_srun() or "TORCHELASTIC_RUN_ID" in os.environ
-    packed = module.pack(cpu_count() if workers is None else workers, (number, count), check)
+    packed = module.pack(
+        cpu_count() if workers is None else min(workers, max(2, cpu_count())),
+        (number, count),
+        check,
+    )
     if not packed.finished and not expected:
         raise MgcError(
             f"{packed.folder}: packed only shard {number}/{count}, because RANK and WORLD_SIZE are "

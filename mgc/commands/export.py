@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from mgc.core.ranges import Range, SampleRate, Seconds
+from mgc.core.writing import writes_file
 from mgc.errors import MgcError
 from mgc.installation import pip_install
 
 log = logging.getLogger(__name__)
 
 
+@writes_file("out")
 def export(
     *,
     out: str,

@@ -8,9 +8,11 @@ from tqdm import tqdm
 
 from mgc.core.ranges import Range
 from mgc.core.terminal import print_line
+from mgc.core.writing import writes_file
 from mgc.errors import MgcError
 
 
+@writes_file("out")
 def import_choi2017(
     weights: str,
     out: str,

@@ -9,7 +9,7 @@ from typing import Literal
 import mgc
 from mgc import registry
 from mgc.core.terminal import print_line
-from mgc.core.writing import all_or_nothing
+from mgc.core.writing import all_or_nothing, output_folder
 from mgc.errors import MgcError
 
 #: Folder with a complete package per kind.
@@ -53,17 +53,14 @@ def new_plugin(name: str, kind: Literal["model", "data"] = "model", folder: str 
     if package_folder.exists():
         raise MgcError(f"{package_folder} already exists. Choose another name or --folder.")
     replacements = _name_forms(EXAMPLES[kind], words) | {"MGC_REQUIREMENT": mgc_requirement()}
-    try:
-        with all_or_nothing(package_folder) as partial:
-            for source in sorted((TEMPLATES / kind).rglob("*")):
-                if source.is_file() and "__pycache__" not in source.parts:
-                    inside = _replace(str(source.relative_to(TEMPLATES / kind)), replacements)
-                    target = partial / inside
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    text = _replace(source.read_text(encoding="utf-8"), replacements)
-                    target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MgcError(f"Cannot write {package_folder}: {error.strerror}.") from error
+    with output_folder(package_folder), all_or_nothing(package_folder) as partial:
+        for source in sorted((TEMPLATES / kind).rglob("*")):
+            if source.is_file() and "__pycache__" not in source.parts:
+                inside = _replace(str(source.relative_to(TEMPLATES / kind)), replacements)
+                target = partial / inside
+                target.parent.mkdir(parents=True, exist_ok=True)
+                text = _replace(source.read_text(encoding="utf-8"), replacements)
+                target.write_text(text, encoding="utf-8")
     component = {"model": "model", "data": "data set"}[kind]
     print_line(f"Created {package_folder} with the {component} '{module}'. Install and test it:")
     print_line(f'  cd {package_folder} && pip install -e ".[test]" && pytest')

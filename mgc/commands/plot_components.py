@@ -15,9 +15,11 @@ from mgc.core.ranges import (
     Seconds,
 )
 from mgc.core.terminal import print_line
+from mgc.core.writing import writes_file
 from mgc.errors import MgcError
 
 
+@writes_file("out")
 def plot_components(
     song: str,
     out: str = "components.png",

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 from mgc.core.terminal import print_line, print_text
+from mgc.core.writing import writes_folder
 
 
+@writes_folder("out")
 def report_experiment(
     results: list[str],
     out: str,

@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 from mgc.core.ranges import Range, Seed
 from mgc.core.terminal import print_line, print_text
+from mgc.core.writing import writes_folder
 
 
+@writes_folder("out")
 def report_projection(
     features: list[str],
     out: str,

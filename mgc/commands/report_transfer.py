@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from mgc.core.terminal import print_line, print_text
+from mgc.core.writing import writes_folder
 
 
+@writes_folder("out")
 def report_transfer(
     results: list[str],
     out: str,

@@ -10,12 +10,14 @@ from tqdm import tqdm
 from mgc.core.fingerprint import Check
 from mgc.core.ranges import FrameLength, HopLength, Margin, MaskPower, MedianLength
 from mgc.core.terminal import print_line
+from mgc.core.writing import WriteError, writes_folder
 from mgc.data import audio
 from mgc.errors import MgcError
 from mgc.features.separation import HarmonicPercussive
 from mgc.features.song_separation import SongSeparation, update_components
 
 
+@writes_folder("out", apart=True)
 def separate(
     files: list[str],
     out: str,
@@ -71,6 +73,8 @@ def separate(
         try:
             separated = update_components(song, target, separate_song, check, overwrite)
         except MgcError as error:
+            if isinstance(error, WriteError) and error.is_general:
+                raise
             failures += 1
             print_line(f"mgc: {error}", error=True)
             continue

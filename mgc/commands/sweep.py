@@ -42,15 +42,16 @@ def sweep(
     Raises:
         MgcError: If the file or a setting is wrong, OUT contains another sweep, or all runs fail.
     """
-    from mgc.core.writing import replacing
+    from mgc.core.writing import output_folder, replacing
     from mgc.experiments.sweep import SweepPlan, run_sweep, tabulate_runs
 
     folder = Path(out or Path("runs", "sweep", Path(file).stem))
-    plan = SweepPlan.prepare(folder, file, overrides, count, seed)
-    run_sweep(plan, jobs)
-    table = tabulate_runs(plan)
-    with replacing(folder / "runs.csv") as partial:
-        write_csv(table, partial, index=False)
+    with output_folder(folder):
+        plan = SweepPlan.prepare(folder, file, overrides, count, seed)
+        run_sweep(plan, jobs)
+        table = tabulate_runs(plan)
+        with replacing(folder / "runs.csv") as partial:
+            write_csv(table, partial, index=False)
     shown = table.drop(columns="checkpoint")
     print_text(shown.to_string(index=False, na_rep="failed"))
     best = table.iloc[0]

@@ -57,7 +57,7 @@ def transfer(
         probabilities: Also write class probabilities of the nested protocol to OUT/test and
             OUT/validate, for `mgc fuse` and `mgc report experiment`. Needs a single combination of
             layers. SVM probabilities are calibrated on training tracks (Platt scaling).
-        jobs: Number of processes; -1 is one per core.
+        jobs: Number of processes; -1 is one per core, the maximum.
 
     Raises:
         MgcError: If the tables do not match or a setting is wrong.

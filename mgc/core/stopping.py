@@ -2,17 +2,25 @@
 
 A stopped command exits with code 128 + signal, prints one line and leaves no partial files. ``fit``
 writes a checkpoint first (:mod:`mgc.training.interruption`), so it defers signals.
+
+Python runs a signal handler between two of its instructions, not within a long call of native code,
+and ignores its exceptions in some places. So a thread watches too: it ends the process and its
+child processes if they are still running some seconds later.
 """
 
 import os
+import select
 import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from mgc.core.child_processes import kill_descendants
 from mgc.core.lightning_internals import launched_processes
 
 #: Signals that stop a command.
@@ -23,6 +31,13 @@ REQUEUE = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 
 #: Seconds within which a second Ctrl-C counts as the first one, which may arrive twice.
 SAME_SIGNAL_SECONDS = 2.0
+
+
+#: Seconds after a signal within which a command must end.
+GRACE_SECONDS = 2.0
+
+#: The same for a fit, which finishes a batch and writes a checkpoint. SLURM kills after 30 seconds.
+FIT_GRACE_SECONDS = 25.0
 
 
 class Stopped(SystemExit):
@@ -52,18 +67,27 @@ class Signals:
         received: First signal received.
         deferred: Whether to record a signal instead of raising; the code that sets it must call
             :meth:`raise_received`.
+        reported: Whether a message about the signal was printed.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.deferred = False
+        self.reported = False
         self._since = 0.0
         self._launcher: Any = None
         self._pid = 0
+        self._finished = False
+        self._fits = 0
 
     @contextmanager
-    def handled(self) -> Iterator[None]:
-        """Handle signals while a command runs, then restore the previous handlers.
+    def handled(self, hint: str = "", exits: bool = False) -> Iterator[None]:
+        """Handle signals while a command runs.
+
+        Args:
+            hint: What to do after a signal, for the message if the command does not end by itself.
+            exits: Whether the process exits afterwards. It and its child processes are then killed
+                if it does not end in time. Otherwise the previous handlers are restored.
 
         Raises:
             Stopped: When a signal arrives.
@@ -74,12 +98,27 @@ class Signals:
         before = {number: signal.getsignal(number) for number in (*SIGNALS, *REQUEUE)}
         # Reset: another command may have run in this process.
         self.received, self.deferred, self._launcher = None, False, None
+        self.reported = self._finished = False
+        if exits:
+            self._watch_for_signals(hint)
         self.install()
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            if exits:
+                self._finished = True
+            else:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+    @contextmanager
+    def running_fits(self) -> Iterator[None]:
+        """Allow child processes as much time to end as a fit."""
+        self._fits += 1
+        try:
+            yield
+        finally:
+            self._fits -= 1
 
     def install(self, *others: int) -> None:
         """Handle SIGTERM, SIGINT and ``others``, replacing any other handler."""
@@ -98,6 +137,8 @@ class Signals:
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal."""
+        if self._finished:
+            return  # the process is exiting
         waiting = self._forward(signum)
         repeated = self.received is not None and (
             time.monotonic() - self._since > SAME_SIGNAL_SECONDS
@@ -115,6 +156,55 @@ class Signals:
         for process in running:
             os.kill(process.pid, signum)
         return any(hasattr(process, "is_alive") for process in running)
+
+    def _watch_for_signals(self, hint: str) -> None:
+        """Start the thread that ends the process if a signal does not."""
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        if hasattr(os, "register_at_fork"):
+            # A forked process would report its signals to this one.
+            os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+        sys.unraisablehook = self._raise_again
+        threading.Thread(
+            target=self._end_in_time, args=(reader, writer, hint), daemon=True, name="mgc-signals"
+        ).start()
+
+    def _end_in_time(self, reader: socket.socket, writer: socket.socket, hint: str) -> None:
+        """Wait for a signal, then end the process if it does not end by itself.
+
+        Args:
+            reader: Receives the numbers of signals.
+            writer: Its other end, kept open.
+            hint: What to do after the signal.
+        """
+        number, since, fits, deadline = 0, 0.0, False, float("inf")
+        while time.monotonic() < deadline:
+            waits = None if not number else 0.1
+            for received in reader.recv(64) if select.select([reader], [], [], waits)[0] else b"":
+                now = time.monotonic()
+                if received in SIGNALS and not number:
+                    number, since = received, now
+                elif received == signal.SIGINT and now - since > SAME_SIGNAL_SECONDS:
+                    since, fits = now - GRACE_SECONDS / 2, False
+            if number:
+                fits = fits or self.deferred or self._fits > 0
+                deadline = since + (FIT_GRACE_SECONDS if fits else GRACE_SECONDS)
+        if not self.reported:
+            line = f"mgc: stopped by {signal.Signals(number).name}. {hint}".rstrip()
+            with suppress(OSError):
+                os.write(2, f"{line}\n".encode())
+        kill_descendants()
+        os._exit(128 + number)
+
+    def _raise_again(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """Repeat a signal whose exception Python had to ignore, as in a destructor."""
+        if isinstance(unraisable.exc_value, Stopped):
+            number = unraisable.exc_value.signum
+            # Later, because this function's exceptions are ignored as well.
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+        elif self.received is None:
+            sys.__unraisablehook__(unraisable)
 
 
 def _is_running(process: Any) -> bool:

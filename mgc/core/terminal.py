@@ -1,6 +1,5 @@
 """Terminal output of a command: errors, signals, log, tables."""
 
-import errno
 import logging
 import os
 import select
@@ -12,17 +11,11 @@ from copy import copy
 
 from mgc import locks
 from mgc.core.plugins import TRACEBACK, describe_error
-from mgc.core.stopping import Stopped
+from mgc.core.stopping import SIGNALS, Stopped, signals
 from mgc.core.text import visible
+from mgc.core.writing import WRITE_ERRORS
 from mgc.errors import MgcError
 from mgc.libraries import diagnose
-
-#: Errors caused by an output path that cannot be written: disk full or read-only, no permission, a
-#: file in place of a folder. Other OSErrors may be bugs.
-WRITE_ERRORS = (
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
-    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
-)  # fmt: skip
 
 #: Message after a signal stopped a command that can resume.
 RESUME_HINT = "Run the same command again to resume."
@@ -48,10 +41,19 @@ def report_user_errors(hint: str = "") -> Iterator[None]:
     except Stopped as stopped:
         if not stopped.reported:
             print_line(f"mgc: stopped by {stopped.name}. {hint}".rstrip(), error=True)
+        signals.reported = True
         raise
     # A plugin may call sys.exit.
     except (Exception, SystemExit) as error:
-        line = None if os.environ.get(TRACEBACK) else _user_message(error)
+        traceback = os.environ.get(TRACEBACK)
+        line = None if traceback else _user_message(error)
+        number = signals.received
+        if line is None and number in SIGNALS and isinstance(error, Exception) and not traceback:
+            # Caused by the end of a child process that received the signal too.
+            ended = Stopped(number)
+            print_line(f"mgc: stopped by {ended.name}. {hint}".rstrip(), error=True)
+            signals.reported = True
+            raise ended from None
         if line is None:
             raise
         print_line(f"mgc: error: {line}", error=True)
@@ -72,9 +74,13 @@ def exit_on_closed_pipe() -> Iterator[None]:
         if not closed:
             raise  # another pipe
         for descriptor in closed:
-            # Python flushes both streams when it exits.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+            _discard_output(descriptor)
         raise SystemExit(SIGPIPE_EXIT) from None
+
+
+def _discard_output(descriptor: int) -> None:
+    """Discard what was not written yet. Python flushes stdout and stderr when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _is_closed(descriptor: int) -> bool:
@@ -94,13 +100,25 @@ def _user_message(error: Exception | SystemExit) -> str | None:
     if failed_import:
         return str(failed_import)
     if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
-        return f"{error.filename}: {error.strerror}." if error.filename else str(error)
+        if error.filename:
+            return f"{error.filename}: {error.strerror}."
+        return f"{_unnamed_output()} cannot be written: {error.strerror or error}."
     if isinstance(error, BrokenExecutor):
         return (
             "A worker process died, often because memory ran out. Use fewer processes "
             "(--workers or --jobs) and run the command again."
         )
     return " ".join(str(error).split()) if isinstance(error, MgcError) else describe_error(error)
+
+
+def _unnamed_output() -> str:
+    """Return the name of an output whose error has no path."""
+    try:
+        os.write(1, b"\n")
+    except OSError:
+        _discard_output(1)
+        return "Standard output"
+    return "A file"
 
 
 class _Terminal(logging.Handler):

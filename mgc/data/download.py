@@ -19,6 +19,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from mgc.core.writing import output_folder
 from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
@@ -72,8 +73,7 @@ def fetch(source: Source, root: Path) -> None:
             disk, or if the archive is damaged or unsafe.
     """
     path = root / source.name
-    try:
-        root.mkdir(parents=True, exist_ok=True)
+    with output_folder(root, advice=""):
         if not path.is_file() or not _has_checksum(source, path):
             _check_free_space(root, source.size)
             download(source, path)
@@ -81,8 +81,6 @@ def fetch(source: Source, root: Path) -> None:
             log.info("Unpacking %s", path)
             unpack(path, root, source.folder)
             path.unlink()
-    except OSError as error:
-        raise MgcError(f"{root}: cannot be written: {error.strerror or error}.") from error
 
 
 def download(source: Source, path: Path) -> None:

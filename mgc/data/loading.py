@@ -6,17 +6,34 @@ import signal
 from collections.abc import Iterator
 from multiprocessing import active_children
 from multiprocessing.util import Finalize
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from torch.utils.data import DataLoader
 
+from mgc.core.child_processes import uninterrupted_children
 from mgc.core.ranges import Range, check_value
 from mgc.core.stopping import SIGNALS
 from mgc.data.clips import Batch, EpochSampler
 from mgc.errors import MgcError
 
+T = TypeVar("T")
 
-class ResumableLoader(DataLoader[Batch]):
+
+class WorkerLoader(DataLoader[T]):
+    """Data loader whose workers end with the main process.
+
+    Set ``worker_init_fn`` to :func:`ignore_stop_signals` or a function that calls it.
+    """
+
+    def __iter__(self) -> Any:
+        """Start the workers."""
+        if self.num_workers:
+            kill_workers_at_exit(os.getpid())
+        with uninterrupted_children():
+            return super().__iter__()
+
+
+class ResumableLoader(WorkerLoader[Batch]):
     """Data loader that skips the batches of an interrupted epoch without reading them.
 
     Lightning saves its state in checkpoints and restores it before the epoch starts. All devices
@@ -38,8 +55,6 @@ class ResumableLoader(DataLoader[Batch]):
         Raises:
             MgcError: If the epoch was interrupted under different settings.
         """
-        if self.num_workers:
-            kill_workers_at_exit(os.getpid())
         restored, self._restored = self._restored, None
         self._yielded = 0
         if not isinstance(self.sampler, EpochSampler):  # Lightning replaces it to overfit batches
@@ -90,8 +105,8 @@ class ResumableLoader(DataLoader[Batch]):
                 )
 
 
-def ignore_stop_signals() -> None:
-    """Ignore signals to stop in a worker process.
+def ignore_stop_signals(worker: int = 0) -> None:
+    """Ignore signals to stop in a worker process of any number.
 
     Terminals and schedulers send them to all processes. The main process needs its workers until
     the end of a batch, and then stops them itself.

@@ -33,15 +33,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from mgc.core.fingerprint import Check, find_changed, hash_file, hash_values
 from mgc.core.parquet import read_parquet, write_parquet
-from mgc.core.writing import replacing
+from mgc.core.stopping import signals
+from mgc.core.writing import output_folder, replacing
 from mgc.data import audio
 from mgc.data.audio import AudioError
 from mgc.data.clips import excerpt_length, keep_batch
+from mgc.data.loading import WorkerLoader, ignore_stop_signals
 from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
@@ -238,22 +240,21 @@ def pack(
         "files": hash_values(files["path"].tolist()),
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        outdated = _find_outdated_parts(folder, root, settings, check)
-        if outdated:
-            (folder / INDEX).unlink(missing_ok=True)
-        own_parts = sorted(outdated & set(range(number, settings["parts"], count)))
-        if own_parts:
-            decoder = _Decoder(files[files["part"].isin(own_parts)], root, sample_rate, channel)
-            _write_parts(folder, own_parts, decoder, workers, settings)
-            # The last machine to finish merges, so check for parts of other machines.
+        with output_folder(folder, shard, advice=""):
             outdated = _find_outdated_parts(folder, root, settings, check)
-        return None if outdated else _merge_parts(folder, settings)
-    except OSError as error:
-        raise MgcError(f"{folder} cannot be written: {error.strerror}.") from error
+            if outdated:
+                (folder / INDEX).unlink(missing_ok=True)
+            own_parts = sorted(outdated & set(range(number, settings["parts"], count)))
+            if own_parts:
+                decoder = _Decoder(files[files["part"].isin(own_parts)], root, sample_rate, channel)
+                _write_parts(folder, own_parts, decoder, workers, settings)
+                # The last machine to finish merges, so check for parts of other machines.
+                outdated = _find_outdated_parts(folder, root, settings, check)
+            return None if outdated else _merge_parts(folder, settings)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
+        signals.raise_received()
         raise MgcError(
             f"{folder}: a decoding process was killed, probably for lack of memory. To resume, run "
             "the command again with fewer workers."
@@ -367,10 +368,10 @@ def _merge_parts(folder: Path, settings: dict[str, Any]) -> pd.DataFrame:
             f"{index['path'].iloc[0]}: {index['reason'].iloc[0]}."
         )
     write_parquet(index, folder / INDEX, settings)
-    # Remove temporary files of killed runs, and parts that no longer exist in the data set.
+    # Remove parts that no longer exist in the data set.
     kept = {folder / INDEX, *parts}
     kept |= {_audio_path(folder, number) for number in range(settings["parts"])}
-    for path in set(folder.iterdir()) - kept:
+    for path in set(folder.glob("[!.]*")) - kept:
         path.unlink(missing_ok=True)
     return index
 
@@ -378,7 +379,13 @@ def _merge_parts(folder: Path, settings: dict[str, Any]) -> pd.DataFrame:
 def _write_parts(
     folder: Path, parts: list[int], decoder: _Decoder, workers: int, settings: dict[str, Any]
 ) -> None:
-    loader = DataLoader(decoder, None, num_workers=workers, collate_fn=keep_batch)  # type: ignore[arg-type] # each item is one file, not a batch
+    loader: WorkerLoader[_Decoded] = WorkerLoader(
+        decoder,
+        None,
+        num_workers=workers,
+        worker_init_fn=ignore_stop_signals,
+        collate_fn=keep_batch,  # type: ignore[arg-type] # each item is one file, not a batch
+    )
     results = iter(loader)
     broken = 0
     with tqdm(total=len(decoder), unit=" files", desc="Packing") as progress:

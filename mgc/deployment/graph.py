@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 from torch.func import functional_call
 
 from mgc import registry
-from mgc.core.writing import replacing
+from mgc.core.writing import WriteError, replacing, writes_file
 from mgc.data.msd.files import DIMENSIONS
 from mgc.deployment.onnx_model import KEY, OnnxModel
 from mgc.errors import MgcError
@@ -119,6 +119,7 @@ class Exported:
     checked: list[tuple[int, ...]]
 
 
+@writes_file("path")
 def export_graph(
     model: LightningModule,
     about: dict[str, Any],
@@ -183,7 +184,7 @@ def export_graph(
                 if variable and kind == "audio":
                     description["shortest"] = find_shortest_clip(run, whole, size, rate, tolerance)
                     write(partial, description)
-        except OSError:
+        except WriteError:
             raise
         except MgcError as error:
             failure = error

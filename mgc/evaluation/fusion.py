@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mgc.core.writing import all_or_nothing
+from mgc.core.writing import all_or_nothing, writes_folder
 from mgc.errors import MgcError
 from mgc.evaluation.alignment import align, check_alike
 from mgc.evaluation.fusion_report import describe_fusion
@@ -36,6 +36,7 @@ class Fusion(Results):
         return f"<pre>{html.escape(self.report)}</pre>{super()._repr_html_()}"
 
 
+@writes_folder("out", apart=True)
 def fuse(
     runs: Sequence[RunLike] | Mapping[str, RunLike],
     method: Method,

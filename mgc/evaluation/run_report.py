@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from mgc.core.csv import write_csv
+from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
 from mgc.evaluation.intervals import describe_score
@@ -44,12 +45,13 @@ class TestReport(Callback):
         tables = {"per_class": per_class(results).reset_index()}
         if results.task == "multiclass":
             counts = confusion_matrix(results)
-            write_csv(counts, folder / "confusion_matrix.csv", index_label="true class")
-            title = describe_score(results)
-            plot_confusion(counts, title, folder / "confusion_matrix.png")
             tables["worst_mistakes"] = worst_mistakes(results, self.mistakes)
-        for name, table in tables.items():
-            write_csv(table, folder / f"{name}.csv", index=False)
+        with all_or_nothing(folder) as partial:
+            if results.task == "multiclass":
+                write_csv(counts, partial / "confusion_matrix.csv", index_label="true class")
+                plot_confusion(counts, describe_score(results), partial / "confusion_matrix.png")
+            for name, table in tables.items():
+                write_csv(table, partial / f"{name}.csv", index=False)
         data = getattr(trainer, "datamodule", None)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

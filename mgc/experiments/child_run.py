@@ -52,5 +52,5 @@ def fit(folder: str, options: Sequence[str], cli: Callable[..., ChildCLI]) -> No
 def run_child(run: Callable[[], None]) -> None:
     """Call ``run`` with the logging, error messages and signal handling of a command."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    with report_user_errors(RESUME_HINT), signals.handled():
+    with report_user_errors(RESUME_HINT), signals.handled(RESUME_HINT, exits=True):
         run()

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mgc.configurations import read_configuration
 from mgc.core.csv import write_csv
-from mgc.core.writing import all_or_nothing
+from mgc.core.writing import all_or_nothing, output_folder
 from mgc.errors import MgcError
 from mgc.evaluation.intervals import (
     MEASURE,
@@ -175,12 +175,13 @@ def cross_validate(
         ]
     config = fspath(config)
     folder = Path(out or Path("runs", "crossval", Path(config).stem))
-    experiment = Experiment.prepare(folder, config, list(overrides), folds, seeds)
-    chosen = tuple(fold for fold in experiment.folds if fold.fold < count)
-    experiment = replace(experiment, folds=chosen)
-    run_folds(experiment, jobs)
-    summary = combine_folds(experiment)
-    log_summary(experiment, summary)
+    with output_folder(folder):
+        experiment = Experiment.prepare(folder, config, list(overrides), folds, seeds)
+        chosen = tuple(fold for fold in experiment.folds if fold.fold < count)
+        experiment = replace(experiment, folds=chosen)
+        run_folds(experiment, jobs)
+        summary = combine_folds(experiment)
+        log_summary(experiment, summary)
     return summary
 
 

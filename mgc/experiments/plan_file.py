@@ -17,11 +17,11 @@ from mgc.core.fingerprint import (
     hash_inputs,
     stamp_file,
 )
+from mgc.core.locking import locked
 from mgc.core.parquet import read_parquet, write_parquet
 from mgc.core.writing import replacing
 from mgc.data.audio import find_files
 from mgc.errors import MgcError
-from mgc.experiments.processes import lock_folder
 from mgc.training.options import read_settings
 
 #: Table of the audio files of an experiment, beside its plan, and its columns.
@@ -90,7 +90,7 @@ def load_or_create_plan(
             "the folder."
         )
     # The first epoch of a fit may still be running.
-    with lock_folder(path.parent):
+    with locked(path.parent):
         return _write(path, settings, audio_files)
 
 

@@ -8,13 +8,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import filelock
-
+from mgc.core.locking import locked
+from mgc.core.stopping import signals
 from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def run_jobs(
         folder: Folder of the experiment, locked while jobs run.
         max_parallel: Number of jobs to run in parallel; by default the number of GPUs, or 1.
         start: Starts the process of a job. Takes the job, environment variables, and the file
-            descriptors of :func:`lock_folder`, which the process must inherit.
+            descriptors of :func:`mgc.core.locking.locked`, which the process must inherit.
         on_exit: Called when the process of a job exits. Returns whether to start more jobs.
 
     Raises:
@@ -70,7 +69,7 @@ def run_jobs(
     free = [_environment(devices, max_parallel, slot) for slot in range(max_parallel)]
     running: dict[subprocess.Popen[bytes], tuple[J, dict[str, str]]] = {}
     start_more = True
-    with lock_folder(folder) as lock:
+    with locked(folder) as lock, signals.running_fits():
         try:
             while running or (pending and start_more):
                 while pending and free and start_more:
@@ -131,34 +130,6 @@ def read_error(job: Job) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("mgc: error:")]
     return (errors or lines or ["no output"])[-1].removeprefix("mgc: error:").strip()
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[tuple[int, ...]]:
-    """Hold an exclusive lock on a folder, shared with child processes.
-
-    The lock ends with the last process that holds the file descriptor, except on Windows, where
-    child processes do not inherit it.
-
-    Yields:
-        File descriptors for child processes to inherit; none on Windows.
-
-    Raises:
-        MgcError: If another process holds the lock, or the file system does not support locks.
-    """
-    with (folder / ".lock").open("wb") as file:
-        try:
-            acquired = filelock.lock_descriptor(file.fileno(), blocking=False)
-        except OSError as error:
-            raise MgcError(
-                f"{folder}: cannot be locked ({error.strerror}). Choose an --out on a file system "
-                "with file locks."
-            ) from error
-        if not acquired:
-            raise MgcError(
-                f"{folder} is in use by another mgc process. Wait for it, or choose another --out."
-            )
-        yield (file.fileno(),) if os.name == "posix" else ()
 
 
 def _environment(devices: list[str], max_parallel: int, slot: int) -> dict[str, str]:

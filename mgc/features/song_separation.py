@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 #: Length of a part in seconds.
 PART_SECONDS = 60
 
+#: Length of the chunks before the samples.
+HEADER_BYTES = 256
+
 
 class SongSeparation:
     """Separates songs of any length into harmonic and percussive parts, one part at a time.
@@ -110,20 +113,29 @@ def separate_file(
     """Write the components of a song, all or none."""
     # WAV headers cannot store lengths of 4 GiB or more.
     large = info.frames * info.channels * 4 >= 2**32 - 2**16
-    with ExitStack() as stack:
-        opened = [
-            stack.enter_context(
-                soundfile.SoundFile(
-                    stack.enter_context(replacing(target)),
-                    "w",
-                    info.sample_rate,
-                    info.channels,
-                    "FLOAT",
-                    format="RF64" if large else "WAV",
+    audio_format = "RF64" if large else "WAV"
+    with ExitStack() as outputs:
+        partials = [outputs.enter_context(replacing(target)) for target in targets]
+        with ExitStack() as stack:
+            opened = [
+                stack.enter_context(
+                    soundfile.SoundFile(
+                        partial, "w", info.sample_rate, info.channels, "FLOAT", format=audio_format
+                    )
                 )
-            )
-            for target in targets
-        ]
-        for components in separate_song(song, info):
-            for file, component in zip(opened, components, strict=False):
-                file.write(component)
+                for partial in partials
+            ]
+            for components in separate_song(song, info):
+                for file, component in zip(opened, components, strict=False):
+                    file.write(component)
+        for partial in partials:
+            _clear_time(partial)
+
+
+def _clear_time(path: Path) -> None:
+    """Clear the time that libsndfile writes into the PEAK chunk, so that files are reproducible."""
+    with path.open("r+b") as file:
+        chunk = file.read(HEADER_BYTES).find(b"PEAK")
+        if chunk >= 0:
+            file.seek(chunk + 12)  # after name, size and version
+            file.write(bytes(4))

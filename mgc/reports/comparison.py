@@ -15,7 +15,7 @@ from mgc import registry
 from mgc.core import markdown
 from mgc.core.csv import write_csv
 from mgc.core.text import visible
-from mgc.core.writing import all_or_nothing
+from mgc.core.writing import all_or_nothing, writes_folder
 from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
 from mgc.evaluation.alignment import align, check_alike
@@ -188,6 +188,7 @@ class Comparison:
 Comparable = ComparedRun | Results | Experiment | str | PathLike[str]
 
 
+@writes_folder("out")
 def compare(
     runs: Sequence[Comparable] | Mapping[str, Comparable],
     out: str | PathLike[str] | None = None,

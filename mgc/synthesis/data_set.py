@@ -13,13 +13,14 @@ from typing import Annotated
 
 import numpy as np
 import soundfile
-from joblib import Parallel, cpu_count, delayed
+from joblib import cpu_count, delayed
 from scipy import fft
 from tqdm import tqdm
 
+from mgc.core.child_processes import run_parallel
 from mgc.core.fingerprint import hash_files
 from mgc.core.ranges import Processes, Range, Seconds, Seed, checked
-from mgc.core.writing import replacing
+from mgc.core.writing import replacing, writes_folder
 from mgc.errors import MgcError
 from mgc.synthesis.composition import compose
 from mgc.synthesis.genres import GENRES
@@ -35,6 +36,7 @@ HEADER_BYTES = 44  # of a WAV file
 
 
 @checked
+@writes_folder("root")
 def synthesise(
     root: str | os.PathLike[str],
     tracks_per_genre: Annotated[int, Range(1, 10**5)],
@@ -81,10 +83,11 @@ def synthesise(
         log.warning("%d tracks have changed and are written again: %s, …", len(changed), changed[0])
     missing = [track for track in tracks if track[2] in changed or not track[2].exists()]
     jobs = min(workers or cpu_count(), max(1, len(missing)))
-    done = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+    work = (
         delayed(_write_track)(genre, number, path, seconds, sample_rate, seed)
         for genre, number, path in missing
     )
+    done = run_parallel(work, jobs, ordered=False)
     bar = tqdm(
         done,
         desc="Synthesising",
@@ -177,8 +180,6 @@ def _prepare_folder(root: Path, settings: dict[str, float]) -> None:
     """Create the folders and save the settings, or check the settings saved before."""
     path = root / SETTINGS
     try:
-        if root.exists() and not root.is_dir():
-            raise MgcError(f"{root} is a file, not a folder.")
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
             if found != settings:
@@ -191,15 +192,10 @@ def _prepare_folder(root: Path, settings: dict[str, float]) -> None:
                 f"{root / 'genres'} exists but was not synthesised by mgc. Choose another folder."
             )
         else:
-            root.mkdir(parents=True, exist_ok=True)
             with replacing(path) as partial:
                 partial.write_text(json.dumps(settings), encoding="utf-8")
-        for genre in GENRES:
-            (root / "genres" / genre).mkdir(parents=True, exist_ok=True)
     except ValueError as error:
         raise MgcError(f"{path} is not a JSON file. Choose another folder.") from error
-    except OSError as error:
-        raise MgcError(f"{root} cannot be written: {error.strerror}.") from error
 
 
 def _read_digests(path: Path) -> dict[str, str]:
@@ -235,8 +231,5 @@ def _write_track(
     audio = render(genre, number, seconds, sample_rate, seed)
     wav = io.BytesIO()
     soundfile.write(wav, audio, sample_rate, format="WAV", subtype="PCM_16")
-    try:
-        with replacing(path) as partial:
-            partial.write_bytes(wav.getvalue())
-    except OSError as error:
-        raise MgcError(f"{path} cannot be written: {error.strerror}.") from error
+    with replacing(path) as partial:
+        partial.write_bytes(wav.getvalue())

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from mgc.core.writing import replacing
+from mgc.core.writing import WriteError, replacing
 from mgc.errors import MgcError
 
 
@@ -36,13 +36,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:
-            # torch raises its own error with the system's as context.
-            cause = error.__context__ if "inline_container" in str(error) else error
-            if not isinstance(cause, OSError):
-                raise
+        except WriteError as error:
             kept = " The previous file is kept." if os.path.exists(path) else ""
             raise MgcError(
-                f"{path}: the checkpoint could not be written: {cause.strerror}.{kept} Free disk "
-                "space and resume from the last checkpoint."
+                f"{error}{kept} Free disk space and resume from the last checkpoint."
             ) from error

@@ -7,7 +7,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ from mgc.core.launching import PrepareSpawnedProcess, convert_process_errors, hi
 from mgc.core.lightning_internals import KeepConfiguration
 from mgc.core.parser_errors import HelpFormatter, OneLineErrors, explain
 from mgc.core.stopping import signals
-from mgc.core.writing import replacing
+from mgc.core.writing import output_folder, replacing
 from mgc.core.yaml_files import read_yaml
 from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
@@ -164,6 +164,11 @@ class Parser(OneLineErrors, LightningArgumentParser):
 class MgcCLI(KeepConfiguration, LightningCLI):
     """LightningCLI that expands short names and links the model to the data."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        """Parse, and run the command with its output locked."""
+        with ExitStack() as self._outputs:
+            super().__init__(**kwargs)
+
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Create a parser that reads files with :func:`mgc.training.names.load_config`."""
         set_loader(PARSER_MODE, load_config, exceptions=(yaml.YAMLError, RegistryError))
@@ -285,7 +290,20 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         signals.watch(trainer)
+        self._lock_output(trainer)
         return trainer
+
+    def _lock_output(self, trainer: Trainer) -> None:
+        """Lock the folder that this command writes. A new W&B run has no version yet."""
+        new = trainer.loggers and self.run_folder is None and trainer.loggers[0].version is None
+        if writes_files(trainer) and not new:
+            folder = run_folder(trainer)
+            self._outputs.enter_context(
+                output_folder(
+                    folder if self.subcommand == "fit" else folder / str(self.subcommand),
+                    advice=", or choose another --trainer.logger.version",
+                )
+            )
 
     def _default_checkpoint(self) -> ModelCheckpoint:
         """Return a callback that keeps the best epoch by the task's metric.

@@ -27,6 +27,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from mgc.core.child_processes import run_parallel
 from mgc.core.fingerprint import hash_values
 from mgc.transfer.classifiers import Decision, Setting, get_classifier
 from mgc.transfer.feature_table import FeatureTable
@@ -191,7 +192,7 @@ def _predict_nested(
 ) -> pd.DataFrame:
     """Predict the test folds of the nested protocol with the chosen settings."""
     tests = [plan.fits[fit].tests[part] for fit, part in (refit.evaluation for refit in refits)]
-    decisions = joblib.Parallel(jobs)(
+    work = (
         joblib.delayed(predict)(
             [table.layers[layer] for layer in combinations[refit.layers]],
             table.targets[:, [refit.target]] if table.task == "regression" else table.targets,
@@ -199,6 +200,7 @@ def _predict_nested(
         )
         for refit, test in zip(refits, tests, strict=True)
     )  # fmt: skip
+    decisions = run_parallel(work, jobs)
     rows = [
         _prediction_rows(table, refit, test, decision)
         for refit, test, decision in zip(refits, tests, decisions, strict=True)

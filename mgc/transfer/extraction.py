@@ -40,11 +40,12 @@ from mgc.core.fingerprint import (
 from mgc.core.launching import convert_process_errors
 from mgc.core.parquet import read_metadata
 from mgc.core.stopping import signals
-from mgc.core.writing import replacing
+from mgc.core.writing import replacing, writes_file
 from mgc.data.audio import Resampling
 from mgc.data.base import AudioDataModule
 from mgc.data.clips import Batch, ClipDataset, FileReader, keep_batch
 from mgc.data.contract import check_targets, check_tracks
+from mgc.data.loading import WorkerLoader, ignore_stop_signals
 from mgc.errors import MgcError
 from mgc.evaluation.contract import check_features
 from mgc.transfer.feature_table import FeatureTable
@@ -99,6 +100,7 @@ def probe_layers(model: LightningModule, clip_samples: int) -> dict[str, int]:
     return {name: values.shape[1] for name, values in layers.items()}
 
 
+@writes_file("out")
 def extract_features(
     model: LightningModule,
     layers: list[str],
@@ -344,11 +346,12 @@ class RankParts(LightningDataModule):
         """Load the clips of this rank's parts in order."""
         data, bounds = self.plan.data, self.plan.bounds
         clips = [i for part in self.parts for i in range(bounds[part], bounds[part + 1])]
-        return DataLoader(
+        return WorkerLoader(
             self.plan.dataset,
             batch_size=data.batch_size,
             sampler=[(0, i) for i in clips],
             num_workers=data.num_workers,
+            worker_init_fn=ignore_stop_signals,
             collate_fn=keep_batch,  # type: ignore[arg-type] # items are whole batches
             pin_memory=_trainer(self).strategy.root_device.type == "cuda",
         )
@@ -586,6 +589,7 @@ def extract(
     return FeatureTable.load(out)
 
 
+@writes_file("out")
 def extract_audio(
     audio: list[str] | AudioDataModule,
     out: str,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from mgc.core.writing import writes_folder
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.transfer.combinations import load_tables, parse_combinations
@@ -18,6 +19,7 @@ from mgc.transfer.probabilities import fold_results
 Table = FeatureTable | str | os.PathLike[str]
 
 
+@writes_folder("out", apart=True)
 def transfer(
     features: Table | Sequence[Table],
     out: str | os.PathLike[str] | None = None,

@@ -15,7 +15,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 import mgc
+from mgc.core.child_processes import count_jobs, run_parallel
 from mgc.core.fingerprint import hash_values
+from mgc.core.writing import naming_errors, replacing
 from mgc.errors import MgcError
 from mgc.task import Task
 from mgc.transfer.classifiers import Decision, Setting, get_classifier
@@ -45,7 +47,8 @@ class Progress:
         if self.path is not None and self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").split("\n")
             if lines.pop():  # the last line is incomplete
-                self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                with replacing(self.path) as partial:
+                    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             for number, line in enumerate(lines, 1):
                 try:
                     entry = json.loads(line)
@@ -61,11 +64,12 @@ class Progress:
         """Store the scores of one fit, of shape (settings, test sets, targets)."""
         self.scores[key] = scores
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                entry = {"key": key, "scores": scores.tolist()}
-                entry["digest"] = hash_values(*entry.values())
-                file.write(json.dumps(entry) + "\n")
+            with naming_errors(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a", encoding="utf-8") as file:
+                    entry = {"key": key, "scores": scores.tolist()}
+                    entry["digest"] = hash_values(*entry.values())
+                    file.write(json.dumps(entry) + "\n")
 
 
 def hash_fits(
@@ -110,7 +114,7 @@ def score_fits(
         )
         for name, number in missing
     )  # fmt: skip
-    done = joblib.Parallel(jobs, return_as="generator_unordered")(work)
+    done = run_parallel(work, jobs, ordered=False)
     for fit_key, scores in tqdm(
         done, "fits", len(keys), initial=len(keys) - len(missing), disable=quiet, unit="fit"
     ):
@@ -200,7 +204,7 @@ def limit_jobs(jobs: int, plan: FoldPlan) -> int:
     largest = max(len(fit.train) for fit in plan.fits)
     total = max(len(fit.train) + sum(map(len, fit.tests)) for fit in plan.fits)
     most = MAX_KERNEL_BYTES // (2 * 8 * largest * total)  # 8 bytes per pair of tracks
-    return max(1, min(joblib.effective_n_jobs(jobs), most))
+    return max(1, min(count_jobs(jobs), most))
 
 
 def _skip_checks() -> Any:

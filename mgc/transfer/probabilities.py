@@ -8,6 +8,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 import mgc
+from mgc.core.child_processes import run_parallel
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.transfer.classifiers import Setting, calibrated_probabilities, get_classifier
@@ -52,12 +53,13 @@ def fold_results(
     found = {}
     for stage, evaluations in (("test", plan.nested), ("validate", plan.validation)):
         if evaluations:
-            parts = joblib.Parallel(jobs)(
+            work = (
                 joblib.delayed(_probabilities)(
                     layers, table.targets, plan, evaluation, classifier, setting
                 )
                 for evaluation, setting in zip(evaluations, settings, strict=True)
             )
+            parts = list(run_parallel(work, jobs))
             results = _to_results(table, names, plan, classifier, evaluations, parts, stage)
             results.source["fingerprint"] = transfer.meta["fingerprint"]
             found[stage] = results

@@ -63,7 +63,8 @@ def test_full_disk_is_reported_in_one_line(
             file.write("anything")
 
     assert runs(write) == 2
-    assert capsys.readouterr().err == "mgc: error: [Errno 28] No space left on device\n"
+    line = "mgc: error: A file cannot be written: No space left on device.\n"
+    assert capsys.readouterr().err == line
 
 
 def test_dead_worker_process_is_reported_in_one_line(

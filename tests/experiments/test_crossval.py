@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from locked_elsewhere import locked_elsewhere
 from wandb_offline import read_run, records
 
 from mgc.cli import main
+from mgc.core.locking import locked
 from mgc.data.gtzan import GTZAN
 from mgc.data.splits import assign_folds, split_by_fold
 from mgc.errors import MgcError
@@ -295,7 +297,7 @@ def test_a_plan_without_results_can_be_replaced(config: str) -> None:
     assert second.folds == 4
     assert second.group != first.group
     with (
-        processes.lock_folder(Path("out")),  # its first epoch may be on
+        locked_elsewhere(Path("out")),  # its first epoch may be on
         pytest.raises(MgcError, match="out is in use by another mgc process"),
     ):
         plan(config)
@@ -318,7 +320,7 @@ def test_a_failed_fold_is_named(
 def test_a_folder_in_use_is_refused(started: list[Instant], config: str) -> None:
     experiment = plan(config)
     with (
-        processes.lock_folder(experiment.folder),
+        locked_elsewhere(experiment.folder),
         pytest.raises(MgcError, match="out is in use by another mgc process"),
     ):
         run_folds(experiment)
@@ -332,8 +334,9 @@ def test_jobs_of_a_killed_experiment_keep_its_lock(
     code = """
 import os, time
 from pathlib import Path
-from mgc.experiments.processes import lock_folder, start_module
-with lock_folder(Path("out")) as lock:
+from mgc.core.locking import locked
+from mgc.experiments.processes import start_module
+with locked(Path("out")) as lock:
     environment = os.environ | {"PYTHONPATH": os.getcwd()}
     print(start_module("sleeper", "out", environment, lock).pid, flush=True)
     time.sleep(60)
@@ -343,12 +346,12 @@ with lock_folder(Path("out")) as lock:
         parent.kill()
     with (
         pytest.raises(MgcError, match="is in use by another mgc process"),
-        processes.lock_folder(Path("out")),
+        locked(Path("out")),
     ):
         pass
     os.kill(part, signal.SIGKILL)
     for _ in range(100):
-        with suppress(MgcError), processes.lock_folder(Path("out")):
+        with suppress(MgcError), locked(Path("out")):
             return
         time.sleep(0.1)
     pytest.fail("the folder is still locked")

@@ -26,13 +26,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from joblib import Parallel, delayed
+from joblib import delayed
 from pyarrow import csv
 from tqdm import tqdm
 
+from mgc.core.child_processes import run_parallel
 from mgc.core.fingerprint import Check, find_changed, hash_file, hash_values
 from mgc.core.parquet import META_KEY, read_metadata, read_parquet, write_parquet
-from mgc.core.writing import replacing
+from mgc.core.writing import output_folder, replacing
 from mgc.data.msd.beats import beat_align, normalise_timbre
 from mgc.data.msd.files import DIMENSIONS, find_tracks, read_track
 from mgc.errors import MgcError
@@ -164,6 +165,21 @@ def pack(
                 f"{store / FEATURES} is missing or damaged. Remove {store} and pack again."
             )
         return True
+    with output_folder(store, shard, advice=""):
+        return _pack_shard(root, store, files, settings, processes, shard, check)
+
+
+def _pack_shard(
+    root: Path,
+    store: Path,
+    files: list[Path],
+    settings: dict[str, Any],
+    processes: int,
+    shard: tuple[int, int],
+    check: Check,
+) -> bool:
+    """Pack one machine's share of the track files; merge if all parts exist."""
+    number, count = shard
     _save_settings(store, settings)
     todo = [
         (root, files[part * PART_TRACKS : (part + 1) * PART_TRACKS], _part_path(store, part))
@@ -172,18 +188,13 @@ def pack(
     ]
     total = sum(len(paths) for _, paths, _ in todo)
     broken = 0
-    try:
-        with tqdm(total=total, unit=" tracks", desc="Packing", disable=not todo) as progress:
-            workers = max(1, min(processes, len(todo)))
-            results = Parallel(workers, return_as="generator_unordered", batch_size=1)(
-                delayed(_pack_part)(*task) for task in todo
-            )
-            for done, failed in results:
-                broken += failed
-                progress.update(done)
-                progress.set_postfix(broken=broken)
-    except OSError as error:
-        raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
+    with tqdm(total=total, unit=" tracks", desc="Packing", disable=not todo) as progress:
+        workers = max(1, min(processes, len(todo)))
+        results = run_parallel((delayed(_pack_part)(*task) for task in todo), workers, False)
+        for done, failed in results:
+            broken += failed
+            progress.update(done)
+            progress.set_postfix(broken=broken)
     if not all(_part_path(store, part).is_file() for part in range(_part_count(settings))):
         return False
     merge(store)
@@ -308,19 +319,15 @@ def _pack_settings(files: list[Path]) -> dict[str, Any]:
 
 def _save_settings(store: Path, settings: dict[str, Any]) -> None:
     path = store / PARTS / "plan.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            if json.loads(path.read_text(encoding="utf-8")) != settings:
-                raise MgcError(
-                    f"{store} contains parts of different track files or another version of mgc. "
-                    f"Remove {path.parent}, or pack into another folder."
-                )
-            return
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(settings), encoding="utf-8")
-    except OSError as error:
-        raise MgcError(f"{store} cannot be written: {error.strerror}.") from error
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != settings:
+            raise MgcError(
+                f"{store} contains parts of different track files or another version of mgc. "
+                f"Remove {path.parent}, or pack into another folder."
+            )
+        return
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(settings), encoding="utf-8")
 
 
 def _part_count(settings: dict[str, Any]) -> int:

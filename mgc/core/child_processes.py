@@ -1,0 +1,103 @@
+"""Runs work in several processes, and ends processes."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+from mgc.errors import MgcError
+
+#: Processes of multiprocessing and joblib that remove shared memory and files after this process.
+TRACKER = "resource_tracker"
+
+
+def run_parallel(
+    tasks: Iterable[tuple[Any, ...]], jobs: int, ordered: bool = True
+) -> Iterator[Any]:
+    """Yield the results of ``joblib.delayed`` calls as they finish, or in order.
+
+    Ctrl-C in a terminal interrupts this process only, which then ends the others.
+    """
+    from joblib import Parallel
+
+    kind = "generator" if ordered else "generator_unordered"
+    if jobs != 1 and hasattr(signal, "pthread_sigmask"):
+        # Starting it with the first child process would let signals through again.
+        resource_tracker.ensure_running()
+    with uninterrupted_children():
+        results = Parallel(jobs, return_as=kind)(tasks)
+    yield from results
+
+
+def count_jobs(jobs: int) -> int:
+    """Return a number of processes: ``jobs``, at most one per core, which -1 means.
+
+    Raises:
+        MgcError: If it is 0 or less than -1.
+    """
+    from joblib import cpu_count
+
+    if jobs < 1 and jobs != -1:
+        raise MgcError(f"--jobs {jobs}: must be at least 1, or -1 for one per core.")
+    return cpu_count() if jobs == -1 else min(jobs, max(2, cpu_count()))
+
+
+@contextmanager
+def uninterrupted_children() -> Iterator[None]:
+    """Make processes that this thread starts ignore Ctrl-C. It reaches this process afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # Child processes inherit it, from their first instruction on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def kill_descendants() -> None:
+    """Kill the child processes of this process and theirs, except those that clean up."""
+    children: dict[int, list[int]] = {}
+    for process, parent in _list_processes():
+        children.setdefault(parent, []).append(process)
+    found = [os.getpid()]
+    for process in found:
+        found += children.get(process, [])
+    for process in found[1:]:
+        if not _is_tracker(process):
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+
+
+def _list_processes() -> list[tuple[int, int]]:
+    """Return the ids of all processes and of their parents."""
+    if Path("/proc/self/stat").is_file():
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                # The second field, the name, may contain spaces.
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                found.append((int(folder.name), int(fields[1])))
+        return found
+    try:
+        listed = subprocess.run(  # fixed words
+            ["ps", "-A", "-o", "pid=,ppid="],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=1,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [(int(a), int(b)) for a, b in (line.split() for line in listed.splitlines())]
+
+
+def _is_tracker(process: int) -> bool:
+    try:
+        return TRACKER.encode() in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
