@@ -1,5 +1,7 @@
 """Reads YAML safely: plain values, without duplicate keys, in bounded time and memory."""
 
+import functools
+import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -76,9 +78,41 @@ def read_yaml(path: str | PathLike[str]) -> Any:
     return load_yaml(text, path)
 
 
-def bound_parsers() -> None:
-    """Make the parsers of jsonargparse read files and values with :class:`BoundedLoading`."""
+def dump_yaml(values: Any) -> str:
+    """Return values as YAML. Text that a loader could take for something else is quoted.
+
+    PyYAML leaves ``1e3`` unquoted, which jsonargparse, as YAML 1.2, reads as a number.
+    """
+    dumper = _quoting_dumper()
+    text: str = yaml.dump(
+        values, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False
+    )
+    return text
+
+
+@functools.cache
+def _quoting_dumper() -> Any:
+    """Return a dumper that resolves text as PyYAML and jsonargparse do, and as a bare number."""
     from jsonargparse import _loaders_dumpers as loading
+
+    class Dumper(yaml.SafeDumper):
+        """Quotes text that either loader resolves to another type."""
+
+    resolvers = {key: list(found) for key, found in Dumper.yaml_implicit_resolvers.items()}
+    for key, found in loading.get_yaml_default_loader().yaml_implicit_resolvers.items():
+        resolvers[key] = [*resolvers.get(key, []), *found]
+    Dumper.yaml_implicit_resolvers = resolvers
+    number = re.compile(r"([-+.]?[0-9][0-9._eExXoO+-]*|[-+]?\.?(inf|nan|infinity))$", re.I)
+    Dumper.add_implicit_resolver("tag:yaml.org,2002:float", number, None)
+    return Dumper
+
+
+def bound_parsers() -> None:
+    """Make the parsers of jsonargparse read with :class:`BoundedLoading` and quote text."""
+    from jsonargparse import _loaders_dumpers as loading
+    from jsonargparse import set_dumper
+
+    set_dumper("yaml", dump_yaml)
 
     # set_loader replaces only the loader of files. Values of options use the default one.
     loader = loading.get_yaml_default_loader()

@@ -35,7 +35,7 @@ from mgc.core.lightning_internals import KeepConfiguration
 from mgc.core.parser_errors import HelpFormatter, OneLineErrors, explain
 from mgc.core.stopping import signals
 from mgc.core.writing import output_folder, replacing
-from mgc.core.yaml_files import read_yaml
+from mgc.core.yaml_files import dump_yaml, read_yaml
 from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
@@ -377,7 +377,7 @@ class SaveConfig(SaveConfigCallback):
             log.warning(
                 "%s does not contain %s, which cannot be written as YAML.", CONFIG, ", ".join(lost)
             )
-            text = yaml.safe_dump(settings, sort_keys=False)
+            text = dump_yaml(settings)
         if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
             with replacing(run_folder(trainer) / CONFIG) as partial:
                 partial.write_text(text, encoding="utf-8")

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
 from mgc.core import parser_errors as parser_errors  # bounds all parsers
-from mgc.core.yaml_files import MAX_CHARS, load_yaml, read_yaml
+from mgc.core.yaml_files import MAX_CHARS, dump_yaml, load_yaml, read_yaml
 from mgc.errors import MgcError
 
 
@@ -71,3 +73,32 @@ def test_parsers_bound_the_values_of_options() -> None:
             parser.parse_args([f"--sizes={text}"])
     assert parser.parse_args(["--power=inf"]).power == float("inf")
     assert parser.parse_args(["--power=.inf"]).power == float("inf")
+
+
+#: Text that looks like a value of another type.
+AMBIGUOUS = st.from_regex(r"[-+.]?[0-9a-fA-F_:.eExXoOinfINFnaNA+-]{0,8}", fullmatch=True)
+
+
+@settings(deadline=None)
+@given(text=st.one_of(st.text(), AMBIGUOUS, st.sampled_from(["null", "~", "yes", "No", "=", "<<"])))
+@example(text="1e3")
+@example(text="1E3")
+@example(text="1e-3")
+@example(text="12e5")
+@example(text="7e2")
+@example(text="0o17")
+@example(text="1_000")
+@example(text="12:30:45")
+@example(text="2001-01-01")
+@example(text="inf")
+@example(text="\u2028\x85\x07")
+def test_text_stays_text_in_a_saved_configuration(text: str) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--labels", type=list[str])
+    parser.add_argument("--name", type=str)
+    parser.add_argument("--settings", type=dict[str, str])
+    given = parser.parse_object({"labels": [text, "a"], "name": text, "settings": {text: text}})
+    saved = parser.dump(given)
+    assert parser.parse_string(saved) == given
+    assert load_yaml(saved, "config.yaml") == given.as_dict()
+    assert load_yaml(dump_yaml([text]), "values") == [text]
