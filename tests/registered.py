@@ -98,7 +98,6 @@ DATA: dict[str, dict[str, Any]] = {
     "emomusic": {"settings": {"first_seconds": 1.2}},
     "folder": {"settings": {"labels": ["jazz", "rock"]}, "splits": ("stratified", "fold")},
     "gtzan": {"writer": write_gtzan, "splits": ("stratified", "fold")},
-    "ismir2004": {"ungrouped": ("evaluation",)},
     "msd_artist": MSD | {"settings": {"artists": 10, "tracks_per_class": 10}},
     "msd_genre": MSD | {"settings": {"tracks_per_class": 10}},
     "msd_key": MSD | {"settings": {"tracks_per_class": 10}},
@@ -106,7 +105,6 @@ DATA: dict[str, dict[str, Any]] = {
     "msd_unlabelled": MSD
     | {
         "settings": {"genre_tracks": 10, "artists": 10, "artist_tracks": 10, "key_tracks": 10},
-        "ungrouped": ("artist",),  # impossible for the artist task
     },
 }
 

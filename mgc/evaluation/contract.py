@@ -153,7 +153,12 @@ class CheckContract(Callback):
         if "train" not in self.checked and calls_forward(pl_module, "test_step"):
             labels = getattr(getattr(trainer, "datamodule", None), "num_classes", 0)
             self.hook = pl_module.register_forward_hook(
-                lambda model, inputs, outputs: check_outputs(model, outputs, inputs[0], labels)
+                # DDP calls the training step as forward, with a dictionary.
+                lambda model, inputs, outputs: (
+                    check_outputs(model, outputs, inputs[0], labels)
+                    if inputs and isinstance(inputs[0], Tensor)
+                    else outputs
+                )
             )
         self._check_first(trainer, batch, "train")
 

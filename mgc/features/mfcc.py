@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchaudio.functional import create_dct
 
-from mgc.core.ranges import Decibels, FrameLength, HopLength, MelBands, Range, SampleRate
+from mgc.core.ranges import FrameLength, HopLength, MelBands, Range, SampleRate
 from mgc.features.precision import Float32Module, float32_default
 from mgc.features.spectrogram import AMIN, mel_filters, power_spectrogram
 
@@ -37,7 +37,7 @@ class MFCCStatistics(Float32Module):
         n_fft: FrameLength = 2048,
         hop_length: HopLength = 512,
         n_mels: MelBands = 128,
-        top_db: Decibels = 80.0,
+        top_db: Annotated[float, Range(0, closed="right")] = 80.0,
     ) -> None:
         super().__init__()
         self.n_fft = n_fft

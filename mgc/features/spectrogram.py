@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
-from mgc.core.ranges import Decibels, FrameLength, Hertz, HopLength, MelBands, Range
+from mgc.core.ranges import FrameLength, Hertz, HopLength, MelBands, Range
 from mgc.errors import MgcError
 from mgc.features.precision import Float32Module, float32_default
 
@@ -76,7 +76,7 @@ class LogMelSpectrogram(Float32Module):
         n_mels: MelBands = 96,
         f_min: Annotated[float, Range(0, 192000)] = 0.0,
         f_max: Hertz | None = None,
-        top_db: Decibels = 80.0,
+        top_db: Annotated[float, Range(0, closed="right")] = 80.0,
         reference_db: Annotated[float, Range(-1000, 1000)] | None = None,
     ) -> None:
         super().__init__()

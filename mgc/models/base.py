@@ -1,6 +1,6 @@
 """Base class of mgc's models."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,7 @@ class MusicModel(CheckedArguments, LightningModule):
         self,
         num_classes: Width,
         task: Task = "multiclass",
-        sample_rate: SampleRate = 22050,
+        sample_rate: SampleRate | Literal[0] = 22050,
         lr: LearningRate = 1e-3,
     ) -> None:
         super().__init__()

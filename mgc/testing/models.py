@@ -387,6 +387,8 @@ class _Items(MusicDataModule):
         self.clip_samples = self.hop_samples = round(case.clip_seconds * case.sample_rate)
         self.track_splits = np.repeat(list(tracks), list(tracks.values()))
         self.inputs = case.make_inputs(len(self.track_splits))
+        if "audio" not in self.inputs:
+            self.kind = "beats"  # type: ignore[misc] # differs between cases
 
     def read_catalogue(self) -> pd.DataFrame:
         """Create targets for all tasks."""

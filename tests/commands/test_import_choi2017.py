@@ -190,7 +190,7 @@ def test_lightning_restores_the_checkpoint(weights: Path, music: Path) -> None:
         (["--statistics=calibrated"], "needs a music folder: add --calibrate"),
         (["--statistics=per_clip", "--calibrate=."], "omit --calibrate"),
         (["--calibrate=."], "no audio files in this folder"),
-        (["--calibrate=MUSIC", "--clips=0"], "at least 1"),
+        (["--calibrate=MUSIC", "--clips=0"], "--clips=0: must be a whole number from 1"),
     ],
 )
 def test_contradictory_settings(

@@ -61,7 +61,7 @@ def test_tone_is_at_its_time_and_frequency() -> None:
     [
         (["--out=picture.txt"], "picture.txt: the name must end in .png"),
         (["--start=2"], "is 2.0 s long"),
-        (["--f-max=5000"], "f_max at most 4000 Hz"),
+        (["--f-max=5000"], "f_max=5000: must be at most 4000 Hz"),
         (["--n-fft=0"], "n_fft=0"),
     ],
 )

@@ -139,7 +139,7 @@ def test_broken_files_are_reported_and_counted(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["--hop-length", "0"], "hop_length=0 with n_fft=2048"),
+        (["--hop-length", "0"], "hop_length=0: must be a whole number"),
         (["--harmonic-length", "30"], "harmonic_length=30"),
         (["--margin-percussive", "0.5"], "margin_percussive=0.5"),
     ],

@@ -70,5 +70,5 @@ def test_unreadable_results(tmp_path: Path) -> None:
     with pytest.raises(MgcError, match=r"clips\.parquet does not exist"):
         Results.load(tmp_path)
     (tmp_path / "clips.parquet").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(MgcError, match=r"clips\.parquet is not a valid Parquet file"):
+    with pytest.raises(MgcError, match=r"clips\.parquet is damaged, or not a Parquet file"):
         Results.load(tmp_path)

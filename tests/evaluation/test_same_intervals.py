@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from mgc import checkpoint
 from mgc.cli import main
+from mgc.core.fingerprint import hash_file
 from mgc.data.folder import Folder
 from mgc.evaluation.intervals import describe_score
 from mgc.evaluation.results import Results
@@ -35,14 +36,15 @@ def tested(tmp_path_factory):
     words = ["--layers", "12", "--classifier", "knn", "--folds", "10", "--inner_folds", "2"]
     words += ["--probabilities", "--jobs", "1", "--out", folder / "transfer"]
     printed = run("transfer", folder / "features.parquet", *words)
-    results = Results.load(folder / "transfer" / "test")
-    results.source = {"checkpoint": "best.ckpt", "folds": 10}
-    for name in ("one", "two"):
-        results.save(folder / name)
     model = VGGTagger(num_classes=3, sample_rate=8000, channels=4)
     data = Folder("nowhere", labels=["a", "b", "c"], sample_rate=8000, clip_seconds=1.0)
     content = {"state_dict": model.state_dict(), checkpoint.HYPER: dict(model.hparams)}
     torch.save({**content, checkpoint.KEY: checkpoint.describe(model, data)}, folder / "best.ckpt")
+    results = Results.load(folder / "transfer" / "test")
+    digest = hash_file(folder / "best.ckpt", content_only=True)
+    results.source = {"checkpoint": "best.ckpt", "sha256": digest, "folds": 10}
+    for name in ("one", "two"):
+        results.save(folder / name)
     return folder, results, printed
 
 

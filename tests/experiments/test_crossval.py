@@ -398,7 +398,7 @@ def test_a_broken_library_in_a_fold(workdir: Path) -> None:
         (["--folds", "2"], "--folds 2: needs at least 3"),
         (["--seeds", "1,1"], "--seeds to different numbers"),
         (["--seeds", "a"], "--seeds to different numbers"),
-        (["--repeats", "0"], "--repeats to 1 or more"),
+        (["--repeats", "0"], "--repeats=0: must be a whole number from 1"),
         (["--", "--data.init_args.fold=3"], "--data.fold is set by mgc crossval"),
         (["--", "--seed_everything", "3"], "--seed_everything is set by mgc crossval"),
     ],

@@ -31,6 +31,7 @@ def results(labels: tuple[str, ...], tested: Path | None = None) -> Results:
     tracks["decision"] = np.array(labels)[decided]
     digest = hash_file(tested) if tested else "0" * 64
     source = {"checkpoint": "elsewhere/best.ckpt", "sha256": digest, "split": "fold", "fold": 3}
+    source["model"] = "vgg_tagger"
     return Results(tracks.copy(), tracks, "multiclass", labels, source)
 
 

@@ -37,6 +37,9 @@ from mgc.errors import MgcError
 
 log = logging.getLogger(__name__)
 
+#: Number of tracks of a class; 0 without the task.
+PerClass = Annotated[int, Range(0, 10**9)]
+
 # Columns to read from the index. The terms of a million artists would take gigabytes of memory.
 _COLUMNS = (
     "track", "artist_id", "artist", "title", "year", "key", "key_confidence", "mode", "mbtags",
@@ -296,15 +299,16 @@ class MSDUnlabelled(MSDBeats):
     """
 
     splits = ("stratified", "fold", "artist")
+    ungrouped_splits = ("artist",)  # impossible for the artist task
 
     def __init__(
         self,
         root: str = "data/msd",
         genre_source: GenreSource = "musicbrainz",
-        genre_tracks: Count = 250,
+        genre_tracks: PerClass = 250,
         artists: Annotated[int, Range(2, 10**5)] = 50,
-        artist_tracks: Count = 100,
-        key_tracks: Count = 250,
+        artist_tracks: PerClass = 100,
+        key_tracks: PerClass = 250,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)

@@ -324,7 +324,7 @@ def test_true_half_precision(model, music):
         (lambda: make_wrong(SparseCoding, sample_size=0), "sample_size=0: must be"),
         (lambda: make_wrong(SparseCoding, sample_seed=-1), "sample_seed=-1: must be"),
         (lambda: make_wrong(Autoencoder, corruption=1.5), "corruption=1.5: must be"),
-        (lambda: make_wrong(Autoencoder, features="mel"), "choose MEL, SFM, SCF or ALL"),
+        (lambda: make_wrong(Autoencoder, features="mel"), "choose one of MEL, SFM, SCF, ALL"),
         (lambda: make_wrong(DeepBeliefNet, layers=0), "layers=0: must be"),
         (lambda: make_wrong(DeepBeliefNet, noise=0), "noise=0: must be a number greater than 0"),
         (lambda: make_wrong(DeepBeliefNet, momentum=1), "momentum=1: must be a number at least 0"),
