@@ -54,7 +54,8 @@ def test_layout_and_format_are_those_of_gtzan(tmp_path):
 def test_tracks_depend_neither_on_workers_nor_on_other_tracks(data_set, tmp_path):
     synthesise(tmp_path, 1, seconds=2, sample_rate=8000, workers=2, progress=False)
     here, there = contents(tmp_path), contents(data_set)
-    assert len(here) == 12  # ten tracks, their settings and their digests
+    del here[".synthesis.mgc.json"]  # lists all tracks
+    assert len(here) == 11
     assert all(there[name] == content for name, content in here.items())
 
 
