@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
-from mgc.core.ranges import FrameLength, Hertz, HopLength, MelBands, Range
+from mgc.core.ranges import FrameLength, Hertz, HopLength, MelBands, Range, SampleRate, check_value
 from mgc.errors import MgcError
 from mgc.features.precision import Float32Module, float32_default
 
@@ -47,6 +47,7 @@ def check_frames(n_fft: int, hop_length: int) -> None:
 
 def check_band(sample_rate: int, f_min: float, f_max: float | None) -> None:
     """Raise an ``MgcError`` unless a band of frequencies lies below half of the sample rate."""
+    check_value("sample_rate", SampleRate, sample_rate)
     nyquist = sample_rate / 2
     if f_max is not None and f_max > nyquist:
         raise MgcError(
