@@ -3,7 +3,6 @@
 import pickle
 import re
 import stat
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -325,7 +324,7 @@ def read_model(
         with _limit_size(checkpoint["state_dict"]):
             model = _build(model_class, path, checkpoint)
     except Exception as error:  # constructors of plugins raise any class
-        reason = describe_error(error)
+        reason = describe_failure(error)
         if "loading state_dict" in str(error):
             raise MgcError(
                 f"{path}: weights do not fit {about['class_path']}, which may have changed: "
@@ -392,7 +391,7 @@ def _limit_size(weights: dict[str, Any]) -> Iterator[None]:
             hook.remove()
 
 
-def describe_error(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
     """Return an error of reading a checkpoint in one line, without the full stop.
 
     If weights do not fit, it is the first mismatch, with one parameter name instead of all.
@@ -424,14 +423,13 @@ def _is_plain(value: Any) -> bool:
 
 
 def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningModule]:
-    module, _, name = class_path.rpartition(".")
     entry_point = registry.entry_point_of(class_path)
     if entry_point:
         try:
             return registry.load_claim("model", entry_point)
         except MgcError as error:
             raise MgcError(f"{path}: cannot load its model class: {error}") from error
-    found = getattr(sys.modules.get(module), name, None)
+    found = registry.find_imported(class_path)
     if not (isinstance(found, type) and issubclass(found, LightningModule)):
         raise MgcError(
             f"{path}: no installed package registers its model {class_path}. Install the model's "

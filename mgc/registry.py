@@ -4,6 +4,7 @@ Names are listed without imports, so a broken package cannot break another, and 
 """
 
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import reduce
 from importlib import import_module
@@ -53,7 +54,7 @@ def load(kind: str, name: str) -> type:
             (see :func:`load_claim`).
     """
     if not is_name(kind, name):
-        return _load_path(kind, name)
+        return _import(kind, f"The {kind} {name}", "", lambda: import_class(name))
     found = find(kind)
     if name not in found:
         close = get_close_matches(name, found, n=1)
@@ -117,28 +118,20 @@ def load_claim(kind: str, entry_point: EntryPoint) -> type:
         raise RegistryError(
             f"{where} has an invalid value {entry_point.value!r}: expected package.module:Class."
         )
+    return _import(kind, where, f" ({entry_point.value})", entry_point.load)
+
+
+def _import(kind: str, where: str, detail: str, component: Callable[[], Any]) -> type:
+    """Import a class and check it; raise a RegistryError that begins with ``where``."""
     try:
-        component = entry_point.load()
+        found: type = component()
     # A plugin may call sys.exit when imported.
     except (Exception, SystemExit) as error:
         raise RegistryError(
-            f"{where} could not be imported ({entry_point.value}): {type(error).__name__}: {error}"
+            f"{where} could not be imported{detail}: {type(error).__name__}: {error}"
         ) from error
-    check(kind, component, where)
-    return component
-
-
-def _load_path(kind: str, path: str) -> type:
-    """Import a class by its path; raise a RegistryError if this fails."""
-    where = f"The {kind} {path}"
-    try:
-        component = import_class(path)
-    except (Exception, SystemExit) as error:
-        raise RegistryError(
-            f"{where} could not be imported: {type(error).__name__}: {error}"
-        ) from error
-    check(kind, component, where)
-    return component
+    check(kind, found, where)
+    return found
 
 
 def import_class(path: str) -> Any:
@@ -224,7 +217,7 @@ def path_of(component: type) -> str:
 def is_class(component: type, path: str) -> bool:
     """Return whether ``path`` names a class, in the module that defines or exports it."""
     path = MOVED.get(path, path)
-    return path == path_of(component) or _imported(path) is component
+    return path == path_of(component) or find_imported(path) is component
 
 
 def entry_point_of(class_path: str) -> EntryPoint | None:
@@ -266,7 +259,7 @@ def _target(claim: EntryPoint) -> str:
         return ""
 
 
-def _imported(path: str) -> Any:
+def find_imported(path: str) -> Any:
     """Return what a path names in the modules imported so far, or None."""
     names = path.split(".")
     for length in range(len(names) - 1, 0, -1):

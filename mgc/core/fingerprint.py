@@ -19,16 +19,15 @@ counts as changed if its result was made with ``check="sampled"``.
 import hashlib
 import json
 import os
-import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import mgc
+from mgc.core.file_cache import FileCache, stamp_file
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 
@@ -43,50 +42,17 @@ WHOLE_BYTES = 4 * 2**20
 #: Number and size of the blocks of larger files.
 BLOCKS, BLOCK_BYTES = 64, 2**16
 
+#: Columns of a table of files that :func:`find_changed` compares.
+SOURCE_COLUMNS = ("path", "size", "mtime_ns", "checksum")
+
 #: Time after a change during which a digest is not cached, in nanoseconds. A second change may
 #: leave the same time stamp, because file systems count in steps of up to two seconds.
 RECENT_NS = 2 * 10**9
 
-#: Maximum time to wait for a lock of the cache, in seconds.
-LOCK_TIMEOUT = 30.0
-
 #: Maximum length of a setting shown in a message.
 MAX_MESSAGE_CHARS = 300
 
-# Increase the number in the table's name when its columns or the digests change.
-_CREATE = """CREATE TABLE IF NOT EXISTS digests_1 (path TEXT, kind TEXT, size INTEGER,
-    modified INTEGER, changed INTEGER, digest TEXT, PRIMARY KEY (path, kind))"""
-_SELECT = """SELECT digest FROM digests_1
-    WHERE path=? AND size=? AND modified=? AND changed=? AND kind=?"""
-_INSERT = """INSERT OR REPLACE INTO digests_1 (path, size, modified, changed, kind, digest)
-    VALUES (?, ?, ?, ?, ?, ?)"""
-
-
-class FileStamp(NamedTuple):
-    """Absolute path, size and times of a file. They change with its content."""
-
-    path: str
-    size: int
-    modified_ns: int
-    changed_ns: int
-
-
-def stamp_file(path: str | os.PathLike[str]) -> FileStamp | None:
-    """Return the stamp of a regular file; None if it is missing or something else."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return FileStamp(os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def cache_folder() -> Path:
-    """Return the folder of caches: ``MGC_CACHE_DIR``, or else in the user's cache folder."""
-    folder = os.environ.get("MGC_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(folder) if folder else Path(base, "mgc")
+_CACHE = FileCache("digests.sqlite", "digests_1", {"digest": "TEXT"}, kind=True)
 
 
 def hash_file(
@@ -114,11 +80,11 @@ def hash_files(
         for stamp in stamps
         if stamp
     ]
-    known = {} if check == "full" else _load(keys)
+    known = {} if check == "full" else {key: row[0] for key, row in _CACHE.load(keys).items()}
     new = list(dict.fromkeys(key for key in keys if key not in known))
     found = dict(zip(new, _map(_hash, new), strict=True))
     latest = time.time_ns() - RECENT_NS
-    _save((*key, value) for key, value in found.items() if value and max(key[2:4]) < latest)
+    _CACHE.save((*key, value) for key, value in found.items() if value and max(key[2:4]) < latest)
     digests = iter([(known | found)[key] for key in keys])
     return [next(digests) if stamp else "" for stamp in stamps]
 
@@ -307,38 +273,6 @@ def _hash(key: tuple[str, int, int, int, str]) -> str:
             return digest.hexdigest()
     except OSError:
         return ""
-
-
-def _load(keys: Sequence[Any]) -> dict[Any, str]:
-    try:
-        with closing(_connect()) as cache:
-            rows = [(key, cache.execute(_SELECT, key).fetchone()) for key in keys]
-    except (sqlite3.Error, OSError):
-        return {}  # the cache is optional
-    return {key: row[0] for key, row in rows if row}
-
-
-def _save(rows: Iterable[tuple[Any, ...]]) -> None:
-    rows = list(rows)
-    if not rows:
-        return
-    try:
-        with closing(_connect()) as cache, cache:
-            cache.executemany(_INSERT, rows)
-    except (sqlite3.Error, OSError):
-        pass
-
-
-def _connect() -> sqlite3.Connection:
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(folder / "digests.sqlite", timeout=LOCK_TIMEOUT)
-    try:
-        connection.execute(_CREATE)
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
 
 
 def _buffer(array: Any) -> Any:

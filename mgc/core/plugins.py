@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import mgc
+from mgc.core.checks import shorten
 from mgc.installation import name_and_version, skip_broken_packages
 
 #: Entry point group of each kind of component.
@@ -158,5 +159,4 @@ def _message(error: BaseException) -> str:
         line = text.strip().splitlines()[-1]
     else:
         line = f"{type(error).__name__}: {' '.join(text.split())}".removesuffix(": ")
-    line = line.removesuffix(".")
-    return line if len(line) <= MAX_MESSAGE_CHARS else f"{line[:MAX_MESSAGE_CHARS]} …"
+    return shorten(line.removesuffix("."), MAX_MESSAGE_CHARS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mgc.core.fingerprint import stamp_file
+from mgc.core.file_cache import stamp_file
 from mgc.data.decoding import (
     AV_SUFFIXES,
     MAX_SAMPLE,

@@ -15,13 +15,11 @@ from torch import Tensor
 
 from mgc.core.checks import describe_value, shorten
 from mgc.core.plugins import name_class
+from mgc.core.ranges import SampleRate
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.data.verification import Problem
 from mgc.errors import ContractError, MgcError
 from mgc.task import Task
-
-#: Range of sample rates in Hz.
-SAMPLE_RATES = (1000, 384_000)
 
 #: Maximum number of samples of a clip, which is more than a day at 16 kHz.
 MAX_CLIP_SAMPLES = 2**31 - 1
@@ -49,12 +47,12 @@ def check_labels(data: Any) -> tuple[str, ...]:
     tasks = get_args(Task)
     _require(data, data.task in tasks, f"task is {data.task!r}; expected one of {', '.join(tasks)}")
     if data.kind == "audio":
-        low, high = SAMPLE_RATES
+        (rates,) = get_args(SampleRate)[1:]
         rate: Any = data.sample_rate
         _require(
             data,
-            isinstance(rate, Real) and low <= float(rate) <= high,
-            f"sample_rate is {rate!r}; expected {low} to {high} Hz",
+            isinstance(rate, Real) and rate in rates,
+            f"sample_rate is {rate!r}; expected {rates.minimum} to {rates.maximum} Hz",
         )
         for name in ("clip_samples", "hop_samples"):
             samples = getattr(data, name, 1)

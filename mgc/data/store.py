@@ -36,7 +36,7 @@ import pandas as pd
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from mgc.core.fingerprint import Check, find_changed, hash_file, hash_values
+from mgc.core.fingerprint import SOURCE_COLUMNS, Check, find_changed, hash_file, hash_values
 from mgc.core.parquet import read_parquet, write_parquet
 from mgc.core.stopping import signals
 from mgc.core.writing import output_folder, replacing
@@ -354,8 +354,7 @@ def _find_outdated_parts(
 
 
 def _sources(index: pd.DataFrame) -> Iterator[tuple[str, int, int, str]]:
-    columns = ["path", "size", "mtime_ns", "checksum"]
-    return index[columns].itertuples(index=False, name=None)
+    return index[list(SOURCE_COLUMNS)].itertuples(index=False, name=None)
 
 
 def _merge_parts(folder: Path, settings: dict[str, Any]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from mgc.evaluation.scores import (
     probabilities,
     track_log_odds,
 )
+from mgc.registry import path_of
 from mgc.runs.folder import run_folder, writes_files
 
 log = logging.getLogger(__name__)
@@ -77,29 +78,7 @@ class TrackEvaluation(Callback):
         """Add the scores of a batch."""
         self._add(trainer, pl_module, outputs, batch)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Add the scores of a batch."""
-        self._add(trainer, pl_module, outputs, batch)
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Add the scores of a batch."""
-        self._add(trainer, pl_module, outputs, batch)
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics of the validation split and, outside a fit, write its results."""
@@ -195,10 +174,10 @@ class TrackEvaluation(Callback):
         data = _data(trainer)
         checkpoint = str(trainer.ckpt_path) if trainer.ckpt_path else None
         source = {
-            "model": f"{type(pl_module).__module__}.{type(pl_module).__qualname__}",
+            "model": path_of(type(pl_module)),
             "checkpoint": checkpoint,
             "sha256": hash_file(checkpoint, content_only=True) if checkpoint else None,
-            "data": f"{type(data).__module__}.{type(data).__qualname__}",
+            "data": path_of(type(data)),
             "split": data.split,
             "fold": data.fold,
             "seed": data.seed,

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
@@ -17,6 +18,15 @@ from mgc.errors import ContractError
 
 #: Characters that layer names must not contain, because columns and lists use them as separators.
 SEPARATORS = ".,"
+
+#: Stages of a trainer and their names in messages.
+STAGES: dict[RunningStage | None, str] = {
+    RunningStage.TRAINING: "train",
+    RunningStage.SANITY_CHECKING: "validation",
+    RunningStage.VALIDATING: "validation",
+    RunningStage.TESTING: "test",
+    RunningStage.PREDICTING: "prediction",
+}
 
 
 def check_outputs(
@@ -160,7 +170,7 @@ class CheckContract(Callback):
                     else outputs
                 )
             )
-        self._check_first(trainer, batch, "train")
+        self._check_first(trainer, batch)
 
     def on_validation_batch_start(
         self,
@@ -171,29 +181,9 @@ class CheckContract(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Check the first batch."""
-        self._check_first(trainer, batch, "validation")
+        self._check_first(trainer, batch)
 
-    def on_test_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Check the first batch."""
-        self._check_first(trainer, batch, "test")
-
-    def on_predict_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Check the first batch."""
-        self._check_first(trainer, batch, "prediction")
+    on_test_batch_start = on_predict_batch_start = on_validation_batch_start
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
@@ -210,7 +200,7 @@ class CheckContract(Callback):
         batch_idx: int,
     ) -> None:
         """Check that the first batch was not skipped, as Lightning skips None."""
-        self._check_first(trainer, batch, "train")
+        self._check_first(trainer, batch)
         if self.hook:
             self.hook.remove()
             self.hook = None
@@ -220,7 +210,8 @@ class CheckContract(Callback):
                 return
             check_loss(pl_module, None)
 
-    def _check_first(self, trainer: Trainer, batch: Batch, stage: str) -> None:
+    def _check_first(self, trainer: Trainer, batch: Batch) -> None:
+        stage = STAGES[trainer.state.stage]
         data = getattr(trainer, "datamodule", None)
         if stage not in self.checked and isinstance(data, MusicDataModule):
             self.checked.add(stage)

@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import pandas as pd
 
+from mgc.core.file_cache import stamp_file
 from mgc.core.fingerprint import (
+    SOURCE_COLUMNS,
     find_changed,
     find_difference,
     hash_files,
     hash_inputs,
-    stamp_file,
 )
 from mgc.core.locking import locked
 from mgc.core.parquet import read_parquet, write_parquet
@@ -24,9 +25,8 @@ from mgc.data.audio import find_files
 from mgc.errors import MgcError
 from mgc.training.options import read_settings
 
-#: Table of the audio files of an experiment, beside its plan, and its columns.
+#: Table of the audio files of an experiment, beside its plan.
 AUDIO = "audio.parquet"
-COLUMNS = ("path", "size", "mtime_ns", "checksum")
 
 #: Maximum length of a setting shown in an error message.
 MAX_MESSAGE_CHARS = 300
@@ -106,7 +106,7 @@ def _find_changed_audio(table: Path, audio_files: Sequence[Path]) -> list[str]:
     if not table.is_file():
         return []  # started with an earlier version
     saved, _ = read_parquet(table)
-    rows = saved[list(COLUMNS)].itertuples(index=False, name=None)
+    rows = saved[list(SOURCE_COLUMNS)].itertuples(index=False, name=None)
     changed = find_changed(rows, "", table.stat().st_mtime_ns)
     return changed + sorted(set(map(str, audio_files)) - set(saved["path"]))
 
@@ -122,7 +122,7 @@ def _write(path: Path, settings: dict[str, Any], audio_files: Sequence[Path]) ->
         )
         if stamp
     ]
-    write_parquet(pd.DataFrame(rows, columns=COLUMNS), path.with_name(AUDIO), {})
+    write_parquet(pd.DataFrame(rows, columns=SOURCE_COLUMNS), path.with_name(AUDIO), {})
     name = re.sub(r"[^\w-]+", "-", path.parent.absolute().name)
     settings = settings | {"group": f"{name}-{uuid4().hex[:6]}"}
     with replacing(path) as partial:

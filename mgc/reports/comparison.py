@@ -335,7 +335,9 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
         if name in IGNORED_SETTINGS:
             return
         if isinstance(value, Mapping) and "class_path" in value:
-            flat[name] = registry.name_of(value["class_path"])
+            path = value["class_path"]
+            # To find the name of a class that has none, packages of plugins are imported.
+            flat[name] = registry.name_of(path) if name in registry.GROUPS else path
             for key, inner in (value.get("init_args") or {}).items():
                 add(f"{name}.{key}", inner)
         elif isinstance(value, Mapping):

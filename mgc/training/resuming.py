@@ -216,7 +216,7 @@ def _restoring(path: str, schedulers: list[dict[str, Any]], trainer: Trainer) ->
         raise MgcError(f"{path}: {error}") from error
     except Exception as error:  # hooks of callbacks and models raise any class
         raise MgcError(
-            f"{path}: its state cannot be restored: {checkpoint.describe_error(error)}."
+            f"{path}: its state cannot be restored: {checkpoint.describe_failure(error)}."
         ) from error
 
 

@@ -74,9 +74,9 @@ def run_transfer(
         quiet: Whether to hide the progress bar.
     """
     jobs = limit_jobs(jobs, plan)
-    fitted = score_fits(
-        table, combinations, plan, classifier, jobs, progress or Progress(None), quiet
-    )
+    progress = progress or Progress(None)
+    keys = hash_fits(table, combinations, plan, classifier)
+    fitted = score_fits(table, combinations, plan, classifier, jobs, progress, keys, quiet)
     targets = target_names(table)
     rows: list[pd.DataFrame] = []
     summaries: list[dict[str, Any]] = []
@@ -115,7 +115,7 @@ def run_transfer(
         "folds": plan.description,
         "tracks": len(table.tracks),
         "source": table.source,
-        "fingerprint": hash_values(*hash_fits(table, combinations, plan, classifier).values()),
+        "fingerprint": hash_values(*keys.values()),
     }
     return Transfer(pd.concat(rows, ignore_index=True), summary, predictions, meta)
 

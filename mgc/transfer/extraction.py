@@ -48,6 +48,7 @@ from mgc.data.contract import check_targets, check_tracks
 from mgc.data.loading import WorkerLoader, ignore_stop_signals
 from mgc.errors import MgcError
 from mgc.evaluation.contract import check_features
+from mgc.registry import path_of
 from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.inputs import make_model, open_data
 
@@ -206,7 +207,7 @@ class ExtractionPlan:
         firsts = np.arange(0, tracks, size)
         self.bounds = np.append(np.searchsorted(self.dataset.tracks, firsts), len(self.dataset))
         self.source = source | {
-            "data": f"{type(data).__module__}.{type(data).__qualname__}",
+            "data": path_of(type(data)),
             "split": data.split,
             "sample_rate": data.sample_rate,
             "clip_seconds": data.clip_samples / data.sample_rate,
@@ -722,5 +723,5 @@ def _open_model(
     else:
         network = make_model(str(model), sample_rate or SAMPLE_RATE, model_args, seed)
         details = {"model_args": model_args, "seed": seed, "files": hash_inputs(model_args, check)}
-    kind = f"{type(network).__module__}.{type(network).__qualname__}"
+    kind = path_of(type(network))
     return network, about, {"model": kind, "checkpoint": None, **details}

@@ -98,14 +98,16 @@ def score_fits(
     classifier: str,
     jobs: int,
     progress: Progress,
+    keys: Mapping[FitKey, str],
     quiet: bool = False,
 ) -> dict[FitKey, np.ndarray]:
     """Score every combination, fit and setting, except those already in ``progress``.
 
+    ``keys`` are those of :func:`hash_fits`.
+
     Returns:
         Scores of shape (settings, test sets, targets) by combination and fit.
     """
-    keys = hash_fits(table, combinations, plan, classifier)
     missing = [fit_key for fit_key, key in keys.items() if key not in progress.scores]
     work = (
         joblib.delayed(_score_fit)(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mgc.core import fingerprint
+from mgc.core.file_cache import cache_folder
 from mgc.core.fingerprint import (
     WHOLE_BYTES,
     Record,
@@ -103,7 +104,7 @@ def test_a_file_that_changed_just_now_is_read_again(tmp_path: Path) -> None:
 def test_a_damaged_cache_costs_time_only(tmp_path: Path) -> None:
     path = write(tmp_path / "song.wav")
     known = hash_file(path)
-    (fingerprint.cache_folder() / "digests.sqlite").write_bytes(b"no database" * 100)
+    (cache_folder() / "digests.sqlite").write_bytes(b"no database" * 100)
     assert hash_file(path) == known
 
 

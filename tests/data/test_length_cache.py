@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mgc.core.fingerprint import stamp_file
+from mgc.core.file_cache import stamp_file
 from mgc.data import audio, length_cache
 from mgc.data.length_cache import load_lengths
 

@@ -100,6 +100,15 @@ class Example:
         return self.checkpoint or self.words
 
 
+#: Example of the commands that evaluate a checkpoint.
+EVALUATION = Example(
+    f"--ckpt_path={CKPT} --trainer.default_root_dir=out/run",
+    ("music", "runs/one"),
+    "out/run",
+    other=f"--ckpt_path={CKPT} --trainer.default_root_dir=out/run --data.clip_seconds=1.9",
+    workers="--data.num_workers=2",
+)
+
 EXAMPLES = {
     "fit": Example(
         "--config small.yaml --trainer.default_root_dir=out/run",
@@ -110,27 +119,9 @@ EXAMPLES = {
         checkpoint="--config small.yaml --trainer.default_root_dir=out/run --trainer.max_epochs=3 "
         f"--ckpt_path={CKPT}",
     ),
-    "validate": Example(
-        f"--ckpt_path={CKPT} --trainer.default_root_dir=out/run",
-        ("music", "runs/one"),
-        "out/run",
-        other=f"--ckpt_path={CKPT} --trainer.default_root_dir=out/run --data.clip_seconds=1.9",
-        workers="--data.num_workers=2",
-    ),
-    "test": Example(
-        f"--ckpt_path={CKPT} --trainer.default_root_dir=out/run",
-        ("music", "runs/one"),
-        "out/run",
-        other=f"--ckpt_path={CKPT} --trainer.default_root_dir=out/run --data.clip_seconds=1.9",
-        workers="--data.num_workers=2",
-    ),
-    "predict": Example(
-        f"--ckpt_path={CKPT} --trainer.default_root_dir=out/run",
-        ("music", "runs/one"),
-        "out/run",
-        other=f"--ckpt_path={CKPT} --trainer.default_root_dir=out/run --data.clip_seconds=1.9",
-        workers="--data.num_workers=2",
-    ),
+    "validate": EVALUATION,
+    "test": EVALUATION,
+    "predict": EVALUATION,
     "list": Example("--verbose"),
     "configs": Example("vgg_gtzan", libraries=()),
     "doctor": Example(""),
