@@ -7,6 +7,8 @@ Numbers are written as they are.
 
 import os
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -30,14 +32,39 @@ def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str], **options: Any)
     safe.to_csv(path, encoding="utf-8", errors="backslashreplace", **options)
 
 
-def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
-    """Read a table of :func:`write_csv`, with the options of :func:`pandas.read_csv`."""
-    frame: pd.DataFrame = pd.read_csv(path, **options).rename(columns=unquote_formula)
-    for number, kind in enumerate(frame.dtypes):
-        if not pd.api.types.is_numeric_dtype(kind):
-            cells = [unquote_formula(value) for value in frame.iloc[:, number]]
-            frame.isetitem(number, np.array(cells, object))
+def read_csv(
+    path: str | os.PathLike[str], text: Collection[str] = (), **options: Any
+) -> pd.DataFrame:
+    """Read a table of :func:`write_csv`.
+
+    Args:
+        path: The file.
+        text: Columns whose cells are names, such as ``NA`` or ``1e3``. In other columns, empty
+            cells are missing values, and a column of numbers has a numeric type.
+        **options: Options of :func:`pandas.read_csv`.
+    """
+    frame = read_text_csv(path, **options).rename(columns=unquote_formula)
+    for number, name in enumerate(frame):
+        cells = np.array([unquote_formula(value) for value in frame.iloc[:, number]], object)
+        if name not in text:
+            cells[cells == ""] = np.nan
+            for kind in (int, float):
+                with suppress(ValueError, OverflowError):
+                    cells = cells.astype(kind)
+                    break
+        frame.isetitem(number, cells)
     frame.index = frame.index.map(unquote_formula)
+    return frame
+
+
+def read_text_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
+    """Read a table with all cells as text: pandas would turn ``NA`` and ``null`` into NaN.
+
+    Args:
+        path: The file.
+        **options: Options of :func:`pandas.read_csv`.
+    """
+    frame: pd.DataFrame = pd.read_csv(path, dtype=str, keep_default_na=False, **options)
     return frame
 
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from mgc.core.csv import read_text_csv
 from mgc.core.ranges import Seconds
 from mgc.data.base import AudioDataModule
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds
@@ -63,7 +64,7 @@ class EmoMusic(AudioDataModule):
         )
         songs = self._read_table("songs_info.csv", ["song_id", "Artist", "Mediaeval 2013 set"])
         table = ratings.merge(songs, on="song_id", how="left", validate="one_to_one")
-        unknown = table.loc[table["Artist"].isna(), "song_id"]
+        unknown = table.loc[table["Artist"].fillna("") == "", "song_id"]
         if len(unknown):
             raise MgcError(
                 f"{self.root}: song {unknown.iloc[0]} has ratings, but is not in songs_info.csv."
@@ -107,7 +108,7 @@ class EmoMusic(AudioDataModule):
             )
         try:
             # The published tables contain stray tabs.
-            table = pd.read_csv(path, dtype=str, encoding_errors="replace", skipinitialspace=True)
+            table = read_text_csv(path, encoding_errors="replace", skipinitialspace=True)
         except (ValueError, OSError) as error:
             raise MgcError(f"{path}: unreadable ({error}). Copy it again.") from error
         table.columns = table.columns.str.strip()

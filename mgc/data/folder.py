@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mgc.core.csv import read_text_csv
 from mgc.data import audio
 from mgc.data.base import AudioDataModule
 from mgc.data.identical import file_identity, group_identical_files
@@ -167,13 +168,13 @@ class Folder(AudioDataModule):
         if self.table is None or not self.table.is_file():
             raise MgcError(f"{self.table}: no such file. Set data.table to a CSV file.")
         try:
-            names = pd.read_csv(self.table, dtype=str, header=None, nrows=1, skipinitialspace=True)
-            rows = pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
-            exact = pd.read_csv(self.table, dtype=str, keep_default_na=False)
+            names = read_text_csv(self.table, header=None, nrows=1, skipinitialspace=True)
+            rows = read_text_csv(self.table, skipinitialspace=True)
+            exact = read_text_csv(self.table)
         except (ValueError, OSError) as error:
             raise MgcError(f"{self.table}: unreadable ({error}).") from error
         header = names.iloc[0]
-        twice = header[header.duplicated() & header.notna()]
+        twice = header[header.duplicated() & (header != "")]
         if len(twice):
             raise MgcError(f"{self.table}: two columns are named {twice.iloc[0]!r}. Rename one.")
         nameless = [column for column in rows if str(column).startswith("Unnamed: ")]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from mgc.core.csv import read_text_csv
 from mgc.core.ranges import Range
 from mgc.data import audio
 from mgc.data.base import AudioDataModule
@@ -107,7 +108,7 @@ class ISMIR2004(AudioDataModule):
 
     def _read_list(self, name: str, path: Path) -> pd.DataFrame:
         try:
-            table = pd.read_csv(path, header=None, dtype=str, encoding_errors="replace")
+            table = read_text_csv(path, header=None, encoding_errors="replace")
         except (ValueError, OSError) as error:
             raise MgcError(f"{path}: unreadable ({error}). Copy it again.") from error
         if table.shape[1] < len(COLUMNS):

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from mgc.core.csv import read_text_csv
 from mgc.data.base import AudioDataModule
 from mgc.data.download import Source
 from mgc.errors import MgcError
@@ -65,7 +66,7 @@ class UrbanSound8K(AudioDataModule):
                 f"{path}: no such file. Set data.root to the folder with metadata/ and audio/."
             )
         try:
-            table = pd.read_csv(path, header=None, dtype=str)
+            table = read_text_csv(path, header=None)
             table = table.set_axis(list(COLUMNS), axis=1)
             table = table[table["slice_file_name"] != COLUMNS[0]].reset_index(drop=True)
             folds = table["fold"].astype(int)

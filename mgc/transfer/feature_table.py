@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from mgc.core.parquet import read_parquet, write_parquet
 from mgc.errors import MgcError
@@ -92,7 +93,12 @@ class FeatureTable:
             "layers": {name: int(values.shape[1]) for name, values in self.layers.items()},
             "source": self.source,
         }
-        write_parquet(self.to_pandas(), path, meta)
+        frame = self.to_pandas()
+        width = len(self.tracks.columns)
+        target = pa.int8() if self.task == "multilabel" else pa.float64()
+        types = dict.fromkeys((f"target.{label}" for label in self.labels), target)
+        types |= dict.fromkeys(frame.columns[width:], pa.float32())
+        write_parquet(frame, path, meta, types)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FeatureTable":

@@ -132,7 +132,7 @@ class Transfer:
             count_from_zero(rows, meta["folds"])
         if not (path / "summary.csv").is_file():
             raise MgcError(f"{path}/summary.csv does not exist. Run mgc transfer --out {path}.")
-        summary = read_csv(path / "summary.csv", dtype={"layers": str})
+        summary = read_csv(path / "summary.csv", text=("target", "layers"))
         if len(predictions) and "nested_method" not in summary:
             # Written by a version whose intervals were Student's t over folds.
             summary = summary.drop(columns=["nested", "nested_low", "nested_high"]).merge(

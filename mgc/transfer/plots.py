@@ -75,7 +75,8 @@ def rank_combinations(
     if published_best is not None:
         axes.axvline(published_best, color=PUBLISHED, linestyle="--", label="published best")
     shown = table.filter(["paper", "nested_low", "nested_high", "published", *compared]).to_numpy()
-    low, high = min(0.0, np.nanmin(shown)), np.nanmax(shown)
+    low = float(np.nanmin(shown, initial=0))
+    high = float(np.nanmax(shown, initial=low)) or 1.0
     for y, value in enumerate(table["paper"]):
         axes.text(high + 0.015 * (high - low), y, f"{value:.3f}", va="center", fontsize=8)
     axes.set_xlim(low, high + 0.09 * (high - low))
@@ -103,7 +104,7 @@ def compare_classes(scores: pd.DataFrame, metric: str, title: str) -> Figure:
     positions = np.arange(len(scores))
     axes.barh(positions - 0.2, scores[first], 0.38, color=BLOCKS, label=f"layers {first}")
     axes.barh(positions + 0.2, scores[second], 0.38, color=COMPARED, label=f"layers {second}")
-    high = float(np.nanmax(scores.to_numpy()))
+    high = float(np.nanmax(scores.to_numpy(), initial=0)) or 1.0
     for y, difference in enumerate(scores[first] - scores[second]):
         axes.text(high * 1.015, y, f"{difference:+.3f}", va="center", fontsize=8)
     axes.set_xlim(0, high * 1.1)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from mgc.core.csv import write_csv
+from mgc.core.csv import read_csv, write_csv
 from mgc.core.markdown import escape, frame_table, heading
 from mgc.core.writing import all_or_nothing
 from mgc.errors import MgcError
@@ -69,12 +69,17 @@ def read_published(
         ]
         scores = pd.DataFrame(rows, columns=["task", "layers", "score"])
     elif Path(published).is_file():
-        scores = pd.read_csv(published, dtype={"layers": str, "task": str})
+        try:
+            scores = read_csv(published, text=("layers", "task"))
+        except ValueError as error:
+            raise MgcError(f"{published}: not a readable CSV file ({error}).") from error
         missing = {"task", "layers", "score"} - set(scores)
         if missing:
             raise MgcError(
                 f"{published} has no column {min(missing)!r}. It needs task,layers,score."
             )
+        if not pd.api.types.is_numeric_dtype(scores["score"]):
+            raise MgcError(f"{published}: column 'score' has cells that are not numbers.")
     else:
         raise MgcError(
             f"--published {published} is neither a file nor a paper with built-in scores "

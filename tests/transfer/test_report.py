@@ -27,6 +27,25 @@ def published_file(folder, text):
     return str(folder / "scores.csv")
 
 
+@pytest.mark.parametrize("name", ["null", "NA", "nan", "None", "1e3", "=1+1"])
+def test_any_name_of_a_quantity_is_reported(tmp_path, name):
+    table = mood_table()
+    table.labels = (name, "valence")
+    table.tracks = table.tracks.rename(columns={"target.arousal": f"target.{name}"})
+    run(table, folds=2, classifier="knn").save(tmp_path / "out")
+    report_transfer([tmp_path / "out"], out=tmp_path / "report")
+    text = (tmp_path / "report/transfer.md").read_text(encoding="utf-8")
+    assert name in text
+
+
+@pytest.mark.parametrize(
+    ("score", "reason"), [("genre,12,high\n", "not numbers"), ('genre,"12,0.5\n', "not a readable")]
+)
+def test_bad_published_scores_are_named(genres, tmp_path, score, reason):
+    with pytest.raises(MgcError, match=reason):
+        make_report({"ours": genres}, published=published_file(tmp_path, score), tasks=["genre"])
+
+
 def test_published_scores_are_added_to_the_table(genres, tmp_path):
     file = published_file(tmp_path, "genre,12,0.5\ngenre,mfcc+12,0.9\nother,1,0.1\n")
     table = make_report({"ours": genres}, published=file, tasks=["genre"]).table
