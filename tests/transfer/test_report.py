@@ -32,7 +32,7 @@ def test_any_name_of_a_quantity_is_reported(tmp_path, name):
     table = mood_table()
     table.labels = (name, "valence")
     table.tracks = table.tracks.rename(columns={"target.arousal": f"target.{name}"})
-    run(table, folds=2, classifier="knn").save(tmp_path / "out")
+    run(table, folds=3, classifier="knn").save(tmp_path / "out")
     report_transfer([tmp_path / "out"], out=tmp_path / "report")
     text = (tmp_path / "report/transfer.md").read_text(encoding="utf-8")
     assert name in text
