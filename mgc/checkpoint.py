@@ -296,33 +296,41 @@ def description(path: str | PathLike[str]) -> dict[str, Any]:
     return _description(path, read(path))
 
 
-def load(path: str | PathLike[str], map_location: "str | torch.device" = "cpu") -> LightningModule:
+def load(
+    path: str | PathLike[str],
+    map_location: "str | torch.device" = "cpu",
+    model: str | type[LightningModule] | None = None,
+) -> LightningModule:
     """Load a trained model from a checkpoint, in evaluation mode.
 
-    For security, the checkpoint's model class must be registered or already imported.
+    For security, no code that only the checkpoint names is imported: its class must be registered
+    by an installed package, already imported, or given as ``model``.
 
     Args:
         path: File written by ``mgc fit``.
         map_location: Device of the model.
+        model: Class of the model, or its name or class path.
 
     Raises:
-        MgcError: If the file cannot be read, its class cannot be found, or its weights do not fit
-            the class.
+        MgcError: If the file cannot be read, its class cannot be found or is not ``model``, or its
+            weights do not fit the class.
     """
-    return read_model(path, map_location)[0]
+    return read_model(path, map_location, model)[0]
 
 
 def read_model(
-    path: str | PathLike[str], map_location: "str | torch.device" = "cpu"
+    path: str | PathLike[str],
+    map_location: "str | torch.device" = "cpu",
+    model: str | type[LightningModule] | None = None,
 ) -> tuple[LightningModule, dict[str, Any]]:
     """Load a model (see :func:`load`) and its description (see :func:`describe`)."""
     checkpoint = read(path)
     about = _description(path, checkpoint)
     check_version(path, checkpoint)
-    model_class = _find_class(path, about["class_path"])
+    model_class = find_class(path, about["class_path"], model)
     try:
         with _limit_size(checkpoint["state_dict"]):
-            model = _build(model_class, path, checkpoint)
+            built = _build(model_class, path, checkpoint)
     except Exception as error:  # constructors of plugins raise any class
         reason = describe_failure(error)
         if "loading state_dict" in str(error):
@@ -335,9 +343,9 @@ def read_model(
         raise MgcError(
             f"{path}: cannot build {about['class_path']} from the checkpoint: {reason}.{hint}"
         ) from error
-    setattr(model, DESCRIPTION, about)
+    setattr(built, DESCRIPTION, about)
     try:
-        return model.to(map_location).eval(), about
+        return built.to(map_location).eval(), about
     except (RuntimeError, AssertionError) as error:
         raise MgcError(f"Cannot use device {map_location}: {error}") from error
 
@@ -422,7 +430,28 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, str)
 
 
-def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningModule]:
+def find_class(
+    path: str | PathLike[str], class_path: str, model: str | type[LightningModule] | None = None
+) -> type[LightningModule]:
+    """Find the model class of a checkpoint.
+
+    Args:
+        path: Checkpoint, for error messages.
+        class_path: Class path in its description.
+        model: The class, or its name or class path, if the user gives it.
+
+    Raises:
+        MgcError: If the class is not ``model``, cannot be imported, or is neither registered nor
+            imported.
+    """
+    if model is not None:
+        given = model if isinstance(model, type) else registry.load("model", model)
+        registry.check("model", given, f"The model {registry.path_of(given)}")
+        if not registry.is_class(given, class_path):
+            raise MgcError(
+                f"{path} contains a {class_path}, but the given model is {registry.path_of(given)}."
+            )
+        return given
     entry_point = registry.entry_point_of(class_path)
     if entry_point:
         try:
@@ -433,6 +462,7 @@ def _find_class(path: str | PathLike[str], class_path: str) -> type[LightningMod
     if not (isinstance(found, type) and issubclass(found, LightningModule)):
         raise MgcError(
             f"{path}: no installed package registers its model {class_path}. Install the model's "
-            "package."
+            f"package, or name the class if you trust its code: --model {class_path} (in Python: "
+            f"model={class_path!r})."
         )
     return found

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any, get_args, get_origin
 
 import mgc
+from mgc.core.child_processes import safe_imports
 from mgc.core.ranges import check_arguments
 from mgc.core.stopping import signals
 from mgc.core.terminal import (
@@ -134,6 +135,9 @@ COMMANDS = {
 def main(args: Sequence[str] | None = None) -> None:
     """Run the ``mgc`` command with ``args``, by default those of the process.
 
+    Classes may be given by import path. Modules in the working folder are found too, after
+    installed ones.
+
     Raises:
         SystemExit: With code 2 after an error that the user can fix, printed in one line; 128 +
             signal after a signal; 141 if the output is closed.
@@ -149,6 +153,7 @@ def main(args: Sequence[str] | None = None) -> None:
         report_user_errors(_hint(argv)),
         signals.handled(_hint(argv), exits=args is None),
         wandb_session(),
+        safe_imports(),
     ):
         run(argv)
 

@@ -1,5 +1,7 @@
 import json
 import re
+import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from lightning.pytorch import LightningModule, Trainer
 
 from mgc import checkpoint
 from mgc.checkpoint import DescribeCheckpoint, describe, read_model, remember_init_args
+from mgc.cli import main
+from mgc.core.child_processes import safe_imports
 from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.models.vgg import VGGTagger
@@ -99,6 +103,51 @@ def test_checkpoints_can_only_name_registered_classes(trained: Path, tmp_path: P
         MgcError, match=r"no installed package registers its model antigravity\.Net"
     ):
         checkpoint.load(path)
+
+
+@pytest.fixture
+def local_net(trained: Path, tmp_path: Path, workdir: Path) -> Iterator[Path]:
+    """Checkpoint of a class in the working folder that no package registers."""
+    Path("local_net.py").write_text(
+        "from mgc.models.vgg import VGGTagger\n"
+        "class Outer:\n    class Net(VGGTagger):\n        '''Local net.'''\n",
+        encoding="utf-8",
+    )
+    content = torch.load(trained, weights_only=True)
+    content["mgc"]["class_path"] = "local_net.Outer.Net"
+    path = tmp_path / "local.ckpt"
+    torch.save(content, path)
+    yield path
+    sys.modules.pop("local_net", None)
+
+
+def test_the_user_names_a_class_that_no_package_registers(local_net: Path) -> None:
+    with pytest.raises(MgcError, match=r"--model local_net\.Outer\.Net \(in Python: model="):
+        checkpoint.load(local_net)
+    assert "local_net" not in sys.modules
+    with pytest.raises(MgcError, match=r"but the given model is mgc\.models\.vgg"):
+        checkpoint.load(local_net, model="vgg_tagger")
+    with pytest.raises(MgcError, match="is not a LightningModule"):
+        checkpoint.load(local_net, model=Path)
+    with pytest.raises(MgcError, match="could not be imported"):
+        checkpoint.load(local_net, model="no_package.Net")
+    with safe_imports():
+        model = checkpoint.load(local_net, model="local_net.Outer.Net")
+    assert checkpoint.load(local_net, model=type(model)).hparams == model.hparams
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "classify SONG --ckpt CKPT",
+        "extract SONG --ckpt CKPT --out features.parquet",
+        "export --ckpt CKPT --format torch_export --out model.pt2",
+        "card --ckpt CKPT",
+    ],
+)
+def test_commands_take_the_class(words: str, local_net: Path, tones: Path) -> None:
+    places = {"SONG": str(tones / "genres/jazz/jazz.00000.wav"), "CKPT": str(local_net)}
+    main([*(places.get(word, word) for word in words.split()), "--model", "local_net.Outer.Net"])
 
 
 @pytest.mark.parametrize(

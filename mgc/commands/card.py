@@ -18,6 +18,7 @@ def card(
     name: str | None = None,
     license: str | None = None,
     test: str | None = None,
+    model: str | None = None,
 ) -> None:
     """Write the model card of a checkpoint, in the format of Hugging Face.
 
@@ -34,6 +35,8 @@ def card(
         name: Title of the card; by default the model and the data set.
         license: Licence of the weights, as a Hugging Face identifier: mit, cc-by-nc-4.0, ….
         test: Folder with the results of mgc test; by default that of the checkpoint's run.
+        model: Class path of the model, such as my_package.MyNet, to describe a model that no
+            installed package registers.
 
     Raises:
         MgcError: If the checkpoint or the results cannot be read, or do not belong together.
@@ -43,7 +46,7 @@ def card(
 
     if out is not None and Path(out).is_dir():
         raise MgcError(f"--out {out} is a folder. Set a file, such as {Path(out, 'README.md')}.")
-    text = model_card(ckpt, name=name, license=license, test=test)
+    text = model_card(ckpt, name=name, license=license, test=test, model=model)
     if out is None:
         print_text(text, end="")
         return

@@ -22,6 +22,7 @@ def classify(
     hop_seconds: Seconds | None = None,
     batch_size: BatchSize = 32,
     device: Literal["cpu", "cuda", "mps"] = "cpu",
+    model: str | None = None,
     format: Literal["text", "json"] = "text",
 ) -> None:
     """Predict genre, tags or ratings of songs with a checkpoint or an exported ONNX model.
@@ -42,9 +43,11 @@ def classify(
             mgc test, read from the checkpoint.
         batch_size: Clips per batch.
         device: Device that runs the model.
+        model: Class path of the checkpoint's model, such as my_package.MyNet, if no installed
+            package registers it.
         format: text prints a line per song, json an object per song with all probabilities.
     """
-    classifier = Classifier(ckpt, device, hop_seconds, batch_size)
+    classifier = Classifier(ckpt, device, hop_seconds, batch_size, model)
     failures = 0
     for file in tqdm(files, unit="song", disable=not sys.stderr.isatty() or len(files) == 1):
         try:

@@ -48,8 +48,9 @@ def export(
     Args:
         out: File to write: .onnx, or .pt2 for torch_export.
         ckpt: Checkpoint written by mgc fit.
-        model: Name of an untrained model (see mgc list), instead of a checkpoint.
-        model_args: Arguments of that model.
+        model: Without --ckpt, name or class path of an untrained model (see mgc list). With --ckpt,
+            class path of its model, such as my_package.MyNet, if no installed package registers it.
+        model_args: Arguments of an untrained model.
         format: onnx for ONNX Runtime, torch_export for PyTorch.
         outputs: probabilities (ratings for regression), or features: one output per layer.
         precision: float16 stores the weights in half precision, which halves the file, and computes
@@ -62,11 +63,11 @@ def export(
     Raises:
         MgcError: If the model cannot be exported, or the graph differs from it.
     """
-    if (ckpt is None) == (model is None):
-        raise MgcError(
-            "Set either a checkpoint (--ckpt FILE) or the name of a model (--model NAME)."
-        )
-    if model is not None and outputs != "features":
+    if ckpt is None and model is None:
+        raise MgcError("Set a checkpoint (--ckpt FILE) or the name of a model (--model NAME).")
+    if ckpt is not None and model_args:
+        raise MgcError("--model_args: a checkpoint contains the arguments of its model.")
+    if ckpt is None and outputs != "features":
         raise MgcError("--model: an untrained model has no classes: add --outputs features.")
     extension = {"onnx": ".onnx", "torch_export": ".pt2"}[format]
     if Path(out).suffix != extension:
@@ -79,7 +80,7 @@ def export(
     from mgc.transfer.inputs import make_model
 
     if ckpt is not None:
-        network, about = checkpoint.read_model(ckpt)
+        network, about = checkpoint.read_model(ckpt, model=model)
     else:
         network = make_model(str(model), sample_rate, model_args or {}, seed=0).eval()
         about = checkpoint.describe(network, None)

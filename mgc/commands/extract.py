@@ -52,9 +52,10 @@ def extract(
         audio: With --data, the data set's folder; otherwise audio files and folders.
         out: Parquet file to write.
         ckpt: Checkpoint of the model.
-        model: Name of a model, as in mgc list, instead of a checkpoint; randomly initialised unless
-            its arguments name weights.
-        model_args: Arguments of that model, as in --model_args.channels 64.
+        model: Without --ckpt, name or class path of a model, as in mgc list; randomly initialised
+            unless its arguments name weights. With --ckpt, class path of its model, such as
+            my_package.MyNet, if no installed package registers it.
+        model_args: Arguments of a model without a checkpoint, as in --model_args.channels 64.
         seed: Seed of the random weights.
         data: Name of the data set, as in mgc list. Without it, the table has no labels.
         data_args: Arguments of the data set, as in --data_args.split fault_filtered.

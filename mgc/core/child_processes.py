@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -13,6 +14,9 @@ from mgc.errors import MgcError
 
 #: Processes of multiprocessing and joblib that remove shared memory and files after this process.
 TRACKER = "resource_tracker"
+
+#: Environment variable that keeps the working folder out of the import path of Python processes.
+SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def run_parallel(
@@ -48,16 +52,53 @@ def count_jobs(jobs: int) -> int:
 
 @contextmanager
 def uninterrupted_children() -> Iterator[None]:
-    """Make processes that this thread starts ignore Ctrl-C. It reaches this process afterwards."""
+    """Make processes that this thread starts ignore Ctrl-C. It reaches this process afterwards.
+
+    Files of the working folder shadow nothing in them (see :func:`safe_imports`).
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
+        with _safe_environment():
+            yield
         return
     # Child processes inherit it, from their first instruction on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        with _safe_environment():
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def safe_imports() -> Iterator[None]:
+    """Find modules of the working folder after all others, here and in child processes.
+
+    Plugins there can be imported, but a file such as ``random.py`` shadows no other module.
+    """
+    folder = os.getcwd()
+    added = folder not in sys.path
+    if added:
+        sys.path.append(folder)
+    try:
+        with _safe_environment():
+            yield
+    finally:
+        if added and folder in sys.path:
+            sys.path.remove(folder)
+
+
+@contextmanager
+def _safe_environment() -> Iterator[None]:
+    """Start Python processes with the effect of ``-P``, however they are started."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 def kill_descendants() -> None:

@@ -14,13 +14,16 @@ from mgc.errors import MgcError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from lightning.pytorch import LightningModule
     from matplotlib.axes import Axes
 
 #: Function from clips of shape (batch, samples) to probabilities of shape (batch, classes).
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
-def _load(path: str, device: str) -> tuple[Scorer, dict[str, Any]]:
+def _load(
+    path: str, device: str, model_class: "str | type[LightningModule] | None"
+) -> tuple[Scorer, dict[str, Any]]:
     """Load a model and its description; an ONNX file without importing PyTorch."""
     if Path(path).suffix == ".pt2":
         raise MgcError(
@@ -28,6 +31,8 @@ def _load(path: str, device: str) -> tuple[Scorer, dict[str, Any]]:
             "from mgc export --format onnx."
         )
     if Path(path).suffix == ".onnx":
+        if model_class is not None:
+            raise MgcError(f"{path}: an ONNX file contains its model. Omit --model.")
         from mgc.deployment.onnx_model import OnnxModel
 
         graph = OnnxModel(path, device)
@@ -38,7 +43,7 @@ def _load(path: str, device: str) -> tuple[Scorer, dict[str, Any]]:
     from mgc.evaluation.contract import check_outputs
     from mgc.evaluation.scores import probabilities
 
-    model, about = checkpoint.read_model(path, device)
+    model, about = checkpoint.read_model(path, device, model_class)
 
     def score(clips: np.ndarray) -> np.ndarray:
         inputs = torch.from_numpy(clips).to(device)
@@ -93,6 +98,7 @@ class Classifier:
         device: str = "cpu",
         hop_seconds: float | None = None,
         batch_size: int = 32,
+        model: "str | type[LightningModule] | None" = None,
     ) -> None:
         """Load a model.
 
@@ -101,12 +107,13 @@ class Classifier:
             device: torch device, such as ``cpu`` or ``cuda``.
             hop_seconds: Distance between the starts of clips; by default as in ``mgc test``.
             batch_size: Clips per batch.
+            model: Class of the checkpoint's model (see :func:`mgc.load`).
 
         Raises:
             MgcError: If the model cannot be loaded or does not take audio.
         """
         self.ckpt = ckpt = fspath(ckpt)
-        self.score, self.about = _load(ckpt, device)
+        self.score, self.about = _load(ckpt, device, model)
         about = self.about
         if not about["clip_seconds"]:
             raise MgcError(f"{ckpt}: the model does not take audio, so it cannot classify files.")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mgc.core.child_processes import safe_imports
 from mgc.core.stopping import signals
 from mgc.core.terminal import RESUME_HINT, report_user_errors
 from mgc.runs.tracking import set_wandb_run
@@ -52,5 +53,9 @@ def fit(folder: str, options: Sequence[str], cli: Callable[..., ChildCLI]) -> No
 def run_child(run: Callable[[], None]) -> None:
     """Call ``run`` with the logging, error messages and signal handling of a command."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    with report_user_errors(RESUME_HINT), signals.handled(RESUME_HINT, exits=True):
+    with (
+        report_user_errors(RESUME_HINT),
+        signals.handled(RESUME_HINT, exits=True),
+        safe_imports(),
+    ):
         run()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from mgc.core.child_processes import SAFE_PATH
 from mgc.core.locking import locked
 from mgc.core.stopping import signals
 from mgc.errors import MgcError
@@ -92,10 +93,11 @@ def run_jobs(
 def start_module(
     module: str, folder: str, environment: dict[str, str], lock: tuple[int, ...]
 ) -> "subprocess.Popen[bytes]":
-    """Start ``python -P -m MODULE FOLDER`` and write its output to a log file in the folder.
+    """Start ``python -m MODULE FOLDER`` and write its output to a log file in the folder.
 
-    With ``-P``, files in the working folder cannot shadow the standard library or a package.
-    Modules there can still be imported in training (see :func:`mgc.training.cli.main`).
+    Files in the working folder cannot shadow the standard library or a package.
+    Modules there can still be imported in training
+    (see :func:`mgc.core.child_processes.safe_imports`).
 
     Args:
         module: Module to run.
@@ -105,9 +107,8 @@ def start_module(
     """
     with Path(folder, LOG).open("ab") as output:
         return subprocess.Popen(  # noqa: S603 # this interpreter and a path of ours
-            [sys.executable, "-P", "-m", module, folder],
-            # Also applies to the processes that Lightning starts.
-            env=environment | {"PYTHONSAFEPATH": "1"},
+            [sys.executable, "-m", module, folder],
+            env=environment | {SAFE_PATH: "1"},
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import EvalResult, ModelCardData
+from lightning.pytorch import LightningModule
 
 from mgc import checkpoint, registry
 from mgc.core import markdown
@@ -49,6 +50,7 @@ def model_card(
     name: str | None = None,
     license: str | None = None,
     test: str | PathLike[str] | None = None,
+    model: str | type[LightningModule] | None = None,
 ) -> str:
     """Return a model card: Markdown with YAML metadata.
 
@@ -58,6 +60,7 @@ def model_card(
         name: Title; by default the model and the data set.
         license: Licence of the weights, as a Hugging Face identifier.
         test: Folder with results of ``mgc test``; by default that of the run.
+        model: Class of the model (see :func:`mgc.load`), for its description.
 
     Raises:
         MgcError: If the checkpoint or the results cannot be read, or the results belong to another
@@ -76,6 +79,8 @@ def model_card(
     results = _read_results(path, folder, about, required=test is not None)
     data_name, data_help = _load_component("data", about.get("data"))
     model_name, model_help = _load_component("model", about["class_path"])
+    if model is not None:
+        model_help = inspect.getdoc(checkpoint.find_class(path, about["class_path"], model)) or ""
     title = name or f"{model_name} on {data_name}"
     scores = {} if results is None else measures(results)
     sections = [
@@ -307,14 +312,16 @@ def _licence_section(license: str | None, data_help: str) -> str:
 
 def _usage_section(file: str, about: dict[str, Any]) -> str:
     file = visible(shlex.quote(file))
+    unregistered = registry.entry_point_of(about["class_path"]) is None
+    model = f" --model {visible(shlex.quote(about['class_path']))}" if unregistered else ""
     lines = [pip_install()]
     kinds = {"multiclass": "its class", "multilabel": "its tags", "regression": "its ratings"}
     output = kinds.get(about["task"] or "", "its outputs")
     if about["clip_seconds"]:
         lines += [
-            f"mgc classify song.mp3 --ckpt {file}                # {output}",
-            f"mgc extract music/ --ckpt {file} --out features.parquet",
-            f"mgc export --ckpt {file} --out model.onnx          # for inference without PyTorch",
+            f"mgc classify song.mp3 --ckpt {file}{model}                # {output}",
+            f"mgc extract music/ --ckpt {file}{model} --out features.parquet",
+            f"mgc export --ckpt {file}{model} --out model.onnx          # without PyTorch",
         ]
     else:
         lines.append(

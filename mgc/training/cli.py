@@ -2,9 +2,7 @@
 
 import inspect
 import logging
-import os
 import shlex
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -107,9 +105,6 @@ MONITORS = {
 def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``.
 
-    Classes may be given by import path. Modules in the working folder are found too, after
-    installed ones.
-
     Args:
         args: Command-line arguments, beginning with the command.
         cli: Subclass of :class:`MgcCLI` to run.
@@ -120,7 +115,6 @@ def main(args: list[str], cli: "Callable[..., MgcCLI] | None" = None) -> None:
     torch.set_float32_matmul_precision("high")
     hide_warnings()
     with (
-        _working_folder(),
         share_run_id(),
         wandb_session(),
         convert_errors(),
@@ -426,20 +420,6 @@ def convert_errors() -> Iterator[None]:
         if not str(error).startswith("Early stopping conditioned on metric"):
             raise
         raise MgcError(str(error)) from error
-
-
-@contextmanager
-def _working_folder() -> Iterator[None]:
-    """Append the working folder to the import path."""
-    folder = os.getcwd()
-    if folder in sys.path:
-        yield
-        return
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def _as_tuple(value: Any) -> Any:

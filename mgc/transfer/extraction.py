@@ -621,10 +621,10 @@ def extract_audio(
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     # Lightning 2.6 calls a function that is deprecated in torch 2.12.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.*deprecated")
-    if (ckpt is None) == (model is None):
-        raise MgcError("Give either a checkpoint (--ckpt) or the name of a model (--model).")
-    if model_args and not isinstance(model, str):
-        raise MgcError("--model_args needs the name of a model (--model).")
+    if ckpt is None and model is None:
+        raise MgcError("Give a checkpoint (--ckpt) or the name of a model (--model).")
+    if model_args and (ckpt or not isinstance(model, str)):
+        raise MgcError("--model_args needs the name of a model (--model) and no checkpoint.")
     if (data_args or keep_split) and not data:
         raise MgcError("--data_args and --keep_split need the name of a dataset (--data).")
     if isinstance(audio, AudioDataModule):
@@ -635,7 +635,7 @@ def extract_audio(
             )
         sample_rate, clip_seconds = audio.sample_rate, audio.clip_samples / audio.sample_rate
         resampling = resampling or "fast"  # as in training
-    if isinstance(model, str):
+    if ckpt is None and isinstance(model, str):
         sample_rate = sample_rate or SAMPLE_RATE
     network, about, source = _open_model(ckpt, model, model_args or {}, seed, sample_rate, check)
     as_trained: dict[str, Any] = {}
@@ -714,7 +714,7 @@ def _open_model(
     """Return the model, the description in its checkpoint, and its entries in ``source``."""
     about: dict[str, Any] | None = None
     if ckpt:
-        network, about = checkpoint.read_model(ckpt)
+        network, about = checkpoint.read_model(ckpt, model=model)
         digest = hash_file(ckpt, check, content_only=True)
         return network, about, {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest}
     if isinstance(model, LightningModule):

@@ -341,7 +341,9 @@ def test_mfcc_vectors(songs: Path) -> None:
     [
         (["--ckpt=CKPT", "--sample_rate=12000"], "trained with 8000 Hz"),
         (["--ckpt=CKPT", "--clip_seconds=3"], "trained with 1 s"),
-        (["--ckpt=CKPT", "--model=mfcc"], "a checkpoint .* or the name of a model"),
+        (["--ckpt=CKPT", "--model=mfcc"], "but the given model is mgc.models.mfcc"),
+        (["--ckpt=CKPT", "--model_args.width=2"], "and no checkpoint"),
+        ([], "a checkpoint .* or the name of a model"),
         (["--ckpt=CKPT", "--layers=6"], "no layer 6"),
         (["--ckpt=CKPT", "--layers=head"], "no layer head"),
         (["--ckpt=missing.ckpt"], "no such checkpoint"),

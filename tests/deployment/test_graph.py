@@ -251,7 +251,7 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--out x.onnx", "Set either a checkpoint"),
+        ("--out x.onnx", "Set a checkpoint"),
         ("--out x.onnx --model mfcc", "add --outputs features"),
         ("--out x.pt --ckpt y.ckpt", "the name must end in .onnx with --format onnx"),
         ("--out x.onnx --ckpt missing.ckpt", "missing.ckpt: no such checkpoint"),

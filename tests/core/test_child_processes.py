@@ -1,0 +1,50 @@
+"""Test how processes are started."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mgc.core.child_processes import SAFE_PATH, safe_imports
+
+PROGRAM = """
+import multiprocessing
+from joblib import delayed
+from mgc.core.child_processes import run_parallel, safe_imports, uninterrupted_children
+
+if __name__ == "__main__":
+    with safe_imports():
+        import local
+
+        print(sorted(run_parallel((delayed(local.double)(n) for n in (1, 2)), 2)))
+        for method in ("spawn", "forkserver"):
+            with uninterrupted_children(), multiprocessing.get_context(method).Pool(1) as pool:
+                print(pool.map(local.double, [3]))
+"""
+
+
+def test_files_of_the_working_folder_shadow_nothing(workdir: Path, tmp_path: Path) -> None:
+    """Child processes import a module from the working folder, but not one named like another."""
+    for name in ("random", "types", "numpy", "mgc"):
+        Path(f"{name}.py").write_text("raise RuntimeError('shadowed')", encoding="utf-8")
+    Path("local.py").write_text("import random\ndef double(n): return 2 * n\n", encoding="utf-8")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[2, 4]", "[6]", "[6]"], done.stderr
+
+
+@pytest.mark.parametrize("before", [None, "1"])
+def test_paths_are_restored(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if before is None:
+        monkeypatch.delenv(SAFE_PATH, raising=False)
+    else:
+        monkeypatch.setenv(SAFE_PATH, before)
+    paths = list(sys.path)
+    with safe_imports():
+        assert sys.path == [*paths, os.getcwd()]
+        assert os.environ[SAFE_PATH] == "1"
+    assert sys.path == paths
+    assert os.environ.get(SAFE_PATH) == before
