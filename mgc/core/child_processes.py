@@ -4,9 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from mgc.errors import MgcError
 
 #: Processes of multiprocessing and joblib that remove shared memory and files after this process.
 TRACKER = "resource_tracker"
+
+#: Maximum length of a folder for sockets, whose paths have at most 103 characters on macOS and 107
+#: on Linux. File names take up to 35.
+MAX_SOCKET_FOLDER_CHARS = 65
 
 #: Environment variable that keeps the working folder out of the import path of Python processes.
 SAFE_PATH = "PYTHONSAFEPATH"
@@ -55,7 +60,11 @@ def uninterrupted_children() -> Iterator[None]:
     """Make processes that this thread starts ignore Ctrl-C. It reaches this process afterwards.
 
     Files of the working folder shadow nothing in them (see :func:`safe_imports`).
+
+    Raises:
+        MgcError: If the path of the folder for temporary files is too long for sockets.
     """
+    _shorten_socket_paths()
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         with _safe_environment():
             yield
@@ -74,17 +83,42 @@ def safe_imports() -> Iterator[None]:
     """Find modules of the working folder after all others, here and in child processes.
 
     Plugins there can be imported, but a file such as ``random.py`` shadows no other module.
+
+    Raises:
+        MgcError: If the path of the folder for temporary files is too long for sockets.
     """
     folder = os.getcwd()
     added = folder not in sys.path
     if added:
         sys.path.append(folder)
+    _shorten_socket_paths()
     try:
         with _safe_environment():
             yield
     finally:
         if added and folder in sys.path:
             sys.path.remove(folder)
+
+
+def _shorten_socket_paths() -> None:
+    """Let multiprocessing create its sockets in a short folder, as Python 3.14 does.
+
+    With a long ``TMPDIR``, workers could not send batches.
+    """
+    given = tempfile.gettempdir()
+    if len(given) <= MAX_SOCKET_FOLDER_CHARS:
+        return
+    short = next((path for path in ("/tmp", "/var/tmp") if os.access(path, os.W_OK)), None)  # noqa: S108 # multiprocessing creates a private folder there
+    if short is None:
+        raise MgcError(
+            f"TMPDIR={given} is too long for the sockets of child processes. Set it to a path of "
+            f"at most {MAX_SOCKET_FOLDER_CHARS} characters."
+        )
+    before, tempfile.tempdir = tempfile.tempdir, short
+    try:
+        util.get_temp_dir()  # is kept until the process exits, and child processes inherit it
+    finally:
+        tempfile.tempdir = before
 
 
 @contextmanager

@@ -714,7 +714,8 @@ def _open_model(
     """Return the model, the description in its checkpoint, and its entries in ``source``."""
     about: dict[str, Any] | None = None
     if ckpt:
-        network, about = checkpoint.read_model(ckpt, model=model)
+        given = model if isinstance(model, str) else None
+        network, about = checkpoint.read_model(ckpt, model=given)
         digest = hash_file(ckpt, check, content_only=True)
         return network, about, {"model": about["class_path"], "checkpoint": ckpt, "sha256": digest}
     if isinstance(model, LightningModule):
