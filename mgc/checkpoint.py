@@ -206,15 +206,15 @@ def _check_weights(path: str | PathLike[str], weights: dict[Any, Any]) -> None:
             raise MgcError(f"{path}: the weights {name} are no tensor.")
         if weight.layout != torch.strided or weight.is_quantized or weight.is_meta:
             raise MgcError(f"{path}: the weights {name} are sparse, quantized or without values.")
-        if not _is_finite(weight):
+        if not is_finite(weight):
             raise MgcError(
                 f"{path}: the weights {name} are not finite numbers. The training diverged, or the "
                 "file is damaged."
             )
 
 
-def _is_finite(weight: Tensor) -> bool:
-    """Return whether all values are finite; -inf is allowed in masks of zeros."""
+def is_finite(weight: Tensor) -> bool:
+    """Return whether all values of a tensor are finite; -inf is allowed in masks of zeros."""
     if not weight.numel() or not (weight.is_floating_point() or weight.is_complex()):
         return True
     if weight.is_complex():

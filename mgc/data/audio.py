@@ -51,16 +51,24 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
-def find_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """Find the audio files in a folder and its sub-folders, by file extension.
+def find_files(
+    folder: str | os.PathLike[str], suffixes: tuple[str, ...] = (*SUFFIXES, *AV_SUFFIXES)
+) -> list[Path]:
+    """Find the files in a folder and its sub-folders with one of some extensions, in any case.
 
     Paths are sorted. Hidden files and folders are skipped. Links are followed, but no folder is
     read twice. For a missing folder, the list is empty. Files whose names are not UTF-8 are logged
-    and skipped, because tables, reports and terminals cannot represent these names.
+    and skipped, because tables, reports and terminals cannot represent these names. So are folders
+    that cannot be read.
     """
+
+    def report(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            log.warning("Skipped the folder %s: %s.", error.filename, error.strerror)
+
     found = []
     visited: set[tuple[int, int]] = set()
-    for where, folders, names in os.walk(folder, followlinks=True):
+    for where, folders, names in os.walk(folder, onerror=report, followlinks=True):
         status = os.stat(where)
         if (status.st_dev, status.st_ino) in visited:
             folders.clear()
@@ -69,7 +77,7 @@ def find_files(folder: str | os.PathLike[str]) -> list[Path]:
         # Sort, so that the same one of two links to a folder is always read.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
-            if not name.lower().endswith((*SUFFIXES, *AV_SUFFIXES)) or name.startswith("."):
+            if not name.lower().endswith(suffixes) or name.startswith("."):
                 continue
             path = Path(where, name)
             if printable(path) == str(path):

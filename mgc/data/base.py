@@ -38,6 +38,7 @@ from mgc.core.ranges import (
 from mgc.data import audio, contract
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
 from mgc.data.download import Source
+from mgc.data.file_names import find_name, find_names
 from mgc.data.loading import ResumableLoader, ignore_stop_signals
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
@@ -168,7 +169,10 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
             MgcError: If it has no tracks, or is not as :meth:`read_catalogue` describes.
         """
         contract.check_constructed(self)
-        return contract.check_catalogue(self, self.read_catalogue())
+        catalogue = contract.check_catalogue(self, self.read_catalogue())
+        if "path" in catalogue:
+            catalogue["path"] = find_names(self.root, catalogue["path"])
+        return catalogue
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
         """Return ``train``, ``val`` or ``test`` per track; an empty string excludes the track."""
@@ -283,7 +287,7 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
 
     def _find_file(self, *names: str) -> Path | None:
         """Return the first of these files in ``root`` that exists."""
-        paths = (self.root / name for name in names)
+        paths = (find_name(self.root, name) for name in names)
         return next((path for path in paths if path.is_file()), None)
 
     def _check_root(self) -> None:

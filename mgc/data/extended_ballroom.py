@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mgc.data import audio
 from mgc.data.base import AudioDataModule
 from mgc.data.verification import Problem, Progress, verify_checksums
 from mgc.errors import MgcError
@@ -106,7 +107,8 @@ class ExtendedBallroom(AudioDataModule):
         return super().verify(progress) + verify_checksums(catalogue, checksums)
 
     def _catalogue_path(self) -> Path:
-        paths = sorted(self.root.glob("extendedballroom*.xml"))
+        files = audio.find_files(self.root, (".xml",))
+        paths = [path for path in files if path.name.lower().startswith("extendedballroom")]
         if not paths:
             raise MgcError(
                 f"{self.root}: no extendedballroom_v1.1.xml. Set data.root to the folder with "

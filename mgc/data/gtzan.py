@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mgc.data import audio
 from mgc.data.base import AudioDataModule
+from mgc.data.file_names import find_name
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 
@@ -69,9 +71,10 @@ class GTZAN(AudioDataModule):
     def read_catalogue(self) -> pd.DataFrame:
         """Find the files of all genres."""
         rows: dict[str, dict[str, str]] = {}
-        for path in sorted(self._genres_folder().glob("*/*")):
-            match = _NAME.fullmatch(path.name)
-            if match and match[1] == path.parent.name:
+        folder = self._genres_folder()
+        for path in audio.find_files(folder):
+            match = _NAME.fullmatch(path.name.lower())
+            if match and path.parent.parent == folder and match[1] == path.parent.name.lower():
                 track = f"{match[1]}.{match[2]}"
                 # Use one file per track, even if a copy has several formats.
                 rows.setdefault(track, {"track": track, "label": match[1], "path": str(path)})
@@ -105,13 +108,13 @@ class GTZAN(AudioDataModule):
         return [
             path
             for path in sorted(self._genres_folder().rglob("*"))
-            if path.is_file() and not _NAME.fullmatch(path.name)
+            if path.is_file() and not _NAME.fullmatch(path.name.lower())
         ]
 
     def _genres_folder(self) -> Path:
-        folders = [self.root / "genres", self.root / "genres_original", self.root]
-        for folder in folders:
-            if any((folder / genre).is_dir() for genre in GENRES):
+        names = ("genres", "genres_original")
+        for folder in (*(find_name(self.root, name) for name in names), self.root):
+            if any(find_name(folder, genre).is_dir() for genre in GENRES):
                 return folder
         raise MgcError(
             f"{self.root}: no folder of a GTZAN genre (such as genres/blues or "

@@ -6,6 +6,7 @@ import pandas as pd
 
 from mgc.data import audio
 from mgc.data.base import AudioDataModule
+from mgc.data.file_names import find_name
 from mgc.errors import MgcError
 
 
@@ -37,11 +38,11 @@ class GTZANSpeechMusic(AudioDataModule):
 
     def read_catalogue(self) -> pd.DataFrame:
         """Find the files of both folders."""
-        folder = self.root
-        if (folder / "music_speech").is_dir():
-            folder /= "music_speech"
+        folder = find_name(self.root, "music_speech")
+        if not folder.is_dir():
+            folder = self.root
         for label in self.labels:
-            if not (folder / f"{label}_wav").is_dir():
+            if not find_name(folder, f"{label}_wav").is_dir():
                 raise MgcError(
                     f"{folder}: no folder {label}_wav. Set data.root to the folder with "
                     "music_wav/ and speech_wav/."
@@ -50,7 +51,7 @@ class GTZANSpeechMusic(AudioDataModule):
             [
                 {"track": f"{label}/{path.stem}", "label": label, "path": str(path)}
                 for label in self.labels
-                for path in audio.find_files(folder / f"{label}_wav")
+                for path in audio.find_files(find_name(folder, f"{label}_wav"))
             ],
             columns=["track", "label", "path"],
         )

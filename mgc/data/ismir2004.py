@@ -11,6 +11,7 @@ from mgc.core.csv import read_text_csv
 from mgc.core.ranges import Range
 from mgc.data import audio
 from mgc.data.base import AudioDataModule
+from mgc.data.file_names import find_name
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
 from mgc.errors import MgcError
 
@@ -118,7 +119,7 @@ class ISMIR2004(AudioDataModule):
         unknown = set(table["label"]) - set(GENRES)
         if unknown:
             raise MgcError(f"{path}: unknown genre {sorted(map(str, unknown))[0]!r}.")
-        folder = self.root / "audio" / name
+        folder = find_name(self.root, f"audio/{name}")
         files = {
             _normalise_path(file.relative_to(folder).as_posix()): file
             for file in audio.find_files(folder)
@@ -140,11 +141,12 @@ class ISMIR2004(AudioDataModule):
 def _normalise_path(path: str) -> str:
     """Return the part of a path that the list and all copies share.
 
-    Copies replace apostrophes and other characters by underscores, contain WAV instead of MP3, and
-    number one file with two digits (kruhový objazd, whose name is corrupted in the lists).
+    Copies differ in case, replace apostrophes and other characters by underscores, contain WAV
+    instead of MP3, and number one file with two digits (kruhový objazd, whose name is corrupted in
+    the lists).
     """
     stem = path.rsplit(".", 1)[0].replace("\ufffd", "y")
-    return re.sub(r"[^A-Za-z0-9/]", "_", re.sub(r"(^|/)0+(?=\d+-[^/]*$)", r"\1", stem))
+    return re.sub(r"[^a-z0-9/]", "_", re.sub(r"(^|/)0+(?=\d+-[^/]*$)", r"\1", stem.lower()))
 
 
 def _hold_out(songs: pd.DataFrame, seed: int) -> np.ndarray:

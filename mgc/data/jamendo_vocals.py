@@ -46,12 +46,12 @@ class JamendoVocals(AudioDataModule):
 
     def read_catalogue(self) -> pd.DataFrame:
         """Read the annotations of all songs, and add the column ``set``."""
-        annotations = {path.stem: path for path in sorted(self.root.rglob("[!.]*.lab"))}
+        annotations = {path.stem: path for path in audio.find_files(self.root, (".lab",))}
         sets = self._read_lists()
         rows = []
         for path in audio.find_files(self.root):
             song = path.stem
-            name = sets.get(song, path.parent.name)
+            name = sets.get(song, path.parent.name.lower())
             if name not in SETS:
                 raise MgcError(
                     f"{path}: neither in a folder train, valid or test nor in a list such as "
@@ -82,7 +82,7 @@ class JamendoVocals(AudioDataModule):
         """Return the set of each listed song."""
         sets = {}
         for name in SETS:
-            for path in sorted(self.root.rglob(f"jam_{name}_list.txt")):
+            for path in audio.find_files(self.root, (f"jam_{name}_list.txt",)):
                 lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
                 # The lists name the annotations of the first release (.trs).
                 sets.update({line.strip().removesuffix(".trs"): name for line in lines})

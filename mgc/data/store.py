@@ -348,9 +348,17 @@ def _find_outdated_parts(
             used == settings
             and samples == hash_file(_audio_path(folder, part), check, content_only=True)
             and not find_changed(_sources(rows), root, path.stat().st_mtime_ns, check)
+            and not _is_readable_again(rows, root, settings)
         ):
             current.add(part)
     return parts - current
+
+
+def _is_readable_again(rows: pd.DataFrame, root: Path, settings: dict[str, Any]) -> bool:
+    """Return whether a file that could not be packed, such as one on a lost disk, now can."""
+    broken = rows[rows["reason"].notna()]
+    decoder = _Decoder(broken, root, settings["sample_rate"], settings["channel"])
+    return any(decoder[row].row["reason"] is None for row in range(len(broken)))
 
 
 def _sources(index: pd.DataFrame) -> Iterator[tuple[str, int, int, str]]:

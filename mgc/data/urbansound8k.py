@@ -7,6 +7,7 @@ import pandas as pd
 from mgc.core.csv import read_text_csv
 from mgc.data.base import AudioDataModule
 from mgc.data.download import Source
+from mgc.data.file_names import find_name
 from mgc.errors import MgcError
 
 #: Classes, in the order of the catalogue's classID.
@@ -60,7 +61,7 @@ class UrbanSound8K(AudioDataModule):
 
     def read_catalogue(self) -> pd.DataFrame:
         """Read the catalogue, with or without its header line."""
-        path = self.root / "metadata" / "UrbanSound8K.csv"
+        path = find_name(self.root, "metadata/UrbanSound8K.csv")
         if not path.is_file():
             raise MgcError(
                 f"{path}: no such file. Set data.root to the folder with metadata/ and audio/."

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mgc import checkpoint
+from mgc.core.hdf5 import describe_hdf5_error, open_hdf5
 from mgc.core.writing import replacing
 from mgc.data import audio
 from mgc.data.msd.tagging import MSDTagging
@@ -55,10 +56,13 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise MgcError(f"{path}: no such file. Use the released weights_theano.hdf5.")
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return _read_network(path, file)
     except (OSError, RuntimeError, KeyError) as error:
-        reason = "truncated or damaged" if h5py.is_hdf5(path) else "not an HDF5 file, or damaged"
+        reason = describe_hdf5_error(error)
+        if not getattr(error, "errno", None):
+            hdf5 = h5py.is_hdf5(path)
+            reason = "truncated or damaged" if hdf5 else "not an HDF5 file, or damaged"
         raise MgcError(f"{path}: {reason}. Use the released weights_theano.hdf5.") from error
 
 

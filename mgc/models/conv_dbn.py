@@ -15,6 +15,7 @@ from mgc.errors import MgcError
 from mgc.features.beat_batches import length_mask, repeat_short
 from mgc.models.beat_windows import BeatClassifier, average_posteriors
 from mgc.models.conv_rbm import ConvRBM
+from mgc.models.weight_files import select_weights
 
 log = logging.getLogger(__name__)
 
@@ -157,12 +158,8 @@ class ConvDBN(BeatClassifier):
         if not self.weights:
             return
         found = checkpoint.read(self.weights)
-        layers = {
-            name.removeprefix("net."): value
-            for name, value in found["state_dict"].items()
-            if name.startswith("net.")
-        }
         own = self.net.state_dict()
+        layers = select_weights(found["state_dict"], own)
         if set(layers) != set(own):
             raise MgcError(
                 f"{self.weights}: contains no convolutional deep belief network. Use a checkpoint "

@@ -1,18 +1,15 @@
 """Fine-tuning of timm image networks on spectrogram images (Gwardys and Grzywczak, 2014)."""
 
 import logging
-import pickle
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import requests
 import timm
 import torch
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
-from safetensors import SafetensorError
 from timm.data import resolve_data_config
-from timm.models import group_parameters, load_state_dict
+from timm.models import get_deprecated_models, group_parameters
 from timm.optim import param_groups_layer_decay
 from torch import Tensor
 from torch.optim import Optimizer
@@ -31,6 +28,7 @@ from mgc.core.ranges import (
 from mgc.errors import MgcError
 from mgc.features.spectrogram_image import Component, Frequency, SpectrogramImage
 from mgc.models.base import MusicModel
+from mgc.models.weight_files import fit_weights, read_weights, select_weights
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +60,8 @@ class TimmFinetune(MusicModel):
         pretrained: Whether to start from the weights that timm publishes, downloaded once to the
             Hugging Face cache.
         weights: File of initial weights of the same network, used instead of the published ones:
-            safetensors or a PyTorch state dictionary. The number of classes may differ.
+            safetensors, or a PyTorch state dictionary or checkpoint. The last layer may be missing
+            or have a different number of classes.
         component: Input component: ``original``, ``harmonic`` or ``percussive``.
         frequency: Frequency axis of the image: ``linear`` or ``mel``.
         tune: Layers to train: the last layer (``head``), ``all``, or ``gradual``: first the last
@@ -107,6 +106,7 @@ class TimmFinetune(MusicModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        backbone = current_name(backbone)
         self.backbone = backbone
         self.pretrained = pretrained
         self.weights = weights
@@ -225,6 +225,20 @@ class TimmFinetune(MusicModel):
         self.frozen = frozenset(name for name, number in self.stages.items() if number < stage)
 
 
+def current_name(name: str) -> str:
+    """Return the current name of a network that timm has renamed, else the name itself.
+
+    timm builds a renamed network, but finds its weights under the new name only.
+    """
+    architecture, _, tag = name.partition(".")
+    current = get_deprecated_models().get(architecture)
+    if not current:
+        return name
+    renamed = f"{current.partition('.')[0]}.{tag}" if tag else current
+    log.info("backbone=%r: timm now calls it %s.", name, renamed)
+    return renamed
+
+
 def make_backbone(
     name: str, num_classes: int, dropout: Dropout, image_size: tuple[int, int] | None
 ) -> Any:
@@ -262,46 +276,16 @@ def make_backbone(
 
 
 def load_weights(net: Any, path: str, name: str) -> None:
-    """Load safetensors, a state dictionary or a checkpoint of this model into a network.
+    """Load a file of weights into a network (see :mod:`mgc.models.weight_files`).
 
-    The last layer is skipped if it has a different number of classes.
+    The last layer is skipped if the file has none, or one with a different number of classes.
 
     Raises:
         MgcError: If the file cannot be read or the weights do not fit.
     """
-    if not Path(path).is_file():
-        raise MgcError(f"weights={path}: no such file. Set weights to a local file.")
-    try:
-        state = load_state_dict(path, weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, *TIMM_ERRORS, OSError, EOFError) as error:
-        raise MgcError(
-            f"weights={path}: not a safetensors file or PyTorch state dictionary, or truncated: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        ) from error
-    wanted = net.state_dict()
-    # Checkpoints of this model contain more than the network.
-    state = {key.removeprefix("net."): value for key, value in state.items() if _of_net(key)}
-    if not any(key in wanted for key in state):
-        raise MgcError(f"weights={path}: no weights of {name} found.")
-    head = _head(net)
-    if any(key in state and state[key].shape != wanted[key].shape for key in head):
-        state |= {key: wanted[key] for key in head}
-    for key, value in wanted.items():
-        if key not in state:
-            raise MgcError(
-                f"weights={path}: {key} of {name} is missing. Are the weights from another network?"
-            )
-        if state[key].shape != value.shape:
-            raise MgcError(
-                f"weights={path}: {key} has shape {tuple(state[key].shape)}, expected "
-                f"{tuple(value.shape)} for {name}. Are the weights from another network?"
-            )
-    extra = next((key for key in state if key not in wanted), None)
-    if extra:
-        raise MgcError(
-            f"weights={path}: {name} has no {extra}. Are the weights from another network?"
-        )
-    net.load_state_dict(state)
+    own = net.state_dict()
+    state = select_weights(read_weights(path), own)
+    net.load_state_dict(fit_weights(state, own, _head(net), path, name))
 
 
 def fetch_weights(net: Any, name: str, image_size: tuple[int, int]) -> None:
@@ -383,10 +367,6 @@ def _stages(net: Any) -> dict[str, int]:
     groups |= dict.fromkeys(_head(net), top)
     rank = {number: place for place, number in enumerate(sorted(set(groups.values())))}
     return {name: rank[number] for name, number in groups.items()}
-
-
-def _of_net(key: str) -> bool:
-    return not key.startswith(("image.", "train_metric."))
 
 
 def _pair(size: int | list[int] | None) -> tuple[int, int] | None:

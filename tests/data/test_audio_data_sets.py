@@ -61,3 +61,18 @@ def test_splits_of_papers_divide_groups(name, split, roots):
     data = make(name, roots, split=split)
     data.setup()
     assert (data.tracks.groupby("group")["split"].nunique() > 1).any()
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "folder"])
+@pytest.mark.parametrize("spell", [str.upper, str.title])
+def test_names_of_files_and_folders_may_be_in_any_case(name, spell, tmp_path):
+    """Copies from other systems have files such as AUDIO/FOLD1/7061-6-0-0.WAV."""
+    getattr(layouts, f"write_{name}")(tmp_path)
+    before = make(name, {name: tmp_path}).load_catalogue()
+    for path in sorted(tmp_path.rglob("*"), reverse=True):
+        path.rename(path.with_name(spell(path.name)))
+    catalogue = make(name, {name: tmp_path}).load_catalogue()
+    assert catalogue["path"].map(lambda path: Path(path).is_file()).all()
+    assert len(catalogue) == len(before)
+    if "label" in before:
+        assert sorted(catalogue["label"]) == sorted(before["label"])

@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 import pickle
@@ -412,3 +413,20 @@ def test_store_of_real_clips(real_data: Path, tmp_path: Path) -> None:
         reader.read(track, 100_000, out)
         expected = np.clip(audio.read(path, 12000, 100_000, 36000), -1, 32767 / 32768)
         np.testing.assert_allclose(out, expected, atol=2**-16 + 1e-7, rtol=0)
+
+
+def test_files_that_could_not_be_read_are_tried_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of a file was lost for a while; its size and times are the same as before."""
+    lost, read = str(root / "audio/00.wav"), audio.probe
+
+    def fail(path: str) -> audio.AudioInfo:
+        if path == lost:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(audio, "probe", fail)
+    assert module(root, max_broken=1.0).pack().broken["audio/00.wav"] == "Input/output error"
+    monkeypatch.undo()
+    assert "audio/00.wav" not in module(root, max_broken=1.0).pack().broken

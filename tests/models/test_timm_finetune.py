@@ -6,13 +6,14 @@ import timm
 import torch
 from lightning.pytorch import Trainer
 from safetensors.torch import save_file
+from timm.models import get_deprecated_models
 from torch.utils.data import DataLoader
 
 from mgc import checkpoint
 from mgc.cli import main
 from mgc.errors import MgcError
 from mgc.models import timm_finetune
-from mgc.models.timm_finetune import TimmFinetune
+from mgc.models.timm_finetune import TimmFinetune, current_name
 
 SMALL = {"n_fft": 256, "hop_length": 128, "image_size": 64}
 
@@ -197,6 +198,58 @@ def test_checkpoints_do_not_need_the_weight_file(tones, workdir, network):
     torch.testing.assert_close(again.net.state_dict(), loaded.net.state_dict())
 
 
+def wrap(state, prefix):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize("head", ["same", "missing", "other classes", "projection"])
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda state: state,
+        lambda state: wrap(state, "module."),
+        lambda state: wrap(state, "model._orig_mod.module."),
+        lambda state: {"state_dict": wrap(state, "net.") | {"image.window": torch.ones(2)}},
+        lambda state: {"epoch": 3, "model": state, "optimizer": {"state": {}}},
+        lambda state: {"state_dict": {}, "model_ema": {"module": wrap(state, "encoder.")}},
+    ],
+)
+def test_weights_of_other_programs_are_loaded(network, clips, save, head):
+    state = network.state_dict()
+    if head != "same":
+        state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    if head == "other classes":
+        state |= {"fc.weight": torch.ones(7, 64), "fc.bias": torch.zeros(7)}
+    if head == "projection":
+        state |= {"fc.0.weight": torch.ones(7, 64), "fc.2.weight": torch.ones(7, 7)}
+    torch.save(save(state), "weights.pth")
+    model = make(weights="weights.pth")
+    model.load_initial_weights()
+    pictures = model.eval().image(clips)
+    features = network.eval().forward_head(network.forward_features(pictures), pre_logits=True)
+    torch.testing.assert_close(model.features(clips)["penultimate"], features)
+    assert torch.equal(model.net.fc.weight, network.fc.weight) == (head == "same")
+
+
+@pytest.mark.parametrize(
+    ("name", "current"),
+    [
+        ("tf_efficientnet_b0_ns", "tf_efficientnet_b0.ns_jft_in1k"),
+        ("tf_efficientnet_b0_ns.in1k", "tf_efficientnet_b0.in1k"),
+        ("efficientnet_b2a", "efficientnet_b2"),
+        ("resnet18", "resnet18"),
+        ("resnet18.a1_in1k", "resnet18.a1_in1k"),
+        ("no_such_network", "no_such_network"),
+    ],
+)
+def test_renamed_networks_are_found(name, current):
+    assert current_name(name) == current
+
+
+def test_all_renamed_networks_exist():
+    assert all(timm.is_model(current_name(name)) for name in get_deprecated_models())
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("code of the file ran",))
@@ -213,6 +266,9 @@ def broken_files(network):
     torch.save(state | {"layer1.0.conv1.weight": torch.zeros(7, 7)}, "shape.pth")
     torch.save({k: v for k, v in state.items() if k != "bn1.weight"}, "lacks.pth")
     torch.save(state | {"more": torch.zeros(1)}, "more.pth")
+    torch.save(
+        {f"module.{k}": v / 0 if k == "bn1.bias" else v for k, v in state.items()}, "nan.pth"
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,6 +282,7 @@ def broken_files(network):
         ("shape.pth", r"layer1.0.conv1.weight has shape \(7, 7\), expected \(.*\) for test_resnet"),
         ("lacks.pth", "bn1.weight of test_resnet is missing"),
         ("more.pth", "test_resnet has no more"),
+        ("nan.pth", "bn1.bias has values that are not finite"),
     ],
 )
 def test_unusable_weight_files_raise(path, message, network, capsys):

@@ -7,7 +7,8 @@ A store is a folder with
   dataset's chroma, at half the size of float32.
 * ``index.parquet``: one row per track, in the order of track ids: the position of its beats
   (``offset``, ``beats``) and its metadata (the attributes of :class:`mgc.data.msd.files.MsdTrack`)
-* ``broken.csv``: the unreadable files, with reasons
+* ``broken.csv``: the unreadable files, with reasons. They are tried again when the data set is
+  packed again.
 * ``sources.parquet``: path (relative to the data set's folder), size, modification time and SHA-256
   of each track file, to find changed ones
 
@@ -31,11 +32,13 @@ from pyarrow import csv
 from tqdm import tqdm
 
 from mgc.core.child_processes import run_parallel
+from mgc.core.csv import read_text_csv
+from mgc.core.file_cache import stamp_file
 from mgc.core.fingerprint import Check, find_changed, hash_file, hash_values
 from mgc.core.parquet import META_KEY, read_metadata, read_parquet, write_parquet
 from mgc.core.writing import output_folder, replacing
 from mgc.data.msd.beats import beat_align, normalise_timbre
-from mgc.data.msd.files import DIMENSIONS, find_tracks, read_track
+from mgc.data.msd.files import DIMENSIONS, find_tracks, read_track, track_id
 from mgc.errors import MgcError
 
 VERSION = 2
@@ -164,7 +167,11 @@ def pack(
             raise MgcError(
                 f"{store / FEATURES} is missing or damaged. Remove {store} and pack again."
             )
-        return True
+        readable = {file for file in read_broken(store) if _is_readable(root / file)}
+        if not readable:
+            return True
+        with output_folder(store, shard, advice=""):
+            _unmerge(store, settings, readable)
     with output_folder(store, shard, advice=""):
         return _pack_shard(root, store, files, settings, processes, shard, check)
 
@@ -213,6 +220,7 @@ def check_sources(
         sources, _ = read_parquet(path)
     except MgcError as error:
         raise MgcError(f"{error} Remove {store} and pack again.") from error
+    sources = sources[~sources["path"].isin(list(read_broken(Path(store))))]
     files = sources.itertuples(index=False, name=None)
     changed = find_changed(files, root, path.stat().st_mtime_ns, check)
     if changed:
@@ -220,6 +228,12 @@ def check_sources(
             f"{len(changed)} track files have changed since {store} was packed, the first is "
             f"{Path(root, changed[0])}. Remove {store} and pack again."
         )
+
+
+def read_broken(store: Path) -> dict[str, str]:
+    """Return the reason of each unreadable track file, by path relative to the data set."""
+    broken = read_text_csv(store / BROKEN)
+    return dict(zip(broken["file"], broken["reason"], strict=True))
 
 
 def merge(store: str | os.PathLike[str]) -> None:
@@ -297,13 +311,17 @@ def _merge_parts(store: Path, parts: list[Path], settings: dict[str, Any]) -> No
 def _is_current(part: Path, root: Path, check: Check) -> bool:
     """Return whether a part is undamaged and its track files are unchanged."""
     try:
-        table = pq.read_table(part, columns=_SOURCE.names, page_checksum_verification=True)
+        columns = [*_SOURCE.names, "reason"]
+        table = pq.read_table(part, columns=columns, page_checksum_verification=True)
         about = json.loads((table.schema.metadata or {})[META_KEY])
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return False
     if hash_file(part.with_suffix(".npy"), check, content_only=True) != about["features"]:
         return False
-    sources = table.to_pandas().itertuples(index=False, name=None)
+    unreadable = table.filter(pc.is_valid(table["reason"]))["path"].to_pylist()
+    if any(_is_readable(root / path) for path in unreadable):
+        return False
+    sources = table.select(_SOURCE.names).to_pandas().itertuples(index=False, name=None)
     return not find_changed(sources, root, part.stat().st_mtime_ns, check)
 
 
@@ -313,7 +331,7 @@ def _pack_settings(files: list[Path]) -> dict[str, Any]:
         "version": VERSION,
         "tracks": len(files),
         "part_tracks": PART_TRACKS,
-        "files": hash_values([path.stem for path in files]),
+        "files": hash_values(list(map(track_id, files))),
     }
 
 
@@ -343,14 +361,16 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
     rows: list[dict[str, object]] = []
     features = [np.empty((0, 2 * DIMENSIONS), np.float16)]
     for path in files:
-        name, status = path.relative_to(root).as_posix(), path.stat()
-        source = {"path": name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        name, stamp = path.relative_to(root).as_posix(), stamp_file(path)
+        source: dict[str, object] = {"path": name, "size": -1, "mtime_ns": -1}
+        if stamp:
+            source |= {"size": stamp.size, "mtime_ns": stamp.modified_ns}
         source["checksum"] = hash_file(path, content_only=True)
         try:
             track = read_track(path)
         except MgcError as error:
             reason = str(error).removeprefix(f"{path}: ")
-            row = {"track": path.stem, "file": name, "reason": reason, "beats": 0}
+            row = {"track": track_id(path), "file": name, "reason": reason, "beats": 0}
             rows.append(row | source)
             continue
         timing = (track.segments_start, track.beats_start)
@@ -359,8 +379,46 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
         features.append(np.hstack([chroma, timbre]).astype(np.float16))
         row = {name: getattr(track, name) for name in _METADATA.names}
         rows.append({**row, **source, "beats": len(chroma)})
+    _write_part(part, rows, np.concatenate(features))
+    return len(rows), sum("reason" in row for row in rows)
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_track(path)
+    except MgcError:
+        return False
+    return True
+
+
+def _unmerge(store: Path, settings: dict[str, Any], readable: set[str]) -> None:
+    """Split a complete store into parts, without those with files that have become readable."""
+    sources: Any = read_parquet(store / SOURCES)[0].to_dict("records")
+    broken = read_broken(store)
+    index = pq.read_table(store / INDEX)
+    features = np.load(store / FEATURES, mmap_mode="r")
+    tracks = beats = 0
+    for part in range(_part_count(settings)):
+        files = sources[part * PART_TRACKS : (part + 1) * PART_TRACKS]
+        count = sum(file["path"] not in broken for file in files)
+        good = iter(index.slice(tracks, count).drop_columns("offset").to_pylist())
+        rows: list[dict[str, object]] = []
+        for file in files:
+            name = file["path"]
+            reason = broken.get(name)
+            row = {"track": track_id(Path(name)), "file": name, "reason": reason, "beats": 0}
+            rows.append({**(next(good) if reason is None else row), **file})
+        end = beats + sum(row["beats"] for row in rows)  # type: ignore[misc] # integers
+        if not any(file["path"] in readable for file in files):
+            _write_part(_part_path(store, part), rows, features[beats:end])
+        tracks, beats = tracks + count, end
+    _save_settings(store, settings)
+    (store / INDEX).unlink()
+
+
+def _write_part(part: Path, rows: list[dict[str, object]], features: np.ndarray) -> None:
     with replacing(part.with_suffix(".npy")) as partial, partial.open("wb") as file:
-        np.save(file, np.concatenate(features))
+        np.save(file, features)
     about = {"features": hash_file(part.with_suffix(".npy"), content_only=True)}
     schema = pa.schema(
         [*_METADATA, _POSITION[1], *list(_BROKEN)[1:], *_SOURCE],
@@ -368,4 +426,3 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
     )
     with replacing(part) as partial:
         pq.write_table(pa.Table.from_pylist(rows, schema), partial, write_page_checksum=True)
-    return len(rows), sum("reason" in row for row in rows)

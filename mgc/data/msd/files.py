@@ -13,9 +13,13 @@ import h5py
 import numpy as np
 from h5py import h5d, h5s, h5t
 
+from mgc.core.hdf5 import describe_hdf5_error, open_hdf5
+from mgc.data import audio
+from mgc.data.file_names import find_name
 from mgc.errors import MgcError
 
 TRACK_ID = re.compile(r"TR[A-Z0-9]{16}")
+SUFFIXES = (".h5", ".hdf5")
 DIMENSIONS = 12  # of chroma and of timbre
 
 # Attribute of MsdTrack and type of each field.
@@ -74,30 +78,34 @@ class MsdTrack:
 def find_tracks(root: str | os.PathLike[str]) -> list[Path]:
     """Find the track files of a copy of the dataset, in the order of their track ids.
 
-    If ``root/data`` exists, only this folder is searched. Files may be at any depth.
+    If ``root/data`` exists, only this folder is searched. Files may be at any depth. Names may be
+    in lower case.
 
     Raises:
         MgcError: If there are no track files, or two for one track.
     """
     root = Path(root)
-    top = root / "data" if (root / "data").is_dir() else root
-    found: dict[str, str] = {}
-    for folder, folders, names in os.walk(top):
-        folders.sort()
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            if suffix != ".h5" or not TRACK_ID.fullmatch(stem):
-                continue
-            path = os.path.join(folder, name)
-            if stem in found:
-                raise MgcError(f"{path} and {found[stem]} are the same track. Remove one of them.")
-            found[stem] = path
+    top = find_name(root, "data")
+    top = top if top.is_dir() else root
+    found: dict[str, Path] = {}
+    for path in audio.find_files(top, SUFFIXES):
+        track = track_id(path)
+        if not TRACK_ID.fullmatch(track):
+            continue
+        if track in found:
+            raise MgcError(f"{path} and {found[track]} are the same track. Remove one of them.")
+        found[track] = path
     if not found:
         raise MgcError(
             f"{top}: no track files of the Million Song Dataset found (A/B/C/TRABC….h5). "
             "Use the folder with these files, or the one above `data`."
         )
-    return [Path(found[track]) for track in sorted(found)]
+    return [found[track] for track in sorted(found)]
+
+
+def track_id(path: Path) -> str:
+    """Return the track id that a file is named after."""
+    return path.stem.upper()
 
 
 def read_track(path: str | os.PathLike[str]) -> MsdTrack:
@@ -107,16 +115,14 @@ def read_track(path: str | os.PathLike[str]) -> MsdTrack:
         MgcError: If the file is missing, is not an HDF5 file, or is incomplete or inconsistent.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             track = _read(file)
     except _ContentError as error:
         raise MgcError(f"{path}: {error}") from error
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "no such file" if missing else "not a readable HDF5 file"
-        raise MgcError(f"{path}: {reason}") from error
-    stem = Path(path).stem
-    if TRACK_ID.fullmatch(stem) and stem != track.track:
+        raise MgcError(f"{path}: {describe_hdf5_error(error)}") from error
+    name = track_id(Path(path))
+    if TRACK_ID.fullmatch(name) and name != track.track:
         raise MgcError(f"{path}: contains track {track.track!r}, unlike its file name")
     return track
 
@@ -208,5 +214,7 @@ def _open(file: h5py.File, name: str) -> h5d.DatasetID:
 def _fill(dataset: h5d.DatasetID, name: str, values: np.ndarray) -> None:
     try:
         dataset.read(h5s.ALL, h5s.ALL, values, h5t.py_create(values.dtype))
-    except (OSError, TypeError):
+    except (OSError, TypeError) as error:
+        if getattr(error, "errno", None):
+            raise  # of the disk
         raise _ContentError(f"{name} is damaged or has a different type") from None

@@ -1,6 +1,5 @@
 """Million Song Dataset: genres, artists, keys and unlabelled tracks as beat-aligned features."""
 
-import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,14 @@ from mgc.core.fingerprint import Check
 from mgc.core.ranges import MAY_BE_EMPTY, Count, Range
 from mgc.data.base import MusicDataModule, PackResult
 from mgc.data.clips import Batch, Key, split_keys
-from mgc.data.msd.beat_store import BROKEN, FEATURES, INDEX, BeatStore, check_sources, pack
+from mgc.data.msd.beat_store import (
+    FEATURES,
+    INDEX,
+    BeatStore,
+    check_sources,
+    pack,
+    read_broken,
+)
 from mgc.data.msd.catalogue import (
     GENRES,
     KEYS,
@@ -30,7 +36,7 @@ from mgc.data.msd.catalogue import (
     select_keys,
     select_tagtraum,
 )
-from mgc.data.msd.files import DIMENSIONS
+from mgc.data.msd.files import DIMENSIONS, track_id
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.data.verification import Problem, Progress
 from mgc.errors import MgcError
@@ -165,9 +171,10 @@ class MSDBeats(MusicDataModule):
 
     def verify(self, progress: Progress = iter) -> list[Problem]:
         """Return the track files that were unreadable when the store was packed."""
+        BeatStore(self.store)
         return [
-            Problem("broken", row["track"], f"{row['file']}: {row['reason']}")
-            for row in self._read_broken()
+            Problem("broken", track_id(Path(file)), f"{file}: {reason}")
+            for file, reason in read_broken(self.store).items()
         ]
 
     def pack(
@@ -178,18 +185,12 @@ class MSDBeats(MusicDataModule):
         if not pack(self.root, self.store, workers, shard, check):
             return PackResult(self.store, finished=False)
         store = BeatStore(self.store)
-        broken = {row["file"]: row["reason"] for row in self._read_broken()}
+        broken = read_broken(self.store)
         summary = (
             f"{len(store)} tracks packed, {len(broken)} broken; {store.beats.sum()} beats, "
             f"{(self.store / FEATURES).stat().st_size / 1e9:.2f} GB"
         )
         return PackResult(self.store, True, summary, broken)
-
-    def _read_broken(self) -> list[dict[str, str]]:
-        """Return track, file and reason of the unreadable track files."""
-        BeatStore(self.store)
-        with open(self.store / BROKEN, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
 
     def _add_groups(self, catalogue: pd.DataFrame) -> pd.DataFrame:
         # Without duplicates each track is its own group, unless the split is by artist.

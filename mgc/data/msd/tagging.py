@@ -1,17 +1,18 @@
 """Million Song Dataset: 50 Last.fm tags from audio previews."""
 
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
+from mgc.core.hdf5 import describe_hdf5_error, open_hdf5
 from mgc.core.ranges import Range, SampleRate, Seconds
+from mgc.data import audio
 from mgc.data.base import AudioDataModule
+from mgc.data.file_names import find_name
 from mgc.data.msd.beat_store import INDEX, BeatStore
 from mgc.data.msd.catalogue import SPLIT_LISTS, TAGS, read_lastfm, read_track_list
 from mgc.errors import MgcError
@@ -19,7 +20,7 @@ from mgc.errors import MgcError
 log = logging.getLogger(__name__)
 
 # Previews are named by 7digital id (1/2/1234567.clip.mp3) or by track id, at any depth.
-_PREVIEW = re.compile(r"(TR[A-Z0-9]{16}|\d+)(?:\.clip)?\.(?:mp3|wav|flac|ogg|au)")
+_PREVIEW = re.compile(r"(TR[A-Z0-9]{16}|\d+)(?:\.clip)?\.(?:mp3|wav|flac|ogg|au)", re.I)
 
 
 class MSDTagging(AudioDataModule):
@@ -104,11 +105,10 @@ class MSDTagging(AudioDataModule):
     def _find_previews(self) -> dict[str, str]:
         """Return the path of the preview of each track."""
         found: dict[str, str] = {}
-        for folder, _, names in os.walk(self.root / "audio"):
-            for name in names:
-                match = _PREVIEW.fullmatch(name)
-                if match:
-                    found[match[1]] = os.path.join(folder, name)
+        for path in audio.find_files(find_name(self.root, "audio")):
+            match = _PREVIEW.fullmatch(path.name)
+            if match:
+                found[match[1].upper()] = str(path)
         if not found:
             raise MgcError(
                 f"{self.root / 'audio'}: no previews found (1/2/1234567.clip.mp3 or TRABC….mp3)."
@@ -127,7 +127,7 @@ class MSDTagging(AudioDataModule):
             index = BeatStore(store).index(["track", "track_7digital"])
             return zip(index["track"], index["track_7digital"], strict=True)
         try:
-            with h5py.File(summary, "r") as file:
+            with open_hdf5(summary) as file:
                 tracks = file["analysis/songs"].fields("track_id")[:]
                 numbers = file["metadata/songs"].fields("track_7digitalid")[:]
         except FileNotFoundError:
@@ -136,5 +136,6 @@ class MSDTagging(AudioDataModule):
                 "or msd_summary_file.h5. Add one of them."
             ) from None
         except (OSError, KeyError, ValueError) as error:
-            raise MgcError(f"{summary} is not a summary of the dataset: {error}.") from error
+            reason = describe_hdf5_error(error) if isinstance(error, OSError) else error
+            raise MgcError(f"{summary} is not a summary of the dataset: {reason}.") from error
         return zip((track.decode() for track in tracks), numbers.tolist(), strict=True)

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import pickle
 import shutil
@@ -7,7 +9,7 @@ import pandas as pd
 import pytest
 from generate_msd import generate_msd
 
-from mgc.data.msd import beat_store
+from mgc.data.msd import beat_store, files
 from mgc.data.msd.beat_store import BeatStore, check_sources, merge, pack
 from mgc.data.msd.beats import beat_align, normalise_timbre
 from mgc.data.msd.files import find_tracks, read_track
@@ -236,3 +238,51 @@ def test_all_real_files_are_packed(tmp_path, real_data):
         np.testing.assert_allclose(timbre.mean(axis=0), 0, atol=1e-3)
         np.testing.assert_allclose(timbre.std(axis=0), 1, atol=1e-3)
     assert len(pd.read_csv(tmp_path / "store" / "broken.csv")) == 2
+
+
+def hold_lock(path):
+    """Lock a file as another program does."""
+    file = path.open("rb")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def test_locked_files_are_packed(root, tmp_path):
+    with hold_lock(find_tracks(root)[0]):
+        pack(root, tmp_path / "locked")
+    assert len(BeatStore(tmp_path / "locked")) == 11
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EAGAIN])
+def test_files_that_could_not_be_read_are_tried_again(
+    root, damaged, tmp_path, monkeypatch, finished, error
+):
+    lost = find_tracks(damaged)[7]
+
+    def fail(path, read=files.open_hdf5):
+        if path == lost:
+            raise OSError(error, "Unable to open file")
+        return read(path)
+
+    monkeypatch.setattr(files, "open_hdf5", fail)
+    store = tmp_path / "store"
+    assert pack(damaged, store, shard=(0, 1) if finished else (0, 2)) == finished
+    if finished:
+        assert len(BeatStore(store)) == 8
+        reason = beat_store.read_broken(store)[str(lost.relative_to(damaged))]
+        assert reason == f"cannot be read ({os.strerror(error)})"
+    monkeypatch.undo()
+    monkeypatch.setattr(beat_store, "PART_TRACKS", 3)
+    pack(damaged, store)
+    assert content(store) == content(pack_again(damaged, tmp_path))
+
+
+def test_broken_files_may_be_replaced(root, damaged, tmp_path):
+    store = tmp_path / "store"
+    pack(damaged, store)
+    for track in (4, 10):
+        shutil.copyfile(find_tracks(root)[track], find_tracks(damaged)[track])
+    pack(damaged, store)
+    assert len(BeatStore(store)) == 11
+    assert content(store) == content(pack_again(damaged, tmp_path))

@@ -180,3 +180,15 @@ def test_broken_real_files_raise_error(real_data):
     for path in find_tracks(folder):
         with pytest.raises(MgcError, match="lacks analysis/songs"):
             read_track(path)
+
+
+@pytest.mark.parametrize("spell", [str.lower, str.upper, str.title])
+def test_track_files_are_found_in_any_case(tmp_path, spell):
+    generate_msd(tmp_path, tracks=2, duplicates=0)
+    before = find_tracks(tmp_path)
+    for path in before:
+        path.rename(path.with_name(spell(path.name)))
+    (tmp_path / "data").rename(tmp_path / spell("data"))
+    found = find_tracks(tmp_path)
+    assert [path.name for path in found] == [spell(path.name) for path in before]
+    assert [read_track(path).track for path in found] == [path.stem for path in before]
