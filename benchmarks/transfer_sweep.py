@@ -60,7 +60,7 @@ def timed(function, *args, jobs: int = 1, **kwargs) -> float:
 
 def ours(table: FeatureTable, combinations: dict, nested: bool = False, jobs: int = 1) -> pd.Series:
     """Return the best score of each combination, computed by mgc."""
-    plan = make_plan(table.tracks, table.targets, table.labels, folds=10, nested=nested)
+    plan = make_plan(table, folds=10, nested=nested)
     result = run_transfer(table, combinations, plan, jobs=jobs, quiet=True)
     return result.summary.set_index("layers")["full_grid"]
 

@@ -203,7 +203,8 @@ def test_new_plugin(mgc: Run, music: None, folder: Path) -> None:
 
 def test_reproduce_papers(mgc: Run, music: None, folder: Path) -> None:
     network = "--model.backbone=test_resnet --model.pretrained=false --model.image_size=32"
-    network += " --model.n_fft=256 --model.harmonic_length=9 --model.percussive_length=9"
+    network += " --model.n_fft=256 --model.hop_length=128"
+    network += " --model.harmonic_length=9 --model.percussive_length=9"
     mgc(f"reproduce gwardys2014 --root music -- {SIZE} {network}")
     assert "Table III" in (folder / "runs/gwardys2014/tables.md").read_text()
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from torch import Tensor
 
 
 class KeepConfiguration:
@@ -20,6 +22,28 @@ class KeepConfiguration:
         Lightning's method silently replaces the whole model section, even its class, by the
         hyperparameters of ``--ckpt_path`` (Lightning pull request 21455).
         """
+
+
+def ignore_undefined(callback: "ModelCheckpoint") -> None:
+    """Let a checkpoint callback skip epochs whose monitored metric is NaN, in place.
+
+    Otherwise, it saves the first epochs as the best ones while it has fewer than ``save_top_k``.
+    With -1, it saves every epoch.
+    """
+    if callback.save_top_k != -1:
+        callback.check_monitor_top_k = _CheckDefined(callback)  # type: ignore[method-assign]
+
+
+class _CheckDefined:
+    """Method of a ModelCheckpoint that rejects NaN. Can be pickled."""
+
+    def __init__(self, callback: "ModelCheckpoint") -> None:
+        self.callback = callback
+
+    def __call__(self, trainer: "Trainer", current: "Tensor | None" = None) -> bool:
+        if current is None or current.isnan():
+            return False
+        return type(self.callback).check_monitor_top_k(self.callback, trainer, current)
 
 
 def clear_restart_flags(trainer: "Trainer") -> None:

@@ -40,7 +40,15 @@ from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackRe
 from mgc.data.download import Source
 from mgc.data.file_names import find_name, find_names
 from mgc.data.loading import ResumableLoader, ignore_stop_signals
-from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_fold
+from mgc.data.split_checks import check_folds, check_split
+from mgc.data.splits import (
+    TEST,
+    TRAIN,
+    VAL,
+    assign_folds,
+    split_by_best_fold,
+    split_by_fold,
+)
 from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
 from mgc.errors import MgcError
@@ -180,14 +188,19 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
             return split_by_fold(catalogue["fold"].to_numpy(), self.fold)
         ungrouped = self.split == "fold_ungrouped"
         by_fold = ungrouped or self.split == "fold"
-        multiclass = self.task == "multiclass"
+        targets = self._targets_of(catalogue)
+        multiclass, tagged = self.task == "multiclass", self.task == "multilabel"
         folds = assign_folds(
             (catalogue["track"] if ungrouped else catalogue["group"]).to_numpy(),
             self.folds if by_fold else 10,
             self.seed,
-            catalogue["label"].to_numpy() if multiclass else None,
+            classes=catalogue["label"].to_numpy() if multiclass else None,
+            tags=targets > 0 if tagged else None,
         )
-        return split_by_fold(folds, self.fold if by_fold else 0)
+        if by_fold:
+            return split_by_fold(folds, self.fold)
+        present = np.eye(self.num_classes, dtype=bool)[targets] if multiclass else targets > 0
+        return split_by_best_fold(folds, present if multiclass or tagged else present[:, :0])
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
         """Return the reason for each unreadable track; may add columns to the catalogue."""
@@ -241,14 +254,20 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
                 dataset = self.make_dataset(split, random=split == TRAIN)
                 contract.require_type(self, dataset, Dataset, "make_dataset", "a Dataset")
                 self.datasets[split] = dataset
+        if self.labels:
+            check_split(self, STAGES[stage], fitting=stage == "fit")
+
+    def check_folds(self) -> None:
+        """Check all folds of the split, before the first is trained.
+
+        Raises:
+            MgcError: If a fold has no tracks, or tests a class without training tracks.
+        """
+        check_folds(self, self.load_catalogue())
 
     def targets(self) -> torch.Tensor:
         """Return class indices of shape (tracks,), or float32 of shape (tracks, labels)."""
-        if self.task == "multiclass":
-            index = {label: i for i, label in enumerate(self.labels)}
-            return torch.tensor([index[label] for label in self.tracks["label"]])
-        columns = [f"target.{label}" for label in self.labels]
-        return torch.from_numpy(self.tracks[columns].to_numpy(np.float32, copy=True))
+        return torch.from_numpy(self._targets_of(self.tracks))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return a shuffled loader of the training split."""
@@ -284,6 +303,13 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
                         len(self.broken),
                     )
         return batch
+
+    def _targets_of(self, catalogue: pd.DataFrame) -> np.ndarray:
+        if self.task == "multiclass":
+            index = {label: i for i, label in enumerate(self.labels)}
+            return np.array([index[label] for label in catalogue["label"]], np.int64)
+        columns = [f"target.{label}" for label in self.labels]
+        return catalogue[columns].to_numpy(np.float32, copy=True)
 
     def _find_file(self, *names: str) -> Path | None:
         """Return the first of these files in ``root`` that exists."""

@@ -164,14 +164,15 @@ def fold_scores(
 def spread_columns(scores: pd.Series, prefix: str = "") -> dict[str, float]:
     """Return mean, standard deviation (NaN for one fold) and range of the folds' scores.
 
-    The keys are columns of CSV files, with ``prefix`` before each name.
+    The keys are columns of CSV files, with ``prefix`` before each name. Folds without a score are
+    not counted.
     """
     cells = {
         "mean_of_folds": float(scores.mean()),
         "folds_deviation": float(scores.std()),
         "folds_min": float(scores.min()),
         "folds_max": float(scores.max()),
-        "folds": len(scores),
+        "folds": int(scores.count()),
     }
     return {prefix + name: cell for name, cell in cells.items()}
 
@@ -183,9 +184,13 @@ def describe_spread(scores: pd.Series, parts: str = "folds") -> str:
     """
     if len(scores) < 2:
         return ""
+    count = scores.count()
+    if not count:
+        return f"; no score is defined in any of {len(scores)} {parts}"
+    undefined = "" if count == len(scores) else f", not defined in {len(scores) - count}"
     return (
-        f"; mean of {len(scores)} {parts} {scores.mean():.3f} (std over {len(scores)} {parts} "
-        f"{scores.std():.3f}, min {scores.min():.3f}, max {scores.max():.3f})"
+        f"; mean of {count} {parts} {scores.mean():.3f} (std over {count} {parts} "
+        f"{scores.std():.3f}, min {scores.min():.3f}, max {scores.max():.3f}{undefined})"
     )
 
 

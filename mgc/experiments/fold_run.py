@@ -77,19 +77,26 @@ class Fold:
 
 
 class CheckFolds(Callback):
-    """Raises an error if the data set has predefined folds, but not the requested number."""
+    """Checks the number of predefined folds and, in the first fold, the splits of all folds."""
 
-    def __init__(self, folds: int) -> None:
-        """Initialize with the requested number of folds."""
+    def __init__(self, folds: int, in_advance: bool = False) -> None:
+        """Initialize with the requested number of folds, and whether to check all of them."""
         self.folds = folds
+        self.in_advance = in_advance and folds > 1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compare the number of folds."""
+        """Check the folds.
+
+        Raises:
+            MgcError: If their number is wrong, or one has no tracks or an untrained class.
+        """
         data = trainer.datamodule  # type: ignore[attr-defined]
         if data.split == "fold" and "fold" in data.tracks:
             given = data.tracks["fold"].nunique()
             if given != self.folds:
                 raise MgcError(f"The data set has {given} predefined folds. Set --folds {given}.")
+        if self.in_advance and stage == "fit" and data.labels:
+            data.check_folds()
 
 
 class FoldCLI(ChildCLI):
@@ -127,7 +134,8 @@ class FoldCLI(ChildCLI):
 
     def before_fit(self) -> None:
         """Add the callbacks of a fold after those of the configuration."""
-        self.trainer.callbacks.append(CheckFolds(self.fold.folds))  # type: ignore[attr-defined]
+        check = CheckFolds(self.fold.folds, in_advance=self.fold.fold == 0)
+        self.trainer.callbacks.append(check)  # type: ignore[attr-defined]
         super().before_fit()
 
     def after_fit(self) -> None:

@@ -384,7 +384,7 @@ def paired_tests(runs: Sequence[ComparedRun]) -> list[Pair]:
     scores = {name: overall(results) for name, results in tested.items()}
     groups: list[list[str]] = []
     pairs = []
-    for name in sorted(tested, key=scores.__getitem__, reverse=True):
+    for name in pd.Series(scores).sort_values(ascending=False, kind="stable").index:  # NaN last
         reasons = [_find_mismatch(tested, group[0], name) for group in groups]
         if "" in reasons:
             group = groups[reasons.index("")]

@@ -29,7 +29,7 @@ import mgc
 from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
 from mgc.core.launching import PrepareSpawnedProcess, convert_process_errors, hide_warnings
-from mgc.core.lightning_internals import KeepConfiguration
+from mgc.core.lightning_internals import KeepConfiguration, ignore_undefined
 from mgc.core.parser_errors import HelpFormatter, OneLineErrors, explain
 from mgc.core.stopping import signals
 from mgc.core.writing import output_folder, replacing
@@ -276,8 +276,10 @@ class MgcCLI(KeepConfiguration, LightningCLI):
                 callbacks = [*callbacks, self._default_checkpoint()]
             settings.callbacks = [*callbacks, KeepLast()]
         for callback in callbacks:
-            if self.run_folder and isinstance(callback, ModelCheckpoint):
-                callback.dirpath = callback.dirpath or str(self.run_folder / "checkpoints")
+            if isinstance(callback, ModelCheckpoint):
+                ignore_undefined(callback)
+                if self.run_folder:
+                    callback.dirpath = callback.dirpath or str(self.run_folder / "checkpoints")
         trainer: Trainer = super().instantiate_trainer(**kwargs)
         if self.run_folder:
             set_run_folder(trainer, self.run_folder)

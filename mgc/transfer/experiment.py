@@ -94,7 +94,7 @@ def run_transfer(
             summaries.append(where | best | _summarise_paper(outer, plan, grid))
             if plan.nested:
                 outer = _select(scores, plan.nested, number)
-                inner = np.stack([_select(scores, part, number).mean(0) for part in plan.inner])
+                inner = np.stack([_mean(_select(scores, part, number)) for part in plan.inner])
                 rows.append(_score_rows("nested", where, grid, plan, plan.nested, outer, inner))
                 refits += [
                     _Refit(name, number, grid[choice], evaluation, fold)
@@ -135,7 +135,7 @@ def _select(scores: list[np.ndarray], evaluations: list[Evaluation], target: int
 def _summarise_paper(scores: np.ndarray, plan: FoldPlan, grid: list[Setting]) -> dict[str, Any]:
     """Return the best mean score over the test folds, without and with standardised features."""
     sizes = [len(plan.fits[fit].tests[part]) for fit, part in plan.paper]
-    means = np.average(scores, axis=0, weights=sizes)
+    means = _mean(scores, np.array(sizes))
     # Settings without standardisation come first.
     paper, full_grid = (int(_best(part)) for part in (means[: len(grid) // 2], means))
     return {
@@ -144,6 +144,20 @@ def _summarise_paper(scores: np.ndarray, plan: FoldPlan, grid: list[Setting]) ->
         "full_grid": means[full_grid],
         "full_grid_setting": _describe(grid[full_grid]),
     }
+
+
+def _mean(scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean over the first axis, without folds that have no score.
+
+    A setting without a score in a fold where others have one, has no mean.
+    """
+    scored = ~np.isnan(scores).all(axis=1)
+    if not scored.any():
+        return np.full(scores.shape[1], np.nan)
+    mean: np.ndarray = np.average(
+        scores[scored], axis=0, weights=None if weights is None else weights[scored]
+    )
+    return mean
 
 
 def _best(scores: np.ndarray) -> np.ndarray:

@@ -69,24 +69,15 @@ def transfer(
             "--probabilities needs the nested protocol and a single combination of layers. Select "
             f"it with --layers. Available layers: {', '.join(table.layers)}."
         )
-    classes = table.targets if table.task == "multiclass" else None
     if folds_of is not None:
         if folds is not None or seed is not None or inner_folds is not None:
             raise MgcError("--folds_of excludes --folds, --seed and --inner_folds.")
         test, validation = (
             Results.load(Path(folds_of, stage)).tracks for stage in ("test", "validate")
         )
-        plan = plan_like(table.tracks, test, validation, classes, table.labels, nested=nested)
+        plan = plan_like(table, test, validation, nested=nested)
     else:
-        plan = make_plan(
-            table.tracks,
-            classes,
-            table.labels,
-            folds=folds,
-            seed=seed,
-            inner_folds=inner_folds,
-            nested=nested,
-        )
+        plan = make_plan(table, folds=folds, seed=seed, inner_folds=inner_folds, nested=nested)
     if out is not None:
         check_output_folder(Path(out))
     progress = Progress(None if out is None else Path(out, "progress.jsonl"))

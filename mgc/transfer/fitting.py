@@ -127,7 +127,8 @@ def score_fits(
 def score(targets: np.ndarray, value: np.ndarray, task: Task) -> np.ndarray:
     """Return accuracy (multiclass), r² of each quantity (regression) or mean ROC-AUC (multilabel).
 
-    Tags that apply to all tracks or to none are ignored.
+    Tags that apply to all tracks or to none are ignored. A score without any tag, or of a quantity
+    that is the same for all tracks, is NaN.
 
     Args:
         targets: Classes of shape (tracks,), or values of shape (tracks, outputs).
@@ -137,7 +138,14 @@ def score(targets: np.ndarray, value: np.ndarray, task: Task) -> np.ndarray:
     if task == "multiclass":
         return np.array([(targets == value).mean()])
     if task == "regression":
-        return np.atleast_1d(r2_score(targets, value, multioutput="raw_values"))
+        targets, value = (np.reshape(x, (len(targets), -1)) for x in (targets, value))
+        scores = np.full(targets.shape[1], np.nan)
+        varied = np.flatnonzero(targets.min(0) != targets.max(0))
+        if len(varied):
+            scores[varied] = r2_score(
+                targets[:, varied], value[:, varied], multioutput="raw_values"
+            )
+        return scores
     varied = np.flatnonzero(targets.min(0) != targets.max(0))
     areas = [roc_auc_score(targets[:, tag], value[:, tag]) for tag in varied]
     return np.array([np.mean(areas) if areas else np.nan])

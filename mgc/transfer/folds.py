@@ -11,7 +11,7 @@ but ``i`` and ``j`` is scored on ``j`` for outer fold ``i``, and on ``i`` for ou
 halves the number of fits, and inner folds respect given folds and groups.
 """
 
-from collections.abc import Sequence
+import logging
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,8 +19,12 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from mgc.data.splits import assign_folds
+from mgc.data.split_checks import find_split_problems
+from mgc.data.splits import assign_folds, stratify_tags
 from mgc.errors import MgcError
+from mgc.transfer.feature_table import FeatureTable
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FOLDS = 10  # Choi et al. (2017), section 4.1
 
@@ -72,21 +76,20 @@ class FoldPlan:
 
 
 def make_plan(
-    tracks: pd.DataFrame,
-    classes: np.ndarray | None,
-    labels: Sequence[str],
+    table: FeatureTable,
     *,
     folds: int | None = None,
     seed: int | None = None,
     inner_folds: int | None = None,
     nested: bool = True,
 ) -> FoldPlan:
-    """Plan the fits for a table of tracks.
+    """Plan the fits for a feature table.
+
+    Folds balance classes or tags. Warns of folds without a score.
 
     Args:
-        tracks: ``group``, ``split`` and ``fold`` of each track, null if the dataset defines none.
-        classes: Class index of each track; None if folds cannot be stratified.
-        labels: Names of the classes.
+        table: Tracks with ``group``, ``split`` and ``fold``, null if the dataset defines none, and
+            their targets.
         folds: Number of folds to make. Default: the given folds, else the given split, else ten
             folds.
         seed: Seed for shuffling the tracks before making folds. By default, folds follow the order
@@ -96,8 +99,9 @@ def make_plan(
         nested: Whether to plan the nested protocol as well.
 
     Raises:
-        MgcError: If the tracks cannot be split this way.
+        MgcError: If the tracks cannot be split this way, or a part cannot be learned or scored.
     """
+    tracks = table.tracks
     if folds is None and tracks["fold"].notna().any():
         if tracks["fold"].isna().any():
             track = tracks["track"][tracks["fold"].isna()].iloc[0]
@@ -106,24 +110,17 @@ def make_plan(
         plan = FoldPlan("given folds")
         _cross_validate(plan, numbers, paper=True, nested=nested, inner_folds=inner_folds)
     elif folds is None and tracks["split"].notna().any():
-        plan = _plan_split(tracks, classes, labels, seed, nested)
+        plan = _plan_split(table, seed, nested)
     else:
-        plan = _plan_folds(
-            tracks, classes, labels, folds or DEFAULT_FOLDS, seed, inner_folds, nested
-        )
-    _check_classes(plan, classes, labels)
+        plan = _plan_folds(table, folds or DEFAULT_FOLDS, seed, inner_folds, nested)
+    given = folds is None and tracks[["fold", "split"]].notna().any(axis=None)
+    _check_parts(plan, table, "--folds N" if given else "fewer --folds or another --seed")
     plan.seed = seed or 0
     return plan
 
 
 def plan_like(
-    tracks: pd.DataFrame,
-    test: pd.DataFrame,
-    validation: pd.DataFrame,
-    classes: np.ndarray | None,
-    labels: Sequence[str],
-    *,
-    nested: bool = True,
+    table: FeatureTable, test: pd.DataFrame, validation: pd.DataFrame, *, nested: bool = True
 ) -> FoldPlan:
     """Plan the fits for the folds of an existing cross-validation.
 
@@ -132,17 +129,16 @@ def plan_like(
     those of the cross-validation.
 
     Args:
-        tracks: Tracks to plan for.
+        table: Tracks to plan for, and their targets.
         test: ``track``, ``seed`` and ``fold`` of the cross-validation's test tracks.
         validation: ``track``, ``seed`` and ``fold`` of its validation tracks.
-        classes: Class index of each track; None if there are no classes.
-        labels: Names of the classes.
         nested: Whether to plan the nested protocol as well.
 
     Raises:
-        MgcError: If the results are not those of a cross-validation with one seed, or ``tracks``
-            lacks some of their tracks.
+        MgcError: If the results are not those of a cross-validation with one seed, the table lacks
+            some of their tracks, or a part cannot be learned or scored.
     """
+    tracks = table.tracks
     if "seed" not in test or "seed" not in validation:
         raise MgcError("--folds_of expects the output folder of mgc crossval.")
     seeds = test["seed"].unique()
@@ -169,21 +165,16 @@ def plan_like(
             inner = Evaluation(plan.add(np.setdiff1d(others, validated), validated), 0)
             plan.inner.append([inner])
             plan.validation.append(inner)
-    _check_classes(plan, classes, labels)
+    _check_parts(plan, table, "another cross-validation")
     return plan
 
 
 def _plan_folds(
-    tracks: pd.DataFrame,
-    classes: np.ndarray | None,
-    labels: Sequence[str],
-    folds: int,
-    seed: int | None,
-    inner_folds: int | None,
-    nested: bool,
+    table: FeatureTable, folds: int, seed: int | None, inner_folds: int | None, nested: bool
 ) -> FoldPlan:
-    numbers = make_folds(classes, len(tracks), labels, folds, seed)
-    stratified = "" if classes is None else "stratified "
+    tracks = table.tracks
+    numbers = make_folds(table, np.arange(len(tracks)), folds, seed)
+    stratified = "" if table.task == "regression" else "stratified "
     order = "in the order of the table" if seed is None else f"shuffled with seed {seed}"
     plan = FoldPlan(f"{folds} {stratified}folds, {order}")
     shared = tracks["group"].notna() & tracks["group"].duplicated(keep=False)
@@ -192,47 +183,91 @@ def _plan_folds(
         return plan
     _cross_validate(plan, numbers, paper=True, nested=False, inner_folds=None)
     if nested:
-        grouped = _make_group_folds(tracks, classes, folds, seed)
+        grouped = _make_group_folds(table, np.arange(len(tracks)), folds, seed)
         plan.description += f"; nested: {folds} {stratified}folds that keep groups together"
         _cross_validate(plan, grouped, paper=False, nested=True, inner_folds=inner_folds)
     return plan
 
 
-def make_folds(
-    classes: np.ndarray | None, count: int, labels: Sequence[str], folds: int, seed: int | None
-) -> np.ndarray:
-    """Return the fold of each of ``count`` tracks, from 0; stratified if ``classes`` are given.
+def make_folds(table: FeatureTable, rows: np.ndarray, folds: int, seed: int | None) -> np.ndarray:
+    """Return the fold of each of these rows, from 0, balanced by class or by tag.
 
-    Without a seed, tracks are not shuffled. If there are fewer tracks, or fewer tracks of a class,
-    than folds, an MgcError is raised.
+    Without a seed, tracks are not shuffled.
+
+    Raises:
+        MgcError: If there are fewer tracks, or fewer tracks of a class, than folds.
     """
-    if not 2 <= folds <= count:
-        raise MgcError(f"--folds must be 2 to {count}, the number of tracks, not {folds}.")
+    if not 2 <= folds <= len(rows):
+        raise MgcError(f"--folds must be 2 to {len(rows)}, the number of tracks, not {folds}.")
+    targets = table.targets[rows]
+    if table.task == "multilabel":
+        return stratify_tags(np.arange(len(rows)), folds, targets > 0, seed)
+    classes = targets if table.task == "multiclass" else None
     if classes is not None:
-        members = np.bincount(classes, minlength=len(labels))
+        members = np.bincount(classes, minlength=len(table.labels))
         members_of_present = np.where(members > 0, members, folds)
         rarest = int(np.argmin(members_of_present))
         if members_of_present[rarest] < folds:
             raise MgcError(
-                f"Class {labels[rarest]!r} has only {members[rarest]} tracks; {folds} folds need "
-                f"at least {folds}. Use --folds {max(2, members[rarest])} or drop the class."
+                f"Class {table.labels[rarest]!r} has only {members[rarest]} tracks; {folds} folds "
+                f"need at least {folds}. Use --folds {max(2, members[rarest])} or drop the class."
             )
     splitter = (KFold if classes is None else StratifiedKFold)(
         folds, shuffle=seed is not None, random_state=seed
     )
-    numbers = np.empty(count, int)
-    for number, (_, test) in enumerate(splitter.split(np.zeros(count), classes)):
+    numbers = np.empty(len(rows), int)
+    for number, (_, test) in enumerate(splitter.split(np.zeros(len(rows)), classes)):
         numbers[test] = number
     return numbers
 
 
-def _make_group_folds(
-    tracks: pd.DataFrame, classes: np.ndarray | None, folds: int, seed: int | None
+def _make_inner_folds(
+    table: FeatureTable, rows: np.ndarray, seed: int | None, grouped: bool
 ) -> np.ndarray:
+    """Return ten folds of the training tracks, or as many as the rarest class or the groups allow.
+
+    Raises:
+        MgcError: If there can be no folds.
+    """
+    targets = table.targets[rows]
+    folds = min(DEFAULT_FOLDS, len(rows))
+    rarest = "tracks"
+    if table.task == "multiclass":
+        counts = np.bincount(targets, minlength=len(table.labels))
+        counts = np.where(counts > 0, counts, folds)
+        if counts.min() < folds:
+            folds, rarest = counts.min(), f"tracks of class {table.labels[counts.argmin()]!r}"
+    if grouped:
+        count = len(_group_names(table, rows).unique())
+        if count < folds:
+            folds, rarest = count, "groups"
+    if folds < (3 if grouped else 2):
+        raise MgcError(
+            f"The split has only {folds} training {rarest}, too few to choose settings. Add val "
+            "tracks, or use --nested false."
+        )
+    return (_make_group_folds if grouped else make_folds)(table, rows, int(folds), seed)
+
+
+def _make_group_folds(
+    table: FeatureTable, rows: np.ndarray, folds: int, seed: int | None
+) -> np.ndarray:
+    targets = table.targets[rows]
+    return assign_folds(
+        _group_names(table, rows).to_numpy(object),
+        folds,
+        # Always shuffle: in data sorted by class, one fold would have all groups of a class.
+        seed or 0,
+        classes=targets if table.task == "multiclass" else None,
+        tags=targets > 0 if table.task == "multilabel" else None,
+    )
+
+
+def _group_names(table: FeatureTable, rows: np.ndarray) -> pd.Series:
+    """Return the group of each of these rows; a track without a group is one of its own."""
+    tracks = table.tracks.iloc[rows]
     alone = pd.Series([f"track {i}" for i in range(len(tracks))], index=tracks.index)
-    groups = tracks["group"].astype("object").where(tracks["group"].notna(), alone).astype(str)
-    # Always shuffle: in data sorted by class, unshuffled groups would put a class into one fold.
-    return assign_folds(groups.to_numpy(object), folds, seed or 0, classes)
+    return tracks["group"].astype("object").where(tracks["group"].notna(), alone).astype(str)
 
 
 def _cross_validate(
@@ -242,7 +277,7 @@ def _cross_validate(
     if len(names) < 2 or (nested and len(names) < 3):
         raise MgcError(
             f"{'Nested c' if nested else 'C'}ross-validation needs at least "
-            f"{3 if nested else 2} folds, not {len(names)}. Use --folds N."
+            f"{3 if nested else 2} folds, not {len(names)}. Use a larger --folds."
         )
     rows = [np.flatnonzero(numbers == name) for name in names]
     outer = []
@@ -275,13 +310,8 @@ def _cross_validate(
     ]
 
 
-def _plan_split(
-    tracks: pd.DataFrame,
-    classes: np.ndarray | None,
-    labels: Sequence[str],
-    seed: int | None,
-    nested: bool,
-) -> FoldPlan:
+def _plan_split(table: FeatureTable, seed: int | None, nested: bool) -> FoldPlan:
+    tracks = table.tracks
     rows = {name: np.flatnonzero(tracks["split"] == name) for name in ("train", "val", "test")}
     for name in ("train", "test"):
         if not len(rows[name]):
@@ -298,15 +328,9 @@ def _plan_split(
         plan.validation = plan.inner[0]
         plan.description += "; nested: settings chosen on val after fitting on train"
         return plan
-    within = None if classes is None else classes[train]
     shared = tracks["group"].notna() & tracks["group"].duplicated(keep=False)
-    if shared.any():
-        numbers = _make_group_folds(
-            tracks.iloc[train].reset_index(drop=True), within, DEFAULT_FOLDS, seed
-        )
-    else:
-        numbers = make_folds(within, len(train), labels, DEFAULT_FOLDS, seed)
-    plan.description += f"; nested: settings chosen by {DEFAULT_FOLDS} folds of train"
+    numbers = _make_inner_folds(table, train, seed, grouped=bool(shared.any()))
+    plan.description += f"; nested: settings chosen by {numbers.max() + 1} folds of train"
     plan.inner = [
         [
             Evaluation(plan.add(train[numbers != number], train[numbers == number]), 0)
@@ -316,15 +340,53 @@ def _plan_split(
     return plan
 
 
-def _check_classes(plan: FoldPlan, classes: np.ndarray | None, labels: Sequence[str]) -> None:
-    if classes is None:
-        return
-    for fit in plan.fits:
-        known = np.unique(classes[fit.train])
-        for test in fit.tests:
-            unknown = np.setdiff1d(classes[test], known)
-            if len(unknown):
+def _check_parts(plan: FoldPlan, table: FeatureTable, other: str) -> None:
+    """Check that each fit can be learned and scored. ``other`` is what to use instead.
+
+    Raises:
+        MgcError: If a class is tested without training tracks, training targets do not vary, no
+            test fold has a score, or the settings of a fold cannot be chosen.
+    """
+    targets = table.targets
+    unscored: dict[Evaluation, str] = {}
+    undefined: set[Evaluation] = set()
+    for number, fit in enumerate(plan.fits):
+        for part, rows in enumerate(fit.tests):
+            found = find_split_problems(
+                targets[fit.train], {"test": targets[rows]}, table.task, table.labels
+            )
+            if found.errors:
                 raise MgcError(
-                    f"Class {labels[unknown[0]]!r} has test tracks but no training tracks. Use "
-                    "--folds N or drop the class."
+                    f"{plan.description}: {found.errors[0]}. Use {other}, or drop the label."
                 )
+            evaluation = Evaluation(number, part)
+            if found.unscored and table.task != "multiclass":
+                unscored[evaluation] = found.unscored[0]
+            if found.undefined:
+                undefined.add(evaluation)
+    for folds in (plan.paper, plan.nested, *plan.inner):
+        if folds and undefined.issuperset(folds):
+            raise MgcError(
+                f"{plan.description}: no score is defined, because {unscored[folds[0]]}. Use "
+                f"{other}."
+            )
+    missing = [unscored[evaluation] for evaluation in plan.paper if evaluation in unscored]
+    if missing:
+        log.warning(
+            "%s: in %d of %d test folds, labels have no score and are left out of the mean. In the "
+            "first, %s.",
+            plan.description, len(missing), len(plan.paper), missing[0],
+        )  # fmt: skip
+    groups = pd.Series(_group_names(table, np.arange(len(targets))))
+    apart = [
+        not groups.iloc[fit.train].isin(set(groups.iloc[fit.tests[part]])).any()
+        for fit, part in (
+            (plan.fits[evaluation.fit], evaluation.part) for evaluation in plan.nested
+        )
+    ]
+    if not all(apart):
+        log.warning(
+            "%s: groups of tracks, such as an artist's, are in training and test tracks of %d of "
+            "%d folds.",
+            plan.description, apart.count(False), len(apart),
+        )  # fmt: skip

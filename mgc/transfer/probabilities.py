@@ -70,7 +70,8 @@ def _chosen_settings(transfer: Transfer, width: int) -> list[Setting]:
     """Return the setting that the nested protocol chose for each test fold."""
     rows = transfer.scores[transfer.scores["protocol"] == "nested"]
     names = ["standardise", *get_classifier(transfer.meta["classifier"]).settings(width)[0]]
-    best = rows.loc[rows.groupby("fold")["inner_score"].idxmax(), names]
+    ranked = rows.fillna({"inner_score": -np.inf})
+    best = rows.loc[ranked.groupby("fold")["inner_score"].idxmax(), names]
     return [dict(zip(names, row, strict=True)) for row in best.itertuples(index=False)]
 
 

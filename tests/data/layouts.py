@@ -117,7 +117,7 @@ def write_urbansound8k(root: Path, header: bool = False) -> None:
     lines = ["slice_file_name,fsID,start,end,salience,fold,classID,class"] if header else []
     for fold in range(1, 11):
         for n in range(2):
-            class_id = (fold + n) % 10
+            class_id = (fold + 5 * n) % 10  # each class is in two folds, five apart
             name = f"{100 + fold}-{class_id}-0-{n}.wav"
             row = (name, 100 + fold, 58.5, 62.5, 1, fold, class_id, SOUNDS[class_id])
             lines.append(",".join(map(str, row)))

@@ -21,16 +21,10 @@ from mgc.transfer.outcome import Transfer
 
 
 def run(table, layers="all", progress=None, classifier="svm", jobs=1, **options):
-    plan = make_plan(
-        table.tracks,
-        table.targets if table.task == "multiclass" else None,
-        table.labels,
-        **options,
-    )
     return run_transfer(
         table,
         parse_combinations(layers, list(table.layers)),
-        plan,
+        make_plan(table, **options),
         classifier=classifier,
         jobs=jobs,
         progress=progress,
@@ -283,3 +277,17 @@ def test_published_scores_are_reproduced(published, name, layers, tolerance):
     tasks = summary["target"].map({"arousal": "emoMusic_a", "valence": "emoMusic_v"}).fillna(name)
     expected = scores[list(zip(tasks, summary["layers"], strict=True))].to_numpy()
     assert np.abs(summary["paper"].to_numpy() - expected).mean() <= tolerance
+
+
+def test_folds_without_a_score_are_left_out_of_means():
+    """With a tag of four tracks, six of ten folds have no ROC-AUC."""
+    table = tag_table()
+    table.tracks["target.slow"] = (np.arange(60) < 4).astype(int)
+    table.tracks = table.tracks.drop(columns=["target.loud", "target.never"])
+    table.labels = ("slow",)
+    result = run(table, classifier="logistic", folds=10)
+    scores = result.scores[result.scores["protocol"] == "nested"]
+    assert scores.groupby("fold")["score"].max().isna().sum() == 6
+    assert scores["inner_score"].notna().all()
+    assert result.summary[["paper", "full_grid", "nested"]].notna().all(axis=None)
+    assert result.summary["nested_folds"].tolist() == [4]

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from generated_tables import tracks_table
+from generated_tables import mood_table, tracks_table
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from mgc.errors import MgcError
+from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.folds import make_plan
 
 LABELS = ("rock", "jazz", "folk")
@@ -11,7 +12,9 @@ CLASSES = np.arange(60) // 20
 
 
 def plan(tracks=None, classes=CLASSES, **options):
-    return make_plan(tracks_table(60) if tracks is None else tracks, classes, LABELS, **options)
+    tracks = tracks_table(len(classes)) if tracks is None else tracks
+    tracks["label"] = np.array(LABELS)[classes]
+    return make_plan(FeatureTable(tracks, {}, "multiclass", LABELS), **options)
 
 
 def rows(plan, evaluation):
@@ -28,7 +31,7 @@ def test_folds_are_those_of_scikit_learn():
 
 
 def test_regression_folds_are_not_stratified():
-    made = plan(classes=None, folds=4, seed=3)
+    made = make_plan(mood_table(), folds=4, seed=3)
     for evaluation, (_, test) in zip(
         made.paper, KFold(4, shuffle=True, random_state=3).split(CLASSES), strict=True
     ):
@@ -100,10 +103,60 @@ def test_groups_stay_together_in_the_nested_protocol():
         ({"tracks": tracks_table(60, fold=[1] * 59 + [None])}, "Track 't059' has no fold"),
         (
             {"tracks": tracks_table(60, split=["train"] * 40 + ["test"] * 20)},
-            "Class 'folk' has test tracks but no training tracks",
+            "class 'folk' has 20 test tracks, but no training tracks. Use --folds N, or drop",
         ),
     ],
 )
 def test_impossible_folds_are_errors(options, message):
     with pytest.raises(MgcError, match=message):
         plan(**options)
+
+
+def tags(columns, **tracks):
+    table = tracks_table(len(columns), **tracks)
+    labels = tuple("xyz"[: columns.shape[1]])
+    for name, column in zip(labels, columns.T, strict=True):
+        table[f"target.{name}"] = column
+    return FeatureTable(table, {}, "multilabel", labels)
+
+
+def test_folds_are_stratified_by_tag():
+    rare = (np.arange(60) < 10).astype(int)
+    made = make_plan(tags(rare[:, None]), folds=10)
+    assert made.description.startswith("10 stratified folds")
+    assert [rare[rows(made, evaluation)].sum() for evaluation in made.paper] == [1] * 10
+
+
+def test_folds_without_a_score_are_told(caplog):
+    columns = np.stack([np.arange(60) < 4, np.arange(60) % 2], axis=1).astype(int)
+    make_plan(tags(columns), folds=10)
+    assert "in 6 of 10 test folds, labels have no score and are left out" in caplog.text
+    assert "all or none of the test tracks have 'x'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("positive", "message"),
+    [
+        (60, "no tag has both training tracks with it and training tracks without it"),
+        (1, "no tag has both"),  # in the fit without the fold of the only track
+        (2, "no score is defined, because all or none of the test tracks have 'x'"),
+    ],
+)
+def test_tags_that_cannot_be_scored_are_errors(positive, message):
+    split = ["train", "train", "train", "test"] * 15 if positive == 2 else None
+    column = (np.arange(60) < positive).astype(int)
+    with pytest.raises(MgcError, match=message):
+        make_plan(tags(column[:, None], split=split), **({} if split else {"folds": 3}))
+
+
+def test_a_small_given_split_chooses_settings_by_fewer_folds():
+    split = ["train"] * 4 + ["test"] * 16
+    made = plan(tracks_table(60, split=split * 3))
+    assert made.description.endswith("settings chosen by 4 folds of train")
+    with pytest.raises(MgcError, match="only 1 training tracks of class 'rock', too few"):
+        plan(tracks_table(60, split=["test"] * 19 + ["train"] * 41))
+
+
+def test_groups_on_both_sides_are_told(caplog):
+    plan(tracks_table(60, fold=np.arange(60) % 3, group=["same"] * 2 + [None] * 58))
+    assert "in training and test tracks of 2 of 3 folds" in caplog.text

@@ -96,7 +96,7 @@ def test_training_tracks_exclude_test_and_validation_tracks(saved):
     table = genre_table(layers=("penultimate",))
     fold = pd.DataFrame({"track": table.tracks["track"], "seed": 0, "fold": np.arange(60) % 3})
     test, validation = fold[fold["fold"] == 0], fold[fold["fold"] == 1].assign(fold=0)
-    plan = plan_like(table.tracks, test, validation, table.targets, table.labels)
+    plan = plan_like(table, test, validation)
     [outer], [inner] = plan.nested, plan.validation
     numbers = np.arange(60)
     assert plan.fits[outer.fit].tests[outer.part].tolist() == numbers[numbers % 3 == 0].tolist()
@@ -158,4 +158,4 @@ def test_folds_of_needs_a_cross_validation_of_the_same_tracks(change, message):
     table = genre_table()
     rows = pd.DataFrame({"track": table.tracks["track"], "seed": 0, "fold": np.arange(60) % 3})
     with pytest.raises(MgcError, match=message):
-        plan_like(table.tracks, change(rows), rows, table.targets, table.labels)
+        plan_like(table, change(rows), rows)

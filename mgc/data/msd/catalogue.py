@@ -7,6 +7,7 @@ order of the rows, and raise :class:`MgcError` if a class has too few tracks.
 """
 
 import json
+import logging
 import os
 import re
 import sqlite3
@@ -20,6 +21,8 @@ import pandas as pd
 
 from mgc.data.msd.files import TRACK_ID
 from mgc.errors import MgcError
+
+log = logging.getLogger(__name__)
 
 #: The 20 genres of section 4, in the paper's order.
 GENRES = (
@@ -227,7 +230,7 @@ def read_lastfm(
 
     The source is ``lastfm_tags.db``, or a folder of JSON files (``A/B/C/TRABC….json``):
     ``lastfm_train``, ``lastfm_test`` or the folder that contains both. Weights, 0 to 100, must
-    exceed ``min_weight``. Unknown tracks have no tags.
+    exceed ``min_weight``. Warns of tracks that the source does not contain, which have no tags.
 
     Raises:
         MgcError: If the source is missing or unreadable, or contains none of the tracks.
@@ -236,23 +239,30 @@ def read_lastfm(
     targets = np.zeros((len(tracks), len(tags)), np.float32)
     row_of = {track: row for row, track in enumerate(tracks)}
     column_of = {tag: column for column, tag in enumerate(tags)}
-    known = False
+    known = set()
     for track, tag, weight in read(Path(source), tracks, tags):
         if track in row_of:
-            known = True
-            if weight > min_weight:
+            known.add(track)
+            if tag in column_of and weight > min_weight:
                 targets[row_of[track], column_of[tag]] = 1
     if not known:
         raise MgcError(
             f"{source}: no Last.fm tags of these tracks. Use lastfm_tags.db, or the folder with "
             "lastfm_train and lastfm_test."
         )
+    unknown = len(row_of) - len(known)
+    if unknown:
+        log.warning(
+            "%s: %d of %d tracks are not in it. They count as tracks without any tag.",
+            source, unknown, len(row_of),
+        )  # fmt: skip
     return targets
 
 
 def _read_sqlite(
     source: Path, tracks: Sequence[str], tags: Sequence[str]
 ) -> Iterator[tuple[str, str, float]]:
+    """Return an entry without a tag for each track, then one per track and tag."""
     query = (
         "SELECT tids.tid, tags.tag, tid_tag.val FROM tags "
         "JOIN tid_tag ON tid_tag.tag = tags.rowid JOIN tids ON tids.rowid = tid_tag.tid "
@@ -261,6 +271,7 @@ def _read_sqlite(
     try:
         # Read-only: otherwise SQLite would create a missing database, and lock a shared one.
         with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            yield from ((track, "", 0.0) for (track,) in database.execute("SELECT tid FROM tids"))
             for tag in tags:
                 yield from database.execute(query, (tag,))
     except sqlite3.Error as error:
@@ -277,7 +288,8 @@ def _read_json(
             path = folder / track[2] / track[3] / track[4] / f"{track}.json"
             try:
                 content = json.loads(path.read_bytes())["tags"]
-                return [(track, tag, float(weight)) for tag, weight in content if tag in tags]
+                found = [(track, tag, float(weight)) for tag, weight in content if tag in tags]
+                return [(track, "", 0.0), *found]
             except FileNotFoundError:
                 continue
             except (KeyError, TypeError, ValueError) as error:

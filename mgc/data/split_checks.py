@@ -1,0 +1,164 @@
+"""Finds splits that cannot be learned or scored honestly.
+
+Used by data modules, before a fit and before the folds of a cross-validation, and by transfer
+experiments.
+"""
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from mgc.core.checks import shorten
+from mgc.data.contract import check_splits, check_targets
+from mgc.data.splits import TEST, TRAIN, VAL
+from mgc.errors import MgcError
+from mgc.task import Task
+
+log = logging.getLogger(__name__)
+
+
+def check_split(data: Any, names: Sequence[str], fitting: bool) -> None:
+    """Check the split of a data module after its tracks were read.
+
+    Warns of labels without a score, of groups in several splits, and of a group that is larger
+    than a fold.
+
+    Args:
+        data: A :class:`mgc.data.base.MusicDataModule`.
+        names: Splits that are used.
+        fitting: Whether a model is trained on this split.
+
+    Raises:
+        MgcError: If the training tracks lack a class of the others, or have equal targets.
+    """
+    tracks = data.tracks
+    splits = tracks["split"].to_numpy(str)
+    targets = check_targets(data, data.targets()).numpy()
+    where = f"{data.root}: split={data.split!r}"
+    if "fold" in data.split:
+        where += f", fold={data.fold}"
+    train, *others = (targets[splits == name] for name in (TRAIN, VAL, TEST))
+    parts = dict(zip((VAL, TEST), others, strict=True))
+    if not fitting:
+        parts = {name: part for name, part in parts.items() if name in names}
+    problems = find_split_problems(train, parts, data.task, data.labels)
+    if problems.errors and fitting:
+        raise MgcError(f"{where}: {problems.errors[0]}. Use another split or seed, or add tracks.")
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        return
+    for text in problems.unscored:
+        log.warning("%s: %s. Scores leave them out.", where, text)
+    if VAL in problems.undefined and fitting:
+        log.warning("%s: no score of val is defined, so that no epoch can be the best.", where)
+    counts = pd.Series(splits).groupby(tracks["group"].to_numpy()).nunique()
+    shared = counts.index[counts > 1]
+    if len(shared):
+        log.warning(
+            "%s: %d of %d groups of tracks are in several splits, such as %r.",
+            where, len(shared), len(counts), shared[0],
+        )  # fmt: skip
+    if data.split in ("stratified", "fold") and not len(shared):
+        folds = 10 if data.split == "stratified" else data.folds
+        for name, part in parts.items():
+            if len(part) > 2 * len(splits) / folds:
+                group = tracks["group"][splits == name].value_counts()
+                log.warning(
+                    "%s: %s has %d of %d tracks, because group %r has %d.",
+                    where, name, len(part), len(splits), group.index[0], group.iloc[0],
+                )  # fmt: skip
+
+
+def check_folds(data: Any, catalogue: pd.DataFrame) -> None:
+    """Check the splits by all folds, before the first is trained.
+
+    Args:
+        data: A :class:`mgc.data.base.MusicDataModule`.
+        catalogue: What its ``load_catalogue`` returned.
+
+    Raises:
+        MgcError: If a fold has no tracks, or cannot be trained (see :func:`check_split`).
+    """
+    for fold in range(data.folds):
+        one = copy.copy(data)
+        one.fold = fold
+        splits = check_splits(one, catalogue, one.assign_split(catalogue))
+        for name in (TRAIN, VAL, TEST):
+            if name not in splits:
+                raise MgcError(
+                    f"{data.root}: split={data.split!r}, fold={fold} leaves no tracks for {name}. "
+                    "Use fewer folds."
+                )
+        one.tracks = catalogue.assign(split=splits)[splits != ""].reset_index(drop=True)
+        check_split(one, (TRAIN, VAL, TEST), fitting=True)
+
+
+class SplitProblems(NamedTuple):
+    """Reasons why a fit on a split is meaningless, and what cannot be scored."""
+
+    errors: list[str]
+    unscored: list[str]
+    undefined: list[str]
+
+
+def find_split_problems(
+    train: np.ndarray, parts: Mapping[str, np.ndarray], task: Task, labels: Sequence[str]
+) -> SplitProblems:
+    """Find labels that cannot be learned or scored.
+
+    Args:
+        train: Targets of the training tracks: class indices of shape (tracks,), or values of shape
+            (tracks, labels).
+        parts: Targets of the validation and test tracks, by name.
+        task: Task of the targets.
+        labels: Names of the classes, tags or quantities.
+
+    Returns:
+        ``errors``: classes that are scored but not trained, or training targets without any
+        difference. ``unscored``: labels without a score in a part, as text. ``undefined``: names of
+        the parts without any score.
+    """
+    problems = SplitProblems([], [], [])
+    if task == "multiclass":
+        trained = np.bincount(train, minlength=len(labels)) > 0
+        if trained.sum() == 1:
+            only = labels[int(trained.argmax())]
+            problems.errors.append(f"all training tracks have the class {only!r}")
+        for name, targets in parts.items():
+            counts = np.bincount(targets, minlength=len(labels))
+            for unknown in np.flatnonzero((counts > 0) & ~trained)[:1].tolist():
+                problems.errors.append(
+                    f"class {labels[unknown]!r} has {counts[unknown]} {name} tracks, but no "
+                    "training tracks"
+                )
+            absent = [labels[i] for i in np.flatnonzero((counts == 0) & trained).tolist()]
+            if absent and len(targets):
+                problems.unscored.append(f"no {name} tracks of {_list_some(absent, labels)}")
+        return problems
+    if len(train) and not (train != train[0]).any():
+        problems.errors.append(
+            "no tag has both training tracks with it and training tracks without it"
+            if task == "multilabel"
+            else f"all training tracks have the same {shorten(', '.join(labels))}"
+        )
+    for name, targets in parts.items():
+        varied = (targets != targets[:1]).any(axis=0)
+        if len(targets) and not varied.all():
+            constant = [labels[i] for i in np.flatnonzero(~varied).tolist()]
+            who = f"all or none of the {name}" if task == "multilabel" else f"all {name}"
+            same = "" if task == "multilabel" else "the same "
+            problems.unscored.append(f"{who} tracks have {same}{_list_some(constant, labels)}")
+        if len(targets) and not varied.any():
+            problems.undefined.append(name)
+    return problems
+
+
+def _list_some(names: Sequence[str], labels: Sequence[str]) -> str:
+    if len(names) == 1:
+        return repr(names[0])
+    some = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
+    return f"{len(names)} of {len(labels)} labels ({some})"
