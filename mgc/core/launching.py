@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.distributed import DistError
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from mgc.core.stopping import Stopped, signals
@@ -72,6 +73,12 @@ def convert_process_errors() -> Iterator[None]:
             raise
         raise MgcError(found[1].strip()) from error
     except (RuntimeError, ConnectionError, EOFError) as error:
+        if _is_lost_connection(error):
+            signals.raise_received(reported=True)
+            raise MgcError(
+                "The connection to another process of the run was lost. It was killed, often "
+                "because memory ran out, or it failed: see its messages. Resume from last.ckpt."
+            ) from error
         if not _is_dead_worker(error):
             raise
         signals.raise_received(reported=True)
@@ -79,6 +86,14 @@ def convert_process_errors() -> Iterator[None]:
             f"A data loader worker died, often because memory ran out: {error} Use fewer workers "
             "(--data.num_workers) or smaller batches, and resume from last.ckpt."
         ) from error
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    """Return whether a process that gradients or results are exchanged with has gone."""
+    # Gloo's errors have no class of their own.
+    return isinstance(error, DistError) or (
+        isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+    )
 
 
 def _is_dead_worker(error: Exception) -> bool:

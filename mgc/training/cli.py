@@ -163,6 +163,10 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         with ExitStack() as self._outputs:
             super().__init__(**kwargs)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for the processes of ``ddp_spawn``. This process keeps the locks."""
+        return vars(self) | {"_outputs": None}
+
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Create a parser that reads files with :func:`mgc.training.names.load_config`."""
         set_loader(PARSER_MODE, load_config, exceptions=(yaml.YAMLError, RegistryError))

@@ -36,6 +36,29 @@ def test_files_of_the_working_folder_shadow_nothing(workdir: Path, tmp_path: Pat
     assert done.stdout.splitlines() == ["[2, 4]", "[6]", "[6]"], done.stderr
 
 
+def test_sockets_are_short_under_a_long_tmpdir(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 140)
+    folder.mkdir()
+    program = (
+        "import multiprocessing.util, tempfile\n"
+        "from mgc.core.child_processes import uninterrupted_children\n"
+        "with uninterrupted_children():\n"
+        "    print(multiprocessing.util.get_temp_dir())\n"
+        "print(tempfile.gettempdir())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    sockets, files = map(Path, done.stdout.splitlines())
+    assert len(str(sockets)) < 70
+    assert not sockets.exists()  # removed when the process exits
+    assert files == folder
+
+
 @pytest.mark.parametrize("before", [None, "1"])
 def test_paths_are_restored(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if before is None:

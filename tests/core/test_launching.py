@@ -1,4 +1,5 @@
 import pytest
+from torch.distributed import DistNetworkError
 from torch.utils.data import DataLoader
 
 from mgc.core.launching import convert_process_errors
@@ -26,3 +27,16 @@ def test_a_worker_that_dies_while_it_passes_a_batch() -> None:
 def test_other_lost_connections_are_no_dead_workers() -> None:
     with pytest.raises(ConnectionResetError), convert_process_errors():
         reset()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:545] Read error: Connection reset"),
+        DistNetworkError("The client socket has timed out"),
+    ],
+)
+def test_a_lost_process_of_the_run(error: RuntimeError) -> None:
+    expected = pytest.raises(MgcError, match="another process of the run was lost")
+    with expected, convert_process_errors():
+        raise error
