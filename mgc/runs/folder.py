@@ -27,6 +27,9 @@ RECORD = "run.json"
 #: File in :data:`RUNS` with the path of the newest fit's folder.
 NEWEST_RUN = "newest.txt"
 
+#: Checkpoint of the last step, which every fit writes.
+LAST_CHECKPOINT = "last.ckpt"
+
 #: Environment variable that passes the ID of a run without a logger to its child processes.
 RUN_ID_VARIABLE = "MGC_RUN_ID"
 
@@ -124,6 +127,11 @@ def find_newest_checkpoint(name: str) -> str:
     given = read_record(folder).get("checkpoints", {}).get(name)
     candidates = [folder / "checkpoints" / f"{name}.ckpt", *([Path(given)] if given else [])]
     found = next((path for path in candidates if path.is_file()), None)
+    if found is None and (folder / "checkpoints" / LAST_CHECKPOINT).is_file():
+        raise MgcError(
+            f"--ckpt_path {name}: the newest run, {folder}, has none: no validation ended. "
+            "Use --ckpt_path last for the weights after its last step."
+        )
     if found is None:
         raise MgcError(
             f"--ckpt_path {name}: the newest run, {folder}, has no such checkpoint. Set a path."

@@ -6,6 +6,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ from mgc.models.adapt import add_missing_steps
 from mgc.registry import GROUPS, RegistryError
 from mgc.runs.folder import (
     CONFIG,
+    LAST_CHECKPOINT,
     RUNS,
     find_newest_checkpoint,
     find_run,
@@ -204,6 +206,11 @@ class MgcCLI(KeepConfiguration, LightningCLI):
                 f"{model.__name__} takes {expected}, but {data.__name__} provides {provided}. "
                 "Choose another model or data set (mgc list)."
             )
+        if config.trainer.get("barebones"):
+            # Lightning then allows neither, and mgc adds both.
+            config.trainer.logger = False
+            if config.trainer.get("enable_checkpointing") is None:
+                config.trainer.enable_checkpointing = False
         path = config.get("ckpt_path")
         if path in ("best", "last"):
             path = config.ckpt_path = find_newest_checkpoint(path)
@@ -342,12 +349,23 @@ class LogRunPaths(Callback):
             return
         folder = run_folder(trainer)
         lines = [f"Run: {folder}"]
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if best:
-            known = find_run(best) == folder
+        saver = trainer.checkpoint_callback
+        best, monitor = (getattr(saver, name, "") for name in ("best_model_path", "monitor"))
+        last = Path(getattr(saver, "dirpath", None) or "", LAST_CHECKPOINT)
+        if monitor and not best:
+            computed = monitor in trainer.callback_metrics
+            reason = "never a number" if computed else "never logged: no validation ended"
+            lines.append(f"No best checkpoint: {monitor} was {reason}.")
+        elif best:
+            lines.append(f"{'Best checkpoint' if monitor else 'Checkpoint'}: {best}")
+        usable = best or (str(last) if monitor and last.is_file() else "")
+        if usable:
+            if not best:
+                lines.append(f"Checkpoint of the last step: {last}")
+            known = find_run(usable) == folder
             config = [] if known else ["--config", str(folder / CONFIG)]
-            command = ["mgc", "test", *config, "--ckpt_path", best]
-            lines += [f"Best checkpoint: {best}", f"Test it: {shlex.join(command)}"]
+            command = ["mgc", "test", *config, "--ckpt_path", usable]
+            lines.append(f"Test it: {shlex.join(command)}")
         runs = [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         # wandb_session reports offline runs when the command ends.
         lines += [f"W&B: {run.url}" for run in runs if not (run.offline or run.disabled)]
@@ -422,6 +440,13 @@ def convert_errors() -> Iterator[None]:
         if not str(error).startswith("`devices` selected with"):
             raise
         raise MgcError(str(error)) from error
+    except ValueError as error:
+        if not str(error).startswith("Expected more than 1 value per channel when training"):
+            raise
+        raise MgcError(
+            "A training batch has a single clip, but batch normalization needs at least 2. Set "
+            "--data.batch_size 2 or more."
+        ) from error
     except RuntimeError as error:
         if not str(error).startswith("Early stopping conditioned on metric"):
             raise

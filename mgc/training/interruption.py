@@ -21,12 +21,9 @@ from mgc.core.lightning_internals import (
 )
 from mgc.core.stopping import REQUEUE, Stopped, signals
 from mgc.data.loading import ResumableLoader
-from mgc.runs.folder import CONFIG, run_folder
+from mgc.runs.folder import CONFIG, LAST_CHECKPOINT, run_folder
 
 log = logging.getLogger(__name__)
-
-#: Name of the checkpoint that an interrupted run resumes from.
-LAST_CHECKPOINT = "last.ckpt"
 
 
 class _Phase(Enum):

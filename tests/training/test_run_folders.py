@@ -146,3 +146,38 @@ def test_a_configuration_with_an_instance_runs_again(
     assert "swa_lrs: 1.0e-05" in saved
     main(["fit", "--config", str(folder / "config.yaml")])
     assert len(runs(workdir)) == 2
+
+
+@pytest.mark.parametrize(
+    "option", ["--trainer.max_steps=1", "--trainer.limit_val_batches=0"], ids=["steps", "no val"]
+)
+def test_a_run_without_validation_has_no_best_checkpoint(
+    option: str, settings: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The checkpoint of the last step is named instead, and it can be tested."""
+    main(["fit", "--trainer.logger=false", *settings, "--data.batch_size=8", option])
+    out = capsys.readouterr().out
+    assert "No best checkpoint: val/track_accuracy was never logged" in out
+    assert "Best checkpoint:" not in out
+    (folder,) = runs(workdir)
+    (test,) = (line for line in out.splitlines() if line.startswith("Test it: mgc "))
+    assert test.endswith("last.ckpt")
+    with pytest.raises(SystemExit, match="2"):
+        main(["test", "--ckpt_path=best"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{folder.relative_to(workdir)}, has none" in line
+    assert "Use --ckpt_path last" in line
+
+
+def test_barebones_needs_no_other_settings(settings: list[str], workdir: Path) -> None:
+    main(["fit", *settings, "--trainer.barebones=true"])
+    assert not list(workdir.rglob("*.ckpt"))
+
+
+def test_batch_normalization_of_one_clip_is_reported(
+    settings: list[str], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--model.n_fft=256", "--model.hop_length=128", "--model.n_mels=32"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--trainer.logger=false", *settings, *small, "--data.batch_size=1"])
+    assert "Set --data.batch_size 2 or more" in capsys.readouterr().err.splitlines()[-1]
