@@ -241,7 +241,8 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         Raises:
             MgcError: If the data set is missing or empty, or has too many unreadable tracks.
         """
-        if not hasattr(self, "tracks"):
+        first = not hasattr(self, "tracks")
+        if first:
             self._check_root()
             self.tracks = self._read_tracks()
         for split in STAGES[stage]:
@@ -254,11 +255,11 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
                 dataset = self.make_dataset(split, random=split == TRAIN)
                 contract.require_type(self, dataset, Dataset, "make_dataset", "a Dataset")
                 self.datasets[split] = dataset
-        if self.labels:
+        if self.labels and (first or stage == "fit"):
             check_split(self, STAGES[stage], fitting=stage == "fit")
 
     def check_folds(self) -> None:
-        """Check all folds of the split, before the first is trained.
+        """Check the other folds of the split, before the first is trained.
 
         Raises:
             MgcError: If a fold has no tracks, or tests a class without training tracks.

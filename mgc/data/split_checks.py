@@ -74,7 +74,7 @@ def check_split(data: Any, names: Sequence[str], fitting: bool) -> None:
 
 
 def check_folds(data: Any, catalogue: pd.DataFrame) -> None:
-    """Check the splits by all folds, before the first is trained.
+    """Check the splits by all folds but the module's own, before the first is trained.
 
     Args:
         data: A :class:`mgc.data.base.MusicDataModule`.
@@ -83,7 +83,7 @@ def check_folds(data: Any, catalogue: pd.DataFrame) -> None:
     Raises:
         MgcError: If a fold has no tracks, or cannot be trained (see :func:`check_split`).
     """
-    for fold in range(data.folds):
+    for fold in set(range(data.folds)) - {data.fold}:
         one = copy.copy(data)
         one.fold = fold
         splits = check_splits(one, catalogue, one.assign_split(catalogue))

@@ -20,6 +20,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.intervals import (
     MEASURE,
     describe_spread,
+    fold_names,
     fold_scores,
     overall,
     score,
@@ -359,6 +360,12 @@ def compute_summary(results: Results, validation: Results) -> Summary:
         f"{label}: {estimate.sentence}" + describe_spread(by_fold[label], unit)
         for label, estimate in scores.items()
     ]
+    sizes = results.tracks.groupby(fold_names(results.tracks)).size()
+    if len(sizes) > 1 and sizes.max() > 2 * sizes.mean():
+        lines.append(
+            f"Folds differ in size: {sizes.idxmax()} tests {sizes.max()} of {sizes.sum()} tracks, "
+            "because a group of tracks is larger than a fold."
+        )
     rows = [
         {
             "score": label,

@@ -176,6 +176,11 @@ def squared_distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return result
 
 
+#: Limit of a fit, LIBSVM's own. scikit-learn has none by default, so that it would not end with
+#: large features that are not standardised. It warns if a fit does not converge.
+MAX_ITERATIONS = 10_000_000
+
+
 def _is_bounded(machine: SVC | SVR, cost: float) -> bool:
     """Return whether a coefficient is at its bound. If none is, larger costs change nothing."""
     return bool(np.abs(machine.dual_coef_).max(initial=0) >= cost)
@@ -191,7 +196,9 @@ def _sweep_classes(
     bounded = True
     for cost in costs:
         if bounded:
-            machine = SVC(C=cost, kernel="precomputed").fit(kernel, targets)
+            machine = SVC(C=cost, kernel="precomputed", max_iter=MAX_ITERATIONS).fit(
+                kernel, targets
+            )
             bounded = _is_bounded(machine, cost)
             decision = Decision(machine.predict(test_kernel))
             if scores:
@@ -216,7 +223,8 @@ def _sweep_outputs(
     bounded = True
     for cost in costs:
         if bounded:
-            machine = model(C=cost, kernel="precomputed").fit(kernel, targets)
+            machine = model(C=cost, kernel="precomputed", max_iter=MAX_ITERATIONS)
+            machine.fit(kernel, targets)
             bounded = _is_bounded(machine, cost)
             value = (machine.predict if model is SVR else machine.decision_function)(test_kernel)
         yield value
@@ -342,7 +350,7 @@ def calibrated_probabilities(
             "least 2 of each class. Use --classifier logistic or add tracks."
         )
     gamma = "scale" if np.isnan(setting["gamma"]) else setting["gamma"]
-    machine = SVC(kernel=setting["kernel"], gamma=gamma, C=setting["C"])
+    machine = SVC(kernel=setting["kernel"], gamma=gamma, C=setting["C"], max_iter=MAX_ITERATIONS)
     model = CalibratedClassifierCV(machine, method="sigmoid", cv=folds, ensemble=False)
     model.fit(train, targets)
     result = np.zeros((len(test), int(targets.max()) + 1))

@@ -19,6 +19,9 @@ from mgc.transfer.feature_table import FeatureTable
 
 MAX_BLOCKS = 9  # one digit each
 
+#: Features above this are errors of their computation. Their products lose all digits.
+MAX_VALUE = 1e9
+
 
 def load_tables(tables: Sequence[FeatureTable | str | os.PathLike[str]]) -> FeatureTable:
     """Join feature tables, or their files, into one table with all layers.
@@ -82,6 +85,13 @@ def _check_finite(table: FeatureTable, path: str | os.PathLike[str]) -> None:
             raise MgcError(
                 f"{path}: layer {name!r} has NaN or infinite values in {int(bad.sum())} tracks, "
                 f"for example {track!r}. Extract the features again."
+            )
+        if values.size and np.abs(values).max() > MAX_VALUE:
+            row, column = np.unravel_index(np.abs(values).argmax(), values.shape)
+            raise MgcError(
+                f"{path}: layer {name!r} has the value {values[row, column]:.3g} for track "
+                f"{table.tracks['track'].iloc[int(row)]!r}; expected at most {MAX_VALUE:g}. Scale "
+                "the features, or extract them again."
             )
     duplicate = table.tracks["track"].duplicated()
     if duplicate.any():

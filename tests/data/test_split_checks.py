@@ -76,10 +76,11 @@ def test_a_test_fold_of_one_large_group_is_told(make, caplog) -> None:
 
 def test_all_folds_are_checked_in_advance(make) -> None:
     """Class c has a single group, which is in some test fold."""
-    data = make([*"ababababcc"], groups=[*range(8), 8, 8], split="fold", folds=3)
-    data.setup("predict")
-    with pytest.raises(MgcError, match=r"fold=\d: class 'c' has 2 \w+ tracks, but no training"):
-        data.check_folds()
+    labels, groups = [*"ababababcc"], [*range(8), 8, 8]
+    for fold in range(3):
+        data = make(labels, groups=groups, split="fold", folds=3, fold=fold)
+        with pytest.raises(MgcError, match=r"fold=\d: class 'c' has 2 \w+ tracks, but no train"):
+            data.check_folds()
     data = make([*"ababababab"], groups=[*"AABBBBBBBB"], split="fold", folds=3)
     with pytest.raises(MgcError, match="only 2 groups of tracks"):
         data.check_folds()
@@ -94,3 +95,10 @@ def test_constant_quantities_have_no_score() -> None:
     ]
     assert found.undefined == ["val"]
     assert not found.errors
+
+
+def test_each_warning_is_logged_once(make, caplog) -> None:
+    data = make([*"aaaabbbabb"])
+    data.setup("fit")
+    data.setup("test")
+    assert caplog.text.count("no test tracks of 'a'") == 1

@@ -103,3 +103,10 @@ def test_nan_is_an_error(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MgcError, match=r"nowhere\.parquet does not exist"):
         load_tables([tmp_path / "nowhere.parquet"])
+
+
+def test_absurd_features_are_named():
+    table = genre_table()
+    table.layers["block2"][7, 2] = -3e30
+    with pytest.raises(MgcError, match="layer 'block2' has the value -3e.30 for track 't007'"):
+        load_tables([table])
