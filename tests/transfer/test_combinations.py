@@ -108,5 +108,5 @@ def test_a_missing_file_is_named(tmp_path):
 def test_absurd_features_are_named():
     table = genre_table()
     table.layers["block2"][7, 2] = -3e30
-    with pytest.raises(MgcError, match="layer 'block2' has the value -3e.30 for track 't007'"):
+    with pytest.raises(MgcError, match=r"layer 'block2' has the value -3e.30 for track 't007'"):
         load_tables([table])
