@@ -123,16 +123,39 @@ def _shorten_socket_paths() -> None:
 
 @contextmanager
 def _safe_environment() -> Iterator[None]:
-    """Start Python processes with the effect of ``-P``, however they are started."""
+    """Start Python processes with the effect of ``-P``, however they are started.
+
+    Packages that this process imported are found before the working folder, too.
+    """
     before = os.environ.get(SAFE_PATH)
     os.environ[SAFE_PATH] = "1"
+    added = _folders_outside_path()
+    end = sys.path.index(os.getcwd()) if os.getcwd() in sys.path else len(sys.path)
+    sys.path[end:end] = added  # child processes of multiprocessing and joblib copy it
     try:
         yield
     finally:
+        for folder in added:
+            sys.path.remove(folder)
         if before is None:
             os.environ.pop(SAFE_PATH, None)
         else:
             os.environ[SAFE_PATH] = before
+
+
+def _folders_outside_path() -> list[str]:
+    """Return the folders of imported packages that are not on the import path.
+
+    Finders of editable installations find these packages, but only after the import path.
+    """
+    found: dict[str, None] = {}
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        if "." in name or spec is None or not spec.has_location or spec.name != name:
+            continue
+        if spec.submodule_search_locations and os.path.basename(spec.origin or "") == "__init__.py":
+            found[str(Path(spec.origin).parents[1])] = None
+    return [folder for folder in found if folder not in sys.path]
 
 
 def kill_descendants() -> None:
