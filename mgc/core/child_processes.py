@@ -85,9 +85,13 @@ def safe_imports() -> Iterator[None]:
     Plugins there can be imported, but a file such as ``random.py`` shadows no other module.
 
     Raises:
-        MgcError: If the path of the folder for temporary files is too long for sockets.
+        MgcError: If the working folder was removed, or the path of the folder for temporary files
+            is too long for sockets.
     """
-    folder = os.getcwd()
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError as error:
+        raise MgcError("The working folder was removed. Change to another folder.") from error
     added = folder not in sys.path
     if added:
         sys.path.append(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mgc.core.child_processes import SAFE_PATH, safe_imports
+from mgc.errors import MgcError
 
 PROGRAM = """
 import multiprocessing
@@ -71,3 +72,12 @@ def test_paths_are_restored(before: str | None, monkeypatch: pytest.MonkeyPatch)
         assert os.environ[SAFE_PATH] == "1"
     assert sys.path == paths
     assert os.environ.get(SAFE_PATH) == before
+
+
+def test_a_removed_working_folder_is_an_error(workdir: Path) -> None:
+    folder = workdir / "removed"
+    folder.mkdir()
+    os.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(MgcError, match="The working folder was removed"), safe_imports():
+        pytest.fail("the folder is missing")
