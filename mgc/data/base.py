@@ -190,9 +190,10 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         by_fold = ungrouped or self.split == "fold"
         targets = self._targets_of(catalogue)
         multiclass, tagged = self.task == "multiclass", self.task == "multilabel"
+        groups = (catalogue["track"] if ungrouped else catalogue["group"]).to_numpy()
         folds = assign_folds(
-            (catalogue["track"] if ungrouped else catalogue["group"]).to_numpy(),
-            self.folds if by_fold else 10,
+            groups,
+            self.folds if by_fold else min(10, max(3, len(set(groups)))),
             self.seed,
             classes=catalogue["label"].to_numpy() if multiclass else None,
             tags=targets > 0 if tagged else None,

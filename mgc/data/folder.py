@@ -151,16 +151,7 @@ class Folder(AudioDataModule):
         unknown = sorted(set(names) - {*SPLIT_NAMES, ""})
         if unknown:
             raise MgcError(f"{self.table}: unknown split {unknown[0]!r}. Use train, val or test.")
-        splits = names.map({**SPLIT_NAMES, "": ""})
-        counts = splits[splits != ""].groupby(catalogue["group"]).nunique()
-        if (counts > 1).any():
-            log.warning(
-                "%s: %d groups of tracks are in more than one split, the first is %s.",
-                self.table,
-                (counts > 1).sum(),
-                counts[counts > 1].index[0],
-            )
-        return splits.to_numpy(str)
+        return names.map({**SPLIT_NAMES, "": ""}).to_numpy(str)
 
     @cached_property
     def _rows(self) -> pd.DataFrame:

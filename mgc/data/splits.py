@@ -35,9 +35,8 @@ def assign_folds(
         raise MgcError(f"folds={folds}: must be at least 3, for training, validation and test.")
     count = len(np.unique(groups))
     if count < folds:
-        raise MgcError(
-            f"folds={folds}, but there are only {count} groups of tracks. Use fewer folds."
-        )
+        fewer = f", or use at most {count} folds" if count >= 3 else ""
+        raise MgcError(f"only {count} groups of tracks for {folds} folds. Add tracks{fewer}.")
     if tags is not None:
         return stratify_tags(groups, folds, tags, seed)
     tracks, named = len(groups), groups

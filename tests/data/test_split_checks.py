@@ -102,3 +102,13 @@ def test_each_warning_is_logged_once(make, caplog) -> None:
     data.setup("fit")
     data.setup("test")
     assert caplog.text.count("no test tracks of 'a'") == 1
+
+
+def test_few_groups_are_split_as_evenly_as_possible(make) -> None:
+    data = make([*"ab" * 5], groups=[0, 0, 0, 1, 1, 1, 2, 2, 2, 2], split="stratified")
+    data.setup("fit")
+    assert data.tracks.groupby("split")["group"].nunique().to_dict() == {
+        "train": 1, "val": 1, "test": 1
+    }  # fmt: skip
+    with pytest.raises(MgcError, match=r"only 2 groups of tracks for 3 folds. Add tracks\.$"):
+        make([*"ab" * 5], groups=[0] * 5 + [1] * 5, split="stratified").setup("fit")
