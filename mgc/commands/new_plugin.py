@@ -47,7 +47,8 @@ def new_plugin(name: str, kind: Literal["model", "data"] = "model", folder: str 
     if claims:
         owner = registry.owner(claims[0])
         raise MgcError(f"The {kind} '{module}' already exists in {owner}. Choose another name.")
-    if find_spec(module):
+    spec = find_spec(module)
+    if spec and spec.origin:  # not a folder without modules
         raise MgcError(f"The module {module!r} already exists. Choose another name.")
     package_folder = Path(folder) / name
     if package_folder.exists():
