@@ -354,10 +354,13 @@ def _build(
     model_class: type[LightningModule], path: str | PathLike[str], checkpoint: dict[str, Any]
 ) -> LightningModule:
     """Build a model from its hyperparameters, or from its init arguments if it saves none."""
-    if HYPER in checkpoint:
+    nested = "." in model_class.__qualname__  # Lightning finds only classes of modules
+    if HYPER in checkpoint and not nested:
         model = model_class.load_from_checkpoint(Path(path), map_location="cpu", weights_only=True)
     else:
-        model = model_class(**init_arguments(checkpoint))
+        arguments = init_arguments(checkpoint)
+        # Lightning's command line adds names that begin with an underscore.
+        model = model_class(**{name: arguments[name] for name in arguments if name[0] != "_"})
         model.configure_model()
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)

@@ -115,6 +115,10 @@ def local_net(trained: Path, tmp_path: Path, workdir: Path) -> Iterator[Path]:
     )
     content = torch.load(trained, weights_only=True)
     content["mgc"]["class_path"] = "local_net.Outer.Net"
+    content["hyper_parameters"] |= {
+        "_class_path": "local_net.Outer.Net",
+        "_instantiator": "lightning.pytorch.cli.instantiate_module",
+    }
     path = tmp_path / "local.ckpt"
     torch.save(content, path)
     yield path

@@ -58,6 +58,11 @@ class MusicModel(CheckedArguments, LightningModule):
         self.sample_rate = sample_rate
         self.lr = lr
         self.untrained = True
+        if task == "multiclass" and num_classes == 1:
+            raise MgcError(
+                "num_classes=1: a multiclass task needs at least 2 classes. Check data.root and "
+                "data.labels."
+            )
         self.train_metric: Metric
         self.train_metric_name, self.train_metric = _training_metric(task, num_classes)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mgc.errors import MgcError
 from mgc.models.base import MusicModel
 
 
@@ -60,3 +61,8 @@ def test_a_batch_of_unreadable_clips_has_zero_gradients(batch: dict[str, Any]) -
     # Distributed training sums gradients, so all weights need one on each device.
     assert all((p.grad == 0).all() for p in model.parameters() if p.requires_grad)
     assert model.logged == []
+
+
+def test_one_class_is_an_error() -> None:
+    with pytest.raises(MgcError, match="a multiclass task needs at least 2 classes"):
+        MusicModel(num_classes=1)
