@@ -104,7 +104,14 @@ def _quoting_dumper() -> Any:
     Dumper.yaml_implicit_resolvers = resolvers
     number = re.compile(r"([-+.]?[0-9][0-9._eExXoO+-]*|[-+]?\.?(inf|nan|infinity))$", re.I)
     Dumper.add_implicit_resolver("tag:yaml.org,2002:float", number, None)
+    Dumper.add_representer(str, _represent_text)
     return Dumper
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Escape line breaks of YAML that PyYAML otherwise folds into spaces."""
+    style = '"' if any(character in text for character in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def bound_parsers() -> None:

@@ -126,7 +126,7 @@ def find_split_problems(
     if task == "multiclass":
         trained = np.bincount(train, minlength=len(labels)) > 0
         if trained.sum() == 1:
-            only = labels[int(trained.argmax())]
+            only = labels[int(np.argmax(trained))]
             problems.errors.append(f"all training tracks have the class {only!r}")
         for name, targets in parts.items():
             counts = np.bincount(targets, minlength=len(labels))

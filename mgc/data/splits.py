@@ -78,7 +78,7 @@ def stratify_tags(
     """
     group = np.unique(groups, return_inverse=True)[1]
     if seed is not None:
-        group = np.random.default_rng(seed).permutation(group.max() + 1)[group]
+        group = np.random.default_rng(seed).permutation(np.max(group) + 1)[group]
     sizes = np.bincount(group)
     positive = np.zeros((len(sizes), tags.shape[1]))
     np.add.at(positive, group, tags)
@@ -89,7 +89,7 @@ def stratify_tags(
     weights: np.ndarray
     while (fold_of < 0).any():
         if (left > 0).any():
-            tag = int(np.where(left > 0, left, np.inf).argmin())
+            tag = int(np.argmin(np.where(left > 0, left, np.inf)))
             weights = positive[:, tag]
         else:
             tag, weights = -1, sizes
@@ -113,8 +113,8 @@ def _fill_empty_folds(assigned: np.ndarray, folds: int, group: np.ndarray) -> np
     for empty in np.setdiff1d(np.arange(folds), fold_of):
         tracks = np.bincount(fold_of, sizes, folds)
         tracks[np.bincount(fold_of, minlength=folds) < 2] = 0
-        members = np.flatnonzero(fold_of == tracks.argmax())
-        fold_of[members[sizes[members].argmin()]] = empty
+        members = np.flatnonzero(fold_of == np.argmax(tracks))
+        fold_of[members[np.argmin(sizes[members])]] = empty
     return fold_of[group]
 
 

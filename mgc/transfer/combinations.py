@@ -87,7 +87,7 @@ def _check_finite(table: FeatureTable, path: str | os.PathLike[str]) -> None:
                 f"for example {track!r}. Extract the features again."
             )
         if values.size and np.abs(values).max() > MAX_VALUE:
-            row, column = np.unravel_index(np.abs(values).argmax(), values.shape)
+            row, column = np.unravel_index(np.argmax(np.abs(values)), values.shape)
             raise MgcError(
                 f"{path}: layer {name!r} has the value {values[row, column]:.3g} for track "
                 f"{table.tracks['track'].iloc[int(row)]!r}; expected at most {MAX_VALUE:g}. Scale "

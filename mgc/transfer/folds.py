@@ -235,8 +235,9 @@ def _make_inner_folds(
     if table.task == "multiclass":
         counts = np.bincount(targets, minlength=len(table.labels))
         counts = np.where(counts > 0, counts, folds)
-        if counts.min() < folds:
-            folds, rarest = counts.min(), f"tracks of class {table.labels[counts.argmin()]!r}"
+        fewest = int(np.argmin(counts))
+        if counts[fewest] < folds:
+            folds, rarest = int(counts[fewest]), f"tracks of class {table.labels[fewest]!r}"
     if grouped:
         count = len(_group_names(table, rows).unique())
         if count < folds:
@@ -246,7 +247,7 @@ def _make_inner_folds(
             f"The split has only {folds} training {rarest}, too few to choose settings. Add val "
             "tracks, or use --nested false."
         )
-    return (_make_group_folds if grouped else make_folds)(table, rows, int(folds), seed)
+    return (_make_group_folds if grouped else make_folds)(table, rows, folds, seed)
 
 
 def _make_group_folds(

@@ -68,7 +68,8 @@ def test_paths_are_restored(before: str | None, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(SAFE_PATH, before)
     paths = list(sys.path)
     with safe_imports():
-        assert sys.path == [*paths, os.getcwd()]
+        assert sys.path[-1] == os.getcwd()
+        assert sys.path[: len(paths)] == paths
         assert os.environ[SAFE_PATH] == "1"
     assert sys.path == paths
     assert os.environ.get(SAFE_PATH) == before

@@ -92,6 +92,9 @@ AMBIGUOUS = st.from_regex(r"[-+.]?[0-9a-fA-F_:.eExXoOinfINFnaNA+-]{0,8}", fullma
 @example(text="2001-01-01")
 @example(text="inf")
 @example(text="\u2028\x85\x07")
+@example(text="\x85")
+@example(text="\u2029")
+@example(text="a\u2028 b")
 def test_text_stays_text_in_a_saved_configuration(text: str) -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--labels", type=list[str])
