@@ -255,7 +255,7 @@ def _target(claim: EntryPoint) -> str:
     """Return the class path of an entry point; ``""`` if it is malformed."""
     try:
         return f"{claim.module}.{claim.attr}"
-    except AttributeError:
+    except (AttributeError, AssertionError):  # the second since Python 3.13
         return ""
 
 
