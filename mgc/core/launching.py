@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.distributed import DistError
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
@@ -86,6 +87,11 @@ def convert_process_errors() -> Iterator[None]:
             f"A data loader worker died, often because memory ran out: {error} Use fewer workers "
             "(--data.num_workers) or smaller batches, and resume from last.ckpt."
         ) from error
+
+
+def is_global_zero() -> bool:
+    """Return whether Lightning has given this process rank 0, or none."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _is_lost_connection(error: Exception) -> bool:

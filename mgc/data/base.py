@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -23,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from mgc.core.description import Short, check_clips
 from mgc.core.fingerprint import Check
 from mgc.core.forking import release_threads_before_forks
-from mgc.core.launching import compute_on_rank_zero
+from mgc.core.launching import compute_on_rank_zero, is_global_zero
 from mgc.core.ranges import (
     BatchSize,
     CheckedArguments,
@@ -40,15 +39,8 @@ from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackRe
 from mgc.data.download import Source
 from mgc.data.file_names import find_name, find_names
 from mgc.data.loading import ResumableLoader, ignore_stop_signals
-from mgc.data.split_checks import check_folds, check_split
-from mgc.data.splits import (
-    TEST,
-    TRAIN,
-    VAL,
-    assign_folds,
-    split_by_best_fold,
-    split_by_fold,
-)
+from mgc.data.split_checks import check_split
+from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_best_fold, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
 from mgc.data.verification import Problem, Progress, verify_audio, verify_counts
 from mgc.errors import MgcError
@@ -189,19 +181,21 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         ungrouped = self.split == "fold_ungrouped"
         by_fold = ungrouped or self.split == "fold"
         targets = self._targets_of(catalogue)
-        multiclass, tagged = self.task == "multiclass", self.task == "multilabel"
+        if self.task == "multiclass":
+            present = np.eye(self.num_classes, dtype=bool)[targets]
+        else:  # quantities are not stratified
+            present = targets[:, : None if self.task == "multilabel" else 0] > 0
         groups = (catalogue["track"] if ungrouped else catalogue["group"]).to_numpy()
         folds = assign_folds(
             groups,
             self.folds if by_fold else min(10, max(3, len(set(groups)))),
             self.seed,
-            classes=catalogue["label"].to_numpy() if multiclass else None,
-            tags=targets > 0 if tagged else None,
+            classes=catalogue["label"].to_numpy() if self.task == "multiclass" else None,
+            tags=present if self.task == "multilabel" else None,
         )
         if by_fold:
             return split_by_fold(folds, self.fold)
-        present = np.eye(self.num_classes, dtype=bool)[targets] if multiclass else targets > 0
-        return split_by_best_fold(folds, present if multiclass or tagged else present[:, :0])
+        return split_by_best_fold(folds, present)
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
         """Return the reason for each unreadable track; may add columns to the catalogue."""
@@ -259,14 +253,6 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         if self.labels and (first or stage == "fit"):
             check_split(self, STAGES[stage], fitting=stage == "fit")
 
-    def check_folds(self) -> None:
-        """Check the other folds of the split, before the first is trained.
-
-        Raises:
-            MgcError: If a fold has no tracks, or tests a class without training tracks.
-        """
-        check_folds(self, self.load_catalogue())
-
     def targets(self) -> torch.Tensor:
         """Return class indices of shape (tracks,), or float32 of shape (tracks, labels)."""
         return torch.from_numpy(self._targets_of(self.tracks))
@@ -298,7 +284,7 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
                 if name in self.broken:
                     continue
                 self.broken[name] = "unreadable"
-                if _is_rank_zero():
+                if is_global_zero():
                     log.warning(
                         "%s: unreadable, skipped (%d tracks so far).",
                         track.get("path", name),
@@ -327,14 +313,14 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         catalogue = self.load_catalogue()
         expected = self._expected_tracks()
         missing = len(expected - set(catalogue["track"]))
-        if missing and _is_rank_zero():
+        if missing and is_global_zero():
             log.warning("%s: %d of %d tracks are missing.", self.root, missing, len(expected))
         splits = contract.check_splits(self, catalogue, self.assign_split(catalogue))
         catalogue = catalogue.assign(split=splits)
         catalogue = catalogue[catalogue["split"] != ""].reset_index(drop=True)
         self.broken = self.check(catalogue)
         contract.require_type(self, self.broken, dict, "check", "a dictionary of broken tracks")
-        if _is_rank_zero():
+        if is_global_zero():
             for reason in self.broken.values():
                 log.warning("Skipped %s", reason)
         share = len(self.broken) / len(catalogue)
@@ -345,7 +331,7 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
                 f"{next(iter(self.broken.values()))}. Fix or remove them, or increase max_broken."
             )
         tracks = catalogue[~catalogue["track"].isin(list(self.broken))].reset_index(drop=True)
-        if _is_rank_zero():
+        if is_global_zero():
             sizes = ", ".join(f"{(tracks['split'] == s).sum()} {s}" for s in (TRAIN, VAL, TEST))
             log.info("%d tracks (%s), %d broken.", len(tracks), sizes, len(self.broken))
         return tracks
@@ -575,7 +561,3 @@ def _excerpt_problem(begin: float, end: float, seconds: float, tolerance: float)
     if np.isfinite(end) and end > seconds + tolerance:
         return f"the file ends at {seconds:.2f} s, the excerpt at {end:g} s"
     return ""
-
-
-def _is_rank_zero() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from mgc.core.checks import shorten
+from mgc.core.launching import is_global_zero
 from mgc.data.contract import check_splits, check_targets
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
@@ -49,7 +49,7 @@ def check_split(data: Any, names: Sequence[str], fitting: bool) -> None:
     problems = find_split_problems(train, parts, data.task, data.labels)
     if problems.errors and fitting:
         raise MgcError(f"{where}: {problems.errors[0]}. Use another split or seed, or add tracks.")
-    if getattr(rank_zero_only, "rank", 0) != 0:
+    if not is_global_zero():
         return
     for text in problems.unscored:
         log.warning("%s: %s. Scores leave them out.", where, text)
@@ -73,16 +73,16 @@ def check_split(data: Any, names: Sequence[str], fitting: bool) -> None:
                 )  # fmt: skip
 
 
-def check_folds(data: Any, catalogue: pd.DataFrame) -> None:
+def check_folds(data: Any) -> None:
     """Check the splits by all folds but the module's own, before the first is trained.
 
     Args:
         data: A :class:`mgc.data.base.MusicDataModule`.
-        catalogue: What its ``load_catalogue`` returned.
 
     Raises:
         MgcError: If a fold has no tracks, or cannot be trained (see :func:`check_split`).
     """
+    catalogue = data.load_catalogue()
     for fold in set(range(data.folds)) - {data.fold}:
         one = copy.copy(data)
         one.fold = fold

@@ -15,6 +15,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mgc.core.writing import replacing
+from mgc.data.split_checks import check_folds
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.experiments.child_run import LAST_EPOCH, ChildCLI, fit, run_child
@@ -96,7 +97,7 @@ class CheckFolds(Callback):
             if given != self.folds:
                 raise MgcError(f"The data set has {given} predefined folds. Set --folds {given}.")
         if self.in_advance and stage == "fit" and data.labels:
-            data.check_folds()
+            check_folds(data)
 
 
 class FoldCLI(ChildCLI):

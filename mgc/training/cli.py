@@ -24,12 +24,16 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_summary import summarize
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 import mgc
 from mgc import checkpoint, registry
 from mgc.checkpoint import DescribeCheckpoint
-from mgc.core.launching import PrepareSpawnedProcess, convert_process_errors, hide_warnings
+from mgc.core.launching import (
+    PrepareSpawnedProcess,
+    convert_process_errors,
+    hide_warnings,
+    is_global_zero,
+)
 from mgc.core.lightning_internals import KeepConfiguration, ignore_undefined
 from mgc.core.parser_errors import HelpFormatter, OneLineErrors, explain
 from mgc.core.stopping import signals
@@ -463,7 +467,7 @@ def _prepare_wandb(trainer: Namespace) -> None:
     if not loggers or trainer.get("fast_dev_run"):
         return
     set_staging_folder(str(loggers[0].init_args.get("save_dir") or RUNS))
-    if getattr(rank_zero_only, "rank", 0):
+    if not is_global_zero():
         return  # only rank zero logs
     if all(logger.init_args.get("offline") for logger in loggers):
         keep_offline("offline=true in the logger's settings")

@@ -23,7 +23,6 @@ import pandas as pd
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -37,7 +36,7 @@ from mgc.core.fingerprint import (
     hash_inputs,
     hash_values,
 )
-from mgc.core.launching import convert_process_errors
+from mgc.core.launching import convert_process_errors, is_global_zero
 from mgc.core.parquet import read_metadata
 from mgc.core.stopping import signals
 from mgc.core.writing import replacing, writes_file
@@ -691,7 +690,7 @@ def extract_audio(
         widths,
         check,
     )
-    if getattr(rank_zero_only, "rank", 0):
+    if not is_global_zero():
         return
     log.info(
         "%d tracks, %d could not be read; %d features per track (%s): %s",

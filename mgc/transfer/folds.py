@@ -177,8 +177,7 @@ def _plan_folds(
     stratified = "" if table.task == "regression" else "stratified "
     order = "in the order of the table" if seed is None else f"shuffled with seed {seed}"
     plan = FoldPlan(f"{folds} {stratified}folds, {order}")
-    shared = tracks["group"].notna() & tracks["group"].duplicated(keep=False)
-    if not shared.any():
+    if not _has_groups(table):
         _cross_validate(plan, numbers, paper=True, nested=nested, inner_folds=inner_folds)
         return plan
     _cross_validate(plan, numbers, paper=True, nested=False, inner_folds=None)
@@ -221,15 +220,14 @@ def make_folds(table: FeatureTable, rows: np.ndarray, folds: int, seed: int | No
     return numbers
 
 
-def _make_inner_folds(
-    table: FeatureTable, rows: np.ndarray, seed: int | None, grouped: bool
-) -> np.ndarray:
+def _make_inner_folds(table: FeatureTable, rows: np.ndarray, seed: int | None) -> np.ndarray:
     """Return ten folds of the training tracks, or as many as the rarest class or the groups allow.
 
     Raises:
         MgcError: If there can be no folds.
     """
     targets = table.targets[rows]
+    grouped = _has_groups(table)
     folds = min(DEFAULT_FOLDS, len(rows))
     rarest = "tracks"
     if table.task == "multiclass":
@@ -262,6 +260,11 @@ def _make_group_folds(
         classes=targets if table.task == "multiclass" else None,
         tags=targets > 0 if table.task == "multilabel" else None,
     )
+
+
+def _has_groups(table: FeatureTable) -> bool:
+    """Return whether some tracks share a group."""
+    return bool(table.tracks["group"].dropna().duplicated().any())
 
 
 def _group_names(table: FeatureTable, rows: np.ndarray) -> pd.Series:
@@ -329,8 +332,7 @@ def _plan_split(table: FeatureTable, seed: int | None, nested: bool) -> FoldPlan
         plan.validation = plan.inner[0]
         plan.description += "; nested: settings chosen on val after fitting on train"
         return plan
-    shared = tracks["group"].notna() & tracks["group"].duplicated(keep=False)
-    numbers = _make_inner_folds(table, train, seed, grouped=bool(shared.any()))
+    numbers = _make_inner_folds(table, train, seed)
     plan.description += f"; nested: settings chosen by {numbers.max() + 1} folds of train"
     plan.inner = [
         [
@@ -378,7 +380,7 @@ def _check_parts(plan: FoldPlan, table: FeatureTable, other: str) -> None:
             "first, %s.",
             plan.description, len(missing), len(plan.paper), missing[0],
         )  # fmt: skip
-    groups = pd.Series(_group_names(table, np.arange(len(targets))))
+    groups = _group_names(table, np.arange(len(targets)))
     apart = [
         not groups.iloc[fit.train].isin(set(groups.iloc[fit.tests[part]])).any()
         for fit, part in (

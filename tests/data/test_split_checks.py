@@ -8,7 +8,7 @@ import pytest
 from layouts import write_lines, write_tone
 
 from mgc.data.folder import Folder
-from mgc.data.split_checks import find_split_problems
+from mgc.data.split_checks import check_folds, find_split_problems
 from mgc.errors import MgcError
 
 SPLITS = ("train",) * 6 + ("val",) * 2 + ("test",) * 2
@@ -80,10 +80,10 @@ def test_all_folds_are_checked_in_advance(make) -> None:
     for fold in range(3):
         data = make(labels, groups=groups, split="fold", folds=3, fold=fold)
         with pytest.raises(MgcError, match=r"fold=\d: class 'c' has 2 \w+ tracks, but no train"):
-            data.check_folds()
+            check_folds(data)
     data = make([*"ababababab"], groups=[*"AABBBBBBBB"], split="fold", folds=3)
     with pytest.raises(MgcError, match="only 2 groups of tracks"):
-        data.check_folds()
+        check_folds(data)
 
 
 def test_constant_quantities_have_no_score() -> None:
