@@ -129,8 +129,9 @@ def find_newest_checkpoint(name: str) -> str:
     found = next((path for path in candidates if path.is_file()), None)
     if found is None and (folder / "checkpoints" / LAST_CHECKPOINT).is_file():
         raise MgcError(
-            f"--ckpt_path {name}: the newest run, {folder}, has none: no validation ended. "
-            "Use --ckpt_path last for the weights after its last step."
+            f"--ckpt_path {name}: the newest run, {folder}, has none: no validation ended, or its "
+            "monitored metric was never a number. Use --ckpt_path last for the weights after its "
+            "last step."
         )
     if found is None:
         raise MgcError(
