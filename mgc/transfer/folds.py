@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from mgc.data.split_checks import find_split_problems
+from mgc.data.split_problems import find_split_problems
 from mgc.data.splits import assign_folds, stratify_tags
 from mgc.errors import MgcError
 from mgc.transfer.feature_table import FeatureTable

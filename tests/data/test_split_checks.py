@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from layouts import write_lines, write_tone
 
 from mgc.data.folder import Folder
-from mgc.data.split_checks import check_folds, find_split_problems
+from mgc.data.split_checks import check_folds
 from mgc.errors import MgcError
 
 SPLITS = ("train",) * 6 + ("val",) * 2 + ("test",) * 2
@@ -84,17 +83,6 @@ def test_all_folds_are_checked_in_advance(make) -> None:
     data = make([*"ababababab"], groups=[*"AABBBBBBBB"], split="fold", folds=3)
     with pytest.raises(MgcError, match="only 2 groups of tracks"):
         check_folds(data)
-
-
-def test_constant_quantities_have_no_score() -> None:
-    train, test = np.arange(8.0).reshape(4, 2), np.array([[1.0, 2.0], [1.0, 3.0]])
-    found = find_split_problems(train, {"test": test, "val": test[:1]}, "regression", ("x", "y"))
-    assert found.unscored == [
-        "all test tracks have the same 'x'",
-        "all val tracks have the same 2 of 2 labels ('x', 'y')",
-    ]
-    assert found.undefined == ["val"]
-    assert not found.errors
 
 
 def test_each_warning_is_logged_once(make, caplog) -> None:

@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -291,3 +293,11 @@ def test_folds_without_a_score_are_left_out_of_means():
     assert scores["inner_score"].notna().all()
     assert result.summary[["paper", "full_grid", "nested"]].notna().all(axis=None)
     assert result.summary["nested_folds"].tolist() == [4]
+
+
+def test_processes_of_an_experiment_start_without_torch():
+    program = (
+        "import sys, mgc.transfer.fitting, mgc.transfer.experiment\n"
+        "assert 'torch' not in sys.modules  # its import takes seconds in each process"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
