@@ -17,6 +17,12 @@ MAX_CHARS, MAX_VALUES, MAX_DEPTH = 2**20, 50_000, 100
 NOT_FINITE = ("inf", "+inf", "-inf", "nan")
 
 
+class QuotedText(str):
+    """Text such as ``"null"`` that jsonargparse takes as it is. It parses a plain ``str`` again."""
+
+    __slots__ = ()
+
+
 class BoundedLoading:
     """Mixin for loaders of PyYAML that refuses duplicate keys and documents that are too large."""
 
@@ -105,6 +111,7 @@ def _quoting_dumper() -> Any:
     number = re.compile(r"([-+.]?[0-9][0-9._eExXoO+-]*|[-+]?\.?(inf|nan|infinity))$", re.I)
     Dumper.add_implicit_resolver("tag:yaml.org,2002:float", number, None)
     Dumper.add_representer(str, _represent_text)
+    Dumper.add_representer(QuotedText, _represent_text)
     return Dumper
 
 
@@ -124,9 +131,37 @@ def bound_parsers() -> None:
     # set_loader replaces only the loader of files. Values of options use the default one.
     loader = loading.get_yaml_default_loader()
     if not issubclass(loader, BoundedLoading):
-        loading.yaml_default_loader = type(  # type: ignore[assignment] # None at first
-            "BoundedLoader", (BoundedLoading, loader), {}
-        )
+        bounded = type("BoundedLoader", (BoundedLoading, loader), {})
+        bounded.add_constructor("tag:yaml.org,2002:str", _construct_text)
+        loading.yaml_default_loader = bounded  # type: ignore[assignment] # None at first
+
+
+def to_plain_text(values: Any) -> Any:
+    """Return parsed settings with each :class:`QuotedText` as a ``str``, which checkpoints hold."""
+    from jsonargparse import Namespace
+
+    if isinstance(values, Namespace | dict):
+        entries = values if isinstance(values, dict) else vars(values)
+        entries.update({key: to_plain_text(value) for key, value in entries.items()})
+        return values
+    if isinstance(values, list):
+        return [to_plain_text(value) for value in values]
+    return str(values) if isinstance(values, QuotedText) else values
+
+
+def _construct_text(loader: Any, node: yaml.ScalarNode) -> str:
+    """Mark quoted text that a plain scalar would not keep: a ``str | None`` then keeps it."""
+    text: str = loader.construct_scalar(node)
+    if node.style in ("'", '"') and _reads_as_null(text):
+        return QuotedText(text)
+    return text
+
+
+def _reads_as_null(text: str) -> bool:
+    try:
+        return yaml.load(text, _Loader) is None  # noqa: S506 # a subclass of the safe loader
+    except (yaml.YAMLError, ValueError):
+        return False
 
 
 def check_nodes(root: yaml.Node) -> None:

@@ -38,7 +38,7 @@ from mgc.core.lightning_internals import KeepConfiguration, ignore_undefined
 from mgc.core.parser_errors import HelpFormatter, OneLineErrors, explain
 from mgc.core.stopping import signals
 from mgc.core.writing import output_folder, replacing
-from mgc.core.yaml_files import dump_yaml, read_yaml
+from mgc.core.yaml_files import dump_yaml, read_yaml, to_plain_text
 from mgc.data.base import MusicDataModule
 from mgc.errors import MgcError
 from mgc.evaluation.callback import TrackEvaluation
@@ -195,7 +195,7 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         args = expand_arguments(args)
         for path in option_values(args, *CONFIG_OPTIONS):
             read_yaml(path)  # names the file in messages
-        self.config = parser.parse_args(args)
+        self.config = to_plain_text(parser.parse_args(args))
         check_settings(self.config[self.config.subcommand])
 
     def before_instantiate_classes(self) -> None:

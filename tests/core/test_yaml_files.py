@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from mgc.core import parser_errors as parser_errors  # bounds all parsers
-from mgc.core.yaml_files import MAX_CHARS, dump_yaml, load_yaml, read_yaml
+from mgc.core.yaml_files import MAX_CHARS, dump_yaml, load_yaml, read_yaml, to_plain_text
 from mgc.errors import MgcError
 
 
@@ -75,12 +75,22 @@ def test_parsers_bound_the_values_of_options() -> None:
     assert parser.parse_args(["--power=.inf"]).power == float("inf")
 
 
+class Logger:
+    """A class with an optional setting, such as a logger of Lightning."""
+
+    def __init__(self, version: str | None = None) -> None:
+        """Keep the setting."""
+        self.version = version
+
+
 #: Text that looks like a value of another type.
 AMBIGUOUS = st.from_regex(r"[-+.]?[0-9a-fA-F_:.eExXoOinfINFnaNA+-]{0,8}", fullmatch=True)
 
 
 @settings(deadline=None)
 @given(text=st.one_of(st.text(), AMBIGUOUS, st.sampled_from(["null", "~", "yes", "No", "=", "<<"])))
+@example(text="null")
+@example(text="#x")
 @example(text="1e3")
 @example(text="1E3")
 @example(text="1e-3")
@@ -99,9 +109,24 @@ def test_text_stays_text_in_a_saved_configuration(text: str) -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--labels", type=list[str])
     parser.add_argument("--name", type=str)
+    parser.add_argument("--version", type=str | None)
     parser.add_argument("--settings", type=dict[str, str])
+    parser.add_argument("--logger", type=Logger)
     given = parser.parse_object({"labels": [text, "a"], "name": text, "settings": {text: text}})
+    given.version = text
+    path = f"{Logger.__module__}.Logger"
+    given.logger = Namespace(class_path=path, init_args=Namespace(version=text))
     saved = parser.dump(given)
     assert parser.parse_string(saved) == given
     assert load_yaml(saved, "config.yaml") == given.as_dict()
     assert load_yaml(dump_yaml([text]), "values") == [text]
+
+
+def test_quoted_null_becomes_plain_text() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--run.version", type=str | None)
+    parser.add_argument("--settings", type=dict)
+    read = parser.parse_string("{run: {version: 'null'}, settings: {a: [1, '~', null]}}")
+    plain = to_plain_text(read).as_dict()
+    assert plain == {"run": {"version": "null"}, "settings": {"a": [1, "~", None]}}
+    assert {type(plain["run"]["version"]), type(plain["settings"]["a"][1])} == {str}
