@@ -149,6 +149,33 @@ def correct(results: Results, decision: str = "decision") -> pd.Series:
     return (tracks["label"] == tracks[decision]).groupby(tracks["track"]).mean()
 
 
+def track_gains(results: Results, other: Results) -> pd.Series:
+    """Return each track's share in how much higher ``results`` score than ``other``.
+
+    The mean over the tracks that both tested is the difference of accuracies, or of r2, averaged
+    over the quantities. Other tracks are NaN.
+
+    Args:
+        results: Results of a multiclass or regression task.
+        other: Results of the same task.
+    """
+    if results.task == "multiclass":
+        return correct(results) - correct(other)
+    errors = [_scaled_errors(side) for side in (results, other)]
+    return errors[1] - errors[0]
+
+
+def _scaled_errors(results: Results) -> pd.Series:
+    """Return each track's squared error over the variance of the target, averaged over targets."""
+    tracks = results.tracks
+    shares = []
+    for label, output in zip(results.labels, results.outputs, strict=True):
+        target = tracks[f"target.{label}"].astype(float)
+        variance = target.groupby(tracks["track"]).first().var(ddof=0)
+        shares.append((target - tracks[output]) ** 2 / variance)
+    return pd.concat(shares, axis=1).mean(axis=1).groupby(tracks["track"]).mean()
+
+
 def fold_scores(
     results: Results, decision: str = "decision", measure: str | None = None
 ) -> pd.Series:

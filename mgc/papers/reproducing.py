@@ -1,32 +1,95 @@
-"""Functions shared by the ``mgc reproduce`` commands."""
+"""What the ``mgc reproduce`` commands share: they run mgc commands and write their tables."""
 
+import inspect
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from mgc.core import markdown
 from mgc.core.terminal import print_line
 
 if TYPE_CHECKING:
     from mgc.data.base import AudioDataModule
+    from mgc.evaluation.results import Results
+    from mgc.papers.claims import Claim
+    from mgc.papers.tables import Cell, ScoreTable
+
+#: Files of :meth:`Reproduction.save`.
+TABLES, SCORES, CLAIMS, NOTES = "tables.md", "scores.csv", "claims.csv", "notes.md"
 
 
-def print_command(command: str, *words: str, rest: Sequence[str] = (), **options: Any) -> None:
-    """Print an mgc command as it is typed in a shell.
+@dataclass
+class Reproduction:
+    """A paper's tables with our scores, and its claims tested on our results.
+
+    Attributes:
+        tables: Tables of the paper.
+        claims: Claims of the paper.
+        cells: Our results by row and column of the tables.
+        notes: Paragraphs in Markdown: the data, and each difference from the paper.
+    """
+
+    tables: "Sequence[ScoreTable]"
+    claims: "Sequence[Claim]"
+    cells: "Mapping[Cell, Results]"
+    notes: Sequence[str]
+
+    def save(self, folder: str | PathLike[str]) -> str:
+        """Write tables.md, scores.csv, claims.csv and notes.md to ``folder``; return tables.md."""
+        from mgc.core.csv import write_csv
+        from mgc.core.writing import all_or_nothing
+        from mgc.papers.claims import claims_frame, claims_table, evaluate_claim
+        from mgc.papers.tables import scores_frame
+
+        published = dict(item for table in self.tables for item in table.published.items())
+        evaluated = [evaluate_claim(claim, self.cells) for claim in self.claims]
+        claims = claims_frame(evaluated, published)
+        notes = "\n\n".join(self.notes)
+        parts = [table.markdown() for table in self.tables]
+        parts += [notes, markdown.heading("Claims", 2), claims_table(claims)]
+        text = "\n\n".join(parts) + "\n"
+        with all_or_nothing(folder) as out:
+            (out / TABLES).write_text(text, encoding="utf-8")
+            (out / NOTES).write_text(f"{notes}\n", encoding="utf-8")
+            write_csv(scores_frame(self.tables), out / SCORES, index=False)
+            write_csv(claims, out / CLAIMS, index=False)
+        return text
+
+
+def run_command(command: Callable[..., None], *arguments: str | list[str], **options: Any) -> None:
+    """Print an mgc command as it is typed in a shell, and run it.
 
     Args:
-        command: Name of the command.
-        words: Positional arguments.
-        rest: Arguments after ``--``.
-        **options: Options. None is omitted; a dictionary is printed as ``--name.key=value``.
+        command: Function of a module of :mod:`mgc.commands`, which has the command's name.
+        *arguments: Its positional arguments.
+        **options: Its options. None is omitted; a dictionary is printed as ``--name.key=value``.
+
+    Raises:
+        MgcError: If the command fails.
     """
-    typed = ["mgc", command, *words]
-    for name, value in options.items():
-        nested = value.items() if isinstance(value, dict) else None
-        for key, inner in [(f"{name}.{k}", v) for k, v in nested] if nested else [(name, value)]:
+    name = command.__module__.rpartition(".")[2].replace("_", " ")
+    words = [
+        word
+        for argument in arguments
+        for word in (argument if isinstance(argument, list) else [argument])
+    ]
+    typed = ["mgc", *name.split()]
+    given = []
+    for option, value in options.items():
+        pairs = value.items() if isinstance(value, dict) else None
+        for key, inner in [(f"{option}.{k}", v) for k, v in pairs] if pairs else [(option, value)]:
             if inner is not None:
-                typed.append(f"--{key}" if inner is True else f"--{key}={inner}")
-    command = shlex.join(typed + (["--", *rest] if rest else []))
-    print_line(f"$ {command}")
+                given.append(f"--{key}" if inner is True else f"--{key}={inner}")
+    parameters = inspect.signature(command).parameters.values()
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        # The positional arguments are options of mgc fit.
+        typed += [*given, *(["--", *words] if words else [])]
+    else:
+        typed += [*words, *given]
+    print_line(f"$ {shlex.join(typed)}")
+    command(*arguments, **options)
 
 
 def describe_data(root: str, data: str = "gtzan") -> str:

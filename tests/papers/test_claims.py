@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgc.evaluation.intervals import gain
+from mgc.evaluation.intervals import gain, overall
+from mgc.evaluation.paired import ALPHA, sign_flip_test
 from mgc.evaluation.results import Results
 from mgc.papers.claims import Claim, evaluate_claim, published_difference
 
@@ -25,8 +26,8 @@ TWO = Claim("x over y", ((("x", "MEL"), ("y", "MEL")), (("x", "SFM"), ("y", "SFM
     [
         ([1] * 20, [0] * 10 + [1] * 10, "confirmed"),
         ([0] * 10 + [1] * 10, [1] * 20, "contradicted"),
-        ([0, 1] * 10, [1, 0] * 10, "undecided"),
-        ([1] * 20, [1] * 20, "undecided"),
+        ([0, 1] * 10, [1, 0] * 10, "open"),
+        ([1] * 20, [1] * 20, "open"),
     ],
 )
 def test_verdicts(x, y, verdict):
@@ -41,11 +42,16 @@ def test_verdicts(x, y, verdict):
     ("better", "worse", "verdict", "reason"),
     [
         (6, 0, "confirmed", "6 discordant tracks, p = 0.031"),
-        (5, 0, "undecided", "5 discordant tracks; at least 6 needed"),
-        (0, 5, "undecided", "5 discordant tracks; at least 6 needed"),
+        (5, 0, "open", "5 discordant tracks; at least 6 needed"),
+        (0, 5, "open", "5 discordant tracks; at least 6 needed"),
         (0, 6, "contradicted", "6 discordant tracks, p = 0.031"),
-        (8, 2, "undecided", "10 discordant tracks, p = 0.11"),
-        (0, 0, "undecided", "0 discordant tracks; at least 6 needed"),
+        (
+            8,
+            2,
+            "open",
+            "10 discordant tracks, p = 0.11; about 82 tracks would decide this difference",
+        ),
+        (0, 0, "open", "0 discordant tracks; at least 6 needed"),
     ],
 )
 def test_a_claim_needs_enough_discordant_tracks(better, worse, verdict, reason):
@@ -85,7 +91,7 @@ def test_missing_pairs_are_skipped():
     assert result.pairs == TWO.pairs[:1]
     assert result.difference == 0.5
     nothing = evaluate_claim(TWO, {})
-    assert (nothing.tracks, nothing.verdict) == (0, "undecided")
+    assert (nothing.tracks, nothing.verdict) == (0, "open")
     alone = evaluate_claim(
         ONE, {("x", "MEL"): results([1], ["a"]), ("y", "MEL"): results([1], ["b"])}
     )
@@ -93,5 +99,36 @@ def test_missing_pairs_are_skipped():
 
 
 def test_published_difference_is_a_mean():
-    accuracy = {("x", "MEL"): 70.0, ("y", "MEL"): 60.0, ("x", "SFM"): 50.0, ("y", "SFM"): 52.0}
-    assert published_difference(TWO.pairs, accuracy) == 4.0
+    published = {
+        ("x", "MEL"): (0.7, None),
+        ("y", "MEL"): (0.6, None),
+        ("x", "SFM"): (0.5, 0.01),
+        ("y", "SFM"): (0.52, 0.01),
+    }
+    assert published_difference(TWO.pairs, published) == pytest.approx(0.04)
+    assert np.isnan(published_difference(TWO.pairs, {}))
+
+
+def regression(prediction, target):
+    rows = pd.DataFrame({"track": [f"t{i}" for i in range(len(target))], "target.arousal": target})
+    rows["prediction.arousal"] = prediction
+    return Results(rows.assign(clip=0), rows, "regression", ("arousal",), {})
+
+
+def test_claims_about_regression_compare_r2():
+    target = np.random.default_rng(0).normal(size=60)
+    x, y = (regression(target + noise, target) for noise in (0.1, 0.5))
+    result = evaluate_claim(ONE, {("x", "MEL"): x, ("y", "MEL"): y})
+    assert result.difference == pytest.approx(overall(x) - overall(y))
+    assert result.verdict == "confirmed"
+
+
+def test_needed_tracks_find_the_difference_in_most_samples():
+    """Draw samples of the given size from tracks with the same share of discordant ones."""
+    x, y = [1] * 6 + [0] * 2 + [1] * 32, [0] * 6 + [1] * 34
+    result = evaluate_claim(ONE, {("x", "MEL"): results(x), ("y", "MEL"): results(y)})
+    assert result.verdict == "open"
+    draw = np.random.default_rng(0).integers(0, 40, (200, result.needed_tracks))
+    differences = np.subtract(x, y)[draw]
+    found = np.mean([sign_flip_test(sample) < ALPHA for sample in differences])
+    assert 0.7 < found < 0.9

@@ -6,15 +6,9 @@ import pytest
 
 from mgc.evaluation.results import Results
 from mgc.papers.claims import published_difference
+from mgc.papers.reproducing import Reproduction
 from mgc.papers.zhang2015 import FEATURES
-from mgc.papers.zhang2015.tables import (
-    ROWS,
-    describe_scores,
-    list_claims,
-    make_tables,
-    published_scores,
-    scores_table,
-)
+from mgc.papers.zhang2015.tables import ROWS, describe_scores, list_claims, make_table
 
 GIVEN = {"folds": 1, "split": "given"}
 
@@ -35,15 +29,17 @@ def cells_of(text, beginning):
 
 def test_scores_table():
     cells = {("KCNN (k = 5)", "MEL"): results(70), ("DBN + SVM", "ALL"): results(100)}
-    text = scores_table(cells, "gtzan")
+    text = make_table(cells, "gtzan").markdown()
+    assert "In parentheses: 95 % Wilson interval over 100 tracks." in text
     assert cells_of(text, "%")[1:4] == ["MEL, paper", "MEL, ours", "SFM, paper"]
     row = cells_of(text, "KCNN (k = 5)")
-    assert row[1] == "75.30"
+    assert row[1] == "75.3"
     assert row[2].startswith("70.0 (6")
-    assert row[3:] == ["50.90", "", "42.30", "", "77.60", ""]
-    assert cells_of(text, "DBN + SVM")[-2:] == ["60.90", "100.0 (96.3 to 100.0)"]
-    assert cells_of(scores_table({}, "ismir2004"), "KCNN (k = 5) + SVM")[-2:] == ["79.68", ""]
-    assert len(text.splitlines()) == 2 + 7
+    assert row[3:] == ["50.9", "", "42.3", "", "77.6", ""]
+    assert cells_of(text, "DBN + SVM")[-2:] == ["60.9", "100.0 (96.3 to 100.0)"]
+    empty = make_table({}, "ismir2004").markdown()
+    assert cells_of(empty, "KCNN (k = 5) + SVM")[-2:] == ["79.68", ""]
+    assert len([line for line in text.splitlines() if line.startswith("|")]) == 2 + 7
 
 
 @pytest.mark.parametrize(
@@ -55,7 +51,8 @@ def test_scores_table():
 )
 def test_published_differences_of_claims(title, mean):
     (claim,) = [claim for claim in list_claims() if claim.title == title]
-    assert published_difference(claim.pairs, published_scores("gtzan")) == pytest.approx(mean)
+    published = make_table({}, "gtzan").published
+    assert 100 * published_difference(claim.pairs, published) == pytest.approx(mean)
 
 
 def test_claims_use_cells_of_the_table():
@@ -64,28 +61,32 @@ def test_claims_use_cells_of_the_table():
     assert {cell for claim in list_claims() for pair in claim.pairs for cell in pair} == known
 
 
-def test_claims_table():
+def test_claims_table(tmp_path):
     cells = {
         ("KCNN (k = 5) ULT", "MEL"): results(50),
         ("KCNN (k = 5)", "MEL"): results(70),
         ("KCNN (k = 5) + SVM", "MEL"): results(60),
         ("Autoencoder + SVM", "MEL"): results(60),
     }
-    text = make_tables(cells, "gtzan", "Some music.")
-    frozen = cells_of(text, "learned over frozen lookup tables")
+    table = make_table(cells, "gtzan")
+    text = Reproduction([table], list_claims(), cells, ["Some music."]).save(tmp_path)
+    assert (tmp_path / "tables.md").read_text() == text
+    frozen = cells_of(text, "learned over frozen lookup tables (section 4.5)")
     assert frozen[1:3] == ["+13.5", "+20.0"]
     assert frozen[4:] == ["100", "1 of 4", "confirmed so far (20 discordant tracks, p = 1.9e-06)"]
-    assert cells_of(text, "KCNN + SVM over KCNN")[-1].startswith("contradicted so far (10 disc")
-    assert cells_of(text, "KCNN + SVM over autoencoder + SVM")[2:] == [
+    assert cells_of(text, "KCNN + SVM over KCNN (section 4.5)")[-1].startswith(
+        "contradicted so far (10 disc"
+    )
+    assert cells_of(text, "KCNN + SVM over autoencoder + SVM (section 4.5)")[2:] == [
         "+0.0",
-        "not available: every resample of 100 tracks gives 0.000",
+        "not available",
         "100",
         "1 of 4",
-        "undecided so far (0 discordant tracks; at least 6 needed)",
+        "open so far (0 discordant tracks; at least 6 needed)",
     ]
     # Without our scores, the paper's mean is over all columns.
-    missing = cells_of(text, "k = 5 over k = 1, both with SVM")
-    assert missing[1:] == ["+7.2", "", "", "", "", "not run"]
+    missing = cells_of(text, "k = 5 over k = 1, both with SVM (section 4.5)")
+    assert missing[1:] == ["+7.2", "", "", "", "", "open (not run)"]
     assert "Some music." in text
 
 
@@ -93,7 +94,6 @@ def test_describe_scores():
     alike = {("KCNN (k = 5)", name): results(70, (0, 1)) for name in ("MEL", "SFM")}
     text = describe_scores(alike)
     assert text.startswith("Ours: 2 of 28 scores; 100 test tracks (split given), 2 runs.")
-    assert "In parentheses: 95 % Wilson interval over 100 tracks." in text
     assert "Standard deviation over our runs: 0.0 points" in text
     folds = {"folds": 10, "split": "fold"}
     text = describe_scores(alike | {("DBN + SVM", "MEL"): results(1, source=folds)})

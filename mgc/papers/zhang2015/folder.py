@@ -13,7 +13,7 @@ from mgc.core.fingerprint import hash_file
 from mgc.core.markdown import code
 from mgc.core.parquet import read_metadata
 from mgc.evaluation.results import Results, load_nested_results
-from mgc.papers.claims import Cell
+from mgc.papers.tables import Cell
 from mgc.papers.zhang2015 import FEATURES
 from mgc.papers.zhang2015.tables import ROWS
 
@@ -60,8 +60,8 @@ def is_fitted(folder: Path, checkpoint: str) -> bool:
     )
 
 
-def describe_overrides(folder: Path) -> str:
-    """Describe the options that changed the configurations; empty if none did."""
+def describe_overrides(folder: Path) -> list[str]:
+    """Describe the options that changed the configurations, in a paragraph if any did."""
     networks: dict[str, dict[str, list[str]]] = {}
     columns: dict[str, int] = {}
     for network, feature, _, plan in iterate_plans(folder):
@@ -71,7 +71,7 @@ def describe_overrides(folder: Path) -> str:
         columns[network] = columns.get(network, 0) + 1
     networks.pop("", None)
     if not networks:
-        return ""
+        return []
     lines = []
     for options, features in networks.items():
         names = [
@@ -79,7 +79,7 @@ def describe_overrides(folder: Path) -> str:
             for network, used in features.items()
         ]
         lines.append(f"{code(options)} ({', '.join(names)})")
-    return f"Configurations were changed: {'; '.join(lines)}.\n\n"
+    return [f"Configurations were changed: {'; '.join(lines)}."]
 
 
 def iterate_plans(folder: Path) -> Iterator[tuple[str, str, Path, dict[str, Any]]]:

@@ -11,12 +11,12 @@ from mgc.core.ranges import Processes, Range
 from mgc.core.terminal import print_line, print_text
 from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
-from mgc.papers.reproducing import describe_data, print_command
+from mgc.papers.reproducing import Reproduction, describe_data, run_command
 from mgc.training.options import check_reserved_options, group_options, option_name, read_settings
 
 if TYPE_CHECKING:
     from mgc.evaluation.results import Results
-    from mgc.papers.claims import Cell
+    from mgc.papers.tables import Cell
     from mgc.papers.zhang2015.tables import Row
 
 Data = Literal["gtzan", "ismir2004"]
@@ -37,6 +37,12 @@ IGNORED_DATA_SETTINGS = (
     "root", "sample_rate", "clip_seconds", "hop_seconds", "clips_per_track", "batch_size",
     "num_workers",
 )  # fmt: skip
+
+#: Difference from the paper: which tracks are used for training.
+TRAINING = (
+    "SVMs are tuned on the validation tracks and then fitted on training and validation tracks; "
+    "networks are trained on the training tracks only."
+)
 
 #: The paper's "nonlinear SVM" (section 4.5): RBF kernel only.
 CLASSIFIER = "svm_rbf"
@@ -103,13 +109,12 @@ def reproduce_zhang2015(
     Raises:
         MgcError: If settings are invalid or an experiment fails.
     """
-    from mgc.core.writing import replacing
+    from mgc.commands.crossval import crossval
     from mgc.evaluation.tested_runs import Run
-    from mgc.experiments.crossval import cross_validate
     from mgc.papers import zhang2015
     from mgc.papers.zhang2015 import FEATURES, TASKS
     from mgc.papers.zhang2015.folder import describe_overrides, read_cells
-    from mgc.papers.zhang2015.tables import ROWS, make_tables
+    from mgc.papers.zhang2015.tables import ROWS, list_claims, make_table
     from mgc.reports.experiment import make_report
 
     check_reserved_options(overrides, ("data.root", "model.features"), "reproduce zhang2015")
@@ -139,22 +144,17 @@ def reproduce_zhang2015(
 
     def write() -> "tuple[str, dict[Cell, Results]]":
         cells = read_cells(folder)
-        text = make_tables(cells, data, f"{describe_overrides(folder)}{data_description}")
-        with replacing(folder / "tables.md") as partial:
-            partial.write_text(text, encoding="utf-8")
-        return text, cells
+        notes = [*describe_overrides(folder), data_description, TRAINING]
+        table = make_table(cells, data)
+        return Reproduction([table], list_claims(), cells, notes).save(folder), cells
 
     for feature in columns:
         for network, path in paths.items():
-            results_folder = folder / f"{network}_{feature}"
+            trained = folder / f"{network}_{feature}"
             rest = [f"--data.root={root}", f"--model.features={feature}", *options[network]]
-            print_command("crossval", config=path, out=results_folder, rest=rest, **settings)
-            seeds = list(range(repeats))
-            summary = cross_validate(path, results_folder, rest, count, seeds, test_folds, jobs)
-            print_text(summary.text)
-            print_line(f"Written to {results_folder}")
+            run_command(crossval, *rest, config=path, out=str(trained), **settings)
             if network in with_svm:
-                fit_svms(results_folder, folder / f"svm_{network}_{feature}", root, data)
+                fit_svms(trained, folder / f"svm_{network}_{feature}", root, data)
             text, cells = write()
     for feature in FEATURES:
         runs = [
@@ -236,24 +236,20 @@ def fit_svms(trained: Path, out: Path, root: str, data: str) -> None:
     Raises:
         MgcError: If a configuration or a checkpoint is missing.
     """
+    from mgc.commands.extract import extract
+    from mgc.commands.transfer import transfer
     from mgc.evaluation.results import Results
     from mgc.papers.zhang2015.folder import is_fitted, iterate_fits
-    from mgc.transfer.extraction import extract_audio
-    from mgc.transfer.files import transfer
 
     for seed, fold, checkpoint in iterate_fits(Results.load(trained / "test")):
         results_folder = out / f"seed{seed}_fold{fold}"
         features = str(results_folder / "features.parquet")
         options = extract_options(trained / f"seed{seed}" / f"fold{fold}", data)
-        print_command("extract", root, ckpt=checkpoint, out=features, **options)
-        extract_audio([root], ckpt=checkpoint, out=features, **options)
-        if is_fitted(results_folder, checkpoint):
-            continue
-        # With two fits per fold, processes take longer to start than to fit.
-        fitting: dict[str, Any] = {"out": str(results_folder), "classifier": CLASSIFIER, "jobs": 1}
-        print_command("transfer", features, **fitting)
-        print_text(transfer([features], **fitting).text)
-        print_line(f"Written to {results_folder}")
+        run_command(extract, [root], ckpt=checkpoint, out=features, **options)
+        if not is_fitted(results_folder, checkpoint):
+            # With two fits per fold, processes take longer to start than to fit.
+            out_folder = str(results_folder)
+            run_command(transfer, [features], out=out_folder, classifier=CLASSIFIER, jobs=1)
 
 
 def extract_options(fold: Path, data: str) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from dataclasses import replace
 from statistics import stdev
 from typing import NamedTuple
 
-from mgc.core import markdown
-from mgc.evaluation.intervals import correct, name_intervals, score
-from mgc.evaluation.paired import ALPHA, MIN_DISCORDANT
+from mgc.evaluation.intervals import correct, score
 from mgc.evaluation.results import Results
-from mgc.papers.claims import Cell, Claim, ClaimResult, evaluate_claim, published_difference
+from mgc.papers.claims import Claim
+from mgc.papers.tables import Cell, Published, ScoreTable
 from mgc.papers.zhang2015 import FEATURES, TASKS
+
+#: Where the paper makes its claims.
+SECTION = "section 4.5"
 
 
 class Row(NamedTuple):
@@ -43,44 +45,22 @@ TITLES = {
 }
 
 
-def make_tables(cells: Mapping[Cell, Results], data: str, notes: str) -> str:
-    """Format the contents of tables.md: the paper's table with our scores, and the claims.
+def make_table(cells: Mapping[Cell, Results], data: str) -> ScoreTable:
+    """Return the paper's table with our scores.
 
     Args:
         cells: Results by system and feature; missing ones leave empty cells.
         data: Name of the data set.
-        notes: Markdown about the tracks and configurations.
     """
-    return "\n\n".join(
-        [
-            f"## {TITLES[data]}",
-            scores_table(cells, data),
-            describe_scores(cells),
-            notes,
-            "## Claims",
-            claims_table(cells, data),
-            "",
-        ]
-    )
-
-
-def scores_table(cells: Mapping[Cell, Results], data: str) -> str:
-    """Format the paper's table with our scores in Markdown: accuracy in %, with intervals."""
-    head = [f"{feature}, {whose}" for feature in FEATURES for whose in ("paper", "ours")]
-    lines = []
-    accuracy = published_scores(data)
-    for row in ROWS.values():
-        line = [row.system]
-        for feature in FEATURES:
-            line.append(f"{accuracy[row.system, feature]:.2f}")
-            results = cells.get((row.system, feature))
-            if results is None:
-                line.append("")
-                continue
-            ours = score(results)
-            line.append(f"{100 * ours.value:.1f} ({ours.interval.scaled(100):.1f})")
-        lines.append(line)
-    return markdown.table(["%", *head], lines)
+    published: dict[Cell, Published] = {
+        (row.system, feature): (TASKS[data].ACCURACY[f"{row.system} {feature}"][0] / 100, None)
+        for row in ROWS.values()
+        for feature in FEATURES
+    }
+    ours = {cell: score(results) for cell, results in cells.items()}
+    systems = [row.system for row in ROWS.values()]
+    notes = describe_scores(cells)
+    return ScoreTable(TITLES[data], systems, FEATURES, published, ours, notes=notes)
 
 
 def describe_scores(cells: Mapping[Cell, Results]) -> str:
@@ -107,7 +87,6 @@ def describe_scores(cells: Mapping[Cell, Results]) -> str:
     described = "; ".join(counted if len(kinds) > 1 else kinds)
     lines = [
         f"Ours: {len(cells)} of {whole} scores; {described}. "
-        f"In parentheses: {name_intervals(score(results).interval for results in cells.values())}. "
         "The paper's scores are means of ten runs, without intervals. ULT: lookup tables are not "
         "trained; they remain the cluster centres."
     ]
@@ -118,25 +97,6 @@ def describe_scores(cells: Mapping[Cell, Results]) -> str:
             "order of tracks; codebooks and dictionaries keep their seed."
         )
     return " ".join(lines)
-
-
-def claims_table(cells: Mapping[Cell, Results], data: str) -> str:
-    """Format the results of testing the paper's claims as a Markdown table with notes."""
-    interval = "95 % paired bootstrap interval"
-    head = ["claim", "paper", "ours", interval, "tracks", "pairs", "verdict"]
-    rows = [_claim_row(evaluate_claim(claim, cells), data) for claim in list_claims()]
-    note = (
-        "Differences are percentage points, averaged over the pairs for which we have scores; the "
-        "paper's are averaged over the same pairs, or over all if there are none. Intervals are "
-        "95 % paired bootstrap intervals over the tracks tested in all pairs. They do not include "
-        "the variation between runs (--repeats) and are not adjusted for the number of claims. A "
-        f"claim is confirmed or contradicted if p of the paired test is below {ALPHA}, and "
-        "undecided otherwise. Tracks on which the two sides differ are discordant; with fewer than "
-        f"{MIN_DISCORDANT} of them, p cannot be below {ALPHA}. SVMs are tuned on the validation "
-        "tracks and then fitted on training and validation tracks; networks are trained on the "
-        "training tracks only."
-    )
-    return f"{markdown.table(head, rows)}\n\n{note}"
 
 
 def list_claims() -> list[Claim]:
@@ -151,32 +111,10 @@ def list_claims() -> list[Claim]:
         ("KCNN + SVM over DBN + SVM", best, "dbn"),
     ]
     found = [
-        Claim(title, tuple(((ROWS[a].system, f), (ROWS[b].system, f)) for f in FEATURES))
+        Claim(title, tuple(((ROWS[a].system, f), (ROWS[b].system, f)) for f in FEATURES), SECTION)
         for title, a, b in over
     ]
     for feature in FEATURES[:-1]:
         pairs = [((row.system, "ALL"), (row.system, feature)) for row in ROWS.values()]
-        found.append(Claim(f"ALL over {feature}", tuple(pairs)))
+        found.append(Claim(f"ALL over {feature}", tuple(pairs), SECTION))
     return found
-
-
-def published_scores(data: str) -> dict[Cell, float]:
-    """Return the paper's accuracies in %, by system and feature."""
-    accuracy = TASKS[data].ACCURACY
-    return {
-        (row.system, feature): accuracy[f"{row.system} {feature}"][0]
-        for row in ROWS.values()
-        for feature in FEATURES
-    }
-
-
-def _claim_row(result: ClaimResult, data: str) -> list[str]:
-    claim, pairs = result.claim, result.pairs
-    published = f"{published_difference(pairs or claim.pairs, published_scores(data)):+.1f}"
-    ours = [""] * 4 + ["no test tracks in common" if pairs else "not run"]
-    if result.tracks:
-        so_far = " so far" if len(pairs) < len(claim.pairs) else ""
-        ours = [f"{100 * result.difference:+.1f}", f"{result.interval.scaled(100):+.1f}"]
-        ours += [str(result.tracks), f"{len(pairs)} of {len(claim.pairs)}"]
-        ours.append(f"{result.verdict}{so_far} ({result.reason})")
-    return [claim.title, published, *ours]
