@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -164,17 +164,19 @@ def claims_table(claims: pd.DataFrame, percent: bool = True) -> str:
     interval = "95 % paired bootstrap interval"
     head = ["claim", "paper", "ours", interval, "tracks", "pairs", "verdict"]
     rows = []
-    for row in claims.itertuples(index=False):
-        title = f"{row.claim} ({row.source})" if row.source else row.claim
-        paper = "" if pd.isna(row.published) else f"{factor * row.published:{digits}}"
-        ours = [""] * 4
-        if row.tracks:
+    records: list[dict[str, Any]] = claims.to_dict("records")  # type: ignore[assignment]
+    for row in records:
+        title = f"{row['claim']} ({row['source']})" if row["source"] else row["claim"]
+        paper = row["published"]
+        line = [title, "" if pd.isna(paper) else f"{factor * paper:{digits}}", *[""] * 4]
+        if row["tracks"]:
             ends = "not available"
-            if pd.notna(row.low):
-                found = Interval(row.low, row.high, row.method, row.tracks)
+            if pd.notna(row["low"]):
+                found = Interval(row["low"], row["high"], row["method"], row["tracks"])
                 ends = f"{found.scaled(factor):{digits}}"
-            ours = [f"{factor * row.ours:{digits}}", ends, str(row.tracks), str(row.pairs)]
-        rows.append([title, paper, *ours, f"{row.verdict} ({row.reason})"])
+            ours = f"{factor * row['ours']:{digits}}"
+            line[2:] = [ours, ends, str(row["tracks"]), str(row["pairs"])]
+        rows.append([*line, f"{row['verdict']} ({row['reason']})"])
     unit = "percentage points" if percent else "the score's unit"
     note = (
         f"Differences are in {unit}, averaged over the pairs of cells for which we have scores; "

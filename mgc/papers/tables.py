@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
+from typing import Any
 
 import pandas as pd
 
@@ -98,14 +99,16 @@ def read_tables(frame: pd.DataFrame) -> list[ScoreTable]:
     for title, lines in frame.groupby("table", sort=False):
         published: dict[Cell, Published] = {}
         ours: dict[Cell, Score] = {}
-        for line in lines.itertuples(index=False):
-            cell = line.row, line.column
-            if pd.notna(line.published):
-                half = None if pd.isna(line.published_half) else line.published_half
-                published[cell] = line.published, half
-            if pd.notna(line.ours):
-                interval = Interval(line.low, line.high, line.method, line.tracks)
-                ours[cell] = Score(line.ours, interval)
+        records: list[dict[str, Any]] = lines.to_dict("records")  # type: ignore[assignment]
+        for line in records:
+            cell = line["row"], line["column"]
+            if pd.notna(line["published"]):
+                half = line["published_half"]
+                published[cell] = line["published"], None if pd.isna(half) else half
+            if pd.notna(line["ours"]):
+                ends = line["low"], line["high"]
+                interval = Interval(*ends, line["method"], line["tracks"])
+                ours[cell] = Score(line["ours"], interval)
         rows, columns = (list(dict.fromkeys(lines[name])) for name in ("row", "column"))
         percent = lines["unit"].iloc[0] == "%"
         tables.append(ScoreTable(str(title), rows, columns, published, ours, percent))

@@ -132,10 +132,10 @@ def reproduce_gwardys2014(
         runs = [str(folder / f"{system}_{part}") for part in parts]
         run_command(fuse, runs, out=str(folder / f"{system}_{merge}"), **options)
     systems = [f"{system}_{row}" for system in TITLES for row in ROWS]
-    runs = load_runs([folder / name for name in systems], systems)
-    make_report(runs, gwardys2014).save(folder / "report")
+    tested = load_runs([folder / name for name in systems], systems)
+    make_report(tested, gwardys2014).save(folder / "report")
     cells = {
-        (title, column): next(run.test for run in runs if run.name == f"{system}_{row}")
+        (title, column): next(run.test for run in tested if run.name == f"{system}_{row}")
         for system, (_, column) in TITLES.items()
         for row, title in ROWS.items()
     }
