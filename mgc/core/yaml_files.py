@@ -131,9 +131,9 @@ def bound_parsers() -> None:
     # set_loader replaces only the loader of files. Values of options use the default one.
     loader = loading.get_yaml_default_loader()
     if not issubclass(loader, BoundedLoading):
-        bounded = type("BoundedLoader", (BoundedLoading, loader), {})
+        bounded: Any = type("BoundedLoader", (BoundedLoading, loader), {})
         bounded.add_constructor("tag:yaml.org,2002:str", _construct_text)
-        loading.yaml_default_loader = bounded  # type: ignore[assignment] # None at first
+        loading.yaml_default_loader = bounded
 
 
 def to_plain_text(values: Any) -> Any:
