@@ -31,13 +31,15 @@ def report_experiment(
         out: Folder for the report.
         paper: Published results to compare with: senac2017, gwardys2014, zhang2015 or dieleman2011
             (genre, artist or key, according to the classes).
-        names: Names of the systems, separated by commas; by default those of the folders. A system
-            named as in the paper is compared with the published value.
+        names: Names of the systems, separated by commas; by default those of the folders. Systems
+            named as in the paper are compared with the published values; with --paper, at least one
+            must be.
         wandb: Whether to log the report to Weights & Biases.
         project: Project in Weights & Biases.
 
     Raises:
-        MgcError: If results are missing or have different tasks.
+        MgcError: If results are missing or have different tasks, or no system is named as in the
+            paper.
     """
     from mgc.evaluation.tested_runs import load_runs
     from mgc.papers import load_paper

@@ -16,7 +16,7 @@ rounded to 1.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,15 @@ class Results:
             names = source["checkpoints"]
             return {names[fold]: digest for fold, digest in source["sha256"].items() if digest}
         return {source["checkpoint"]: source["sha256"]} if source.get("checkpoint") else {}
+
+    def with_votes(self) -> "Results":
+        """Return the results with the majority votes of the clips as decisions."""
+        return replace(self, tracks=self.tracks.assign(decision=self.tracks["vote"]))
+
+    def of_class(self, label: str) -> "Results":
+        """Return the results of the tracks of one class."""
+        clips, tracks = (rows[rows["label"] == label] for rows in (self.clips, self.tracks))
+        return replace(self, clips=clips, tracks=tracks)
 
     def _repr_html_(self) -> str:
         """Show the first tracks in a notebook."""

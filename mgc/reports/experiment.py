@@ -76,7 +76,8 @@ def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> Experim
     ``paper`` is a module such as :mod:`mgc.papers.senac2017`.
 
     Raises:
-        MgcError: If tasks or labels of the systems differ, or the paper has different classes.
+        MgcError: If tasks or labels of the systems differ, the paper has different classes, or no
+            system is named as in the paper.
     """
     first = runs[0].test
     for run in runs[1:]:
@@ -87,8 +88,12 @@ def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> Experim
                     "time."
                 )
     published = _read_published(paper, first) if paper else None
-    if published:
-        runs = [_use_votes(run) if run.name in published.VOTED else run for run in runs]
+    if paper and published:
+        _check_names(runs, paper, published)
+        runs = [
+            replace(run, test=run.test.with_votes()) if run.name in published.VOTED else run
+            for run in runs
+        ]
     systems = _systems_table(runs, published)
     confusion, cells = {}, None
     if first.task == "multiclass":
@@ -205,10 +210,14 @@ def _paper_name(paper: ModuleType) -> str:
     return paper.__name__.rpartition(".")[2]
 
 
-def _use_votes(run: Run) -> Run:
-    """Replace the decisions by majority votes of the clips."""
-    tracks = run.test.tracks
-    return replace(run, test=replace(run.test, tracks=tracks.assign(decision=tracks["vote"])))
+def _check_names(runs: Sequence[Run], paper: ModuleType, published: Published) -> None:
+    """Check that a system has a published score: a name in the paper's ``ACCURACY``."""
+    if not any(run.name in published.ACCURACY for run in runs):
+        names = ", ".join(run.name for run in runs)
+        raise MgcError(
+            f"--paper {_paper_name(paper)} has no scores of {names}. Give the systems their names "
+            f"in the paper with --names: {', '.join(published.ACCURACY)}."
+        )
 
 
 def _systems_table(runs: Sequence[Run], published: Published | None) -> pd.DataFrame:

@@ -31,6 +31,15 @@ def test_tables(results: Results) -> None:
     assert results.tracks[results.outputs].sum(axis=1).tolist() == pytest.approx([1, 1, 1])
 
 
+def test_votes_and_classes(results: Results) -> None:
+    voted = results.with_votes()
+    assert voted.tracks["decision"].tolist() == results.tracks["vote"].tolist()
+    of_class = results.of_class("b")
+    assert of_class.tracks["track"].tolist() == ["two", "three"]
+    assert of_class.clips["track"].tolist() == ["two", "three"]
+    assert of_class.labels == results.labels
+
+
 def test_round_trip(results: Results, tmp_path: Path) -> None:
     results.save(tmp_path / "test")
     again = Results.load(tmp_path / "test")

@@ -67,7 +67,7 @@ def test_confusion_matrices_of_the_paper() -> None:
         {name: pd.DataFrame(rows, genres, genres) for name, rows in senac2017.CONFUSION.items()}
     )
     assert cells.loc["rock", "country"] == "(4, 9, 2)"
-    assert "(87, 100, 98)" in make_report([system("one", 1)], senac2017).text
+    assert "(87, 100, 98)" in make_report([system("FUSION1", 1)], senac2017).text
 
 
 def test_published_scores_are_consistent() -> None:
@@ -134,6 +134,18 @@ def test_different_labels_are_refused() -> None:
         make_report([system("one", 1), system("two", 1, ("a", "b"))])
     with pytest.raises(MgcError, match="--paper senac2017 has the classes blues"):
         make_report([system("two", 1, ("a", "b"))], senac2017)
+
+
+def test_a_system_must_be_named_as_in_the_paper(tmp_path, capsys) -> None:
+    system("", 1).test.save(tmp_path / "fusion1")
+    words = ["report", "experiment", str(tmp_path / "fusion1"), "--paper", "senac2017"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--out", str(tmp_path / "report")])
+    assert stopped.value.code == 2
+    assert not (tmp_path / "report").exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no scores of fusion1" in line
+    assert "--names: net_STFT, net_MUSIC, FUSION1, FUSION2." in line
 
 
 def transfer_results(folder: Path, wrong: int, layers: str = "hidden", fold: int = 0) -> None:
