@@ -2,8 +2,9 @@
 
 import inspect
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +59,20 @@ class Reproduction:
         return text
 
 
-def run_command(command: Callable[..., None], *arguments: str | list[str], **options: Any) -> None:
+def run_command(name: str, *arguments: str | list[str], **options: Any) -> None:
     """Print an mgc command as it is typed in a shell, and run it.
 
     Args:
-        command: Function of a module of :mod:`mgc.commands`, which has the command's name.
+        name: Name of the command, such as ``report projection``: a function of the same name in a
+            module of the same name in :mod:`mgc.commands`.
         *arguments: Its positional arguments.
         **options: Its options. None is omitted; a dictionary is printed as ``--name.key=value``.
 
     Raises:
         MgcError: If the command fails.
     """
-    name = command.__module__.rpartition(".")[2].replace("_", " ")
+    identifier = name.replace(" ", "_")
+    command = getattr(import_module(f"mgc.commands.{identifier}"), identifier)
     words = [
         word
         for argument in arguments

@@ -91,10 +91,6 @@ def reproduce_gwardys2014(
     Raises:
         MgcError: If settings are invalid or an experiment fails.
     """
-    from mgc.commands.crossval import crossval
-    from mgc.commands.extract import extract
-    from mgc.commands.fuse import fuse
-    from mgc.commands.transfer import transfer
     from mgc.evaluation.tested_runs import load_runs
     from mgc.papers import gwardys2014
     from mgc.reports.experiment import make_report
@@ -103,7 +99,7 @@ def reproduce_gwardys2014(
     folder = Path(out)
     for component in COMPONENTS:
         run_command(
-            crossval,
+            "crossval",
             f"--data.root={root}",
             f"--model.component={component}",
             *overrides,
@@ -116,9 +112,9 @@ def reproduce_gwardys2014(
     for component in COMPONENTS:
         trained = folder / f"finetuned_{component}"
         features = str(folder / f"{component}.parquet")
-        run_command(extract, [root], out=features, **extract_options(trained))
+        run_command("extract", [root], out=features, **extract_options(trained))
         run_command(
-            transfer,
+            "transfer",
             [features],
             out=str(folder / f"svm_{component}"),
             layers="penultimate",
@@ -130,7 +126,7 @@ def reproduce_gwardys2014(
         )
     for system, merge, parts, options in list_fusions():
         runs = [str(folder / f"{system}_{part}") for part in parts]
-        run_command(fuse, runs, out=str(folder / f"{system}_{merge}"), **options)
+        run_command("fuse", runs, out=str(folder / f"{system}_{merge}"), **options)
     systems = [f"{system}_{row}" for system in TITLES for row in ROWS]
     tested = load_runs([folder / name for name in systems], systems)
     make_report(tested, gwardys2014).save(folder / "report")

@@ -109,7 +109,6 @@ def reproduce_zhang2015(
     Raises:
         MgcError: If settings are invalid or an experiment fails.
     """
-    from mgc.commands.crossval import crossval
     from mgc.evaluation.tested_runs import Run
     from mgc.papers import zhang2015
     from mgc.papers.zhang2015 import FEATURES, TASKS
@@ -152,7 +151,7 @@ def reproduce_zhang2015(
         for network, path in paths.items():
             trained = folder / f"{network}_{feature}"
             rest = [f"--data.root={root}", f"--model.features={feature}", *options[network]]
-            run_command(crossval, *rest, config=path, out=str(trained), **settings)
+            run_command("crossval", *rest, config=path, out=str(trained), **settings)
             if network in with_svm:
                 fit_svms(trained, folder / f"svm_{network}_{feature}", root, data)
             text, cells = write()
@@ -236,8 +235,6 @@ def fit_svms(trained: Path, out: Path, root: str, data: str) -> None:
     Raises:
         MgcError: If a configuration or a checkpoint is missing.
     """
-    from mgc.commands.extract import extract
-    from mgc.commands.transfer import transfer
     from mgc.evaluation.results import Results
     from mgc.papers.zhang2015.folder import is_fitted, iterate_fits
 
@@ -245,11 +242,11 @@ def fit_svms(trained: Path, out: Path, root: str, data: str) -> None:
         results_folder = out / f"seed{seed}_fold{fold}"
         features = str(results_folder / "features.parquet")
         options = extract_options(trained / f"seed{seed}" / f"fold{fold}", data)
-        run_command(extract, [root], ckpt=checkpoint, out=features, **options)
+        run_command("extract", [root], ckpt=checkpoint, out=features, **options)
         if not is_fitted(results_folder, checkpoint):
             # With two fits per fold, processes take longer to start than to fit.
             out_folder = str(results_folder)
-            run_command(transfer, [features], out=out_folder, classifier=CLASSIFIER, jobs=1)
+            run_command("transfer", [features], out=out_folder, classifier=CLASSIFIER, jobs=1)
 
 
 def extract_options(fold: Path, data: str) -> dict[str, Any]:
