@@ -116,6 +116,10 @@ COMMANDS = {
         "mgc.commands.import_choi2017:import_choi2017",
         "Convert the published weights of the VGG tagger to a checkpoint",
     ),
+    "import choi2017-features": Command(
+        "mgc.commands.import_choi2017_features:import_choi2017_features",
+        "Convert the published features of the VGG tagger to a feature table",
+    ),
     "data prepare": Command(
         "mgc.commands.data_prepare:prepare", "Download a data set, or print how to get it"
     ),

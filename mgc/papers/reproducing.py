@@ -1,6 +1,7 @@
 """What the ``mgc reproduce`` commands share: they run mgc commands and write their tables."""
 
 import inspect
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def run_command(name: str, *arguments: str | list[str], **options: Any) -> None:
     Raises:
         MgcError: If the command fails.
     """
-    identifier = name.replace(" ", "_")
+    identifier = re.sub("[ -]", "_", name)
     command = getattr(import_module(f"mgc.commands.{identifier}"), identifier)
     words = [
         word

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import filelock
 from fault_runs import Server
+from released_features import write_release
 
 from mgc.cli import COMMANDS, TRAINING
 
@@ -235,6 +236,11 @@ EXAMPLES = {
         ("weights.hdf5",),
         "out/choi2017.ckpt",
     ),
+    "import choi2017-features": Example(
+        "released --task gtzan --out out/released.parquet",
+        ("released",),
+        "out/released.parquet",
+    ),
     "data prepare": Example("gtzan --root music", ("music",)),
     "data verify": Example(
         "gtzan --root music --all",
@@ -326,6 +332,8 @@ class Material:
             tests = Path(__file__).parents[1] / "commands/test_import_choi2017.py"
             write_weights = _function(tests, "write_weights")
             write_weights(self.folder / root, int(root == "other.hdf5"))
+        elif root == "released":
+            write_release(self.folder / root, "gtzan")
         else:
             needed, commands = RECIPES[root]
             for other in ("small.yaml", *needed):
