@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mgc.core.terminal import print_line, print_text
+from mgc.core.text_files import read_text
 from mgc.data.contract import check_problems
 from mgc.data.verification import Problem, verify_checksums
 from mgc.errors import MgcError
@@ -83,10 +84,7 @@ def _read_checksums(path: str) -> dict[str, str]:
     Raises:
         MgcError: If the file is missing or has another format.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise MgcError(f"{path}: {error.strerror}.") from error
+    text = read_text(path)
     try:
         if text.lstrip().startswith("{"):
             tracks = json.loads(text)["tracks"]

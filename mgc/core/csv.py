@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mgc.core.text_files import check_regular
+from mgc.errors import MgcError
+
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 
@@ -42,8 +45,14 @@ def read_csv(
         text: Columns whose cells are names, such as ``NA`` or ``1e3``. In other columns, empty
             cells are missing values, and a column of numbers has a numeric type.
         **options: Options of :func:`pandas.read_csv`.
+
+    Raises:
+        MgcError: If it cannot be read or is not a table.
     """
-    frame = read_text_csv(path, **options).rename(columns=unquote_formula)
+    try:
+        frame = read_text_csv(path, **options).rename(columns=unquote_formula)
+    except (ValueError, OSError) as error:
+        raise MgcError(f"{path} is not a CSV table: {' '.join(str(error).split())}") from error
     for number, name in enumerate(frame):
         cells = np.array([unquote_formula(value) for value in frame.iloc[:, number]], object)
         if name not in text:
@@ -63,7 +72,13 @@ def read_text_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
     Args:
         path: The file.
         **options: Options of :func:`pandas.read_csv`.
+
+    Raises:
+        MgcError: If it is no regular file, such as a named pipe.
+        ValueError: If it is not a table.
+        OSError: If it cannot be read.
     """
+    check_regular(path)
     frame: pd.DataFrame = pd.read_csv(path, dtype=str, keep_default_na=False, **options)
     return frame
 

@@ -145,6 +145,9 @@ class Signals:
         )
         if self.received is None:
             self.received, self._since = signum, time.monotonic()
+        if _is_importing(frame):
+            _send_later(signum)  # C++ code that PyTorch runs on import aborts if this raises
+            return
         if not (self.deferred or waiting) or (signum == signal.SIGINT and repeated):
             raise Stopped(signum)
 
@@ -200,11 +203,27 @@ class Signals:
     def _raise_again(self, unraisable: "sys.UnraisableHookArgs") -> None:
         """Repeat a signal whose exception Python had to ignore, as in a destructor."""
         if isinstance(unraisable.exc_value, Stopped):
-            number = unraisable.exc_value.signum
-            # Later, because this function's exceptions are ignored as well.
-            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
-        elif self.received is None:
+            # Exceptions of this function are ignored as well.
+            _send_later(unraisable.exc_value.signum)
+        elif self.received is None and not _is_dead_worker(unraisable.exc_value):
             sys.__unraisablehook__(unraisable)
+
+
+def _is_dead_worker(error: BaseException | None) -> bool:
+    """Return whether a handler of PyTorch raised this, which the data loader raises again."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+
+
+def _send_later(signum: int) -> None:
+    """Send a signal to this process again, soon."""
+    threading.Timer(0.05, os.kill, (os.getpid(), signum)).start()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a module is being imported."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_running(process: Any) -> bool:

@@ -3,11 +3,11 @@
 import functools
 import re
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mgc.core.text_files import read_text
 from mgc.errors import MgcError
 
 #: Longest text, and its most values and levels with aliases expanded. Settings have far fewer.
@@ -74,14 +74,7 @@ def read_yaml(path: str | PathLike[str]) -> Any:
     Raises:
         MgcError: If it cannot be read, is not valid, has duplicate keys, or is too large.
     """
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            text = file.read(MAX_CHARS + 1)
-    except OSError as error:
-        raise MgcError(f"{path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise MgcError(f"{path}: not valid YAML: {error}") from error
-    return load_yaml(text, path)
+    return load_yaml(read_text(path, MAX_CHARS + 1), path)
 
 
 def dump_yaml(values: Any) -> str:

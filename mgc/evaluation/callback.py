@@ -9,6 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from mgc.core.fingerprint import hash_file
+from mgc.core.plugins import name_class
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.evaluation.contract import calls_forward, check_outputs
@@ -135,9 +136,10 @@ class TrackEvaluation(Callback):
             tracks = _data(trainer).tracks
             first = tracks.iloc[int(invalid[0])]
             raise MgcError(
-                f"The model's outputs for {len(invalid)} of {len(clips['track'].unique())} tracks "
-                f"are not finite numbers. The first is {first.get('path', first['track'])}. Lower "
-                "the learning rate, or check the files with mgc data verify."
+                f"{name_class(trainer.lightning_module)}: outputs for {len(invalid)} of "
+                f"{len(clips['track'].unique())} tracks are not finite numbers. The first is "
+                f"{first.get('path', first['track'])}. Lower the learning rate, or check the files "
+                "with mgc data verify."
             )
         return clips
 

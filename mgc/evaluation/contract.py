@@ -210,6 +210,13 @@ class CheckContract(Callback):
                 return
             check_loss(pl_module, None)
 
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Name the model in Lightning's error about its optimizers."""
+        if "configure_optimizers" in str(exception):
+            exception.add_note(name_class(pl_module))
+
     def _check_first(self, trainer: Trainer, batch: Batch) -> None:
         stage = STAGES[trainer.state.stage]
         data = getattr(trainer, "datamodule", None)

@@ -9,6 +9,7 @@ from typing import Any
 from mgc.core.child_processes import safe_imports
 from mgc.core.stopping import signals
 from mgc.core.terminal import RESUME_HINT, report_user_errors
+from mgc.experiments.processes import WARNING
 from mgc.runs.tracking import set_wandb_run
 from mgc.training import cli as training
 from mgc.training.interruption import KeepLast
@@ -50,9 +51,20 @@ def fit(folder: str, options: Sequence[str], cli: Callable[..., ChildCLI]) -> No
     training.main(["fit", *options, f"--trainer.default_root_dir={folder}", *resumed], cli)
 
 
+class _MarkWarnings(logging.Formatter):
+    """Marks mgc's warnings, which the parent process shows."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        marked = record.levelno == logging.WARNING and record.name.startswith("mgc.")
+        text = " ".join(super().format(record).split()) if marked else super().format(record)
+        return WARNING + text if marked else text
+
+
 def run_child(run: Callable[[], None]) -> None:
     """Call ``run`` with the logging, error messages and signal handling of a command."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_MarkWarnings("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     with (
         report_user_errors(RESUME_HINT),
         signals.handled(RESUME_HINT, exits=True),

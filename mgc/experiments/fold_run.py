@@ -14,12 +14,16 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mgc.core.text_files import read_json_object
 from mgc.core.writing import replacing
 from mgc.data.split_checks import check_folds
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.experiments.child_run import LAST_EPOCH, ChildCLI, fit, run_child
 from mgc.runs.folder import CONFIG, RECORD, run_folder
+
+#: File of a fold whose evaluation is not complete.
+EVALUATING = "evaluating"
 
 #: Lightning's stages that write results, in order.
 STAGES = ("validate", "test")
@@ -63,6 +67,8 @@ class Fold:
     @property
     def finished(self) -> bool:
         """Whether the results are complete."""
+        if Path(self.folder, EVALUATING).exists():
+            return False
         return all(Path(self.folder, stage, "tracks.parquet").is_file() for stage in STAGES)
 
     def write(self) -> None:
@@ -73,7 +79,7 @@ class Fold:
     @classmethod
     def read(cls, folder: str) -> "Fold":
         """Read ``fold.json``."""
-        settings = json.loads(Path(folder, "fold.json").read_text(encoding="utf-8"))
+        settings = read_json_object(Path(folder, "fold.json"))
         return cls(**settings | {"overrides": tuple(settings["overrides"])})
 
 
@@ -149,6 +155,9 @@ class FoldCLI(ChildCLI):
         best = getattr(trainer.checkpoint_callback, "best_model_path", "") or str(
             folder / LAST_EPOCH
         )
+        evaluating = folder / EVALUATING
+        if trainer.is_global_zero:
+            evaluating.touch()
         for stage in STAGES:
             # Read the results from disk: the processes of other devices may have exited.
             results_path = run_folder(trainer) / stage
@@ -167,6 +176,8 @@ class FoldCLI(ChildCLI):
             # mgc compare reads these from the fold's folder.
             for name in (CONFIG, RECORD):
                 shutil.copyfile(run_folder(trainer) / name, folder / name)
+        if trainer.is_global_zero:
+            evaluating.unlink(missing_ok=True)
         if trainer.is_global_zero and Path(best) != folder / LAST_EPOCH:
             (folder / LAST_EPOCH).unlink(missing_ok=True)
 

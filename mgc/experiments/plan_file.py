@@ -20,6 +20,7 @@ from mgc.core.fingerprint import (
 )
 from mgc.core.locking import locked
 from mgc.core.parquet import read_parquet, write_parquet
+from mgc.core.text_files import read_json_object
 from mgc.core.writing import replacing
 from mgc.data.audio import find_files
 from mgc.errors import MgcError
@@ -64,9 +65,9 @@ def load_or_create_plan(
     if not path.is_file():
         return _write(path, settings, audio_files)
     try:
-        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise MgcError(f"{path} is damaged. Choose another --out, or remove the folder.") from error
+        saved = read_json_object(path)
+    except MgcError as error:
+        raise MgcError(f"{error} Choose another --out, or remove the folder.") from error
     changed = [name for name, value in settings.items() if saved.get(name) != value]
     changed_audio = [] if changed else _find_changed_audio(path.with_name(AUDIO), audio_files)
     if not changed and not changed_audio:

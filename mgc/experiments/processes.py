@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 #: Output of a job's process, in the job's folder.
 LOG = "log.txt"
 
+#: Begins the lines of a log that the parent process shows.
+WARNING = "mgc: warning: "
+
 
 class Job(Protocol):
     """A training run of an experiment."""
@@ -70,6 +73,7 @@ def run_jobs(
     free = [_environment(devices, max_parallel, slot) for slot in range(max_parallel)]
     running: dict[subprocess.Popen[bytes], tuple[J, dict[str, str]]] = {}
     start_more = True
+    shown: set[str] = set()
     with locked(folder) as lock, signals.running_fits():
         try:
             while running or (pending and start_more):
@@ -81,6 +85,10 @@ def run_jobs(
                 for process in [p for p in running if p.poll() is not None]:
                     job, environment = running.pop(process)
                     free.append(environment)
+                    for text in read_warnings(job):
+                        if text not in shown:
+                            log.warning("%s: %s", job.name, text)
+                            shown.add(text)
                     start_more = on_exit(job) and start_more
         finally:
             # Stop all jobs after an error or a signal.
@@ -125,12 +133,22 @@ def visible_devices() -> list[str]:
     return names.split(",")[:count] if names else [str(number) for number in range(count)]
 
 
+def read_warnings(job: Job) -> list[str]:
+    """Return the warnings of mgc in a job's log."""
+    lines = _read_log(job)
+    return [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
+
+
 def read_error(job: Job) -> str:
     """Return the last error message in a job's log, or its last line."""
-    text = Path(job.folder, LOG).read_text(errors="replace", encoding="utf-8")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = _read_log(job)
     errors = [line for line in lines if line.startswith("mgc: error:")]
     return (errors or lines or ["no output"])[-1].removeprefix("mgc: error:").strip()
+
+
+def _read_log(job: Job) -> list[str]:
+    text = Path(job.folder, LOG).read_text(errors="replace", encoding="utf-8")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _environment(devices: list[str], max_parallel: int, slot: int) -> dict[str, str]:

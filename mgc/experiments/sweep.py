@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from mgc.configurations import read_configuration
+from mgc.core.text_files import read_json_object
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 from mgc.experiments.plan_file import load_or_create_plan
@@ -72,8 +73,7 @@ class SweepRun:
     @cached_property
     def result(self) -> dict[str, Any]:
         """``value`` of the metric, ``epoch``, all ``metrics``, ``run_folder``, ``checkpoint``."""
-        result: dict[str, Any] = json.loads(Path(self.folder, RESULT).read_text(encoding="utf-8"))
-        return result
+        return read_json_object(Path(self.folder, RESULT))
 
     def write(self) -> None:
         """Write ``sweep_run.json``."""
@@ -83,7 +83,7 @@ class SweepRun:
     @classmethod
     def read(cls, folder: str) -> "SweepRun":
         """Read ``sweep_run.json``."""
-        saved = json.loads(Path(folder, "sweep_run.json").read_text(encoding="utf-8"))
+        saved = read_json_object(Path(folder, "sweep_run.json"))
         return cls(**saved | {"options": tuple(saved["options"])})
 
 

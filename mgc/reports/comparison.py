@@ -15,6 +15,7 @@ from mgc import registry
 from mgc.core import markdown
 from mgc.core.csv import write_csv
 from mgc.core.text import visible
+from mgc.core.text_files import read_json_object
 from mgc.core.writing import all_or_nothing, writes_folder
 from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
@@ -32,7 +33,7 @@ from mgc.evaluation.intervals import (
 from mgc.evaluation.paired import McNemar, correct_once, holm, mcnemar
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Experiment, NoResultsError, load_run, name_run, split_run
-from mgc.runs.folder import CONFIG, RECORD
+from mgc.runs.folder import CONFIG, read_record
 from mgc.runs.tracking import wandb_status
 
 #: Settings of paths and logging, which do not affect the scores.
@@ -296,7 +297,7 @@ def load_runs_to_compare(folder: str | PathLike[str]) -> list[ComparedRun]:
     results = sorted(path.glob("run*/result.json"), key=lambda p: int(p.parent.name[3:]))
     runs = []
     for result in results:
-        run_folder = Path(json.loads(result.read_text(encoding="utf-8"))["run_folder"])
+        run_folder = Path(read_json_object(result).get("run_folder", result.parent))
         runs.append(_load_folder(run_folder, f"{path.absolute().name} {result.parent.name}"))
     if not runs:
         raise MgcError(f"Sweep {folder} has no finished run.")
@@ -404,11 +405,7 @@ def _load_folder(path: Path, name: str) -> ComparedRun:
     settings: dict[str, Any] = {}
     if (run_folder / CONFIG).is_file():
         settings = flatten(read_yaml(run_folder / CONFIG))
-    record = (
-        json.loads((run_folder / RECORD).read_text(encoding="utf-8"))
-        if (run_folder / RECORD).is_file()
-        else {}
-    )
+    record = read_record(run_folder)
     if crossval:
         settings = {key: value for key, value in settings.items() if key not in FOLD_SETTINGS}
         record.pop("best", None)  # of a single fold

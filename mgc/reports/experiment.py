@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -26,6 +27,9 @@ Published = ModuleType | SimpleNamespace
 
 #: Score of a class, by task.
 CLASS_MEASURE = {"multiclass": "recall", "multilabel": "auroc", "regression": "r2"}
+
+#: File with the report.
+REPORT = "experiment.md"
 
 #: Suffix of the columns with published scores.
 PAPER = " (paper)"
@@ -54,7 +58,13 @@ class ExperimentReport:
     text: str = ""
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write CSV tables, PNG plots and experiment.md to ``folder``, created if missing."""
+        """Write CSV tables, PNG plots and experiment.md to ``folder``, created if missing.
+
+        Confusion matrices of an earlier report in the folder are removed.
+        """
+        earlier = []
+        if Path(folder, REPORT).is_file():
+            earlier = [path for path in Path(folder).glob("confusion_*") if path.is_file()]
         with all_or_nothing(folder) as out:
             write_csv(self.systems, out / "systems.csv", index=False)
             write_csv(self.classes, out / "classes.csv")
@@ -67,7 +77,11 @@ class ExperimentReport:
                 write_csv(self.cells, out / "confusion_all.csv", index_label="true class")
             for name, figure in self.plots.items():
                 figure.savefig(out / f"{name}.png", dpi=150)
-            (out / "experiment.md").write_text(self.text, encoding="utf-8")
+            (out / REPORT).write_text(self.text, encoding="utf-8")
+            written = {path.name for path in out.iterdir()}
+        for path in earlier:
+            if path.name not in written:
+                path.unlink(missing_ok=True)
 
 
 def make_report(runs: Sequence[Run], paper: ModuleType | None = None) -> ExperimentReport:

@@ -1,6 +1,5 @@
 """Output folders of runs."""
 
-import json
 import os
 import secrets
 import string
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgc.core.text_files import read_json_object
 from mgc.core.writing import replacing
 from mgc.errors import MgcError
 
@@ -103,10 +103,12 @@ def read_record(folder: Path) -> dict[str, Any]:
         of :func:`mgc.runs.record.describe_run`; ``best``: ``metric``, ``mode``, ``value``,
         ``epoch``, ``step`` and all ``metrics`` of the best epoch; ``checkpoints``: path of
         ``best``; ``wandb``: identifiers of the W&B run.
+
+    Raises:
+        MgcError: If the record is damaged.
     """
     path = folder / RECORD
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return record
+    return read_json_object(path) if path.exists() else {}
 
 
 def save_newest(folder: Path) -> None:

@@ -193,9 +193,16 @@ class MgcCLI(KeepConfiguration, LightningCLI):
         if not isinstance(args, list):
             raise TypeError("args must be a list of strings.")
         args = expand_arguments(args)
-        for path in option_values(args, *CONFIG_OPTIONS):
-            read_yaml(path)  # names the file in messages
-        self.config = to_plain_text(parser.parse_args(args))
+        paths = option_values(args, *CONFIG_OPTIONS)
+        for path in paths:
+            if not isinstance(read_yaml(path), dict):
+                raise MgcError(f"{path} is not a configuration: it has no settings.")
+        try:
+            self.config = to_plain_text(parser.parse_args(args))
+        except MgcError as error:
+            if str(error).startswith("Missing:") and paths:
+                raise MgcError(f"{error} {' and '.join(paths)} does not set them.") from error
+            raise
         check_settings(self.config[self.config.subcommand])
 
     def before_instantiate_classes(self) -> None:
@@ -439,7 +446,8 @@ def convert_errors() -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        raise MgcError(str(error)) from error
+        # CheckContract adds the name of the model.
+        raise MgcError(": ".join([*getattr(error, "__notes__", []), str(error)])) from error
     except TypeError as error:
         if not str(error).startswith("`devices` selected with"):
             raise

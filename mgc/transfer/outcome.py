@@ -133,6 +133,10 @@ class Transfer:
         if not (path / "summary.csv").is_file():
             raise MgcError(f"{path}/summary.csv does not exist. Run mgc transfer --out {path}.")
         summary = read_csv(path / "summary.csv", text=("target", "layers"))
+        names = ["target", "layers", "paper"]
+        known = scores[names[:2]].drop_duplicates()
+        if not set(names) <= set(summary) or len(summary[names].dropna()) != len(known):
+            raise MgcError(f"{path}/summary.csv is damaged. Run mgc transfer --out {path} again.")
         if len(predictions) and "nested_method" not in summary:
             # Written by a version whose intervals were Student's t over folds.
             summary = summary.drop(columns=["nested", "nested_low", "nested_high"]).merge(

@@ -69,10 +69,7 @@ def read_published(
         ]
         scores = pd.DataFrame(rows, columns=["task", "layers", "score"])
     elif Path(published).is_file():
-        try:
-            scores = read_csv(published, text=("layers", "task"))
-        except ValueError as error:
-            raise MgcError(f"{published}: not a readable CSV file ({error}).") from error
+        scores = read_csv(published, text=("layers", "task"))
         missing = {"task", "layers", "score"} - set(scores)
         if missing:
             raise MgcError(

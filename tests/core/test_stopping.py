@@ -1,7 +1,10 @@
 """SIGTERM and Ctrl-C stop commands cleanly."""
 
+import importlib
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -115,3 +118,20 @@ def test_stopped_extraction_resumes(
     main(words)
     assert "1 of 3 parts are already computed" in capsys.readouterr().out
     assert len(FeatureTable.load("out.parquet").tracks) == 9
+
+
+def test_a_signal_during_an_import_waits_for_its_end(
+    runs: Callable[[Callable[[], None]], int], workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules of PyTorch abort the process if a signal handler raises while they are imported."""
+    Path("sends_sigterm.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.2)\nend = 1\n"
+    )
+    monkeypatch.syspath_prepend(str(workdir))
+
+    def command() -> None:
+        importlib.import_module("sends_sigterm")
+        time.sleep(5)
+
+    assert runs(command) == 128 + signal.SIGTERM
+    assert sys.modules.pop("sends_sigterm").end == 1

@@ -38,7 +38,7 @@ program: mgc
 method: grid
 metric: {name: val/track_accuracy, goal: maximize}
 parameters:
-  model.lr: {values: [0.01, 0.02]}
+  trainer.gradient_clip_val: {values: [1.0, 2.0]}
 command: [mgc, fit, --config, small.yaml, "${args}"]
 """
 
@@ -81,6 +81,7 @@ class Example:
         checkpoint: Arguments with a checkpoint, if ``words`` have none.
         code: Exit code without a fault.
         libraries: Modules that the server imports before the command; by default all.
+        reads: Whether it reads the content of its inputs.
         slow: Whether it takes more than ten seconds.
     """
 
@@ -93,6 +94,7 @@ class Example:
     checkpoint: str = ""
     code: int = 0
     libraries: tuple[str, ...] | None = None
+    reads: bool = True
     slow: bool = False
 
     @property
@@ -150,7 +152,7 @@ EXAMPLES = {
         ("music", CKPT),
         "out/features.parquet",
         other=f"music --data gtzan --ckpt {CKPT} --accelerator cpu --out out/features.parquet "
-        "--clip_seconds 1.9",
+        "--hop_seconds 0.5",
         workers="--num_workers 2",
     ),
     "transfer": Example(
@@ -241,7 +243,7 @@ EXAMPLES = {
         ("released",),
         "out/released.parquet",
     ),
-    "data prepare": Example("gtzan --root music", ("music",)),
+    "data prepare": Example("gtzan --root music", ("music",), reads=False),
     "data verify": Example(
         "gtzan --root music --all",
         ("music",),
@@ -341,6 +343,8 @@ class Material:
             for command in commands:
                 ended = self.server.run(command, self.folder)
                 assert ended.code == 0, f"mgc {command}: {ended.text[-2000:]}"
+            # The record of the synthesis is no part of GTZAN.
+            Path(self.folder, root, "synthesis.json").unlink(missing_ok=True)
         marker.touch()
 
     def copy(self, names: tuple[str, ...], folder: Path) -> None:

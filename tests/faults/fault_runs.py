@@ -126,7 +126,7 @@ class Ended:
         if self.hung:
             return f"hung for {self.seconds:.0f} s"
         # A signal may arrive after the command, while Python ends.
-        ending = self.code == 0 and "Exception ignored in atexit" in self.text
+        ending = self.code == 0 and "Exception ignored in" in self.text
         if "Traceback (most recent call last)" in self.text and not ending:
             lines = [line for line in self.text.splitlines() if line[:1].strip()]
             last = next((x for x in reversed(lines) if "Error" in x or "Exception" in x), "")

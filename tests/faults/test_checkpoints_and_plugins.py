@@ -21,7 +21,7 @@ def test_hostile_checkpoints(case: Case) -> None:
     folder = case.new()
     case.material.copy(("runs/one", "music"), folder)
     seed = list(EXAMPLES).index(case.name)
-    checkpoints = hostile_checkpoints(folder / CKPT, (folder / CKPT).parent, case.limit(18), seed)
+    checkpoints = hostile_checkpoints(folder / CKPT, (folder / CKPT).parent, case.limit(10), seed)
     for name, path in checkpoints:
         changed = words.replace(CKPT, str(path.relative_to(folder)))
         ended = case.server.run(changed, folder, timeout=30 + 5 * case.reference.seconds)
@@ -43,7 +43,7 @@ def test_misbehaving_plugins(case: Case) -> None:
     usable = [plugin for plugin in plugins if use_plugin(case, words, plugin)]
     if not usable:
         pytest.skip("loads no models or data sets")
-    for plugin in usable[: case.limit(12)]:
+    for plugin in usable[: case.limit(10)]:
         folder = case.new()
         case.material.copy(("music",), folder)
         install_plugin(plugin, folder)

@@ -109,6 +109,11 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert pd.read_csv("report/systems.csv")["published"].tolist()[0] == 0.68
     assert Path("report/classes.png").read_bytes().startswith(b"\x89PNG")
+    Path("report/confusion.txt").touch()
+    main(["report", "experiment", *folders, "--names=a,b", "--out=report"])
+    matrices = sorted(path.stem for path in Path("report").glob("confusion_*.png"))
+    assert matrices == ["confusion_a", "confusion_b"]  # without those of the earlier report
+    assert Path("report/confusion.txt").exists()
 
 
 def test_regression_has_no_confusion_matrix(tmp_path: Path) -> None:

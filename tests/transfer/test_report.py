@@ -39,7 +39,8 @@ def test_any_name_of_a_quantity_is_reported(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("score", "reason"), [("genre,12,high\n", "not numbers"), ('genre,"12,0.5\n', "not a readable")]
+    ("score", "reason"),
+    [("genre,12,high\n", "not numbers"), ('genre,"12,0.5\n', "not a CSV table")],
 )
 def test_bad_published_scores_are_named(genres, tmp_path, score, reason):
     with pytest.raises(MgcError, match=reason):

@@ -1,6 +1,5 @@
 """Reads the output folder of ``mgc reproduce zhang2015``."""
 
-import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pandas as pd
 from mgc.core.fingerprint import hash_file
 from mgc.core.markdown import code
 from mgc.core.parquet import read_metadata
+from mgc.core.text_files import read_json_object
 from mgc.evaluation.results import Results, load_nested_results
 from mgc.papers.tables import Cell
 from mgc.papers.zhang2015 import FEATURES
@@ -89,7 +89,7 @@ def iterate_plans(folder: Path) -> Iterator[tuple[str, str, Path, dict[str, Any]
             trained = folder / f"{network}_{feature}"
             plan = trained / "crossval.json"
             if plan.is_file():
-                yield network, feature, trained, json.loads(plan.read_text(encoding="utf-8"))
+                yield network, feature, trained, read_json_object(plan)
 
 
 def _load_svms(folder: Path, trained: Results) -> Results | None:
