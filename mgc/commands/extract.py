@@ -53,7 +53,8 @@ def extract(
         out: Parquet file to write.
         ckpt: Checkpoint of the model.
         model: Without --ckpt, name or class path of a model, as in mgc list; randomly initialised
-            unless its arguments name weights. With --ckpt, class path of its model, such as
+            unless its arguments name weights. A random vgg_tagger normalises each clip, because
+            running statistics need training. With --ckpt, class path of its model, such as
             my_package.MyNet, if no installed package registers it.
         model_args: Arguments of a model without a checkpoint, as in --model_args.channels 64.
         seed: Seed of the random weights.

@@ -38,11 +38,13 @@ class MusicModel(CheckedArguments, LightningModule):
         training_settings: Arguments that only change the training, so that checkpoints can be used
             with other values. Those with a word such as ``lr``, ``dropout`` or ``seed`` in their
             names need not be listed (see :data:`mgc.training.resuming.TRAINING_WORDS`).
+        untrained_arguments: Defaults of arguments for features with random weights.
         untrained: Whether the weights are neither fitted nor loaded from a checkpoint.
     """
 
     kind: ClassVar[str] = "audio"
     training_settings: ClassVar[tuple[str, ...]] = ()
+    untrained_arguments: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """VGG-style tagger (Choi, Fazekas, Sandler and Cho, 2017)."""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -117,6 +117,9 @@ class VGGTagger(MusicModel):
             default.
         **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
+
+    # Running statistics of an untrained network are 0 and 1, so that values grow with every block.
+    untrained_arguments: ClassVar[dict[str, Any]] = {"norm": "clip"}
 
     def __init__(
         self,

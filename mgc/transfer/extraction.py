@@ -49,7 +49,7 @@ from mgc.errors import MgcError
 from mgc.evaluation.contract import check_features
 from mgc.registry import path_of
 from mgc.transfer.feature_table import FeatureTable
-from mgc.transfer.inputs import make_model, open_data
+from mgc.transfer.inputs import make_model, open_data, untrained_arguments
 
 log = logging.getLogger(__name__)
 
@@ -722,6 +722,7 @@ def _open_model(
         details: dict[str, Any] = {"sha256": _hash_weights(model)}
     else:
         network = make_model(str(model), sample_rate or SAMPLE_RATE, model_args, seed)
-        details = {"model_args": model_args, "seed": seed, "files": hash_inputs(model_args, check)}
+        used = untrained_arguments(str(model)) | model_args
+        details = {"model_args": used, "seed": seed, "files": hash_inputs(used, check)}
     kind = path_of(type(network))
     return network, about, {"model": kind, "checkpoint": None, **details}

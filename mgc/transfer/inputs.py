@@ -26,12 +26,18 @@ def make_model(name: str, sample_rate: int, args: dict[str, Any], seed: int) -> 
     # In training, the data sets these. A fixed number of classes keeps random weights reproducible.
     filled = {"num_classes": 2, "task": "multiclass", "sample_rate": sample_rate}
     given = {key: value for key, value in filled.items() if takes_any or key in parameters}
+    given |= untrained_arguments(name) | args
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: LightningModule = _call(component, f"--model {name}", given | args)
+        model: LightningModule = _call(component, f"--model {name}", given)
         if isinstance(model, MusicModel):
             model.load_initial_weights()
     return model
+
+
+def untrained_arguments(name: str) -> dict[str, Any]:
+    """Return the arguments that a registered model has for features with random weights."""
+    return dict(getattr(registry.load("model", name), "untrained_arguments", {}))
 
 
 def open_data(
