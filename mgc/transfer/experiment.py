@@ -20,7 +20,8 @@ Source: K. Choi, G. Fazekas, M. Sandler, K. Cho, Transfer learning for music cla
 regression tasks, ISMIR 2017, sections 2.3, 3.3 and 4.1.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import joblib
@@ -29,6 +30,7 @@ import pandas as pd
 
 from mgc.core.child_processes import run_parallel
 from mgc.core.fingerprint import hash_values
+from mgc.errors import MgcError
 from mgc.transfer.classifiers import Decision, Setting, get_classifier
 from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.fitting import Progress, hash_fits, limit_jobs, predict, score_fits
@@ -107,7 +109,15 @@ def run_transfer(
     if len(predictions):
         nested = score_nested(predictions, table.task, table.labels)
         summary = summary.merge(nested, on=["target", "layers"])
-    meta = {
+    meta = describe_experiment(table, plan, classifier, keys.values())
+    return Transfer(pd.concat(rows, ignore_index=True), summary, predictions, meta)
+
+
+def describe_experiment(
+    table: FeatureTable, plan: FoldPlan, classifier: str, keys: Iterable[str]
+) -> dict[str, Any]:
+    """Return :attr:`Transfer.meta`. ``keys`` are the values of :func:`hash_fits`."""
+    return {
         "task": table.task,
         "labels": table.labels,
         "metric": METRICS[table.task],
@@ -115,9 +125,29 @@ def run_transfer(
         "folds": plan.description,
         "tracks": len(table.tracks),
         "source": table.source,
-        "fingerprint": hash_values(*keys.values()),
+        "fingerprint": hash_values(*keys),
     }
-    return Transfer(pd.concat(rows, ignore_index=True), summary, predictions, meta)
+
+
+def load_finished(
+    folder: str | os.PathLike[str],
+    table: FeatureTable,
+    combinations: Mapping[str, tuple[str, ...]],
+    plan: FoldPlan,
+    classifier: str,
+) -> Transfer | None:
+    """Load the results in a folder if they are those of this experiment (see above)."""
+    try:
+        result = Transfer.load(folder)
+    except MgcError:
+        return None
+    keys = hash_fits(table, combinations, plan, classifier)
+    same = result.meta == describe_experiment(table, plan, classifier, keys.values())
+    names = result.summary["layers"].drop_duplicates().tolist()
+    same = (
+        same and names == list(combinations) and bool(plan.nested) == bool(len(result.predictions))
+    )
+    return result if same else None
 
 
 def target_names(table: FeatureTable) -> list[str]:
@@ -232,7 +262,7 @@ def _prediction_rows(
     columns["fold"] = pd.array([pd.NA if fold is None else fold] * len(test), "Int64")
     if table.task == "regression":
         columns["true"] = table.targets[test, refit.target]
-        columns["prediction"] = decision.value[:, 0]
+        columns["prediction"] = np.ravel(decision.value)
         return pd.DataFrame(columns)
     if table.task == "multiclass":
         labels = np.array(table.labels, object)

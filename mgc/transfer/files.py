@@ -9,7 +9,7 @@ from mgc.core.writing import writes_folder
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.transfer.combinations import load_tables, parse_combinations
-from mgc.transfer.experiment import run_transfer
+from mgc.transfer.experiment import load_finished, run_transfer
 from mgc.transfer.feature_table import FeatureTable
 from mgc.transfer.fitting import Progress
 from mgc.transfer.folds import make_plan, plan_like
@@ -80,6 +80,9 @@ def transfer(
         plan = make_plan(table, folds=folds, seed=seed, inner_folds=inner_folds, nested=nested)
     if out is not None:
         check_output_folder(Path(out))
+    finished = out and load_finished(out, table, chosen, plan, classifier)
+    if finished and not (probabilities and finished.test is None):
+        return finished
     progress = Progress(None if out is None else Path(out, "progress.jsonl"))
     result = run_transfer(table, chosen, plan, classifier=classifier, jobs=jobs, progress=progress)
     if out is not None:

@@ -66,6 +66,38 @@ class Transfer:
             return self.test
         return nested_results(self.predictions, self.meta, str(self.folder or "transfer"))
 
+    def select(self, target: str, layers: Sequence[str]) -> Results:
+        """Return the nested protocol's predictions of a target.
+
+        Args:
+            target: Name of the target.
+            layers: Combinations of layers. Of several, each test fold takes the one with the best
+                score within the training fold.
+
+        Raises:
+            MgcError: If there are no predictions of these combinations.
+        """
+        rows = self.predictions
+        if len(rows):
+            rows = rows[(rows["target"] == target) & rows["layers"].isin(list(layers))]
+        if rows.empty:
+            place = self.folder or "transfer"
+            raise MgcError(f"{place}: no nested predictions of {target}, layers {layers[0]}.")
+        if rows["layers"].nunique() > 1:
+            scores = self.scores
+            scores = scores[
+                (scores["protocol"] == "nested")
+                & (scores["target"] == target)
+                & scores["layers"].isin(rows["layers"])
+            ]
+            best = scores.groupby(["fold", "layers"], sort=False)["inner_score"].max()
+            chosen = set(best.groupby("fold").idxmax())
+            folds = rows["fold"].fillna(0).astype(int)
+            keys = zip(folds, rows["layers"], strict=True)
+            rows = rows[[key in chosen for key in keys]]
+        labels = [target] if self.meta["task"] == "regression" else self.meta["labels"]
+        return _to_results(rows, self.meta["task"], labels)
+
     @property
     def ranking(self) -> pd.DataFrame:
         """Scores of each combination of layers, best first."""

@@ -301,3 +301,24 @@ def test_processes_of_an_experiment_start_without_torch():
         "assert 'torch' not in sys.modules  # its import takes seconds in each process"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("classifier", ["svm", "knn", "logistic"])
+def test_predictions_of_a_quantity(classifier):
+    result = run(mood_table(), "12", classifier=classifier, folds=3)
+    assert len(result.predictions) == 2 * 60
+    assert (result.summary["nested"] > 0.3).all()
+
+
+def test_best_combination_is_chosen_within_the_training_folds():
+    result = run(genre_table(), "1,2,12", classifier="knn", folds=4)
+    tracks = result.select("label", ["1", "2", "12"]).tracks
+    scores = result.scores[result.scores["protocol"] == "nested"]
+    assert sorted(tracks["track"]) == sorted(genre_table().tracks["track"])
+    for fold, rows in tracks.groupby("fold"):
+        inner = scores[scores["fold"] == fold].groupby("layers", sort=False)["inner_score"].max()
+        assert set(rows["layers"]) == {inner.idxmax()}
+    (alone,) = set(result.select("label", ["2"]).tracks["layers"])
+    assert alone == "2"
+    with pytest.raises(MgcError, match="no nested predictions of label, layers mfcc"):
+        result.select("label", ["mfcc"])

@@ -11,6 +11,7 @@ from generated_tables import genre_table
 import mgc
 from mgc.evaluation.tested_runs import load_run
 from mgc.experiments.crossval import Summary
+from mgc.transfer import files
 from mgc.transfer.extraction import extract_audio
 from mgc.transfer.outcome import Transfer
 
@@ -54,6 +55,26 @@ def test_probabilities_of_an_earlier_experiment_are_not_loaded(tmp_path):
     shutil.copytree(tmp_path / "one" / "test", tmp_path / "two" / "test", dirs_exist_ok=True)
     assert Transfer.load(tmp_path / "two").test is None
     assert load_run(tmp_path / "two", "run").test.source == other.meta["source"]
+
+
+def test_finished_experiment_is_loaded(tmp_path, monkeypatch):
+    settings = {"out": tmp_path, **SETTINGS}
+    one = mgc.transfer(table(), **settings)
+    calls = []
+    original = files.run_transfer
+    monkeypatch.setattr(files, "run_transfer", lambda *a, **k: calls.append(1) or original(*a, **k))
+    again = mgc.transfer(table(), **settings)
+    assert not calls
+    pd.testing.assert_frame_equal(again.predictions, one.predictions)
+    for number, change in enumerate(
+        ({"nested": False}, {}, {"probabilities": True}, {"folds": 4}, {"classifier": "logistic"}),
+        1,
+    ):
+        mgc.transfer(table(), **settings | change)
+        assert len(calls) == number
+    other = table()
+    other.source = {"model": "another"}
+    assert mgc.transfer(other, **settings).meta["source"] == other.source
 
 
 def test_results_of_other_commands_are_kept(tmp_path):
