@@ -104,6 +104,11 @@ COMMANDS = {
         "Reproduce Gwardys & Grzywczak (2014): harmonic and percussive components",
         resumes=True,
     ),
+    "reproduce choi2017": Command(
+        "mgc.papers.choi2017.reproduce:reproduce_choi2017",
+        "Reproduce Choi et al. (2017): transfer from a tagger to six tasks",
+        resumes=True,
+    ),
     "reproduce zhang2015": Command(
         "mgc.papers.zhang2015.reproduce:reproduce_zhang2015",
         "Reproduce Zhang et al. (2015): KCNN and its baselines",

@@ -2,7 +2,8 @@
 
 from mgc.core.terminal import print_line
 from mgc.core.writing import writes_file
-from mgc.papers.choi2017.features import TaskName, read_features
+from mgc.papers.choi2017 import TaskName
+from mgc.papers.choi2017.features import read_features
 
 
 @writes_file("out")

@@ -73,16 +73,24 @@ class ScoreTable:
         return pd.DataFrame(lines, columns=pd.Index(COLUMNS))
 
     def markdown(self) -> str:
-        """Format the table: a column with published and one with our scores for each column."""
+        """Format the table: a column with published and one with our scores for each column.
+
+        Columns without published scores have a single one.
+        """
         factor, unit, digits = (100, "%", ".1f") if self.percent else (1, "", ".3f")
-        names = [""] if len(self.columns) == 1 else [f"{name}, " for name in self.columns]
-        head = [f"{name}{whose}" for name in names for whose in ("paper", "ours")]
+        both = [any((row, name) in self.published for row in self.rows) for name in self.columns]
+        head: list[str] = []
+        for name, compared in zip(self.columns, both, strict=True):
+            prefix = "" if len(self.columns) == 1 else f"{name}, "
+            head += [f"{prefix}paper", f"{prefix}ours"] if compared else [name]
         decimals = _count_digits(self.published.values(), factor)
         lines = []
         for row in self.rows:
             line = [row]
-            for column in self.columns:
-                line.append(_format_published(self.published.get((row, column)), factor, decimals))
+            for column, compared in zip(self.columns, both, strict=True):
+                if compared:
+                    published = self.published.get((row, column))
+                    line.append(_format_published(published, factor, decimals))
                 ours = self.ours.get((row, column))
                 line.append(_format_score(ours, factor, digits))
             lines.append(line)

@@ -1,6 +1,6 @@
 """Creates the plots of transfer reports as Matplotlib figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def rank_combinations(
     metric: str,
     title: str,
     compared: Sequence[str] = (),
-    published_best: float | None = None,
+    lines: Mapping[str, float] | None = None,
 ) -> Figure:
     """Plot the scores of all combinations of layers as bars, best first.
 
@@ -27,7 +27,7 @@ def rank_combinations(
         metric: Name of the score.
         title: Title of the plot.
         compared: Columns with the scores of other features, drawn as narrow grey bars.
-        published_best: Published score without a combination, drawn as a line.
+        lines: Published scores without a combination, by name, drawn as lines.
     """
     figure = PlainFigure(figsize=(9, 1.8 + 0.3 * len(table)), layout="constrained")
     axes = figure.subplots()
@@ -72,11 +72,11 @@ def rank_combinations(
             color=PUBLISHED,
             label="published",
         )
-    if published_best is not None:
-        axes.axvline(published_best, color=PUBLISHED, linestyle="--", label="published best")
+    for style, (name, value) in zip(("--", ":"), (lines or {}).items(), strict=False):
+        axes.axvline(value, color=PUBLISHED, linestyle=style, label=name)
     shown = table.filter(["paper", "nested_low", "nested_high", "published", *compared]).to_numpy()
     low = float(np.nanmin(shown, initial=0))
-    high = float(np.nanmax(shown, initial=low)) or 1.0
+    high = max(float(np.nanmax(shown, initial=low)), *(lines or {}).values(), low) or 1.0
     for y, value in enumerate(table["paper"]):
         axes.text(high + 0.015 * (high - low), y, f"{value:.3f}", va="center", fontsize=8)
     axes.set_xlim(low, high + 0.09 * (high - low))

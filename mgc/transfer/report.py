@@ -19,6 +19,9 @@ from mgc.transfer.plots import compare_classes, rank_combinations
 #: Published scores by paper, task and combination of layers.
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 
+#: Published scores that are not of a given combination of layers: names in files and in reports.
+LINES = {"best": "published best", "state_of_the_art": "state of the art"}
+
 
 @dataclass
 class TransferReport:
@@ -69,14 +72,7 @@ def read_published(
         ]
         scores = pd.DataFrame(rows, columns=["task", "layers", "score"])
     elif Path(published).is_file():
-        scores = read_csv(published, text=("layers", "task"))
-        missing = {"task", "layers", "score"} - set(scores)
-        if missing:
-            raise MgcError(
-                f"{published} has no column {min(missing)!r}. It needs task,layers,score."
-            )
-        if not pd.api.types.is_numeric_dtype(scores["score"]):
-            raise MgcError(f"{published}: column 'score' has cells that are not numbers.")
+        scores = read_scores(published)
     else:
         raise MgcError(
             f"--published {published} is neither a file nor a paper with built-in scores "
@@ -90,12 +86,30 @@ def read_published(
             f"--published {published} has tasks {', '.join(known)}. Use --tasks to give the task "
             f"of each target ({', '.join(targets)})."
         )
-    scores["layers"] = scores["layers"].map(_blocks_first)
     pieces = [
         scores.loc[scores["task"] == task, ["layers", "score"]].assign(target=target)
         for task, target in zip(tasks, targets, strict=True)
     ]
     return pd.concat(pieces, ignore_index=True).rename(columns={"score": "published"})
+
+
+def read_scores(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read published scores from a CSV file.
+
+    Returns:
+        Table with the columns ``task``, ``layers`` (blocks first) and ``score``.
+
+    Raises:
+        MgcError: If the file is unreadable or one of its columns is missing.
+    """
+    scores = read_csv(path, text=("layers", "task"))
+    missing = {"task", "layers", "score"} - set(scores)
+    if missing:
+        raise MgcError(f"{path} has no column {min(missing)!r}. It needs task,layers,score.")
+    if not pd.api.types.is_numeric_dtype(scores["score"]):
+        raise MgcError(f"{path}: column 'score' has cells that are not numbers.")
+    scores["layers"] = scores["layers"].map(_blocks_first)
+    return scores
 
 
 def _blocks_first(layers: str) -> str:
@@ -130,11 +144,12 @@ def make_report(
                 raise MgcError(f"{other} and {name} differ in their {key}. Report them separately.")
     table = main.summary
     targets = list(dict.fromkeys(table["target"]))
-    best: dict[str, float] = {}
+    lines: dict[str, dict[str, float]] = {}
     if published is not None:
         reference = read_published(published, tasks, targets, built_in)
-        unnamed = reference[reference["layers"] == "best"]
-        best = dict(zip(unnamed["target"], unnamed["published"], strict=True))
+        for row in reference.itertuples():
+            if row.layers in LINES:
+                lines.setdefault(str(row.target), {})[LINES[row.layers]] = float(row.published)
         table = table.merge(reference, "left", on=["target", "layers"])
         table["difference"] = table["paper"] - table["published"]
     for other in others:
@@ -150,14 +165,14 @@ def make_report(
             metric=main.meta["metric"],
             title=_title(main, name, target),
             compared=others,
-            published_best=best.get(target),
+            lines=lines.get(target),
         )
     if compare:
         classes = scores_by_class(main, compare)
         report.plots[f"classes_{'_'.join(compare)}"] = compare_classes(
             classes, "ROC-AUC" if main.meta["task"] == "multilabel" else "accuracy", name
         )
-    report.text = _markdown(main, name, table, targets, best)
+    report.text = _markdown(main, name, table, targets, lines)
     return report
 
 
@@ -203,7 +218,11 @@ def _title(results: Transfer, name: str, target: str) -> str:
 
 
 def _markdown(
-    results: Transfer, name: str, table: pd.DataFrame, targets: list[str], best: dict[str, float]
+    results: Transfer,
+    name: str,
+    table: pd.DataFrame,
+    targets: list[str],
+    references: dict[str, dict[str, float]],
 ) -> str:
     lines = [heading(f"Transfer: {name}"), ""]
     lines.append(
@@ -228,8 +247,8 @@ def _markdown(
                     f"Mean absolute difference from {len(both)} published scores: "
                     f"{both['difference'].abs().mean():.4f}."
                 )
-            if target in best:
-                lines.append(f"Best published score: {best[target]:.3f}.")
+            for title, value in references.get(target, {}).items():
+                lines.append(f"{title.capitalize()}: {value:.3f}.")
             lines.append("")
         lines.append(frame_table(rows.set_index("layers")))
     return "\n".join(lines) + "\n"

@@ -220,6 +220,12 @@ EXAMPLES = {
         "out/gwardys2014",
         slow=True,
     ),
+    "reproduce choi2017": Example(
+        "--features released --layers 5 --classifier knn --folds 3 --jobs 1 --out out/choi2017",
+        ("released",),
+        "out/choi2017",
+        slow=True,
+    ),
     "reproduce zhang2015": Example(
         f"--root music --features MEL --systems kcnn --folds 3 --test_folds 1 --out out/zhang2015 "
         f"-- {OPTIONS}",

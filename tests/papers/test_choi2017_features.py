@@ -7,7 +7,8 @@ from released_features import write_release
 
 import mgc
 from mgc.cli import main
-from mgc.papers.choi2017.features import TASKS, read_features
+from mgc.papers.choi2017 import TASKS
+from mgc.papers.choi2017.features import read_features
 from mgc.transfer.feature_table import FeatureTable
 
 

@@ -50,3 +50,11 @@ def test_missing_interval():
     table = ScoreTable("t", ["a"], ["b"], {}, {("a", "b"): Score(0.5, missing)})
     assert "50.0 (not available: fewer than 2 tracks)" in table.markdown()
     assert pd.isna(table.frame()["low"][0])
+
+
+def test_columns_without_published_scores_are_single():
+    table = ScoreTable(
+        "t", ["a"], ["b", "nested"], {("a", "b"): (0.5, None)}, {("a", "nested"): Score(0.4)}
+    )
+    assert "| % | b, paper | b, ours | nested |" in table.markdown()
+    assert "| a | 50 | | 40.0 |" in table.markdown()

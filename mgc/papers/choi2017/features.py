@@ -8,7 +8,6 @@ The authors released the features of each task (github.com/keunwoochoi/transfer_
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,12 +18,6 @@ from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
 from mgc.task import Task
 from mgc.transfer.feature_table import FeatureTable
-
-#: Tasks by the name of their data set.
-TaskName = Literal[
-    "extended_ballroom", "gtzan", "gtzan_speech_music", "emomusic", "jamendo_vocals", "urbansound8k"
-]
-TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 #: Names of the tasks in the released files.
 RELEASED: dict[str, str] = {
@@ -60,7 +53,7 @@ def read_features(folder: str | os.PathLike[str], task: str) -> FeatureTable:
 
     Args:
         folder: Folder with the files, directly or in subfolders.
-        task: Name of the data set, one of :data:`TASKS`.
+        task: Name of the data set, one of :data:`mgc.papers.choi2017.TASKS`.
 
     Raises:
         MgcError: If a file is missing, unreadable, or does not have the released layout.
