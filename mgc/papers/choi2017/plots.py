@@ -58,7 +58,7 @@ def draw_figures(
 
 def _summarise(experiments: list[Experiment], scores: Mapping[str, Mapping[str, float]]) -> Figure:
     """Draw figure 2: four features for each target."""
-    figure = PlainFigure(figsize=(2 + 1.4 * len(experiments), 4.5), layout="constrained")
+    figure = PlainFigure(figsize=(max(7.0, 2 + 1.4 * len(experiments)), 4.5), layout="constrained")
     axes = figure.subplots()
     positions = np.arange(len(experiments))
     width = 0.8 / len(BARS)

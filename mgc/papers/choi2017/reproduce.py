@@ -184,7 +184,7 @@ def prepare_tagger(weights: str | None, calibrate: str | None, folder: Path) -> 
         raise MgcError(f"--weights {weights}: no such file.")
     ckpt = weights
     if Path(weights).suffix != ".ckpt":
-        name = hash_values(hash_file(weights), calibrate or "")[:8]
+        name = hash_values(hash_file(weights, content_only=True), calibrate or "")[:8]
         ckpt = str(folder / f"vgg_choi2017_{name}.ckpt")
         if not Path(ckpt).exists():
             run_command("import choi2017", weights, out=ckpt, calibrate=calibrate)
