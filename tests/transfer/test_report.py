@@ -76,7 +76,7 @@ def test_published_scores_are_built_in(genres):
     report = make_report(
         {"ours": genres}, published="choi2017", tasks=["jamendo_vocals"], built_in=BUILT_IN
     )
-    assert "Best published score: 0.972." in report.text
+    assert "Published best: 0.972." in report.text
     assert report.table.set_index("layers").loc["mfcc", "published"] == 0.917
 
 
