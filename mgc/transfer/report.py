@@ -147,9 +147,10 @@ def make_report(
     lines: dict[str, dict[str, float]] = {}
     if published is not None:
         reference = read_published(published, tasks, targets, built_in)
-        for row in reference.itertuples():
-            if row.layers in LINES:
-                lines.setdefault(str(row.target), {})[LINES[row.layers]] = float(row.published)
+        for name_in_file, title in LINES.items():
+            rows = reference[reference["layers"] == name_in_file]
+            for target, value in zip(rows["target"], rows["published"], strict=True):
+                lines.setdefault(target, {})[title] = value
         table = table.merge(reference, "left", on=["target", "layers"])
         table["difference"] = table["paper"] - table["published"]
     for other in others:

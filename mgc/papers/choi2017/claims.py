@@ -214,14 +214,14 @@ def describe_rankings(experiments: Sequence[Experiment]) -> str:
         protocols = [p for p in ("paper", "nested") if p in known]
         title = experiment.target.title.capitalize()
         if MFCC in summary.index:
-            counts = [int((known[p] > summary.loc[MFCC, p]).sum()) for p in protocols]
-            counts = [f"{count} of {len(known)}" for count in counts]
+            above = [int((known[p] > summary.loc[MFCC, p]).sum()) for p in protocols]
+            counts = [f"{count} of {len(known)}" for count in above]
             rows.append([f"{title}: combinations above MFCCs (section 4.2)", "majority", *counts])
         if experiment.random is not None:
             random = experiment.summary(experiment.random)
             both = known.index.intersection(random.index)
-            counts = [int((known[p][both] > random[p][both]).sum()) for p in protocols]
-            counts = [f"{count} of {len(both)}" for count in counts]
+            above = [int((known[p][both] > random[p][both]).sum()) for p in protocols]
+            counts = [f"{count} of {len(both)}" for count in above]
             rows.append([f"{title}: combinations above random ones (section 4.2)", "most", *counts])
         for ranking in RANKINGS:
             if ranking.target != experiment.name or len(known) < len(COMBINATIONS) - 3:

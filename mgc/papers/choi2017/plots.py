@@ -73,9 +73,15 @@ def _summarise(experiments: list[Experiment], scores: Mapping[str, Mapping[str, 
         heights = theirs if row == STATE_OF_THE_ART else ours
         axes.bar(x, heights, 0.9 * width, color=colour, label=label)
         if row != STATE_OF_THE_ART:
-            marks = {"markerfacecolor": "none", "markeredgecolor": PUBLISHED}
-            name = "published" if number == 0 else None
-            axes.plot(x, theirs, "D", markersize=5, linestyle="none", label=name, **marks)
+            axes.plot(
+                x,
+                theirs,
+                "D",
+                markersize=5,
+                markerfacecolor="none",
+                markeredgecolor=PUBLISHED,
+                label="published" if number == 0 else None,
+            )
     axes.set_xticks(positions, [each.target.title for each in experiments])
     axes.set_ylabel("accuracy, or r² of arousal and valence")
     axes.grid(axis="y", alpha=0.3)

@@ -140,7 +140,7 @@ def choose_tasks(tasks: str, roots: Mapping[str, str], features: str | None) -> 
     if features is not None and not Path(features).is_dir():
         raise MgcError(f"--features {features}: no such folder.")
     released = [task for task in TASKS if features is not None and has_features(features, task)]
-    given = [task for task in TASKS if task in roots or task in released]
+    given: list[str] = [task for task in TASKS if task in roots or task in released]
     if not given:
         raise MgcError(
             "No task has data. Add the folder of a data set, such as --roots.gtzan data/gtzan, or "

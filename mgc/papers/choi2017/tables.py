@@ -160,10 +160,10 @@ def make_tables(
                 ScoreTable(f"Figure 2: {title}", SUMMARY, columns, published, shown, not emotion)
             )
     tables += [_make_figure(experiment, scores) for experiment in experiments]
-    row = "vgg_tagger", "ROC-AUC"
-    found = {} if tagging is None else {row: tagging}
+    cell = "vgg_tagger", "ROC-AUC"
+    known = {} if tagging is None else {cell: tagging}
     tables.append(
-        ScoreTable(TAGGING, row[:1], row[1:], {row: (TAGGING_AUC, None)}, found, percent=False)
+        ScoreTable(TAGGING, cell[:1], cell[1:], {cell: (TAGGING_AUC, None)}, known, percent=False)
     )
     return tables
 
