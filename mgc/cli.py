@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin
 import mgc
 from mgc.core.child_processes import safe_imports
 from mgc.core.ranges import check_arguments
+from mgc.core.slurm import prepare_slurm
 from mgc.core.stopping import signals
 from mgc.core.terminal import (
     RESUME_HINT,
@@ -156,6 +157,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # Song and file names may have characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     show_log()
+    prepare_slurm()
     skip_broken_packages()
     with (
         exit_on_closed_pipe(),

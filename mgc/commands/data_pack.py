@@ -8,12 +8,9 @@ from joblib import cpu_count
 from mgc import registry
 from mgc.core.fingerprint import Check
 from mgc.core.ranges import Range, SampleRate, Workers
+from mgc.core.slurm import started_by_srun
 from mgc.core.terminal import print_line, print_text
 from mgc.errors import MgcError
-
-#: Minimum SLURM step id of batch scripts and interactive shells, which run once for all tasks
-#: (``SLURM_MAX_NORMAL_STEP_ID`` in slurm.h).
-MIN_SPECIAL_STEP = 0xFFFFFFF0
 
 
 def pack(
@@ -67,7 +64,7 @@ def pack(
     module = registry.make_data_module(name, root, data_args, **settings)
     number, count = parse_shard(shard)
     # With a launcher, other processes may still run. An error would make torchrun stop them.
-    expected = shard is not None or _in_srun() or "TORCHELASTIC_RUN_ID" in os.environ
+    expected = shard is not None or started_by_srun() or "TORCHELASTIC_RUN_ID" in os.environ
     packed = module.pack(
         cpu_count() if workers is None else min(workers, max(2, cpu_count())),
         (number, count),
@@ -102,17 +99,10 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
     if shard is None:
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
             return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        if _in_srun():
+        if started_by_srun():
             return int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
         return 0, 1
     first, _, second = shard.partition("/")
     if not (first.isdecimal() and second.isdecimal()):
         raise MgcError(f"--shard {shard}: expected NUMBER/COUNT, such as 0/4 for the first of 4.")
     return int(first), int(second)
-
-
-def _in_srun() -> bool:
-    """Check whether srun started this process. Batch scripts set the variables but run once."""
-    step = os.environ.get("SLURM_STEP_ID", "")
-    tasks = {"SLURM_PROCID", "SLURM_NTASKS"} <= set(os.environ)
-    return tasks and step.isdecimal() and int(step) < MIN_SPECIAL_STEP

@@ -453,6 +453,8 @@ def convert_errors() -> Iterator[None]:
             raise
         raise MgcError(str(error)) from error
     except ValueError as error:
+        if str(error).startswith("You set `"):  # devices or nodes unlike those of SLURM
+            raise MgcError(str(error)) from error
         if not str(error).startswith("Expected more than 1 value per channel when training"):
             raise
         raise MgcError(
