@@ -271,7 +271,7 @@ def merge_published(path: str) -> dict[str, dict[str, float]]:
     if known.empty:
         raise MgcError(f"--published {path}: none of the tasks {', '.join(names)}.")
     for task, layers, score in known[["task", "layers", "score"]].itertuples(index=False):
-        merged[names[task]][layers] = float(score)
+        merged[names[task]][layers] = round(float(score), 3)  # as in the paper
     return merged
 
 

@@ -156,14 +156,16 @@ def make_tables(
                 ours |= {(row, column): value for row, value in found.items()}
         if columns:
             shown = {cell: value for cell, value in ours.items() if cell[0] in SUMMARY}
+            known = {row for row, _ in (*published, *shown)}
+            rows = [row for row in SUMMARY if row in known]
             tables.append(
-                ScoreTable(f"Figure 2: {title}", SUMMARY, columns, published, shown, not emotion)
+                ScoreTable(f"Figure 2: {title}", rows, columns, published, shown, not emotion)
             )
     tables += [_make_figure(experiment, scores) for experiment in experiments]
     cell = "vgg_tagger", "ROC-AUC"
-    known = {} if tagging is None else {cell: tagging}
+    auc = {} if tagging is None else {cell: tagging}
     tables.append(
-        ScoreTable(TAGGING, cell[:1], cell[1:], {cell: (TAGGING_AUC, None)}, known, percent=False)
+        ScoreTable(TAGGING, cell[:1], cell[1:], {cell: (TAGGING_AUC, None)}, auc, percent=False)
     )
     return tables
 
