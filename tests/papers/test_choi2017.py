@@ -59,7 +59,7 @@ def test_whole_experiment(genres, tagger, tmp_path, capsys):
     released = write_release(tmp_path / "released", "emomusic", 24)
     Path("scores.csv").write_text("task,layers,estimator,score\ngtzan_genre,5,SVC,0.788\n")
     words = ["--roots.gtzan", genres, "--weights", tagger, "--features", released]
-    words += ["--layers", LAYERS, "--classifier", "logistic", "--folds", "4", "--jobs", "1"]
+    words += ["--layers", LAYERS, "--classifier", "knn", "--folds", "4", "--jobs", "1"]
     words += ["--published", "scores.csv", "--out", "out"]
     reproduce(*words)
     lines = capsys.readouterr().out.splitlines()
