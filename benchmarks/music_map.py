@@ -134,7 +134,7 @@ def run_peer(audio: np.ndarray, key_filters: np.ndarray) -> tuple[dict[str, floa
     parts: tuple[Callable[[], object], ...] = (
         spectrum,
         lambda: librosa.feature.rms(y=audio, **frames)[0] ** 2,
-        lambda: librosa.feature.zero_crossing_rate(audio, **frames)[0],
+        lambda: librosa.feature.zero_crossing_rate(audio, **frames)[0] * RATE / 2,
         bright,
         flat_and_entropy,
         rough,
@@ -154,7 +154,7 @@ def run_module(audio: torch.Tensor, module: MusicMap) -> dict[str, float]:
     parts: tuple[Callable[[], object], ...] = (
         lambda: module.spectrum(audio).sqrt(),
         lambda: frame_energy(audio, LENGTH, HOP),
-        lambda: zero_crossing_rate(audio, LENGTH, HOP),
+        lambda: zero_crossing_rate(audio, LENGTH, HOP, RATE),
         lambda: brightness(power, module.first_bright_bin),
         lambda: flatness_and_entropy(power, magnitude),
         lambda: module.roughness(magnitude),

@@ -110,6 +110,11 @@ COMMANDS = {
         "Reproduce Choi et al. (2017): transfer from a tagger to six tasks",
         resumes=True,
     ),
+    "reproduce senac2017": Command(
+        "mgc.papers.senac2017.reproduce:reproduce_senac2017",
+        "Reproduce Senac et al. (2017): spectrograms, music features and their fusion",
+        resumes=True,
+    ),
     "reproduce zhang2015": Command(
         "mgc.papers.zhang2015.reproduce:reproduce_zhang2015",
         "Reproduce Zhang et al. (2015): KCNN and its baselines",

@@ -400,6 +400,8 @@ class AudioDataModule(MusicDataModule):
         short: How to handle tracks shorter than a clip: ``repeat`` them, ``pad`` them with silence,
             or ``keep`` their length. With ``keep``, a batch is as long as its longest clip, and
             ``length`` is the length of each clip.
+        random_clips: Whether training clips start at random samples. Otherwise they start at
+            multiples of ``hop_seconds``, as in evaluation.
 
     Attributes:
         expected_seconds: Minimum and maximum length of a file, in seconds.
@@ -421,9 +423,15 @@ class AudioDataModule(MusicDataModule):
         clips_per_track: Annotated[int, Range(1, 10**5)] | None = None,
         channel: Annotated[int, Range(0, 255)] | None = None,
         short: Short = "repeat",
+        random_clips: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
+        if clips_per_track and not random_clips:
+            raise MgcError(
+                f"clips_per_track={clips_per_track} is for random clips. Omit it, or set "
+                "random_clips to true."
+            )
         self.sample_rate = sample_rate
         self.clip_samples = round(clip_seconds * sample_rate)
         self.hop_samples = round((hop_seconds or clip_seconds) * sample_rate)
@@ -432,6 +440,7 @@ class AudioDataModule(MusicDataModule):
         self.clips_per_track = clips_per_track
         self.channel = channel
         self.short: Short = short
+        self.random_clips = random_clips
         self._store: PackedStore | None = None
 
     def check(self, catalogue: pd.DataFrame) -> dict[str, str]:
@@ -530,9 +539,10 @@ class AudioDataModule(MusicDataModule):
             self.clip_samples,
             self.hop_samples,
             self.short,
-            random,
+            random and self.random_clips,
             self.clips_per_track,
             self.seed,
+            replace_broken=random,
         )
 
     def _measure_lengths(self, paths: np.ndarray) -> list[int | audio.AudioError]:

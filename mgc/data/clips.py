@@ -109,6 +109,8 @@ class ClipDataset(Dataset[Batch]):
         clips_per_track: Random clips per track and epoch; by default the number of clips at the
             fixed hop.
         seed: Seed of the random starts.
+        replace_broken: Whether clips of unreadable tracks are replaced by clips of other tracks,
+            instead of silence. By default, random clips are.
     """
 
     def __init__(
@@ -122,12 +124,14 @@ class ClipDataset(Dataset[Batch]):
         random: bool = False,
         clips_per_track: int | None = None,
         seed: int = 0,
+        replace_broken: bool | None = None,
     ) -> None:
         self.reader = reader
         self.targets = targets
         self.clip_samples = clip_samples
         self.short = short
         self.random = random
+        self.replace_broken = random if replace_broken is None else replace_broken
         self.seed = seed
         max_start = np.maximum(reader.lengths[tracks] - clip_samples, 0)
         if random and clips_per_track is not None:
@@ -148,9 +152,9 @@ class ClipDataset(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Read a batch of clips.
 
-        In training, a clip of an unreadable track is replaced by the first clip of the next track.
-        In evaluation, or after many unreadable tracks in a row, it becomes silence with ``track``
-        -1.
+        With ``replace_broken``, a clip of an unreadable track is replaced by the first clip of the
+        next track. Otherwise, or after many unreadable tracks in a row, it becomes silence with
+        ``track`` -1.
 
         Random starts depend only on the seed and the keys, the epoch and index of each clip. A
         resumed run therefore reads the same clips, with any number of workers.
@@ -173,7 +177,7 @@ class ClipDataset(Dataset[Batch]):
                     samples = self.reader.read(track, int(starts[row]), clips[row])
                 except AudioError:
                     broken[row] = track
-                    if not self.random:
+                    if not self.replace_broken:
                         break
                     index[row] = self._next[index[row]]
                     one = slice(row, row + 1)

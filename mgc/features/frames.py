@@ -1,5 +1,7 @@
 """Computes spectra of short frames."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,12 @@ def clean_audio(audio: Tensor, frame_length: int) -> Tensor:
         )
     audio = torch.nan_to_num(audio.float(), nan=0.0, posinf=1.0, neginf=-1.0)
     return audio.clamp(-MAX_SAMPLE, MAX_SAMPLE)
+
+
+def find_middle(samples: int, length: int) -> int:
+    """Return the start of the middle ``length`` samples of a clip; 0 for shorter clips."""
+    # Symbolic during export.
+    return cast(int, torch.sym_max(0, samples - length)) // 2
 
 
 def frame_sizes(
@@ -94,7 +102,7 @@ class STFTMap(Float32Module):
 
     Source: Senac et al. 2017, section 2.1: 513 bins of 1024 samples at 22 050 Hz, Hamming window,
     50 % overlap, without phases. Magnitudes are not scaled: a sine of amplitude 1 reaches half the
-    sum of the window, 276.
+    sum of the window, 276. With ``map_seconds``, only the middle of each clip is transformed.
     """
 
     def __init__(
@@ -102,8 +110,10 @@ class STFTMap(Float32Module):
         sample_rate: int = 22050,
         frame_seconds: float = FRAME_SECONDS,
         overlap: float = 0.5,
+        map_seconds: float | None = None,
     ) -> None:
         super().__init__()
+        self.map_length = map_seconds and round(map_seconds * sample_rate)
         self.spectrum = FrameSpectrum(sample_rate, frame_seconds, overlap)
         self.height = self.spectrum.num_bins
 
@@ -115,4 +125,7 @@ class STFTMap(Float32Module):
         """
         with torch.autocast(audio.device.type, enabled=False):
             samples = clean_audio(audio, self.spectrum.frame_length)
+            if self.map_length:
+                start = find_middle(samples.shape[-1], self.map_length)
+                samples = samples[:, start : start + self.map_length]
             return self.spectrum(samples).sqrt().transpose(1, 2).to(audio.dtype)

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from mgc.core.ranges import Range, SampleRate, Seconds
 from mgc.errors import MgcError
-from mgc.features.frames import FRAME_SECONDS, FrameSpectrum, clean_audio
+from mgc.features.frames import FRAME_SECONDS, FrameSpectrum, clean_audio, find_middle
 from mgc.features.precision import Float32Module
 from mgc.features.roughness import Roughness
 from mgc.features.tonality import Chroma, KeyClarity, TonalCentroid, harmonic_change
@@ -41,17 +41,20 @@ def frame_energy(audio: Tensor, frame_length: int, hop_length: int) -> Tensor:
     return frame_sums(audio.square(), frame_length, hop_length) / frame_length
 
 
-def zero_crossing_rate(audio: Tensor, frame_length: int, hop_length: int) -> Tensor:
-    """Return the sign changes inside each frame per sample, in [0, 1), of shape (batch, frames).
+def zero_crossing_rate(
+    audio: Tensor, frame_length: int, hop_length: int, sample_rate: int
+) -> Tensor:
+    """Return the zero crossings per second in one direction, of shape (batch, frames).
 
-    Samples within 1e-10 of zero count as positive.
+    They are half of the sign changes inside each frame, as in MIRtoolbox's ``mirzerocross``: about
+    the frequency of a sine. Samples within 1e-10 of zero count as positive.
     """
     negative = audio < -1e-10
     changes = nn.functional.pad(negative[:, 1:] != negative[:, :-1], (1, 0)).to(audio.dtype)
     counts = frame_sums(changes, frame_length, hop_length)
     # Do not count a change between the first sample of a frame and the sample before it.
     into_first = changes[:, ::hop_length][:, : counts.shape[1]]
-    return (counts - into_first) / frame_length
+    return (counts - into_first) * (sample_rate / (2 * frame_length))
 
 
 def brightness(power: Tensor, first_bin: int) -> Tensor:
@@ -82,7 +85,7 @@ class MusicMap(Float32Module):
 
     ==  ======================  ==================================================================
     0   ``energy``              mean square of the samples
-    1   ``zero_crossing_rate``  sign changes per sample
+    1   ``zero_crossing_rate``  zero crossings per second, in one direction
     2   ``brightness``          share of the energy above ``cutoff_hz``, 0 to 1
     3   ``flatness``            geometric over arithmetic mean of the power spectrum, 0 to 1
     4   ``entropy``             Shannon entropy of the magnitude spectrum over its maximum, 0 to 1
@@ -93,7 +96,12 @@ class MusicMap(Float32Module):
 
     All features are computed in float32, even under autocast, and are finite for any input. A
     silent frame (mean square below 1e-10, -100 dB) is 0 in every row. As in the paper, rows keep
-    their own ranges; :meth:`fit_statistics` standardizes them.
+    their own ranges; :meth:`fit_statistics` standardizes them. Only the zero-crossing rate is
+    divided by half of the sample rate, unless ``raw_units`` is set: with inputs in the hundreds,
+    networks did not learn at Adam's usual learning rate.
+
+    With ``map_seconds``, the map is of the middle of each clip, and only the key clarity uses the
+    complete clip: clips of 6 s give maps of 3 s with the key clarity of the 6 s around them.
 
     Source: Senac et al. 2017, section 2.2. The paper's brightness cutoff of 15 kHz lies above half
     its sample rate; the default is MIRtoolbox's 1500 Hz.
@@ -102,6 +110,8 @@ class MusicMap(Float32Module):
     mean: Tensor
     scale: Tensor
     height = len(MUSIC_FEATURES)
+    # Version 1 had sign changes per sample.
+    _version = 2
 
     def __init__(
         self,
@@ -110,8 +120,12 @@ class MusicMap(Float32Module):
         overlap: Annotated[float, Range(0, 1, closed="left")] = 0.5,
         cutoff_hz: Annotated[float, Range(0, 192000)] = 1500.0,
         key_window_seconds: Seconds = 6.0,
+        map_seconds: Seconds | None = None,
+        raw_units: bool = False,
     ) -> None:
         super().__init__()
+        self.sample_rate = sample_rate
+        self.map_length = map_seconds and round(map_seconds * sample_rate)
         if not 0 <= cutoff_hz < sample_rate / 2:
             raise MgcError(
                 f"cutoff_hz={cutoff_hz:g}: must be at least 0 and less than {sample_rate / 2:g} "
@@ -125,32 +139,39 @@ class MusicMap(Float32Module):
         self.centroid = TonalCentroid()
         self.key_clarity = KeyClarity(sample_rate, key_window_seconds, overlap)
         self.register_buffer("mean", torch.zeros(self.height, 1, dtype=torch.float32))
-        self.register_buffer("scale", torch.ones(self.height, 1, dtype=torch.float32))
+        scale = torch.ones(self.height, 1, dtype=torch.float32)
+        if not raw_units:
+            scale[MUSIC_FEATURES.index("zero_crossing_rate")] = sample_rate / 2
+        self.register_buffer("scale", scale)
 
     @property
     def fitted(self) -> bool:
         """Whether the statistics are fitted or loaded."""
-        return bool((self.scale != 1).any())
+        return bool((self.mean != 0).any())
 
     def features(self, audio: Tensor) -> dict[str, Tensor]:
         """Return the eight features without standardization, of shape (batch, frames), by name."""
         length, hop = self.spectrum.frame_length, self.spectrum.hop_length
         with torch.autocast(audio.device.type, enabled=False):
-            audio = clean_audio(audio, length)
+            clip = audio = clean_audio(audio, length)
+            start = 0
+            if self.map_length:
+                start = find_middle(clip.shape[-1], self.map_length)
+                audio = clip[:, start : start + self.map_length]
             power = self.spectrum(audio)
             magnitude = power.sqrt()
             energy = frame_energy(audio, length, hop)
             flatness, entropy = flatness_and_entropy(power, magnitude)
             frames = torch.arange(power.shape[1], device=audio.device, dtype=torch.float32)
-            centres = frames * hop + length / 2
+            centres = start + frames * hop + length / 2
             values = (
                 energy,
-                zero_crossing_rate(audio, length, hop),
+                zero_crossing_rate(audio, length, hop, self.sample_rate),
                 brightness(power, self.first_bright_bin),
                 flatness,
                 entropy,
                 self.roughness(magnitude),
-                self.key_clarity(audio, centres),
+                self.key_clarity(clip, centres),
                 harmonic_change(self.centroid(self.chroma(magnitude))),
             )
             sounding = energy >= SILENCE
@@ -167,6 +188,23 @@ class MusicMap(Float32Module):
         """
         music_map = torch.stack(list(self.features(audio).values()), 1)
         return ((music_map - self.mean) / self.scale).to(audio.dtype)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Tensor],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        *rest: Any,
+    ) -> None:
+        """Convert the statistics of version 1, so that its networks get the same inputs."""
+        if local_metadata.get("version") == 1:
+            row = MUSIC_FEATURES.index("zero_crossing_rate")
+            for name in (f"{prefix}mean", f"{prefix}scale"):
+                if name in state_dict:
+                    converted = state_dict[name].clone()
+                    converted[row] *= self.sample_rate / 2
+                    state_dict[name] = converted
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[Tensor]) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mgc.core.ranges import CheckedArguments, Dropout, Range
+from mgc.core.ranges import CheckedArguments, Dropout, Range, Seconds
 from mgc.data.clips import Batch
 from mgc.errors import MgcError
 from mgc.features.frames import FRAME_SECONDS, STFTMap
@@ -104,6 +104,11 @@ class ResidualMapClassifier(MusicModel):
         cutoff_hz: Cutoff frequency of the brightness in Hz.
         standardize: Whether to standardize the music features with statistics of one epoch of
             training data. The paper does not.
+        map_seconds: Length of the map in seconds: the middle of each clip. Only the key clarity
+            uses the complete clip, so clips of 6 s give the windows of the paper. By default, the
+            map is as long as the clip.
+        raw_units: Whether the network gets zero crossings per second, as in the paper, instead of
+            their share of the largest possible rate.
         **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
@@ -115,6 +120,8 @@ class ResidualMapClassifier(MusicModel):
         frame_seconds: Annotated[float, Range(0, 10, closed="right")] = FRAME_SECONDS,
         cutoff_hz: Annotated[float, Range(0, 192000)] = 1500.0,
         standardize: bool = False,
+        map_seconds: Seconds | None = None,
+        raw_units: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -123,9 +130,15 @@ class ResidualMapClassifier(MusicModel):
         self.standardize = standardize
         front_ends: dict[str, STFTMap | MusicMap] = {}
         if maps != "music":
-            front_ends["stft"] = STFTMap(self.sample_rate, frame_seconds)
+            front_ends["stft"] = STFTMap(self.sample_rate, frame_seconds, map_seconds=map_seconds)
         if maps != "stft":
-            front_ends["music"] = MusicMap(self.sample_rate, frame_seconds, cutoff_hz=cutoff_hz)
+            front_ends["music"] = MusicMap(
+                self.sample_rate,
+                frame_seconds,
+                cutoff_hz=cutoff_hz,
+                map_seconds=map_seconds,
+                raw_units=raw_units,
+            )
         heights = [front_end.height for front_end in front_ends.values()]
         self.maps = nn.ModuleDict(front_ends)
         self.net = ResidualMapNet(self.num_classes, heights, filters, dropout)

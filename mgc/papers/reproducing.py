@@ -4,17 +4,24 @@ import inspect
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib import import_module
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgc.core import markdown
 from mgc.core.terminal import print_line
+from mgc.errors import MgcError
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
     from mgc.data.base import AudioDataModule
     from mgc.evaluation.results import Results
+    from mgc.evaluation.tested_runs import Run
     from mgc.papers.claims import Claim
     from mgc.papers.tables import Cell, ScoreTable
 
@@ -31,15 +38,22 @@ class Reproduction:
         claims: Claims of the paper.
         cells: Our results by row and column of the tables.
         notes: Paragraphs in Markdown: the data, and each difference from the paper.
+        frames: Other tables, by file name without suffix.
+        plots: Figures, by file name without suffix.
     """
 
     tables: "Sequence[ScoreTable]"
     claims: "Sequence[Claim]"
     cells: "Mapping[Cell, Results]"
     notes: Sequence[str]
+    frames: "Mapping[str, pd.DataFrame]" = field(default_factory=dict)
+    plots: "Mapping[str, Figure]" = field(default_factory=dict)
 
     def save(self, folder: str | PathLike[str]) -> str:
-        """Write tables.md, scores.csv, claims.csv and notes.md to ``folder``; return tables.md."""
+        """Write tables.md, scores.csv, claims.csv and notes.md to ``folder``; return tables.md.
+
+        Other tables are written as CSV, figures as PNG.
+        """
         from mgc.core.csv import write_csv
         from mgc.core.writing import all_or_nothing
         from mgc.papers.claims import claims_frame, claims_table, evaluate_claim
@@ -57,7 +71,46 @@ class Reproduction:
             (out / NOTES).write_text(f"{notes}\n", encoding="utf-8")
             write_csv(scores_frame(self.tables), out / SCORES, index=False)
             write_csv(claims, out / CLAIMS, index=False)
+            for name, frame in self.frames.items():
+                write_csv(frame, out / f"{name}.csv")
+            for name, figure in self.plots.items():
+                figure.savefig(out / f"{name}.png", dpi=150)
         return text
+
+
+def parse_names(option: str, text: str, known: Sequence[str]) -> list[str]:
+    """Parse names separated by commas, or ``all``, and return them in the order of ``known``.
+
+    Raises:
+        MgcError: If a name is unknown. ``option`` is the name of the option in the message.
+    """
+    given = set(known) if text == "all" else {word.strip() for word in text.split(",")}
+    for word in sorted(given - set(known)):
+        raise MgcError(f"--{option} {text}: unknown {word!r}. Choose from {', '.join(known)}.")
+    return [name for name in known if name in given]
+
+
+def load_finished(folder: Path, systems: Sequence[str]) -> "list[Run]":
+    """Load the results of the systems that have any.
+
+    Args:
+        folder: Output folder of the reproduction.
+        systems: Folders of the systems in it.
+
+    Raises:
+        MgcError: If no system has results.
+    """
+    from mgc.evaluation.tested_runs import NoResultsError, load_run
+
+    runs = []
+    for name in systems:
+        with suppress(NoResultsError):
+            runs.append(load_run(folder / name, name))
+    if not runs:
+        raise MgcError(
+            f"{folder} has no results of {', '.join(systems)}. Run the command without --only."
+        )
+    return runs
 
 
 def run_command(name: str, *arguments: str | list[str], **options: Any) -> None:

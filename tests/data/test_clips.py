@@ -45,6 +45,14 @@ def test_evaluation_visits_every_clip_at_the_hop() -> None:
     assert batch["audio"].dtype == torch.float32
 
 
+def test_broken_tracks_are_replaced_in_training_with_fixed_clips() -> None:
+    dataset = clips([10, 10, 10], {1}, replace_broken=True)
+    batch = dataset.__getitems__([(0, 0), (0, 1)])
+    assert batch["track"].tolist() == [0, 2]
+    assert batch["broken"].tolist() == [-1, 1]
+    assert clips([10, 10, 10], {1}).__getitems__([(0, 1)])["track"].tolist() == [-1]
+
+
 def test_keep_pads_to_the_longest_clip() -> None:
     batch = clips([4, 7, 3], short="keep").__getitems__([(0, 0), (0, 1), (0, 2)])
     assert batch["length"].tolist() == [4, 7, 3]

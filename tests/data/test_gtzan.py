@@ -179,6 +179,25 @@ def test_settings_out_of_range_raise_error(setting: dict, message: str) -> None:
         GTZAN("nowhere", **setting)
 
 
+def test_fixed_training_clips(tones: Path) -> None:
+    """Training clips start at multiples of the hop, in a new order each epoch."""
+    settings = {"sample_rate": 8000, "clip_seconds": 1.0, "hop_seconds": 0.5}
+    data = GTZAN(str(tones), random_clips=False, **settings)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    orders = []
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)
+        batches = list(loader)
+        starts = torch.cat([batch["start"] for batch in batches])
+        assert set(starts.tolist()) == {clip * 4000 for clip in range(3)}
+        orders.append(torch.cat([batch["track"] for batch in batches]).tolist())
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1])
+    with pytest.raises(MgcError, match="clips_per_track=2 is for random clips"):
+        GTZAN(str(tones), random_clips=False, clips_per_track=2)
+
+
 def test_impossible_resampling_raises_error(tones: Path) -> None:
     with pytest.raises(MgcError, match=r"100 of 100 tracks .*Set sample_rate=8008"):
         GTZAN(str(tones), sample_rate=8009).setup()

@@ -36,7 +36,7 @@ def sine(frequency, amplitude=1.0, samples=RATE):
 
 
 def test_clip_of_three_seconds_gives_the_map_of_the_paper(music):
-    module = MusicMap()
+    module = MusicMap(raw_units=True)
     values = module(music)
     assert values.shape == (2, 8, 128)
     for row, name in enumerate(MUSIC_FEATURES):
@@ -50,13 +50,74 @@ def test_energy_and_zero_crossings_equal_librosa(music, frame_length, hop_length
     for clip, energy, rate in zip(
         music.numpy(),
         frame_energy(music, frame_length, hop_length),
-        zero_crossing_rate(music, frame_length, hop_length),
+        zero_crossing_rate(music, frame_length, hop_length, RATE),
         strict=True,
     ):
         rms = librosa.feature.rms(y=clip, **frames)[0]
         np.testing.assert_allclose(energy, rms**2, rtol=1e-4)
-        expected = librosa.feature.zero_crossing_rate(clip, **frames)[0]
+        # librosa counts both directions, per sample.
+        expected = librosa.feature.zero_crossing_rate(clip, **frames)[0] * RATE / 2
         np.testing.assert_allclose(rate, expected, rtol=1e-6)
+
+
+def test_zero_crossing_rate_equals_mirtoolbox():
+    """``sum(x(2:end) .* x(1:end-1) < 0) / length * sampling / 2`` of each frame."""
+    noise = torch.randn(1, 5000, generator=torch.Generator().manual_seed(0))
+    frames = noise[0].unfold(0, 1024, 512)
+    crossings = (frames[:, 1:] * frames[:, :-1] < 0).sum(1)
+    expected = crossings / 1024 * RATE / 2
+    torch.testing.assert_close(zero_crossing_rate(noise, 1024, 512, RATE)[0], expected)
+
+
+def test_networks_get_the_share_of_the_largest_zero_crossing_rate(music):
+    scaled, raw = MusicMap()(music), MusicMap(raw_units=True)(music)
+    torch.testing.assert_close(scaled[:, 1], raw[:, 1] / (RATE / 2))
+    assert scaled[:, 1].max() < 1 < raw[:, 1].max()
+    rows = [0, *range(2, 8)]
+    assert torch.equal(scaled[:, rows], raw[:, rows])
+
+
+def test_map_of_the_middle_equals_the_map_of_a_shorter_clip(music):
+    whole = MusicMap(map_seconds=1.0).features(music)
+    middle = MusicMap().features(music[:, RATE : 2 * RATE])
+    for name in MUSIC_FEATURES:
+        if name != "key_clarity":
+            torch.testing.assert_close(whole[name], middle[name], msg=name)
+    # The key clarity is that of the complete clip.
+    clarity = MusicMap().features(music)["key_clarity"]
+    torch.testing.assert_close(whole["key_clarity"], clarity[:, : whole["key_clarity"].shape[1]])
+    assert (whole["key_clarity"] != middle["key_clarity"]).all()
+
+
+def test_key_clarity_of_long_clips_has_the_windows_around_the_frames(music):
+    """Windows of 2 s start every second, and frames have the nearest one."""
+    module = MusicMap(key_window_seconds=2.0, map_seconds=1.0)
+    long = torch.cat([music, music.flip(1)], 1)
+    windows = module.key_clarity.key_strengths(long).amax(-1)
+    # The middle second is 2.5 s to 3.5 s; the windows around 2, 3, 4 s are numbers 1, 2 and 3.
+    torch.testing.assert_close(module.features(long)["key_clarity"], windows[:, 2:3].expand(-1, 42))
+
+
+def test_clips_shorter_than_the_map_are_complete(music):
+    torch.testing.assert_close(MusicMap(map_seconds=10)(music), MusicMap()(music))
+
+
+def test_statistics_of_the_first_version_are_converted(music):
+    """Networks of older checkpoints get the zero-crossing rate in their unit."""
+    old = MusicMap()
+    with torch.no_grad():
+        old.mean[1], old.scale[1] = 0.05, 0.02
+    state = old.state_dict()
+    assert state._metadata[""]["version"] == 2
+    state._metadata[""]["version"] = 1
+    module = MusicMap()
+    module.load_state_dict(state)
+    per_sample = module.features(music)["zero_crossing_rate"] * 2 / RATE
+    torch.testing.assert_close(module(music)[:, 1], (per_sample - 0.05) / 0.02)
+    # A current file is loaded as it is.
+    again = MusicMap()
+    again.load_state_dict(module.state_dict())
+    assert torch.equal(again.scale, module.scale)
 
 
 def test_flatness_equals_librosa(music):
@@ -69,9 +130,8 @@ def test_flatness_equals_librosa(music):
 def test_sine_has_its_known_energy_and_crossings():
     features = MusicMap().features(sine(1000, amplitude=0.5))
     torch.testing.assert_close(features["energy"], torch.full((1, 42), 0.125), rtol=0.02, atol=0)
-    # A sine changes sign twice a period.
-    rate = features["zero_crossing_rate"].mean().item() * RATE
-    assert rate == pytest.approx(2000, rel=0.01)
+    # A sine crosses zero once per period in each direction.
+    assert features["zero_crossing_rate"].mean().item() == pytest.approx(1000, rel=0.01)
 
 
 def test_brightness_is_the_share_of_energy_above_the_cutoff():

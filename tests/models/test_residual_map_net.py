@@ -81,6 +81,21 @@ def test_checkpoint_contains_statistics_and_gives_the_same_logits(tones, tmp_pat
     assert torch.equal(resumed.maps["music"].mean, statistics)
 
 
+def test_checkpoints_with_sign_changes_per_sample_give_the_same_logits(tones, tmp_path):
+    fit = trainer(tmp_path)
+    fit.fit(classifier(), data(tones))
+    path = fit.checkpoint_callback.best_model_path
+    saved = torch.load(path, weights_only=True)
+    weights = saved["state_dict"]
+    assert weights._metadata["maps.music"]["version"] == 2
+    weights._metadata["maps.music"]["version"] = 1
+    weights["maps.music.scale"].fill_(1)
+    torch.save(saved, tmp_path / "old.ckpt")
+    audio = torch.randn(2, 8000) / 10
+    new, old = (checkpoint.load(file)(audio) for file in (path, tmp_path / "old.ckpt"))
+    assert torch.equal(old, new)
+
+
 def test_statistics_standardize_the_training_clips(tones, tmp_path):
     model = classifier(standardize=True, lr=0.0)
     module = data(tones)
@@ -127,6 +142,10 @@ def test_config_has_the_settings_of_the_paper(maps):
     model = ResidualMapClassifier(**settings, num_classes=10)
     assert isinstance(model.net, ResidualMapNet)
     clips = GTZAN(**config["data"]["init_args"])
-    assert (clips.sample_rate, clips.clip_samples, clips.hop_samples) == (22050, 66150, 33075)
+    # Maps of 128 frames, with the key clarity of 6 s.
+    assert (clips.sample_rate, clips.clip_samples, clips.hop_samples) == (22050, 132300, 33075)
+    (front_end,) = model.maps.values()
+    assert front_end(torch.zeros(1, clips.clip_samples)).shape == (1, front_end.height, 128)
+    assert not clips.random_clips
     assert (clips.batch_size, config["trainer"]["max_epochs"]) == (20, 40)
     assert config["model"]["class_path"] == "residual_map_net"

@@ -73,6 +73,9 @@ def test_whole_experiment(folds, tones, capsys, workdir):
     written = Path("out/original.parquet").stat().st_mtime_ns
     main(words)
     assert len(folds) == 3
+    capsys.readouterr()
+    main([*words[:6], "--only", "report", *words[6:]])
+    assert "$ mgc " not in capsys.readouterr().out
     assert Path("out/original.parquet").stat().st_mtime_ns == written
 
 

@@ -11,7 +11,13 @@ from mgc.core.ranges import Processes, Range
 from mgc.core.terminal import print_line, print_text
 from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
-from mgc.papers.reproducing import Reproduction, describe_data, run_command
+from mgc.papers.reproducing import (
+    Reproduction,
+    describe_data,
+    load_finished,
+    parse_names,
+    run_command,
+)
 from mgc.training.options import check_reserved_options, read_settings
 
 if TYPE_CHECKING:
@@ -20,6 +26,9 @@ if TYPE_CHECKING:
     from mgc.papers.tables import Cell, ScoreTable
 
 COMPONENTS = ("original", "harmonic", "percussive")
+
+#: Parts of the experiment, for ``--only``.
+PARTS = ("finetuned", "svm", "fusion", "report")
 
 #: Number of folds, one for testing and one for validation. The paper tests on 10 % of the tracks.
 FOLDS = 10
@@ -57,6 +66,7 @@ def reproduce_gwardys2014(
     config: str = "timm_finetune_gtzan",
     test_folds: Annotated[int, Range(1, 1000)] = 1,
     jobs: Processes | None = None,
+    only: str = "all",
 ) -> None:
     """Run all experiments of Gwardys and Grzywczak (2014) and compare with the published results.
 
@@ -87,58 +97,76 @@ def reproduce_gwardys2014(
         test_folds: Number of folds to test, of 10: 1 is the paper's single split, 10 is 10-fold
             cross-validation.
         jobs: Number of folds to run in parallel; by default the number of GPUs, or 1.
+        only: Parts to run, separated by commas, or all: finetuned, svm, fusion, report.
 
     Raises:
         MgcError: If settings are invalid or an experiment fails.
     """
-    from mgc.evaluation.tested_runs import load_runs
+    check_reserved_options(overrides, ("data.root", "model.component"), "reproduce gwardys2014")
+    parts = parse_names("only", only, PARTS)
+    folder = Path(out)
+    if "finetuned" in parts:
+        for component in COMPONENTS:
+            run_command(
+                "crossval",
+                f"--data.root={root}",
+                f"--model.component={component}",
+                *overrides,
+                config=config,
+                folds=FOLDS,
+                test_folds=test_folds,
+                out=str(folder / f"finetuned_{component}"),
+                jobs=jobs,
+            )
+    if "svm" in parts:
+        for component in COMPONENTS:
+            trained = folder / f"finetuned_{component}"
+            features = str(folder / f"{component}.parquet")
+            run_command("extract", [root], out=features, **extract_options(trained))
+            run_command(
+                "transfer",
+                [features],
+                out=str(folder / f"svm_{component}"),
+                layers="penultimate",
+                classifier="svm_rbf",
+                folds_of=str(trained),
+                probabilities=True,
+                # With two fits per fold, processes take longer to start than to fit.
+                jobs=1,
+            )
+    if "fusion" in parts:
+        for system, merge, components, options in list_fusions():
+            runs = [str(folder / f"{system}_{component}") for component in components]
+            run_command("fuse", runs, out=str(folder / f"{system}_{merge}"), **options)
+    if "report" in parts:
+        print_text(write_report(folder, root, config, overrides, test_folds))
+        print_line(f"Written to {folder}")
+
+
+def write_report(
+    folder: Path, root: str, config: str, overrides: Sequence[str], test_folds: int
+) -> str:
+    """Write tables, claims and the experiment report of the finished systems.
+
+    Returns:
+        The text of tables.md.
+
+    Raises:
+        MgcError: If no system is finished, or data is missing.
+    """
     from mgc.papers import gwardys2014
     from mgc.reports.experiment import make_report
 
-    check_reserved_options(overrides, ("data.root", "model.component"), "reproduce gwardys2014")
-    folder = Path(out)
-    for component in COMPONENTS:
-        run_command(
-            "crossval",
-            f"--data.root={root}",
-            f"--model.component={component}",
-            *overrides,
-            config=config,
-            folds=FOLDS,
-            test_folds=test_folds,
-            out=str(folder / f"finetuned_{component}"),
-            jobs=jobs,
-        )
-    for component in COMPONENTS:
-        trained = folder / f"finetuned_{component}"
-        features = str(folder / f"{component}.parquet")
-        run_command("extract", [root], out=features, **extract_options(trained))
-        run_command(
-            "transfer",
-            [features],
-            out=str(folder / f"svm_{component}"),
-            layers="penultimate",
-            classifier="svm_rbf",
-            folds_of=str(trained),
-            probabilities=True,
-            # With two fits per fold, processes take longer to start than to fit.
-            jobs=1,
-        )
-    for system, merge, parts, options in list_fusions():
-        runs = [str(folder / f"{system}_{part}") for part in parts]
-        run_command("fuse", runs, out=str(folder / f"{system}_{merge}"), **options)
-    systems = [f"{system}_{row}" for system in TITLES for row in ROWS]
-    tested = load_runs([folder / name for name in systems], systems)
-    make_report(tested, gwardys2014).save(folder / "report")
-    cells = {
-        (title, column): next(run.test for run in tested if run.name == f"{system}_{row}")
+    systems = {
+        f"{system}_{row}": (title, column)
         for system, (_, column) in TITLES.items()
         for row, title in ROWS.items()
     }
+    tested = load_finished(folder, list(systems))
+    make_report(tested, gwardys2014).save(folder / "report")
+    cells = {systems[run.name]: run.test for run in tested}
     notes = [describe_data(root), *describe_differences(config, overrides, test_folds)]
-    reproduction = Reproduction(make_tables(cells), list_claims(), cells, notes)
-    print_text(reproduction.save(folder))
-    print_line(f"Written to {folder}")
+    return Reproduction(make_tables(cells), list_claims(), cells, notes).save(folder)
 
 
 def extract_options(trained: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from mgc.core.ranges import Processes, Range
 from mgc.core.terminal import print_line, print_text
 from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
-from mgc.papers.reproducing import Reproduction, describe_data, run_command
+from mgc.papers.reproducing import Reproduction, describe_data, parse_names, run_command
 from mgc.training.options import check_reserved_options, group_options, option_name, read_settings
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def reproduce_zhang2015(
     from mgc.reports.experiment import make_report
 
     check_reserved_options(overrides, ("data.root", "model.features"), "reproduce zhang2015")
-    columns = _parse_names("features", features, FEATURES)
-    names = list(ROWS) if systems == "all" else _parse_names("systems", systems, list(ROWS))
+    columns = parse_names("features", features, FEATURES)
+    names = parse_names("systems", systems, list(ROWS))
     rows = drop_uninstalled({name: ROWS[name] for name in names})
     if not rows:
         raise MgcError(f"--systems {systems} has no installed model.")
@@ -280,14 +280,6 @@ def extract_options(fold: Path, data: str) -> dict[str, Any]:
         # With several devices, Lightning would run this command once per device.
         "devices": 1,
     }
-
-
-def _parse_names(option: str, text: str, known: Sequence[str]) -> list[str]:
-    """Parse names separated by commas, and sort them in the order of the paper."""
-    given = {word.strip() for word in text.split(",")}
-    for word in sorted(given - set(known)):
-        raise MgcError(f"--{option} {text}: unknown {word!r}. Choose from {', '.join(known)}.")
-    return [name for name in known if name in given]
 
 
 def _split(options: Sequence[str]) -> str:
