@@ -59,6 +59,8 @@ def test_whole_experiment(folds, tones, capsys, workdir):
     tables = Path("out/tables.md").read_text()
     assert "| net_STFT | 87.8 ± 1.8 |" in tables
     assert "of 10 tracks, both networks are right on" in tables
+    assert "(complementarity.png)" in tables
+    assert f"Tested: {', '.join(systems)}: 1 of 10 folds, 3 clips per track." in tables
     assert pd.read_csv("out/report/systems.csv")["published"].notna().all()
 
     # Random clips are another part, and add rows to the tables. Nothing else is trained.

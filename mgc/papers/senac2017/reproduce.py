@@ -231,14 +231,15 @@ def list_claims() -> "list[Claim]":
 
 def describe_differences(cells: "Mapping[Cell, Results]") -> list[str]:
     """Describe how the experiment differs from the paper's, a paragraph each."""
-    tested = [
-        f"{row}: {results.tracks['fold'].nunique()} of {FOLDS} folds, "
-        f"{results.clips.groupby('track').size().max()} clips in the longest track"
-        for (row, column), results in cells.items()
-        if column == ACCURACY_COLUMN
-    ]
+    tested: dict[str, list[str]] = {}
+    for (row, column), results in cells.items():
+        if column == ACCURACY_COLUMN:
+            clips = results.clips.groupby("track").size()
+            folds = f"{results.tracks['fold'].nunique()} of {FOLDS} folds"
+            tested.setdefault(f"{folds}, {clips.mean():.0f} clips per track", []).append(row)
+    lines = [f"{', '.join(rows)}: {text}" for text, rows in tested.items()]
     return [
-        f"Tested: {'; '.join(tested)}. A track's clips vote for its genre; FUSION1 takes the mean "
+        f"Tested: {'; '.join(lines)}. A track's clips vote for its genre; FUSION1 takes the mean "
         "probability. The paper has 18 clips per track; its folds are not published. Ours keep "
         "duplicates of a track in one fold, but artists are in several.",
         "A clip is 3 s in the middle of 6 s of audio, every 1.5 s, and its key clarity is that of "
@@ -285,7 +286,7 @@ def describe_complementarity(counts: "pd.DataFrame") -> str:
         f"of {tracks} tracks, both networks are right on {both}, {alone}, none on {none}. Thus "
         f"{sum(only)} of the {wrong} tracks with an error have one in a single network only, and a "
         f"perfect choice between the networks would reach {1 - none / max(1, tracks):.1%}.\n\n"
-        f"{image('tracks that both, one or none of the networks get right', COMPLEMENTARITY)}"
+        f"{image('tracks that one, both or none get right', f'{COMPLEMENTARITY}.png')}"
     )
 
 
