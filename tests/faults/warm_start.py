@@ -224,4 +224,4 @@ if __name__ == "__main__":
         from mgc.cli import main
 
         fork_python()
-        finish(lambda: main(started["words"]))
+        finish(main)

@@ -85,6 +85,39 @@ def test_a_fold_of_a_cross_validation_on_two_devices(
         assert len(results.tracks) == 20
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_processes_that_lightning_starts(
+    strategy: str, killed: bool, fit: list[str], workdir: Path
+) -> None:
+    """A run ends well, or in one line if one of its processes is killed."""
+    Path("own_model.py").write_text(
+        "import os, signal\n"
+        "from mgc_tiny import TinyNet\n"
+        "class Net(TinyNet):\n"
+        "    def training_step(self, batch, batch_idx):\n"
+        "        if self.global_rank == 1 and batch_idx == 1 and 'KILLED' in os.environ:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return super().training_step(batch, batch_idx)\n"
+    )
+    folders = [str(Path(__file__).parents[1] / "third_party"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    options = ["--data.batch_size=8", "--trainer.max_epochs=1", "--trainer.devices=2"]
+    words = [*fit[:-2], *options, "--model=own_model.Net", "--trainer.logger=false"]
+    run = subprocess.run(
+        [sys.executable, "-m", "mgc", *words, f"--trainer.strategy={strategy}"],
+        env=environment | ({"KILLED": "1"} if killed else {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=200,
+    )
+    assert run.returncode == (2 if killed else 0), run.stdout
+    assert "Traceback" not in run.stdout
+    assert run.stdout.count("mgc: error:") == killed
+    assert len(list(Path().glob("runs/mgc/*/checkpoints/best.ckpt"))) == (not killed)
+
+
 def test_the_script_for_torchrun(fit: list[str], workdir: Path) -> None:
     environment = os.environ | {
         "PYTHONPATH": str(Path(__file__).parents[1] / "third_party"),
