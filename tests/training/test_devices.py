@@ -85,8 +85,7 @@ def test_a_fold_of_a_cross_validation_on_two_devices(
         assert len(results.tracks) == 20
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize(("strategy", "killed"), [("ddp", True), ("ddp_spawn", False)])
 def test_processes_that_lightning_starts(
     strategy: str, killed: bool, fit: list[str], workdir: Path
 ) -> None:
