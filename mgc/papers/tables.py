@@ -72,10 +72,10 @@ class ScoreTable:
                 )
         return pd.DataFrame(lines, columns=pd.Index(COLUMNS))
 
-    def markdown(self) -> str:
+    def markdown(self, level: int = 2) -> str:
         """Format the table: a column with published and one with our scores for each column.
 
-        Columns without published scores have a single one.
+        Columns without published scores have a single one. ``level`` is that of the heading.
         """
         factor, unit, digits = (100, "%", ".1f") if self.percent else (1, "", ".3f")
         both = [any((row, name) in self.published for row in self.rows) for name in self.columns]
@@ -98,7 +98,7 @@ class ScoreTable:
         intervals = name_intervals(score.interval for score in self.ours.values())
         notes = [f"In parentheses: {intervals}."] if intervals else []
         notes += [self.notes] if self.notes else []
-        return "\n\n".join([markdown.heading(self.title, 2), found, " ".join(notes)]).rstrip()
+        return "\n\n".join([markdown.heading(self.title, level), found, " ".join(notes)]).rstrip()
 
 
 def read_tables(frame: pd.DataFrame) -> list[ScoreTable]:
