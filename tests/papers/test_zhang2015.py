@@ -68,7 +68,10 @@ def test_whole_experiment(folds, no_plugin, tones, capsys):
     printed = capsys.readouterr().out
     shown = [line.split()[2] for line in printed.splitlines() if line.startswith("$ mgc ")]
     machine = ["crossval", "extract", "transfer"]
-    assert shown == ["crossval", *machine, *machine]
+    assert shown == ["crossval", *machine, *machine, "report"]
+    measures = pd.read_csv("out/figure3/MEL/measures.csv")
+    assert measures.iloc[:, 0].tolist() == ["kcnn"]
+    assert Path("out/figure3/MEL/projection.png").is_file()
     assert "Skipped sparse_coding, autoencoder, dbn: models are not installed" in printed
 
     tables = Path("out/tables.md").read_text()
