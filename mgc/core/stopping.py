@@ -201,22 +201,35 @@ class Signals:
         os._exit(128 + number)
 
     def _raise_again(self, unraisable: "sys.UnraisableHookArgs") -> None:
-        """Repeat a signal whose exception Python had to ignore, as in a destructor."""
-        if isinstance(unraisable.exc_value, Stopped):
-            # Exceptions of this function are ignored as well.
-            _send_later(unraisable.exc_value.signum)
-        elif self.received is None and not _is_dead_worker(unraisable.exc_value):
+        """Raise the exception of a signal handler that Python had to ignore, as in a destructor.
+
+        Exceptions of this function are ignored as well, so it sends another signal.
+        """
+        error = unraisable.exc_value
+        if isinstance(error, Stopped):
+            _send_later(error.signum)
+        elif isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+            # PyTorch raises this once. Without it, reading from a dead worker may never end.
+            _raise_later(error)
+        elif self.received is None:
             sys.__unraisablehook__(unraisable)
-
-
-def _is_dead_worker(error: BaseException | None) -> bool:
-    """Return whether a handler of PyTorch raised this, which the data loader raises again."""
-    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
 
 
 def _send_later(signum: int) -> None:
     """Send a signal to this process again, soon."""
     threading.Timer(0.05, os.kill, (os.getpid(), signum)).start()
+
+
+def _raise_later(error: Exception) -> None:
+    """Raise an error of the SIGCHLD handler in the main thread, soon."""
+    before = signal.getsignal(signal.SIGCHLD)
+
+    def raise_error(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGCHLD, before)
+        raise error
+
+    signal.signal(signal.SIGCHLD, raise_error)
+    _send_later(signal.SIGCHLD)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

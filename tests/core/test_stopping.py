@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -135,3 +136,27 @@ def test_a_signal_during_an_import_waits_for_its_end(
 
     assert runs(command) == 128 + signal.SIGTERM
     assert sys.modules.pop("sends_sigterm").end == 1
+
+
+def test_a_dead_worker_is_reported_even_if_python_ignores_the_first_report() -> None:
+    """PyTorch raises its error in a SIGCHLD handler, which may run in a destructor."""
+    script = """
+import time
+from mgc.core.stopping import signals
+
+class Batch:
+    def __del__(self):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+with signals.handled(exits=True):
+    Batch()
+    try:
+        time.sleep(20)
+    except RuntimeError as error:
+        print("raised", error)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout == "raised DataLoader worker (pid 7) is killed by signal: Killed.\n"
+    assert run.stderr == ""
