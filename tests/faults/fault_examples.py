@@ -50,8 +50,8 @@ OPTIONS = (
 )
 BACKBONE = (
     "--data.clip_seconds=2 --model.backbone=test_resnet --model.pretrained=false "
-    "--model.image_size=32 --model.n_fft=256 --model.harmonic_length=9 "
-    "--model.percussive_length=9"
+    "--model.image_size=32 --model.n_fft=256 --model.hop_length=256 "
+    "--model.harmonic_length=9 --model.percussive_length=9"
 )
 
 CKPT = "runs/one/checkpoints/best.ckpt"
@@ -215,9 +215,17 @@ EXAMPLES = {
         other="transferred other_transferred --out out/report",
     ),
     "reproduce gwardys2014": Example(
-        f"--root music --out out/gwardys2014 -- {OPTIONS} {BACKBONE}",
+        f"--root music --only finetuned --out out/gwardys2014 -- {OPTIONS} {BACKBONE}",
         ("music",),
         "out/gwardys2014",
+        slow=True,
+    ),
+    "reproduce senac2017": Example(
+        f"--root music --only net_STFT --test_folds 1 --out out/senac2017 "
+        f"-- {OPTIONS} --data.clip_seconds=1 --data.hop_seconds=0.5 --model.map_seconds=0.5 "
+        "--model.filters=4",
+        ("music",),
+        "out/senac2017",
         slow=True,
     ),
     "reproduce choi2017": Example(
