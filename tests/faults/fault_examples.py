@@ -358,7 +358,8 @@ class Material:
                 ended = self.server.run(command, self.folder)
                 assert ended.code == 0, f"mgc {command}: {ended.text[-2000:]}"
             # The record of the synthesis is no part of GTZAN.
-            Path(self.folder, root, "synthesis.json").unlink(missing_ok=True)
+            for name in ("synthesis.json", ".synthesis.mgc.json"):
+                Path(self.folder, root, name).unlink(missing_ok=True)
         marker.touch()
 
     def copy(self, names: tuple[str, ...], folder: Path) -> None:

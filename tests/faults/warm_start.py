@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import importlib
 import json
+import logging
 import os
 import resource
 import runpy
@@ -190,6 +191,9 @@ def _become(
     if cwd is not None:
         os.chdir(cwd)
     sys.argv = words
+    logger = logging.getLogger("mgc")
+    logger.handlers.clear()
+    logger.propagate = True
     finish(lambda: runpy.run_module(words[0], run_name="__main__", alter_sys=True))
 
 
