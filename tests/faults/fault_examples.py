@@ -358,8 +358,8 @@ class Material:
                 ended = self.server.run(command, self.folder)
                 assert ended.code == 0, f"mgc {command}: {ended.text[-2000:]}"
             # The record of the synthesis is no part of GTZAN.
-            for name in ("synthesis.json", ".synthesis.mgc.json"):
-                Path(self.folder, root, name).unlink(missing_ok=True)
+            for path in (self.folder / root).glob("*synthesis*.json"):
+                path.unlink()
         marker.touch()
 
     def copy(self, names: tuple[str, ...], folder: Path) -> None:
