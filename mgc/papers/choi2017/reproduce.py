@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from mgc.core.fingerprint import hash_file, hash_values
 from mgc.core.ranges import Folds, Processes, Range, Seed
 from mgc.core.terminal import print_line, print_text
-from mgc.core.writing import all_or_nothing, writes_folder
+from mgc.core.writing import writes_folder
 from mgc.errors import MgcError
 from mgc.papers.choi2017 import TARGETS, TASKS
-from mgc.papers.reproducing import Reproduction, run_command
+from mgc.papers.reproducing import Reproduction, parse_names, run_command
 
 if TYPE_CHECKING:
     from mgc.evaluation.intervals import Score
-    from mgc.papers.choi2017.tables import Experiment
 
 #: Parts of a task: features of the trained network and MFCCs, features of an untrained one.
 PARTS = ("convnet", "random")
@@ -90,13 +89,12 @@ def reproduce_choi2017(
     from mgc.papers.choi2017 import SCORES
     from mgc.papers.choi2017.claims import list_claims, split_genres
     from mgc.papers.choi2017.notes import list_notes
+    from mgc.papers.choi2017.plots import draw_figures
     from mgc.papers.choi2017.tables import load_experiments, make_tables
 
     roots = roots or {}
     chosen = choose_tasks(tasks, roots, features)
-    parts = PARTS if only == "all" else tuple(word.strip() for word in only.split(","))
-    for part in set(parts) - set(PARTS):
-        raise MgcError(f"--only {only}: unknown {part!r}. Choose from {', '.join(PARTS)}.")
+    parts = parse_names("only", only, PARTS)
     scores = SCORES if published is None else merge_published(published)
     auc = None if tagging is None else score_tagging(tagging)
     folder = Path(out)
@@ -119,9 +117,9 @@ def reproduce_choi2017(
         list_claims(),
         cells,
         list_notes(experiments, cells, tagging),
+        plots=draw_figures(experiments, scores),
     )
     print_text(reproduction.save(folder))
-    save_figures(experiments, scores, folder)
     print_line(f"Written to {out}")
 
 
@@ -148,13 +146,11 @@ def choose_tasks(tasks: str, roots: Mapping[str, str], features: str | None) -> 
         )
     if tasks == "all":
         return given
-    wanted = [word.strip() for word in tasks.split(",")]
+    wanted = parse_names("tasks", tasks, TASKS)
     for task in wanted:
-        if task not in TASKS:
-            raise MgcError(f"--tasks {tasks}: unknown {task!r}. Choose from {names}.")
         if task not in given:
             raise MgcError(f"--tasks {tasks}: add --roots.{task}, or --features with its files.")
-    return [task for task in given if task in wanted]
+    return wanted
 
 
 def select_blocks(layers: str) -> str:
@@ -288,14 +284,3 @@ def score_tagging(folder: str) -> "Score":
     if results is None or results.task != "multilabel":
         raise MgcError(f"--tagging {folder}: expected test results of a multilabel task.")
     return score(results)
-
-
-def save_figures(
-    experiments: "Sequence[Experiment]", scores: Mapping[str, Mapping[str, float]], folder: Path
-) -> None:
-    """Write the paper's figures 2 to 9 with our scores as PNG files."""
-    from mgc.papers.choi2017.plots import draw_figures
-
-    with all_or_nothing(folder) as out:
-        for name, figure in draw_figures(experiments, scores).items():
-            figure.savefig(out / f"{name}.png", dpi=150)
