@@ -1,10 +1,8 @@
 """Reads text, JSON and settings of runs; damaged files raise one-line errors."""
 
-import errno
 import json
-import os
-import stat
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from mgc.errors import MgcError
@@ -16,9 +14,9 @@ def read_text(path: str | PathLike[str], max_chars: int | None = None) -> str:
     Raises:
         MgcError: If it is missing, no regular file such as a named pipe, not readable or not text.
     """
+    check_regular(path)
     try:
-        # Opening a named pipe would wait for a writer.
-        with open(path, encoding="utf-8", opener=_open_regular) as file:
+        with Path(path).open(encoding="utf-8") as file:
             return file.read(max_chars)
     except OSError as error:
         raise MgcError(f"{path}: {error.strerror}.") from error
@@ -27,12 +25,12 @@ def read_text(path: str | PathLike[str], max_chars: int | None = None) -> str:
 
 
 def check_regular(path: str | PathLike[str]) -> None:
-    """Check that a path is not something else than a file, before a library waits for a pipe.
+    """Check that an existing path is a file. Opening a named pipe would wait for a writer.
 
     Raises:
-        MgcError: If it is.
+        MgcError: If it is something else.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
+    if Path(path).exists() and not Path(path).is_file():
         raise MgcError(f"{path} is not a regular file.")
 
 
@@ -49,12 +47,3 @@ def read_json_object(path: str | PathLike[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MgcError(f"{path} is damaged: it is not a JSON object.")
     return value
-
-
-def _open_regular(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is a folder" if folder else "is not a regular file", path)
-    return descriptor
