@@ -1,6 +1,7 @@
 """The whole experiment at tiny size, with folds in this process."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -64,11 +65,11 @@ def test_whole_experiment(folds, no_plugin, tones, capsys):
     words = command(tones, "--folds", "3", "--test_folds", "1")
     main(words)
     names = [Path(fold.folder).parents[1].name for fold in folds]
-    assert names == ["kcnn_frozen_MEL", "kcnn_MEL", "kcnn_k1_MEL"]
+    assert names == ["kcnn_frozen_MEL", "kcnn_MEL", "kcnn_k1_MEL", "kcnn_table_lr_MEL"]
     printed = capsys.readouterr().out
     shown = [line.split()[2] for line in printed.splitlines() if line.startswith("$ mgc ")]
     machine = ["crossval", "extract", "transfer"]
-    assert shown == ["crossval", *machine, *machine, "report"]
+    assert shown == ["crossval", *machine, *machine, *machine, "report"]
     measures = pd.read_csv("out/figure3/MEL/measures.csv")
     assert measures.iloc[:, 0].tolist() == ["kcnn"]
     assert Path("out/figure3/MEL/projection.png").is_file()
@@ -79,7 +80,11 @@ def test_whole_experiment(folds, no_plugin, tones, capsys):
     assert f"of its 1000 tracks, {tones} has 0 (identified by name and length) among 100." in tables
     assert "(split fold, 1 of 3 folds), 1 run." in tables
     changed = f"Configurations were changed: `{' '.join(OVERRIDES.split())}`"
-    assert f"{changed} (kcnn_frozen, kcnn, kcnn_k1)." in tables
+    assert f"{changed} (kcnn_frozen, kcnn, kcnn_k1, kcnn_table_lr)." in tables
+    # Options of a row change no configuration. Its tables move a hundred times as far.
+    assert list(folds[-1].overrides)[-1] == "--model.table_lr=2"
+    moved = re.findall(r"KCNN \(k = 5\)[^:]*: MEL (\S+) %", tables)
+    assert float(moved[1]) > 5 * float(moved[0]) > 0
     assert figures("DBN + SVM")[:2] == ["63.2", ""]
     accuracy = {
         system: Results.load(folder).tracks.eval("label == decision").mean()
@@ -94,7 +99,7 @@ def test_whole_experiment(folds, no_plugin, tones, capsys):
         assert figures(system)[1].startswith(f"{100 * value:.1f} (")
     report = pd.read_csv("out/report/MEL/systems.csv").set_index("system")
     assert report.loc["KCNN (k = 5) + SVM MEL", "published"] == 0.807
-    assert len(report) == 4
+    assert len(report) == 6
 
     # SVMs have the same training and test tracks as the networks.
     data = GTZAN(str(tones), split="fold", folds=3, seed=0)
@@ -111,7 +116,7 @@ def test_whole_experiment(folds, no_plugin, tones, capsys):
     before = written("out/svm_kcnn_MEL")
     shutil.rmtree("out/svm_kcnn_k1_MEL")
     main(words)
-    assert len(folds) == 3
+    assert len(folds) == 4
     assert written("out/svm_kcnn_MEL") == before
     assert len(written("out/svm_kcnn_k1_MEL")) == len(before)
 

@@ -3,12 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mgc.evaluation.results import Results
 from mgc.papers.claims import published_difference
 from mgc.papers.reproducing import Reproduction
 from mgc.papers.zhang2015 import FEATURES
-from mgc.papers.zhang2015.tables import ROWS, describe_scores, list_claims, make_table
+from mgc.papers.zhang2015.networks import measure_change
+from mgc.papers.zhang2015.tables import (
+    PUBLISHED_ROWS,
+    ROWS,
+    describe_scores,
+    list_claims,
+    make_table,
+)
 
 GIVEN = {"folds": 1, "split": "given"}
 
@@ -56,9 +64,34 @@ def test_published_differences_of_claims(title, mean):
 
 
 def test_claims_use_cells_of_the_table():
-    known = {(row.system, feature) for row in ROWS.values() for feature in FEATURES}
-    assert len(list_claims()) == 9
+    rows = [*PUBLISHED_ROWS, ROWS["kcnn_table_lr"]]
+    known = {(row.system, feature) for row in rows for feature in FEATURES}
+    assert len(list_claims()) == 10
     assert {cell for claim in list_claims() for pair in claim.pairs for cell in pair} == known
+    published = make_table({}, "gtzan").published
+    assert {cell for cell in known if cell not in published} == {
+        (ROWS["kcnn_table_lr"].system, feature) for feature in FEATURES
+    }
+
+
+def test_rows_that_the_paper_does_not_have():
+    """They are shown if they have scores, without published ones."""
+    system = ROWS["kcnn_table_lr"].system
+    cells = {(system, "MEL"): results(70), ("DBN + SVM", "ALL"): results(100)}
+    text = make_table(cells, "gtzan").markdown()
+    assert cells_of(text, system)[1:3] == ["", "70.0 (60.4 to 78.1)"]
+    assert "Ours: 1 of 28 scores and 1 more; 100 test tracks" in text
+    assert system not in make_table({}, "gtzan").markdown()
+
+
+def test_distance_of_tables_from_the_centres():
+    weights = {
+        "words.centres_MEL": torch.tensor([[3.0, 4.0]]),
+        "net.tables.MEL.weight": torch.tensor([[3.0, 5.0]]),
+        "words.centres_SCF": torch.tensor([[12.0]]),
+        "net.tables.SCF.weight": torch.tensor([[12.0]]),
+    }
+    assert measure_change(weights) == pytest.approx(1 / 13)
 
 
 def test_claims_table(tmp_path):

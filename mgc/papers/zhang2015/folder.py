@@ -15,6 +15,7 @@ from mgc.core.text_files import read_json_object
 from mgc.evaluation.results import Results, load_nested_results
 from mgc.papers.tables import Cell
 from mgc.papers.zhang2015 import FEATURES
+from mgc.papers.zhang2015.networks import NETWORKS
 from mgc.papers.zhang2015.tables import ROWS
 
 
@@ -65,8 +66,9 @@ def describe_overrides(folder: Path) -> list[str]:
     networks: dict[str, dict[str, list[str]]] = {}
     columns: dict[str, int] = {}
     for network, feature, _, plan in iterate_plans(folder):
-        # The first two are the root and the feature.
-        options = shlex.join(plan["overrides"][2:])
+        # The first two are the root and the feature, the last ones those of the network.
+        given = plan["overrides"]
+        options = shlex.join(given[2 : len(given) - len(NETWORKS[network].options)])
         networks.setdefault(options, {}).setdefault(network, []).append(feature)
         columns[network] = columns.get(network, 0) + 1
     networks.pop("", None)
@@ -84,7 +86,7 @@ def describe_overrides(folder: Path) -> list[str]:
 
 def iterate_plans(folder: Path) -> Iterator[tuple[str, str, Path, dict[str, Any]]]:
     """Iterate over the cross-validations: network, feature, folder, settings."""
-    for network in dict.fromkeys(row.network for row in ROWS.values()):
+    for network in NETWORKS:
         for feature in FEATURES:
             trained = folder / f"{network}_{feature}"
             plan = trained / "crossval.json"

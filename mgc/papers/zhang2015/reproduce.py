@@ -96,7 +96,8 @@ def reproduce_zhang2015(
         data: Data set: gtzan (table 2) or ismir2004 (table 3).
         features: Columns, separated by commas: MEL, SFM, SCF, ALL.
         systems: Rows, separated by commas: sparse_coding, autoencoder, dbn, kcnn_frozen, kcnn,
-            kcnn_k1_svm, kcnn_svm; or all.
+            kcnn_k1_svm, kcnn_svm, and those of a KCNN whose lookup tables have a higher learning
+            rate, kcnn_table_lr, kcnn_table_lr_svm; or all.
         folds: Number of folds; by default 10 for GTZAN, as in the paper, and 1 for ISMIR 2004,
             which means the split in the configuration.
         test_folds: Number of folds to train and test, starting with the first; by default all.
@@ -114,7 +115,8 @@ def reproduce_zhang2015(
     from mgc.papers import zhang2015
     from mgc.papers.zhang2015 import FEATURES, TASKS
     from mgc.papers.zhang2015.folder import describe_overrides, read_cells
-    from mgc.papers.zhang2015.tables import ROWS, list_claims, make_table
+    from mgc.papers.zhang2015.networks import NETWORKS
+    from mgc.papers.zhang2015.tables import ROWS, describe_changes, list_claims, make_table
     from mgc.reports.experiment import make_report
 
     check_reserved_options(overrides, ("data.root", "model.features"), "reproduce zhang2015")
@@ -128,7 +130,7 @@ def reproduce_zhang2015(
     paths = {}
     for network in networks:
         given = competitors if network in COMPETITORS else configs
-        name = f"{network}_{data}"
+        name = f"{NETWORKS[network].config}_{data}"
         paths[network] = str(Path(given, f"{name}.yaml")) if given else name
         find_configuration(paths[network])
     folder = Path(out or f"runs/zhang2015/{data}")
@@ -145,6 +147,7 @@ def reproduce_zhang2015(
     def write() -> "tuple[str, dict[Cell, Results]]":
         cells = read_cells(folder)
         notes = [*describe_overrides(folder), data_description, TRAINING]
+        notes += describe_changes(cells)
         table = make_table(cells, data)
         return Reproduction([table], list_claims(), cells, notes).save(folder), cells
 
@@ -152,6 +155,7 @@ def reproduce_zhang2015(
         for network, path in paths.items():
             trained = folder / f"{network}_{feature}"
             rest = [f"--data.root={root}", f"--model.features={feature}", *options[network]]
+            rest += NETWORKS[network].options
             run_command("crossval", *rest, config=path, out=str(trained), **settings)
             if network in with_svm:
                 fit_svms(trained, folder / f"svm_{network}_{feature}", root, data)
@@ -164,7 +168,7 @@ def reproduce_zhang2015(
             for (system, column), results in cells.items()
             if column == feature
         ]
-        if runs:
+        if any(run.name in TASKS[data].ACCURACY for run in runs):
             report = make_report(runs, zhang2015)
             report.text = f"{data_description}\n\n{report.text}"
             report.save(folder / "report" / feature)
