@@ -45,6 +45,13 @@ TRAINING = (
     "9, because the epoch is chosen on the validation tracks."
 )
 
+#: Choices where the paper is not clear.
+CODES = (
+    "DBN: the paper reimplements the system of Hamel and Eck (2010), which concatenates outputs "
+    "of all layers; the paper does not say which layers it uses. Ours concatenates all of them; "
+    "`--model.all_layers false` uses the topmost only."
+)
+
 #: The paper's "nonlinear SVM" (section 4.5): RBF kernel only.
 CLASSIFIER = "svm_rbf"
 
@@ -146,7 +153,7 @@ def reproduce_zhang2015(
 
     def write() -> "tuple[str, dict[Cell, Results]]":
         cells = read_cells(folder)
-        notes = [*describe_overrides(folder), data_description, TRAINING]
+        notes = [*describe_overrides(folder), data_description, TRAINING, CODES]
         notes += describe_changes(cells)
         table = make_table(cells, data)
         return Reproduction([table], list_claims(), cells, notes).save(folder), cells

@@ -103,7 +103,8 @@ class DeepBeliefNet(SegmentCoder):
     It stacks restricted Boltzmann machines, the lowest with Gaussian inputs. Starting with the
     lowest, each machine is trained for ``layer_epochs`` epochs, the topmost for all remaining
     epochs. The epoch determines the machine, so that a run can be resumed. Codes are the
-    probabilities of the topmost hidden units, without supervised fine-tuning.
+    probabilities of the topmost hidden units, or with ``all_layers`` those of all layers, as in
+    Hamel and Eck's system, without supervised fine-tuning.
 
     The segments of a batch of tracks are shuffled and divided into mini-batches. Each mini-batch
     is one step of contrastive divergence with momentum. Optimization is manual: an ``optimizer``
@@ -126,6 +127,7 @@ class DeepBeliefNet(SegmentCoder):
         self,
         units: Width = 256,
         layers: Annotated[int, Range(1, 100)] = 2,
+        all_layers: bool = False,
         layer_epochs: Epochs = 5,
         noise: Positive = 0.5,
         lr_gaussian: Positive = 0.003,
@@ -139,6 +141,8 @@ class DeepBeliefNet(SegmentCoder):
         Args:
             units: Number of hidden units in each layer.
             layers: Number of machines.
+            all_layers: Whether codes are the concatenated hidden units of all layers, lowest first,
+                instead of those of the topmost.
             layer_epochs: Number of epochs of each machine before the next one is trained.
             noise: Standard deviation of the Gaussian inputs around their means.
             lr_gaussian: Learning rate of the lowest machine.
@@ -152,7 +156,8 @@ class DeepBeliefNet(SegmentCoder):
             MgcError: If a setting is out of range.
         """
         super().__init__(**kwargs)
-        self.make_head(units)
+        self.make_head(units * layers if all_layers else units)
+        self.all_layers = all_layers
         self.layer_epochs = layer_epochs
         self.rates = [lr_gaussian] + (layers - 1) * [lr_binary]
         self.momentum = momentum
@@ -176,7 +181,7 @@ class DeepBeliefNet(SegmentCoder):
         begins, epochs = (len(self.rates) - 1) * self.layer_epochs, self.trainer.max_epochs
         if epochs is not None and 0 <= epochs <= begins and self.trainer.is_global_zero:
             log.warning(
-                "segment_dbn: training ends after %d epochs; the topmost layer, which gives the "
+                "segment_dbn: training ends after %d epochs; the topmost layer, whose units are "
                 "codes, learns from epoch %d on. Raise trainer.max_epochs or lower layer_epochs.",
                 epochs,
                 begins + 1,
@@ -196,15 +201,22 @@ class DeepBeliefNet(SegmentCoder):
             rows = torch.arange(COMPARED, device=vectors.device) % len(vectors)
             self.get_buffer(f"compared_{name}").copy_(vectors[rows])
 
-    def code(self, feature: str, vectors: Tensor) -> Tensor:
-        """Return the probabilities of the topmost hidden units."""
+    def hidden(self, feature: str, vectors: Tensor) -> list[Tensor]:
+        """Return the probabilities of the hidden units of each layer, lowest first."""
+        layers = []
         for machine in self.stack(feature):
             vectors = machine.up(vectors)
-        return vectors
+            layers.append(vectors)
+        return layers
+
+    def code(self, feature: str, vectors: Tensor) -> Tensor:
+        """Return the probabilities of the topmost hidden units, or of all layers."""
+        layers = self.hidden(feature, vectors)
+        return torch.cat(layers, -1) if self.all_layers else layers[-1]
 
     def error(self, feature: str, vectors: Tensor) -> Tensor:
         """Return the error of reconstructing vectors from the topmost layer."""
-        reconstruction = self.code(feature, vectors)
+        reconstruction = self.hidden(feature, vectors)[-1]
         for machine in reversed(self.stack(feature)):
             reconstruction = machine.down(reconstruction)
         return (reconstruction - vectors).square().mean()

@@ -166,6 +166,20 @@ def test_both_layers_learn():
         assert after[f"free_energy_gap_{layer}"].abs() < 0.01
 
 
+def test_codes_of_all_layers():
+    """They begin with the lowest layer; the reconstruction starts at the topmost one."""
+    vectors = whitened().flatten(0, 1)
+    top, both = make_net(), make_net(all_layers=True)
+    both.stacks.load_state_dict(top.stacks.state_dict())
+    codes = both.code("MEL", vectors)
+    lowest = both.stack("MEL")[0].up(vectors)
+    torch.testing.assert_close(codes, torch.cat([lowest, top.code("MEL", vectors)], 1))
+    assert both.head.in_features == 2 * top.head.in_features == codes.shape[1]
+    torch.testing.assert_close(both.error("MEL", vectors), top.error("MEL", vectors))
+    train_net(both, 1)
+    assert not torch.equal(lowest, both.stack("MEL")[0].up(vectors))
+
+
 def test_units_of_a_wide_layer_vary():
     """With noise 1, the units of a wide layer hardly vary."""
     spread = {}
