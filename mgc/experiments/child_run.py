@@ -10,7 +10,7 @@ from mgc.core.child_processes import safe_imports
 from mgc.core.stopping import signals
 from mgc.core.terminal import RESUME_HINT, report_user_errors
 from mgc.experiments.processes import WARNING
-from mgc.runs.tracking import set_wandb_run
+from mgc.runs.tracking import set_wandb_run, wandb_group
 from mgc.training import cli as training
 from mgc.training.interruption import KeepLast
 
@@ -35,7 +35,8 @@ class ChildCLI(training.MgcCLI):
 
     def before_instantiate_classes(self) -> None:
         """Set the W&B run."""
-        set_wandb_run(self.config[self.subcommand].trainer.get("logger"), **self.wandb)
+        settings = self.wandb | {"group": wandb_group(self.wandb["group"])}
+        set_wandb_run(self.config[self.subcommand].trainer.get("logger"), **settings)
         super().before_instantiate_classes()
 
     def before_fit(self) -> None:

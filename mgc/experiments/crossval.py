@@ -33,7 +33,13 @@ from mgc.experiments.fold_run import STAGES, Fold
 from mgc.experiments.plan_file import load_or_create_plan
 from mgc.experiments.processes import LOG, read_error, run_jobs, start_module
 from mgc.runs.record import read_record
-from mgc.runs.tracking import add_offline_runs, log_results, set_wandb_mode, wandb_session
+from mgc.runs.tracking import (
+    add_offline_runs,
+    log_results,
+    set_wandb_mode,
+    wandb_group,
+    wandb_session,
+)
 from mgc.training.options import check_reserved_options, logs_to_wandb
 
 log = logging.getLogger(__name__)
@@ -292,7 +298,7 @@ def log_summary(experiment: Experiment, summary: Summary) -> None:
         {"about": about, "folds": last.folds, "config_file": last.config},
         wandb["save_dir"],
         entity=wandb["entity"],
-        group=last.group,
+        group=wandb_group(last.group),
         id=f"{last.group}-summary",
         resume="allow",
         tags=[name for name in (about["model"], about["data"], about["split"]) if name],

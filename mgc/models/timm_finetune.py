@@ -27,6 +27,7 @@ from mgc.core.ranges import (
 )
 from mgc.errors import MgcError
 from mgc.features.spectrogram_image import Component, Frequency, SpectrogramImage
+from mgc.models import alexnet  # noqa: F401  Registers AlexNet with timm.
 from mgc.models.base import MusicModel
 from mgc.models.weight_files import fit_weights, read_weights, select_weights
 
@@ -51,12 +52,12 @@ class TimmFinetune(MusicModel):
 
     Gwardys and Grzywczak, "Deep image features in music information retrieval", International
     Journal of Electronics and Telecommunications 60(4), 2014. The paper trains the last layer of an
-    AlexNet. timm has none; ``vgg11`` and ``vgg16`` have the same 4096-wide layer before the last.
-    Each model uses one of the three components of a song; ``mgc fuse`` combines several models.
-    Initial weights are downloaded, or read from a file, when training starts.
+    AlexNet; ``alexnet`` is torchvision's, and all other networks are timm's. Each model uses one of
+    the three components of a song; ``mgc fuse`` combines several models. Initial weights are
+    downloaded, or read from a file, when training starts.
 
     Args:
-        backbone: Name of a timm network, such as ``vgg16``, or with a tag ``resnet18.a1_in1k``.
+        backbone: Name of a timm network, or ``alexnet``, or with a tag ``resnet18.a1_in1k``.
         pretrained: Whether to start from the weights that timm publishes, downloaded once to the
             Hugging Face cache.
         weights: File of initial weights of the same network, used instead of the published ones:

@@ -30,6 +30,9 @@ SERVER_TIMEOUT = 5.0
 #: inherit it and leave the report to the command.
 OFFLINE_REASON = "MGC_WANDB_OFFLINE"
 
+#: Environment variable of wandb: the group of runs.
+WANDB_GROUP = "WANDB_RUN_GROUP"
+
 #: Whether the command that started this process reports its offline runs.
 _parent_reports = OFFLINE_REASON in os.environ
 
@@ -212,6 +215,27 @@ def wandb_loggers(loggers: Any) -> list[Any]:
         for logger in (loggers if isinstance(loggers, list) else [loggers])
         if str(getattr(logger, "class_path", "")).endswith("WandbLogger")
     ]
+
+
+def wandb_group(own: str) -> str:
+    """Return the group of runs that the user or a parent command has set, or ``own``."""
+    return os.environ.get(WANDB_GROUP) or own
+
+
+@contextmanager
+def share_wandb_group(name: str) -> Iterator[None]:
+    """Log all runs, also of child processes, in one W&B group, unless the user has set another.
+
+    Works as a decorator, too.
+    """
+    if os.environ.get(WANDB_GROUP):
+        yield
+        return
+    os.environ[WANDB_GROUP] = name
+    try:
+        yield
+    finally:
+        del os.environ[WANDB_GROUP]
 
 
 def set_wandb_run(loggers: Any, **settings: Any) -> None:

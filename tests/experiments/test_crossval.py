@@ -31,6 +31,7 @@ from mgc.experiments import crossval, fold_run, processes
 from mgc.experiments.child_run import LAST_EPOCH
 from mgc.experiments.crossval import Experiment, combine_folds, run_folds, split_fingerprint
 from mgc.experiments.fold_run import Fold, run_fold
+from mgc.runs.tracking import share_wandb_group
 
 LABELS = ("a", "b")
 TRACKS = np.array([f"t{i:02}" for i in range(12)])
@@ -543,19 +544,21 @@ def test_a_killed_cross_validation_resumes(
 
     # The killed fold ends like an uninterrupted one.
     unbroken = Fold(**vars(killed) | {"folder": str(workdir / "whole"), "group": "whole"})
-    process = Forked(unbroken, {}, ())
-    process.wait()
+    with share_wandb_group("paper"):
+        process = Forked(unbroken, {}, ())
+        process.wait()
     assert process.returncode == 0
     one, two = (Results.load(Path(f.folder, "test")).tracks for f in (killed, unbroken))
     pd.testing.assert_frame_equal(one, two)
 
-    # One group of W&B; the resumed fold kept its run.
+    # One group of W&B, or that of the command; the resumed fold kept its run.
     runs = [
         record.run
         for folder in workdir.glob("runs/wandb/offline-run-*")
         for record in records(folder)
         if record.WhichOneof("record_type") == "run"
     ]
+    assert "whole-0-1" in {run.run_id for run in runs if run.run_group == "paper"}
     of_group = [run for run in runs if run.run_group == killed.group]
     assert len({run.run_id for run in of_group if run.job_type == "fold"}) == 3
     assert {run.job_type for run in of_group} == {"fold", "crossval"}

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
+import torchvision
 from lightning.pytorch import Trainer
 from safetensors.torch import save_file
 from timm.models import get_deprecated_models
@@ -61,7 +62,8 @@ def test_last_layer_is_replaced_for_other_classes(network, clips):
 
 
 @pytest.mark.parametrize(
-    "name", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet", "test_nfnet"]
+    "name",
+    ["test_resnet", "test_vit", "test_convnext", "test_efficientnet", "test_nfnet", "alexnet"],
 )
 def test_any_kind_of_network(name, clips):
     model = make(name).eval()
@@ -71,6 +73,31 @@ def test_any_kind_of_network(name, clips):
     head = model.net.get_classifier()
     torch.testing.assert_close(head(layers["penultimate"]), model(clips))
     assert layers["penultimate"].shape[1] == head.in_features
+
+
+@pytest.fixture
+def alexnet():
+    torch.manual_seed(1)
+    return torchvision.models.alexnet(weights=None, num_classes=3)
+
+
+def test_alexnet_is_torchvisions(alexnet, clips):
+    path = weight_file(alexnet)
+    model = make("alexnet", weights=path).eval()
+    model.load_initial_weights()
+    torch.testing.assert_close(model(clips), alexnet.eval()(model.image(clips)))
+    hidden = torch.nn.Sequential(alexnet.features, alexnet.avgpool, torch.nn.Flatten(1))
+    expected = alexnet.classifier[:-1](hidden(model.image(clips)))
+    torch.testing.assert_close(model.features(clips)["penultimate"], expected)
+    assert model.features(clips)["penultimate"].shape == (2, 4096)
+
+
+def test_layers_of_alexnet_are_trained_from_the_last_to_the_first():
+    model = make("alexnet", tune="gradual")
+    order = [f"features.{n}" for n in (0, 3, 6, 8, 10)] + [f"classifier.{n}" for n in (1, 4, 6)]
+    stage = {name.rpartition(".")[0]: number for name, number in model.stages.items()}
+    assert sorted(stage, key=stage.__getitem__) == order
+    assert len(set(stage.values())) == len(order)
 
 
 def train(model, epochs, batches=1):

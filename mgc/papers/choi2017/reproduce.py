@@ -12,6 +12,7 @@ from mgc.core.writing import writes_folder
 from mgc.errors import MgcError
 from mgc.papers.choi2017 import TARGETS, TASKS
 from mgc.papers.reproducing import Reproduction, parse_names, run_command
+from mgc.runs.tracking import share_wandb_group
 
 if TYPE_CHECKING:
     from mgc.evaluation.intervals import Score
@@ -24,6 +25,7 @@ NETWORK_ARGUMENTS = ("channels", "n_fft", "hop_length", "n_mels", "f_max")
 
 
 @writes_folder("out")
+@share_wandb_group("choi2017")
 def reproduce_choi2017(
     roots: dict[str, str] | None = None,
     weights: str | None = None,

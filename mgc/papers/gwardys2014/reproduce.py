@@ -18,6 +18,7 @@ from mgc.papers.reproducing import (
     parse_names,
     run_command,
 )
+from mgc.runs.tracking import share_wandb_group
 from mgc.training.options import check_reserved_options, read_settings
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ ROWS = {
 PRODUCT_LOSS = 0.02
 
 
+@share_wandb_group("gwardys2014")
 def reproduce_gwardys2014(
     *overrides: str,
     root: str,
@@ -285,9 +287,10 @@ def describe_differences(config: str, overrides: Sequence[str], test_folds: int)
         if name in ("model.backbone", "model.init_args.backbone"):
             backbone = str(value)
     found = [
-        f"The network is {code(backbone)}; the paper's has AlexNet's layers (CaffeNet), trained on "
-        "ImageNet 2012. Fine-tuning ends at the best epoch on validation tracks, a tenth of the "
-        "tracks; the paper trains on 900 tracks and takes the best model on training data.",
+        f"The network is {code(backbone)}; the paper's is CaffeNet: AlexNet with local response "
+        "normalization and more channels than torchvision's `alexnet`. Fine-tuning ends at the "
+        "best epoch on validation tracks, a tenth of the tracks; the paper trains on 900 tracks "
+        "and takes the best model on training data.",
         f"Tested on {test_folds} of {FOLDS} folds; the paper on a single split, not published. "
         "Weights of merged systems are the paper's, and those fitted to validation tracks beside "
         "them.",

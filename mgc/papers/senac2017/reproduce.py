@@ -16,6 +16,7 @@ from mgc.papers.reproducing import (
     parse_names,
     run_command,
 )
+from mgc.runs.tracking import share_wandb_group
 from mgc.training.options import check_reserved_options
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ ACCURACY_COLUMN = "accuracy"
 COMPLEMENTARITY = "complementarity"
 
 
+@share_wandb_group("senac2017")
 def reproduce_senac2017(
     *overrides: str,
     root: str,

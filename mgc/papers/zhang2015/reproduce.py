@@ -12,6 +12,7 @@ from mgc.core.terminal import print_line, print_text
 from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
 from mgc.papers.reproducing import Reproduction, describe_data, parse_names, run_command
+from mgc.runs.tracking import share_wandb_group
 from mgc.training.options import check_reserved_options, group_options, option_name, read_settings
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ CODES = (
 CLASSIFIER = "svm_rbf"
 
 
+@share_wandb_group("zhang2015")
 def reproduce_zhang2015(
     *overrides: str,
     root: str,
