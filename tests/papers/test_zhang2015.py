@@ -17,6 +17,7 @@ from mgc.data.gtzan import GTZAN
 from mgc.errors import MgcError
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import load_run
+from mgc.papers.zhang2015 import study
 from mgc.papers.zhang2015.folder import is_fitted
 from mgc.papers.zhang2015.reproduce import (
     COMPETITORS,
@@ -141,6 +142,44 @@ def test_repeats_on_a_given_split(folds, tmp_path):
         reproduce_zhang2015(root=str(root), systems="kcnn", out="out")
 
 
+def test_study_of_hyperparameters(folds, no_plugin, tones, monkeypatch, capsys):
+    values = {"window": (5, 9), "k": (1, 5), "units": (500,), "hidden": (300,)}
+    monkeypatch.setattr(study, "STUDY", values)
+    sizes = ["--model.units 8", "--model.hidden 6"]
+    words = command(tones, "--folds", "3", "--test_folds", "1", "--only", "study")
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "--model.units is set by mgc reproduce zhang2015" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+    overrides = OVERRIDES.replace(sizes[0], "").replace(sizes[1], "").split()
+    words = [*words[: words.index("--") + 1], *overrides]
+    main(words)
+    names = [Path(fold.folder).relative_to(Path("out").absolute()).parts[:2] for fold in folds]
+    assert names == [("kcnn_MEL", "seed0"), ("study", "window_9_MEL"), ("kcnn_k1_MEL", "seed0")]
+    assert "--model.window=9" in folds[1].overrides
+    table = pd.read_csv("out/study.csv")
+    assert table[["setting", "value"]].to_numpy().tolist() == [
+        ["window", 5], ["window", 9], ["k", 1], ["k", 5], ["units", 500], ["hidden", 300]
+    ]  # fmt: skip
+    assert table["difference"].isna().tolist() == [True, False, False, True, True, True]
+    assert (table["step_ms"] > 0).all()
+    assert Path("out/study.png").is_file()
+    tables = Path("out/tables.md").read_text()
+    assert "| window 9 over window 5 (section 4.4: marginally) |" in tables
+    assert f"`{' '.join(overrides)}` (kcnn, kcnn_k1, study)." in tables
+    # The networks of the tables are those of the study, and its results stay.
+    words[words.index("study")] = "tables"
+    main([*words[:2], "--systems", "kcnn", *words[2:]])
+    assert len(folds) == 3
+    assert "window 9 (MEL)" in Path("out/tables.md").read_text()
+
+
+def test_figure_without_results(tones):
+    with pytest.raises(MgcError, match=r"out has no results\. Run .* --only tables"):
+        reproduce_zhang2015(root=str(tones), out="out", only="figure3")
+
+
 def test_model_settings_go_to_models_that_have_them(install, monkeypatch, capsys):
     code = """
 import lightning.pytorch as L
@@ -198,6 +237,7 @@ def test_is_fitted(tmp_path):
     [
         (["--features", "MFCC"], "--features MFCC: unknown 'MFCC'. Choose from MEL, SFM, SCF, ALL"),
         (["--systems", "kcnn,vgg"], "unknown 'vgg'. Choose from sparse_coding"),
+        (["--only", "plots"], "--only plots: unknown 'plots'. Choose from tables, figure3, study"),
         (["--systems", "dbn"], "--systems dbn has no installed model"),
         (["--configs", "nowhere"], "nowhere/kcnn_frozen_gtzan.yaml: no such file"),
         (["--", "--model.init_args.features=MEL"], "--model.features is set by mgc reproduce"),

@@ -64,21 +64,23 @@ def is_fitted(folder: Path, checkpoint: str) -> bool:
 def describe_overrides(folder: Path) -> list[str]:
     """Describe the options that changed the configurations, in a paragraph if any did."""
     networks: dict[str, dict[str, list[str]]] = {}
-    columns: dict[str, int] = {}
+    columns: dict[str, list[str]] = {}
     for network, feature, _, plan in iterate_plans(folder):
         # The first two are the root and the feature, the last ones those of the network.
         given = plan["overrides"]
         options = shlex.join(given[2 : len(given) - len(NETWORKS[network].options)])
-        networks.setdefault(options, {}).setdefault(network, []).append(feature)
-        columns[network] = columns.get(network, 0) + 1
+        name = network.partition("/")[0]
+        for used in (networks.setdefault(options, {}), columns):
+            if feature not in used.setdefault(name, []):
+                used[name].append(feature)
     networks.pop("", None)
     if not networks:
         return []
     lines = []
-    for options, features in networks.items():
+    for options, changed in networks.items():
         names = [
-            network if len(used) == columns[network] else f"{network} {'/'.join(used)}"
-            for network, used in features.items()
+            name if len(used) == len(columns[name]) else f"{name} {'/'.join(used)}"
+            for name, used in changed.items()
         ]
         lines.append(f"{code(options)} ({', '.join(names)})")
     return [f"Configurations were changed: {'; '.join(lines)}."]

@@ -1,4 +1,4 @@
-"""Networks of Zhang et al. (2015): their configurations and lookup tables."""
+"""Networks of Zhang et al. (2015): configurations, values of the study, lookup tables."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +24,38 @@ class Network(NamedTuple):
     options: tuple[str, ...] = ()
 
 
+#: Hyperparameters of table 1 that the study of section 4.4 varies.
+TABLE_1 = {"window": 5, "k": 5, "units": 500, "hidden": 300}
+
+#: Values in the study.
+STUDY = {
+    "window": (1, 3, 5, 9, 15),
+    "k": (1, 2, 5, 10),
+    "units": (50, 150, 500, 1500),
+    "hidden": (30, 100, 300, 1000),
+}
+
+
+def study_network(setting: str, value: int) -> str:
+    """Return the name of the network of the study with this value of a setting.
+
+    Names with ``study/`` are those of networks that the tables do not have.
+    """
+    if value == TABLE_1[setting]:
+        return "kcnn"
+    return "kcnn_k1" if (setting, value) == ("k", 1) else f"study/{setting}_{value}"
+
+
 NETWORKS = {
     name: Network(name)
     for name in ("sparse_coding", "autoencoder", "dbn", "kcnn_frozen", "kcnn", "kcnn_k1")
 } | {"kcnn_table_lr": Network("kcnn", (f"--model.table_lr={TABLE_LR}",))}
+NETWORKS |= {
+    study_network(setting, value): Network("kcnn", (f"--model.{setting}={value}",))
+    for setting, values in STUDY.items()
+    for value in values
+    if study_network(setting, value) not in NETWORKS
+}
 
 
 def measure_change(weights: Mapping[str, Tensor]) -> float:

@@ -1,4 +1,4 @@
-"""``mgc reproduce zhang2015``: tables 2 and 3 of Zhang et al. (2015)."""
+"""``mgc reproduce zhang2015``: tables 2 and 3, figure 3 and section 4.4 of Zhang et al. (2015)."""
 
 import inspect
 from collections.abc import Sequence
@@ -16,8 +16,6 @@ from mgc.runs.tracking import share_wandb_group
 from mgc.training.options import check_reserved_options, group_options, option_name, read_settings
 
 if TYPE_CHECKING:
-    from mgc.evaluation.results import Results
-    from mgc.papers.tables import Cell
     from mgc.papers.zhang2015.tables import Row
 
 Data = Literal["gtzan", "ismir2004"]
@@ -29,6 +27,9 @@ COMPETITORS = {
     "dbn": "segment_dbn",
 }
 PLUGIN = "mgc-segment-codes"
+
+#: Parts of the experiment, for ``--only``.
+PARTS = ("tables", "figure3", "study")
 
 #: Number of folds (section 4.1). 1 means the given split of ISMIR 2004.
 FOLDS = {"gtzan": 10, "ismir2004": 1}
@@ -71,6 +72,7 @@ def reproduce_zhang2015(
     jobs: Processes | None = None,
     configs: str = "",
     competitors: str = "",
+    only: str = "tables,figure3",
 ) -> None:
     """Run all experiments of Zhang et al. (2015) and compare the results with the published ones.
 
@@ -83,7 +85,9 @@ def reproduce_zhang2015(
 
     Writes to OUT: a folder for each row and feature; tables.md, which compares our scores with the
     paper's and tests its claims, updated after each network; and at the end, for each feature, a
-    report with confusion matrices, and figure 3: song representations projected by t-SNE.
+    report with confusion matrices, and figure 3: song representations projected by t-SNE. With
+    `--only study`, it trains KCNNs that differ from the paper's in window size, k, or number of
+    units (section 4.4), and adds study.csv and study.png.
 
     The rows of sparse coding, autoencoder and deep belief net need the plugin mgc-segment-codes.
     Arguments after `--` are options of `mgc fit` for all networks; a model setting is passed only
@@ -98,6 +102,9 @@ def reproduce_zhang2015(
     --out runs/zhang2015_mel -- --model.table_lr 2 --trainer.max_epochs 60
 
     Example: mgc reproduce zhang2015 --root data/ismir2004 --data ismir2004 --repeats 10
+
+    Example: mgc reproduce zhang2015 --root data/gtzan --only study --features MEL --test_folds 1
+    --repeats 10
 
     Args:
         overrides: Options of `mgc fit`, given after `--`.
@@ -116,25 +123,29 @@ def reproduce_zhang2015(
         configs: Folder with configurations such as kcnn_gtzan.yaml; by default the shipped ones.
         competitors: Folder with configurations such as sparse_coding_gtzan.yaml; by default those
             of the plugin.
+        only: Parts to run, separated by commas, or all: tables, figure3, study.
 
     Raises:
         MgcError: If settings are invalid or an experiment fails.
     """
-    from mgc.evaluation.tested_runs import Run
-    from mgc.papers import zhang2015
     from mgc.papers.zhang2015 import FEATURES, TASKS
-    from mgc.papers.zhang2015.folder import describe_overrides, read_cells
-    from mgc.papers.zhang2015.networks import NETWORKS
-    from mgc.papers.zhang2015.tables import ROWS, describe_changes, list_claims, make_table
-    from mgc.reports.experiment import make_report
+    from mgc.papers.zhang2015.folder import read_cells
+    from mgc.papers.zhang2015.networks import NETWORKS, TABLE_1, study_network
+    from mgc.papers.zhang2015.study import iterate_values
+    from mgc.papers.zhang2015.tables import ROWS
 
-    check_reserved_options(overrides, ("data.root", "model.features"), "reproduce zhang2015")
+    parts = parse_names("only", only, PARTS)
+    reserved = ["data.root", "model.features"]
+    reserved += [f"model.{setting}" for setting in TABLE_1] if "study" in parts else []
+    check_reserved_options(overrides, reserved, "reproduce zhang2015")
     columns = parse_names("features", features, FEATURES)
-    names = parse_names("systems", systems, list(ROWS))
+    names = parse_names("systems", systems, list(ROWS)) if "tables" in parts else []
     rows = drop_uninstalled({name: ROWS[name] for name in names})
-    if not rows:
+    if names and not rows:
         raise MgcError(f"--systems {systems} has no installed model.")
     networks = list(dict.fromkeys(row.network for row in rows.values()))
+    if "study" in parts:
+        networks = list(dict.fromkeys([*networks, *(study_network(*v) for v in iterate_values())]))
     with_svm = {row.network for row in rows.values() if row.svm}
     paths = {}
     for network in networks:
@@ -143,7 +154,10 @@ def reproduce_zhang2015(
         paths[network] = str(Path(given, f"{name}.yaml")) if given else name
         find_configuration(paths[network])
     folder = Path(out or f"runs/zhang2015/{data}")
-    for results in read_cells(folder).values():
+    found = read_cells(folder)
+    if not networks and not found:
+        raise MgcError(f"{folder} has no results. Run the command with --only tables.")
+    for results in found.values():
         if set(results.labels) != set(TASKS[data].GENRES):
             raise MgcError(f"{folder} has results with different genres. Choose another --out.")
     count = FOLDS[data] if folds is None else folds
@@ -152,14 +166,6 @@ def reproduce_zhang2015(
     check_same_splits(folder, root, count, overrides)
     data_description = describe_data(root, data)
     options = select_options(networks, overrides)
-
-    def write() -> "tuple[str, dict[Cell, Results]]":
-        cells = read_cells(folder)
-        notes = [*describe_overrides(folder), data_description, TRAINING, CODES]
-        notes += describe_changes(cells)
-        table = make_table(cells, data)
-        return Reproduction([table], list_claims(), cells, notes).save(folder), cells
-
     for feature in columns:
         for network, path in paths.items():
             trained = folder / f"{network}_{feature}"
@@ -168,21 +174,62 @@ def reproduce_zhang2015(
             run_command("crossval", *rest, config=path, out=str(trained), **settings)
             if network in with_svm:
                 fit_svms(trained, folder / f"svm_{network}_{feature}", root, data)
-            text, cells = write()
-    for feature in columns:
-        project_songs(folder, feature)
-    for feature in FEATURES:
+            write_tables(folder, data, data_description)
+    if "figure3" in parts:
+        for feature in columns:
+            project_songs(folder, feature)
+    if "tables" in parts:
+        write_reports(folder, data, data_description)
+    print_text(write_tables(folder, data, data_description))
+    print_line(f"Written to {folder}")
+
+
+def write_tables(folder: Path, data: str, data_description: str) -> str:
+    """Write tables, claims and notes of the finished networks, and return tables.md.
+
+    Args:
+        folder: Output folder.
+        data: Name of the data set.
+        data_description: Paragraph about the tracks.
+    """
+    from mgc.papers.zhang2015 import study
+    from mgc.papers.zhang2015.folder import describe_overrides, read_cells
+    from mgc.papers.zhang2015.tables import describe_changes, list_claims, make_table
+
+    cells = read_cells(folder)
+    notes = [*describe_overrides(folder), data_description, TRAINING, CODES]
+    notes += describe_changes(cells)
+    reproduction = Reproduction([make_table(cells, data)], list_claims(), cells, notes)
+    studied = study.read_study(folder)
+    if studied:
+        table = study.tabulate_study(studied)
+        reproduction.tables = [*reproduction.tables, study.make_study_table(studied)]
+        reproduction.claims = [*reproduction.claims, *study.list_study_claims()]
+        reproduction.cells = cells | studied
+        notes.append(study.describe_study(table))
+        reproduction.frames = {study.STUDY_FILES: table}
+        reproduction.plots = {study.STUDY_FILES: study.plot_study(table)}
+    return reproduction.save(folder)
+
+
+def write_reports(folder: Path, data: str, data_description: str) -> None:
+    """Write a report with confusion matrices for each feature; see :func:`write_tables`."""
+    from mgc.evaluation.tested_runs import Run
+    from mgc.papers import zhang2015
+    from mgc.papers.zhang2015.folder import read_cells
+    from mgc.reports.experiment import make_report
+
+    cells = read_cells(folder)
+    for feature in zhang2015.FEATURES:
         runs = [
             Run(f"{system} {column}", results)
             for (system, column), results in cells.items()
             if column == feature
         ]
-        if any(run.name in TASKS[data].ACCURACY for run in runs):
+        if any(run.name in zhang2015.TASKS[data].ACCURACY for run in runs):
             report = make_report(runs, zhang2015)
             report.text = f"{data_description}\n\n{report.text}"
             report.save(folder / "report" / feature)
-    print_text(text)
-    print_line(f"Written to {folder}")
 
 
 def project_songs(folder: Path, feature: str) -> None:
