@@ -110,6 +110,11 @@ COMMANDS = {
         "Reproduce Choi et al. (2017): transfer from a tagger to six tasks",
         resumes=True,
     ),
+    "reproduce dieleman2011": Command(
+        "mgc.papers.dieleman2011.reproduce:reproduce_dieleman2011",
+        "Reproduce Dieleman et al. (2011): pretraining on the Million Song Dataset",
+        resumes=True,
+    ),
     "reproduce senac2017": Command(
         "mgc.papers.senac2017.reproduce:reproduce_senac2017",
         "Reproduce Senac et al. (2017): spectrograms, music features and their fusion",

@@ -34,25 +34,30 @@ class SweepCLI(ChildCLI):
         super().__init__(run.folder, wandb, **kwargs)
 
     def after_fit(self) -> None:
-        """Write the result.
+        """Write the result, of the last epoch if no checkpoint callback monitors a metric.
 
         Raises:
-            MgcError: If the metric of the sweep was not logged.
+            MgcError: If the metric of the sweep was not logged, or the monitored one was NaN.
         """
         trainer = self.trainer
         if not trainer.is_global_zero:
             return
         folder = run_folder(trainer).absolute()
         record = read_record(folder)
+        last = Path(self.run.folder, LAST_EPOCH)
         best = record.get("best")
+        checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if not best and any(getattr(c, "monitor", None) for c in trainer.checkpoint_callbacks):
+            raise MgcError("No best epoch: the monitored metric was never a number.")
         if not best:
-            raise MgcError("No best epoch: no configured checkpoint callback monitors a metric.")
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            best = {"epoch": trainer.current_epoch - 1, "metrics": metrics}
+            checkpoint = str(last)
         metrics = best["metrics"]
         if self.run.metric not in metrics:
             raise MgcError(
                 f"Metric {self.run.metric!r} was not logged. Logged: {', '.join(sorted(metrics))}."
             )
-        checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
         result = {
             "value": metrics[self.run.metric],
             "epoch": best["epoch"],
@@ -63,17 +68,22 @@ class SweepCLI(ChildCLI):
         }
         with replacing(Path(self.run.folder, RESULT)) as partial_result:
             partial_result.write_text(json.dumps(result, indent=1), encoding="utf-8")
-        Path(self.run.folder, LAST_EPOCH).unlink(missing_ok=True)
+        if checkpoint != str(last):
+            last.unlink(missing_ok=True)
+
+
+def train(run: SweepRun) -> None:
+    """Train a run, resuming if possible, and write its result.
+
+    Raises:
+        MgcError: If a setting is wrong, or the metric of the sweep was not logged.
+    """
+    fit(run.folder, run.options, partial(SweepCLI, run))
 
 
 def main(folder: str) -> None:
-    """Train the run in a folder, resuming if possible."""
-
-    def train() -> None:
-        run = SweepRun.read(folder)
-        fit(run.folder, run.options, partial(SweepCLI, run))
-
-    run_child(train)
+    """Train the run in a folder."""
+    run_child(lambda: train(SweepRun.read(folder)))
 
 
 if __name__ == "__main__":

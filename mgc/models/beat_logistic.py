@@ -1,7 +1,7 @@
 """Logistic regression on windows of beats (Dieleman, Brakel and Schrauwen, 2011)."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -82,28 +82,42 @@ class BeatLogistic(WindowClassifier):
     classifier "that operate[s] on windows of features", so every window is an example of its
     track's class. A track's posteriors are the mean over its windows.
 
+    The paper's learning rates are for gradient descent on single windows, which ``optimizer=SGD``,
+    ``reduction=sum`` and a batch of one track come close to.
+
     Args:
         window_beats: Length of a window in beats.
+        reduction: Reduction of the loss over the windows of a batch: ``mean`` or ``sum``.
         **kwargs: Arguments of :class:`mgc.models.base.MusicModel`.
     """
 
     net: WindowedLogisticRegression
 
-    def __init__(self, window_beats: Beats = WINDOW_BEATS, **kwargs: Any) -> None:
+    training_settings = ("reduction",)
+
+    def __init__(
+        self,
+        window_beats: Beats = WINDOW_BEATS,
+        reduction: Literal["mean", "sum"] = "mean",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(window_beats, **kwargs)
+        self.reduction = reduction
         self.net = WindowedLogisticRegression(self.num_classes, window_beats)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the mean cross-entropy over all windows of the readable tracks."""
+        """Compute the cross-entropy over all windows of the readable tracks."""
         batch = drop_unreadable(batch)
         target = batch["target"]
         if not len(target):
             return zero_loss(self)
         log_posteriors, inside = self.net(batch["chroma"], batch["timbre"], batch["length"])
         index = target[:, None, None].expand(-1, 1, log_posteriors.shape[2])
-        loss = -log_posteriors.gather(1, index)[:, 0][inside].mean()
-        self.log_training(loss, average_posteriors(log_posteriors.detach(), inside), target)
-        return loss
+        losses = -log_posteriors.gather(1, index)[:, 0][inside]
+        self.log_training(
+            losses.mean(), average_posteriors(log_posteriors.detach(), inside), target
+        )
+        return losses.sum() if self.reduction == "sum" else losses.mean()
 
     def on_train_start(self) -> None:
         """Compute the statistics of the features, unless a checkpoint contained them."""

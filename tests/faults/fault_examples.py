@@ -43,11 +43,11 @@ command: [mgc, fit, --config, small.yaml, "${args}"]
 """
 
 #: Options that make the fits of reproductions small.
-OPTIONS = (
-    "--data.sample_rate=8000 --data.num_workers=0 --data.batch_size=16 --trainer.max_epochs=1 "
-    "--trainer.limit_train_batches=1 --trainer.accelerator=cpu --trainer.logger=false "
-    "--trainer.enable_progress_bar=false"
+TRAINER = (
+    "--data.batch_size=16 --trainer.limit_train_batches=1 --trainer.accelerator=cpu "
+    "--trainer.logger=false --trainer.enable_progress_bar=false"
 )
+OPTIONS = f"--data.sample_rate=8000 --data.num_workers=0 --trainer.max_epochs=1 {TRAINER}"
 BACKBONE = (
     "--data.clip_seconds=2 --model.backbone=test_resnet --model.pretrained=false "
     "--model.image_size=32 --model.n_fft=256 --model.hop_length=256 "
@@ -220,6 +220,13 @@ EXAMPLES = {
         "out/gwardys2014",
         slow=True,
     ),
+    "reproduce dieleman2011": Example(
+        "--root msd --genre_tracks 0 --artist_tracks 0 --key_tracks 10 --only pretraining "
+        f"--pretrain_epochs 1 --out out/dieleman2011 -- {TRAINER} --model.maps=2",
+        ("msd",),
+        "out/dieleman2011",
+        slow=True,
+    ),
     "reproduce senac2017": Example(
         f"--root music --only net_STFT --test_folds 1 --out out/senac2017 "
         f"-- {OPTIONS} --data.clip_seconds=1 --data.hop_seconds=0.5 --model.map_seconds=0.5 "
@@ -350,6 +357,12 @@ class Material:
             write_weights(self.folder / root, int(root == "other.hdf5"))
         elif root == "released":
             write_release(self.folder / root, "gtzan")
+        elif root == "msd":
+            tests = Path(__file__).parents[1] / "data/generate_msd.py"
+            generate_msd = _function(tests, "generate_msd")
+            generate_msd(self.folder / root, tracks=144, artists=20, beats=24)
+            ended = self.server.run("data pack msd_key --root msd", self.folder)
+            assert ended.code == 0, ended.text[-2000:]
         else:
             needed, commands = RECIPES[root]
             for other in ("small.yaml", *needed):

@@ -157,3 +157,15 @@ def test_unreadable_tracks_are_ignored():
     loss.backward()
     assert loss == 0
     assert not model.net.conv.weight.grad.any()
+
+
+def test_sum_over_windows():
+    """The gradients are those of the mean, times the number of windows."""
+    batch = make_batch(40, 33)
+    gradients = []
+    for reduction in ("mean", "sum"):
+        model = make_model(reduction=reduction)
+        model.log_training = lambda loss, logits, target: None
+        model.training_step(batch, 0).backward()
+        gradients.append(model.net.conv.weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0] * (9 + 2))

@@ -19,7 +19,7 @@ _TABLE: dict[str, tuple[float, float, float]] = {
     "pretrained_20": (27.31, 35.54, 84.51),
 }
 
-#: Learning rates; naive Bayes has none.
+#: Learning rates of the published scores; naive Bayes has none.
 LEARNING_RATES: dict[str, tuple[float, float, float]] = {
     "logistic": (5e-6, 5e-5, 5e-5),
     "matched_30": (0.005, 0.05, 0.05),
