@@ -96,6 +96,9 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         batch_size: Clips per batch and device.
         num_workers: Number of reader processes per device; 0 reads in the training process.
         max_broken: Maximum share of unreadable tracks. With more, the run stops before training.
+        train_on_val: Whether the validation tracks are for training, too, as in papers without
+            validation: on nine of ten folds. The last epoch is then tested, and scores of
+            validation tracks are no estimate: do not fuse systems by them.
 
     Attributes:
         labels: Names of the classes, tags or quantities, in target order.
@@ -132,6 +135,7 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         batch_size: BatchSize = 32,
         num_workers: Workers = 0,
         max_broken: Probability = 0.01,
+        train_on_val: bool = False,
     ) -> None:
         super().__init__()
         check_choice(self.splits, split=split)
@@ -143,6 +147,7 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.max_broken = max_broken
+        self.train_on_val = train_on_val
         self.datasets: dict[str, Dataset[Batch]] = {}
         self.broken: dict[str, str] = {}
 
@@ -202,11 +207,17 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must implement check().")
 
     def make_dataset(self, split: str, random: bool) -> Dataset[Batch]:
-        """Create the dataset of one split, with random clips if ``random``.
+        """Create the dataset of one split, with random clips for training if ``random``.
 
-        Its ``__getitems__`` must map a list of (epoch, index) to a batch.
+        It has the tracks of :meth:`select_rows`. Its ``__getitems__`` must map a list of (epoch,
+        index) to a batch.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement make_dataset().")
+
+    def select_rows(self, split: str, training: bool = False) -> np.ndarray:
+        """Return the indices of a split's tracks; see ``train_on_val`` for those of training."""
+        names = (TRAIN, VAL) if training and self.train_on_val else (split,)
+        return np.flatnonzero(self.tracks["split"].isin(names))
 
     def expected_tracks(self) -> set[str]:
         """Return the tracks of a complete copy, or an empty set if unknown."""
@@ -534,7 +545,7 @@ class AudioDataModule(MusicDataModule):
         """Create the dataset of one split."""
         return ClipDataset(
             self.reader(),
-            np.flatnonzero(self.tracks["split"] == split),
+            self.select_rows(split, training=random),
             contract.check_targets(self, self.targets()),
             self.clip_samples,
             self.hop_samples,

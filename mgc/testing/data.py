@@ -160,6 +160,21 @@ def check_random_clips(case: DataCase) -> None:
     require(first != seeded, f"{case.name}: the seed does not change the batches")
 
 
+def check_train_on_val(case: DataCase) -> None:
+    """Check that the setting adds the validation tracks to training, and moves no track."""
+    data, usual = case.make(train_on_val=True), case.make()
+    data.setup("fit")
+    usual.setup("fit")
+    splits = data.tracks["split"]
+    require(splits.equals(usual.tracks["split"]), f"{case.name}: train_on_val changes the split")
+    seen = {row for batch in data.train_dataloader() for row in batch["track"].tolist()}
+    require(
+        seen == set(np.flatnonzero(splits.isin([TRAIN, VAL]))),
+        f"{case.name}: train_on_val does not train on the training and validation tracks; "
+        "make_dataset must use select_rows",
+    )
+
+
 def check_verify(case: DataCase) -> None:
     """Check that ``verify`` reports a broken file, and that ``setup`` drops it."""
     found = [p for p in case.make().verify() if p.kind in ("broken", "unexpected", "checksum")]
@@ -219,6 +234,7 @@ DATA_CHECKS: tuple[Callable[[DataCase], None], ...] = (
     check_splits,
     check_batches,
     check_random_clips,
+    check_train_on_val,
     check_verify,
     check_missing,
     check_settings,

@@ -326,12 +326,13 @@ class MgcCLI(KeepConfiguration, LightningCLI):
     def _default_checkpoint(self) -> ModelCheckpoint:
         """Return a callback that keeps the best epoch by the task's metric.
 
-        Without labels, it keeps the last epoch.
+        Without labels, or if the validation tracks are trained on, it keeps the last epoch.
         """
         if not self.datamodule.num_classes:
             return ModelCheckpoint()
+        trained_on = getattr(self.datamodule, "train_on_val", False)
         return ModelCheckpoint(
-            monitor=MONITORS[self.datamodule.task],
+            monitor=None if trained_on else MONITORS[self.datamodule.task],
             mode="max",
             filename="best",
             enable_version_counter=False,

@@ -68,3 +68,20 @@ def test_evaluation_keeps_every_clip(tones) -> None:
     fit(TinyModel(normalise=True), data)
     data.setup("test")
     assert [len(batch["track"]) for batch in data.test_dataloader()] == [9, 1]
+
+
+def test_validation_tracks_can_be_trained_on(tones) -> None:
+    """They are in the training batches, and otherwise stay in their split."""
+    data = GTZAN(
+        str(tones),
+        sample_rate=8000,
+        clip_seconds=2.0,
+        batch_size=9,
+        split="fold",
+        train_on_val=True,
+    )
+    assert sum(fit(TinyModel(normalise=False), data)) == 90
+    data.setup()
+    assert [len(loader.dataset) for loader in data.predict_dataloader()] == [80, 10, 10]
+    trained = {int(track) for batch in data.train_dataloader() for track in batch["track"]}
+    assert set(data.tracks.loc[sorted(trained), "split"]) == {"train", "val"}

@@ -108,6 +108,11 @@ class SameClipsEachEpoch(Good):
         return self._make_loader(self.datasets["train"])
 
 
+class IgnoresTrainOnVal(Good):
+    def select_rows(self, split, training=False):
+        return super().select_rows(split)
+
+
 class SeesNoFault(Good):
     def verify(self, progress=iter):
         return []
@@ -134,6 +139,7 @@ class FailsWithoutFolder(Good):
         (OtherTargets, "batches", "targets of a batch differ from those of its tracks"),
         (LoudAudio, "batches", "cannot be pickled for worker processes|in \\[-1, 1\\]"),
         (SameClipsEachEpoch, "random_clips", "all epochs have the same batches"),
+        (IgnoresTrainOnVal, "train_on_val", "make_dataset must use select_rows"),
         (SeesNoFault, "verify", "does not report a broken file"),
         (
             FailsWithoutFolder,

@@ -142,6 +142,20 @@ def test_a_resumed_fit_continues_in_its_folder(settings: list[str], workdir: Pat
     assert checkpoint.read(best)["global_step"] == (70 if best_score(last) > before else kept)
 
 
+def test_the_last_epoch_is_kept_if_validation_tracks_are_trained_on(
+    settings: list[str], workdir: Path
+) -> None:
+    main(["fit", *VGG, *settings, NO_LOGGER, epochs(3), "--data.train_on_val=true"])
+    (best,) = workdir.glob("runs/mgc/*/checkpoints/best.ckpt")
+    assert checkpoint.read(best)["epoch"] == 2
+    (callback,) = [
+        state
+        for name, state in checkpoint.read(best)["callbacks"].items()
+        if name.startswith("ModelCheckpoint")
+    ]
+    assert callback["monitor"] is None
+
+
 def test_an_untrained_model_is_not_tested(
     settings: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -165,7 +165,7 @@ class MSDBeats(MusicDataModule):
         return BeatDataset(
             BeatStore(self.store),
             self.tracks["row"].to_numpy(),
-            np.flatnonzero(self.tracks["split"] == split),
+            self.select_rows(split, training=random),
             self.targets() if self.labels else None,
         )
 

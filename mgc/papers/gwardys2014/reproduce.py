@@ -37,7 +37,7 @@ FOLDS = 10
 #: Data settings that `mgc extract` has separate options for or that only affect splits.
 IGNORED_DATA_SETTINGS = (
     "root", "split", "fold", "folds", "seed", "sample_rate", "clip_seconds", "hop_seconds",
-    "clips_per_track", "batch_size", "num_workers", "max_broken",
+    "clips_per_track", "batch_size", "num_workers", "max_broken", "train_on_val",
 )  # fmt: skip
 
 #: Tables of accuracies: title and name of the column.
