@@ -43,10 +43,10 @@ IGNORED_DATA_SETTINGS = (
 #: Difference from the paper: which tracks are used for training.
 TRAINING = (
     "SVMs are tuned on the validation tracks and then fitted on training and validation tracks. "
-    "Networks are trained on the training tracks only: 8 of 10 folds, where the paper's learn from "
-    "9, because the paper does not give the number of epochs; the best on the validation tracks is "
-    "tested. With `--data.train_on_val true`, they learn from 9 of 10, and the last of "
-    "`--trainer.max_epochs` is tested."
+    "Networks are trained on the training tracks only: on all folds but two, where the paper's "
+    "learn from all but one, because the paper does not give the number of epochs; the best on the "
+    "validation tracks is tested. `--data.train_on_val true` trains on all but one and tests "
+    "the last of `--trainer.max_epochs`."
 )
 
 #: Choices where the paper is not clear.
