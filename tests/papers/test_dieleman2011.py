@@ -8,10 +8,12 @@ import pytest
 from generate_msd import generate_msd
 
 from mgc.cli import main
+from mgc.configurations import find_configuration
 from mgc.core.yaml_files import read_yaml
 from mgc.evaluation.results import Results
 from mgc.experiments import sweep_space
 from mgc.papers.dieleman2011 import LEARNING_RATES, TASKS
+from mgc.papers.dieleman2011 import reproduce as reproducing
 from mgc.papers.dieleman2011.rates import COLUMNS, choose_rates
 from mgc.papers.dieleman2011.reproduce import check_options, select_options
 from mgc.papers.dieleman2011.tables import list_claims, make_table
@@ -94,6 +96,28 @@ def test_whole_experiment(folds, sweep_runs, two_rates, msd, capsys, workdir):
     assert len(folds) + len(sweep_runs) == 8
     assert Path("out/key/logistic/test/tracks.parquet").stat().st_mtime_ns == before
     assert "$ mgc test" not in capsys.readouterr().out
+
+
+def test_baselines_with_normalised_timbre(monkeypatch):
+    commands = []
+    monkeypatch.setattr(
+        reproducing, "run_command", lambda *words, **options: commands.append((words, options))
+    )
+    for name in ("read_rates", "test_best"):
+        monkeypatch.setattr(reproducing, name, lambda *arguments: None)
+    setup = reproducing.Setup(Path("out"), {"key": ["--data.root=msd"]}, [], [20, 30], 2, 1)
+    for normalised in (False, True):
+        reproducing.train_baselines(setup, "key", normalised)
+    outputs = [options["out"] for _, options in commands]
+    assert [Path(out).name for out in outputs] == [
+        "naive_bayes", "logistic", "naive_bayes_normalised", "logistic_normalised",
+    ]  # fmt: skip
+    given = ["--data.normalise_timbre=true" in words for words, _ in commands]
+    assert given == [False, False, True, True]
+    # As in the paper, the configurations have timbre as it is.
+    for model in ("naive_bayes", "beat_logistic"):
+        settings = read_yaml(find_configuration(f"{model}_key"))
+        assert settings["data"]["init_args"]["normalise_timbre"] is False
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ A store is a folder with
   timbre, normalised per track. It is read as a memory map. Float16 keeps the three decimals of the
   dataset's chroma, at half the size of float32.
 * ``index.parquet``: one row per track, in the order of track ids: the position of its beats
-  (``offset``, ``beats``) and its metadata (the attributes of :class:`mgc.data.msd.files.MsdTrack`)
+  (``offset``, ``beats``), mean and standard deviation of its timbre before normalisation
+  (``timbre_mean``, ``timbre_deviation``, 12 values each), and its metadata (the attributes of
+  :class:`mgc.data.msd.files.MsdTrack`)
 * ``broken.csv``: the unreadable files, with reasons. They are tried again when the data set is
   packed again.
 * ``sources.parquet``: path (relative to the data set's folder), size, modification time and SHA-256
@@ -41,7 +43,7 @@ from mgc.data.msd.beats import beat_align, normalise_timbre
 from mgc.data.msd.files import DIMENSIONS, find_tracks, read_track, track_id
 from mgc.errors import MgcError
 
-VERSION = 2
+VERSION = 3
 PART_TRACKS = 1000  # about 20 MB of features, packed in a few seconds
 FEATURES, INDEX, BROKEN, PARTS = "features.npy", "index.parquet", "broken.csv", "parts"
 SOURCES = "sources.parquet"
@@ -68,6 +70,10 @@ _METADATA = pa.schema(
     ]
 )
 _POSITION = [pa.field("offset", pa.int64()), pa.field("beats", pa.int64())]
+_TIMBRE = [
+    pa.field("timbre_mean", pa.list_(pa.float32())),
+    pa.field("timbre_deviation", pa.list_(pa.float32())),
+]
 _SOURCE = pa.schema(
     [
         ("path", pa.string()),
@@ -82,12 +88,15 @@ _BROKEN = pa.schema([("track", pa.string()), ("file", pa.string()), ("reason", p
 class BeatStore:
     """Reads tracks from the store in a folder. Memory use does not depend on its size.
 
+    ``normalise_timbre=False`` restores the timbre before normalisation.
+
     Raises:
         MgcError: If the store is missing, incomplete or damaged.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], normalise_timbre: bool = True) -> None:
         self.path = Path(path)
+        self.normalise_timbre = normalise_timbre
         position = self.index(["offset", "beats"])
         self._offsets = position["offset"].to_numpy()
         self.beats = position["beats"].to_numpy()
@@ -97,22 +106,27 @@ class BeatStore:
             raise MgcError(f"{self.path / FEATURES} is missing or damaged. Pack again.") from error
         if self._features.shape != (self.beats.sum(), 2 * DIMENSIONS):
             raise MgcError(f"{self.path}: {FEATURES} and {INDEX} do not match. Pack again.")
+        if not normalise_timbre:
+            self._mean, self._deviation = self._read_statistics()
 
     def __len__(self) -> int:
         return len(self.beats)
 
-    def __reduce__(self) -> "tuple[type[BeatStore], tuple[Path]]":
+    def __reduce__(self) -> "tuple[type[BeatStore], tuple[Path, bool]]":
         # Workers open the memory map themselves: pickling would copy it.
-        return type(self), (self.path,)
+        return type(self), (self.path, self.normalise_timbre)
 
     def read(self, track: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the chroma in [0, 1] and the normalised timbre of a track, by row of the index.
+        """Return the chroma in [0, 1] and the timbre of a track, by row of the index.
 
         Both have shape (beats, 12).
         """
         start = self._offsets[track]
         features = self._features[start : start + self.beats[track]].astype(np.float32)
-        return features[:, :DIMENSIONS], features[:, DIMENSIONS:]
+        chroma, timbre = features[:, :DIMENSIONS], features[:, DIMENSIONS:]
+        if not self.normalise_timbre:
+            timbre = timbre * self._deviation[track] + self._mean[track]
+        return chroma, timbre
 
     def index(self, columns: list[str] | None = None) -> pd.DataFrame:
         """Read columns of the index, one row per track."""
@@ -126,6 +140,21 @@ class BeatStore:
             return pq.read_table(path, columns=columns).to_pandas()
         except (pa.ArrowException, OSError) as error:
             raise MgcError(f"{path} is damaged. Remove {self.path} and pack again.") from error
+
+    def _read_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of the timbre, of shape (tracks, 12)."""
+        names = [field.name for field in _TIMBRE]
+        if not set(names) <= set(pq.read_schema(self.path / INDEX).names):
+            raise MgcError(
+                f"{self.path} was packed by an earlier version of mgc, without the timbre before "
+                "normalisation. Remove it and pack again."
+            )
+        table = pq.read_table(self.path / INDEX, columns=names)
+        mean, deviation = (
+            np.reshape(table[name].combine_chunks().flatten(), (len(table), DIMENSIONS))
+            for name in names
+        )
+        return mean, deviation
 
 
 def pack(
@@ -156,11 +185,14 @@ def pack(
     files = find_tracks(root)
     settings = _pack_settings(files)
     if (store / INDEX).is_file():
-        if json.loads(pq.read_schema(store / INDEX).metadata[META_KEY]) != settings:
-            raise MgcError(
-                f"{store} was packed from different track files than those in {root}. "
-                "Remove it, or pack into another folder."
+        packed = json.loads(pq.read_schema(store / INDEX).metadata[META_KEY])
+        if packed != settings:
+            reason = (
+                f"from different track files than those in {root}"
+                if packed["version"] == VERSION
+                else "by another version of mgc"
             )
+            raise MgcError(f"{store} was packed {reason}. Remove it, or pack into another folder.")
         check_sources(root, store, check)
         digest = read_metadata(store / SOURCES)["features"]
         if hash_file(store / FEATURES, check, content_only=True) != digest:
@@ -281,7 +313,8 @@ def _merge_parts(store: Path, parts: list[Path], settings: dict[str, Any]) -> No
     beats = [pc.sum(table["beats"], min_count=0).as_py() for table in tables]
     offsets = np.cumsum([0, *beats])
     metadata = {META_KEY: json.dumps(settings).encode()}
-    schema = pa.schema([_METADATA.field("track"), *_POSITION, *list(_METADATA)[1:]], metadata)
+    fields = [_METADATA.field("track"), *_POSITION, *_TIMBRE, *list(_METADATA)[1:]]
+    schema = pa.schema(fields, metadata)
     header = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
         "fortran_order": False,
@@ -375,9 +408,10 @@ def _pack_part(root: Path, files: list[Path], part: Path) -> tuple[int, int]:
             continue
         timing = (track.segments_start, track.beats_start)
         chroma = beat_align(*timing, track.chroma, track.duration)
-        timbre = normalise_timbre(beat_align(*timing, track.timbre, track.duration))
-        features.append(np.hstack([chroma, timbre]).astype(np.float16))
+        timbre = beat_align(*timing, track.timbre, track.duration)
+        features.append(np.hstack([chroma, normalise_timbre(timbre)]).astype(np.float16))
         row = {name: getattr(track, name) for name in _METADATA.names}
+        row |= {"timbre_mean": timbre.mean(0), "timbre_deviation": timbre.std(0)}
         rows.append({**row, **source, "beats": len(chroma)})
     _write_part(part, rows, np.concatenate(features))
     return len(rows), sum("reason" in row for row in rows)
@@ -421,7 +455,7 @@ def _write_part(part: Path, rows: list[dict[str, object]], features: np.ndarray)
         np.save(file, features)
     about = {"features": hash_file(part.with_suffix(".npy"), content_only=True)}
     schema = pa.schema(
-        [*_METADATA, _POSITION[1], *list(_BROKEN)[1:], *_SOURCE],
+        [*_METADATA, _POSITION[1], *_TIMBRE, *list(_BROKEN)[1:], *_SOURCE],
         {META_KEY: json.dumps(about).encode()},
     )
     with replacing(part) as partial:

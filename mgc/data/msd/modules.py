@@ -109,6 +109,7 @@ class MSDBeats(MusicDataModule):
     Args:
         store: Folder with the packed features; ``beats`` in ``root`` by default.
         duplicates: List of known duplicates, in ``root``; an empty string keeps the duplicates.
+        normalise_timbre: Whether each timbre component of a track has zero mean and unit variance.
     """
 
     kind: ClassVar[str] = "beats"
@@ -118,11 +119,13 @@ class MSDBeats(MusicDataModule):
         root: str = "data/msd",
         store: str | None = None,
         duplicates: Annotated[str, MAY_BE_EMPTY] = "msd_duplicates.txt",
+        normalise_timbre: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
         self.store = Path(store) if store else self.root / "beats"
         self.duplicates = duplicates
+        self.normalise_timbre = normalise_timbre
 
     def select(self, index: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the task's tracks, with their ``label``."""
@@ -163,7 +166,7 @@ class MSDBeats(MusicDataModule):
     def make_dataset(self, split: str, random: bool) -> BeatDataset:
         """Create the dataset of one split."""
         return BeatDataset(
-            BeatStore(self.store),
+            BeatStore(self.store, self.normalise_timbre),
             self.tracks["row"].to_numpy(),
             self.select_rows(split, training=random),
             self.targets() if self.labels else None,

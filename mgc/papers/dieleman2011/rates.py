@@ -30,7 +30,7 @@ def read_rates(folder: Path, task: str) -> "pd.DataFrame":
             epochs = int(kept.stem.removeprefix("epoch_")) + 1
             states = checkpoint.read(kept)["callbacks"]
             accuracy = next(float(s["current_score"]) for s in states.values() if "monitor" in s)
-            system = f"{start}_{epochs}" if start else "logistic"
+            system = f"{start}_{epochs}" if start else path.parent.parent.name
             rows.append((task, system, rate, accuracy, str(kept)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

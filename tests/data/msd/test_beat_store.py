@@ -1,14 +1,17 @@
 import errno
 import fcntl
+import json
 import os
 import pickle
 import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from generate_msd import generate_msd
 
+from mgc.core.parquet import META_KEY
 from mgc.data.msd import beat_store, files
 from mgc.data.msd.beat_store import BeatStore, check_sources, merge, pack
 from mgc.data.msd.beats import beat_align, normalise_timbre
@@ -57,6 +60,29 @@ def test_store_contains_the_features_of_every_track(root, tmp_path):
         np.testing.assert_allclose(chroma, expected, atol=5e-4)
         expected = normalise_timbre(beat_align(*timing, track.timbre, track.duration))
         np.testing.assert_allclose(timbre, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_timbre_before_normalisation(root, tmp_path):
+    pack(root, tmp_path)
+    store = pickle.loads(pickle.dumps(BeatStore(tmp_path, normalise_timbre=False)))
+    for row, path in enumerate(find_tracks(root)):
+        track = read_track(path)
+        expected = beat_align(track.segments_start, track.beats_start, track.timbre, track.duration)
+        np.testing.assert_allclose(store.read(row)[1], expected, rtol=1e-3, atol=0.05)
+
+
+def test_a_store_of_an_earlier_version_has_normalised_timbre_only(root, tmp_path):
+    pack(root, tmp_path)
+    table = pq.read_table(tmp_path / "index.parquet")
+    table = table.drop_columns(["timbre_mean", "timbre_deviation"])
+    settings = json.loads(table.schema.metadata[META_KEY]) | {"version": 2}
+    table = table.replace_schema_metadata({META_KEY: json.dumps(settings)})
+    pq.write_table(table, tmp_path / "index.parquet")
+    assert len(BeatStore(tmp_path).read(0)[1])
+    with pytest.raises(MgcError, match="by an earlier version of mgc"):
+        BeatStore(tmp_path, normalise_timbre=False)
+    with pytest.raises(MgcError, match="packed by another version of mgc"):
+        pack(root, tmp_path)
 
 
 def test_pandas_reads_the_index(root, tmp_path):
