@@ -74,6 +74,8 @@ def test_whole_experiment(folds, no_plugin, tones, capsys):
     measures = pd.read_csv("out/figure3/MEL/measures.csv")
     assert measures.iloc[:, 0].tolist() == ["kcnn"]
     assert Path("out/figure3/MEL/projection.png").is_file()
+    share = f"MEL: kcnn {measures['same_class_of_test'][0]:.0%} ({measures['same_class'][0]:.0%})."
+    assert share in Path("out/tables.md").read_text()
     assert "Skipped sparse_coding, autoencoder, dbn: models are not installed" in printed
 
     tables = Path("out/tables.md").read_text()

@@ -195,12 +195,16 @@ def write_tables(folder: Path, data: str, data_description: str) -> str:
         data_description: Paragraph about the tracks.
     """
     from mgc.papers.zhang2015 import study
-    from mgc.papers.zhang2015.folder import describe_overrides, read_cells
+    from mgc.papers.zhang2015.folder import (
+        describe_overrides,
+        describe_projections,
+        read_cells,
+    )
     from mgc.papers.zhang2015.tables import describe_changes, list_claims, make_table
 
     cells = read_cells(folder)
     notes = [*describe_overrides(folder), data_description, TRAINING, CODES]
-    notes += describe_changes(cells)
+    notes += [*describe_changes(cells), *describe_projections(folder)]
     reproduction = Reproduction([make_table(cells, data)], list_claims(), cells, notes)
     studied = study.read_study(folder)
     if studied:
