@@ -145,7 +145,7 @@ def test_repeats_on_a_given_split(folds, tmp_path):
 
 
 def test_study_of_hyperparameters(folds, no_plugin, tones, monkeypatch, capsys):
-    values = {"window": (5, 9), "k": (1, 5), "units": (500,), "hidden": (300,)}
+    values = {"window": (5, 9), "k": (1, 5, 10), "units": (500,), "hidden": (300,)}
     monkeypatch.setattr(study, "STUDY", values)
     sizes = ["--model.units 8", "--model.hidden 6"]
     words = command(tones, "--folds", "3", "--test_folds", "1", "--only", "study")
@@ -158,13 +158,16 @@ def test_study_of_hyperparameters(folds, no_plugin, tones, monkeypatch, capsys):
     words = [*words[: words.index("--") + 1], *overrides]
     main(words)
     names = [Path(fold.folder).relative_to(Path("out").absolute()).parts[:2] for fold in folds]
-    assert names == [("kcnn_MEL", "seed0"), ("study", "window_9_MEL"), ("kcnn_k1_MEL", "seed0")]
+    assert names == [
+        ("kcnn_MEL", "seed0"), ("study", "window_9_MEL"), ("kcnn_k1_MEL", "seed0"),
+        ("study", "k_10_MEL"),
+    ]  # fmt: skip
     assert "--model.window=9" in folds[1].overrides
     table = pd.read_csv("out/study.csv")
     assert table[["setting", "value"]].to_numpy().tolist() == [
-        ["window", 5], ["window", 9], ["k", 1], ["k", 5], ["units", 500], ["hidden", 300]
+        ["window", 5], ["window", 9], ["k", 1], ["k", 5], ["k", 10]
     ]  # fmt: skip
-    assert table["difference"].isna().tolist() == [True, False, False, True, True, True]
+    assert table["difference"].isna().tolist() == [True, False, False, True, False]
     assert (table["step_ms"] > 0).all()
     assert Path("out/study.png").is_file()
     tables = Path("out/tables.md").read_text()
@@ -173,7 +176,7 @@ def test_study_of_hyperparameters(folds, no_plugin, tones, monkeypatch, capsys):
     # The networks of the tables are those of the study, and its results stay.
     words[words.index("study")] = "tables"
     main([*words[:2], "--systems", "kcnn", *words[2:]])
-    assert len(folds) == 3
+    assert len(folds) == 4
     assert "window 9 (MEL)" in Path("out/tables.md").read_text()
 
 

@@ -1,9 +1,10 @@
 """Scores published by Zhang et al. (2015), on GTZAN and ISMIR 2004.
 
+A system's name ends in the feature: ``KCNN (k = 5) + SVM ALL``. ``ULT`` means frozen lookup tables.
+
 Source: P. Zhang, X. Zheng, W. Zhang, S. Li, S. Qian, W. He, S. Zhang, Z. Wang, A deep neural
 network for modeling music, ICMR 2015, tables 2 and 3: mean accuracy of ten runs, on ten balanced
 folds of GTZAN, and on the development list of ISMIR 2004 after training on its training list.
-A system's name ends in the feature: ``KCNN (k = 5) + SVM ALL``. ``ULT`` means frozen lookup tables.
 """
 
 from types import SimpleNamespace

@@ -57,7 +57,7 @@ def iterate_values() -> Iterable[tuple[str, int]]:
 def read_study(folder: Path) -> dict[Cell, Results]:
     """Load the finished results, by row and feature, on the tests that all of them share.
 
-    A feature without results other than those of the tables is left out.
+    Settings and features without results other than those of the tables are left out.
     """
     cells: dict[Cell, Results] = {}
     for feature in FEATURES:
@@ -66,7 +66,9 @@ def read_study(folder: Path) -> dict[Cell, Results]:
             path = folder / f"{study_network(setting, value)}_{feature}" / "test"
             if (path / "tracks.parquet").is_file():
                 found[setting, value] = Results.load(path)
-        if all("/" not in study_network(*key) for key in found):
+        studied = {key[0] for key in found if "/" in study_network(*key)}
+        found = {key: results for key, results in found.items() if key[0] in studied}
+        if not found:
             continue
         shared = set.intersection(*(_list_fits(results.tracks) for results in found.values()))
         for (setting, value), results in found.items():
@@ -175,7 +177,7 @@ def describe_study(table: pd.DataFrame) -> str:
                     f"{100 * line['difference']:+.1f} points ({low:+.1f} to {high:+.1f}), "
                     f"{line['step_ms'] / base:.1f} times the time"
                 )
-        return "; ".join(parts) or "not run"
+        return "; ".join(parts) or f"{setting} not run"
 
     def others(setting: str) -> str:
         return compare(setting, [value for value in STUDY[setting] if value != TABLE_1[setting]])
