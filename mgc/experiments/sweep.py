@@ -19,6 +19,7 @@ from mgc.errors import MgcError
 from mgc.experiments.plan_file import load_or_create_plan
 from mgc.experiments.processes import LOG, read_error, run_jobs, start_module
 from mgc.experiments.sweep_space import ARGUMENTS, Settings, Sweep
+from mgc.runs.record import read_record
 from mgc.runs.tracking import add_offline_runs, set_wandb_mode, wandb_session
 from mgc.training.options import (
     CONFIG_OPTIONS,
@@ -155,9 +156,16 @@ def run_sweep(plan: SweepPlan, jobs: int | None = None) -> None:
         jobs: Number of runs in parallel; by default the number of GPUs, or 1.
 
     Raises:
-        MgcError: If every run fails, or another process uses the folder.
+        MgcError: If every run fails, the record of a finished run is damaged, or another process
+            uses the folder.
     """
     finished = sum(run.finished for run in plan.runs)
+    for run in plan.runs:
+        # The sweep may have been moved: without a logger, a run's record is in its own folder.
+        for folder in (
+            {run.folder, run.result.get("run_folder", run.folder)} if run.finished else ()
+        ):
+            read_record(Path(folder))  # raises an error if it is damaged
     if finished:
         log.info("%d of %d runs are finished already.", finished, len(plan.runs))
     failed: list[SweepRun] = []

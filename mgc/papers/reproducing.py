@@ -139,12 +139,11 @@ def run_command(name: str, *arguments: str | list[str], **options: Any) -> None:
         for key, inner in [(f"{option}.{k}", v) for k, v in pairs] if pairs else [(option, value)]:
             if inner is not None:
                 given.append(f"--{key}" if inner is True else f"--{key}={inner}")
-    parameters = inspect.signature(command).parameters.values()
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        # The positional arguments are options of mgc fit.
-        typed += [*given, *(["--", *words] if words else [])]
-    else:
-        typed += [*words, *given]
+    kinds = [parameter.kind for parameter in inspect.signature(command).parameters.values()]
+    # Variable positional arguments are options of mgc fit.
+    variable = inspect.Parameter.VAR_POSITIONAL
+    count = kinds.index(variable) if variable in kinds else len(words)
+    typed += [*words[:count], *given, *(["--", *words[count:]] if words[count:] else [])]
     print_line(f"$ {shlex.join(typed)}")
     command(*arguments, **options)
 

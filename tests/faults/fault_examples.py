@@ -222,7 +222,7 @@ EXAMPLES = {
     ),
     "reproduce dieleman2011": Example(
         "--root msd --genre_tracks 0 --artist_tracks 0 --key_tracks 10 --only pretraining "
-        f"--pretrain_epochs 1 --out out/dieleman2011 -- {TRAINER} --model.maps=2",
+        f"--out out/dieleman2011 -- {TRAINER} --model.maps=2",
         ("msd",),
         "out/dieleman2011",
         slow=True,

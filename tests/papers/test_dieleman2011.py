@@ -54,6 +54,7 @@ def test_whole_experiment(folds, sweep_runs, two_rates, msd, capsys, workdir):
     assert [line.split()[2] for line in shown] == (
         ["data", "sweep", "crossval", "sweep", "test", "sweep"] + ["test"] * 4
     )
+    assert shown[1].startswith("$ mgc sweep conv_dbn_pretrain --out=out/pretrained --jobs=1 -- --")
     assert (msd / "beats" / "index.parquet").is_file()
 
     # Pretraining leaves out the tracks of the task, and ends with the joint layer.

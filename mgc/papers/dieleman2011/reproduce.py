@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from mgc import registry
 from mgc.configurations import find_configuration
-from mgc.core.ranges import MAY_BE_EMPTY, Epochs, Processes, Range
+from mgc.core.ranges import MAY_BE_EMPTY, Processes, Range
 from mgc.core.terminal import print_line, print_text
 from mgc.core.text_files import read_json_object
 from mgc.core.yaml_files import read_yaml
@@ -77,7 +77,7 @@ def reproduce_dieleman2011(
     out: str = "runs/dieleman2011",
     tasks: str = "all",
     epochs: str = "20,30",
-    pretrain_epochs: Epochs = 2,
+    pretrain_epochs: Annotated[int, Range(2, 10**6)] = 2,
     genre_tracks: PerClass = 250,
     artist_tracks: PerClass = 100,
     key_tracks: PerClass = 250,
