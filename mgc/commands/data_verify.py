@@ -16,7 +16,7 @@ from mgc.errors import MgcError
 from mgc.registry import make_data_module
 
 #: Kinds of problems that also occur in intact copies.
-HARMLESS = {"unexpected", "duplicate"}
+HARMLESS = {"unexpected", "duplicate", "copy"}
 
 #: Maximum number of problems listed per kind without ``--all``.
 MAX_LISTED = 20
@@ -27,6 +27,7 @@ def verify(
     root: str,
     checksums: str | None = None,
     all: bool = False,
+    near: bool = False,
     data_args: dict[str, Any] | None = None,
 ) -> None:
     """Check a data set for missing, broken, silent, duplicate and unexpected files.
@@ -35,11 +36,16 @@ def verify(
 
     Example: mgc data verify gtzan --root data/gtzan
 
+    Example: mgc data verify gtzan --root data/gtzan --near --data_args.split fault_filtered
+
     Args:
         name: Name of the data set, as in mgc list.
         root: Folder with the data set.
         checksums: File with MD5 checksums of the original files: output of md5sum, or an index of
             mirdata (JSON). Files that differ are reported.
+        near: Also find tracks with the same recording whose files differ in codec, level, rate,
+            channels, start or length, and tell which pairs the split divides. The fingerprints of
+            files are cached.
         all: List all problems, not only the first 20 of each kind.
         data_args: Arguments of the data set, as in --data_args.table tracks.csv.
     """
@@ -54,6 +60,8 @@ def verify(
             problems += verify_checksums(catalogue, known)
             both = set(known) & set(catalogue["track"])
             compared = f", {len(both)} compared with their checksums"
+        if near:
+            problems += module.verify_copies(show_progress=True)
     finally:
         # List the problems even if the catalogue cannot be read.
         counts = _list_problems(problems, None if all else MAX_LISTED)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,12 @@ from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackRe
 from mgc.data.download import Source
 from mgc.data.file_names import find_name, find_names
 from mgc.data.loading import ResumableLoader, ignore_stop_signals
+from mgc.data.recordings import (
+    describe_copies,
+    find_copies,
+    group_copies,
+    warn_about_divided_copies,
+)
 from mgc.data.split_checks import check_split
 from mgc.data.splits import TEST, TRAIN, VAL, assign_folds, split_by_best_fold, split_by_fold
 from mgc.data.store import PackedStore, find_store, pack, store_folder
@@ -99,6 +105,9 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         train_on_val: Whether the validation tracks are for training, too, as in papers without
             validation: on nine of ten folds. The last epoch is then tested, and scores of
             validation tracks are no estimate: do not fuse systems by them.
+        group_by: Tracks that random splits keep together: ``group`` (those of a group of the data
+            set, such as an artist), or ``recording`` (also those with the same recording, found by
+            their sound; see :mod:`mgc.data.recordings`).
 
     Attributes:
         labels: Names of the classes, tags or quantities, in target order.
@@ -136,9 +145,11 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         num_workers: Workers = 0,
         max_broken: Probability = 0.01,
         train_on_val: bool = False,
+        group_by: Literal["group", "recording"] = "group",
     ) -> None:
         super().__init__()
         check_choice(self.splits, split=split)
+        check_choice(("group", "recording"), group_by=group_by)
         self.root = Path(root)
         self.split = split
         self.fold = fold
@@ -148,6 +159,7 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         self.num_workers = num_workers
         self.max_broken = max_broken
         self.train_on_val = train_on_val
+        self.group_by = group_by
         self.datasets: dict[str, Dataset[Batch]] = {}
         self.broken: dict[str, str] = {}
 
@@ -178,6 +190,23 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         if "path" in catalogue:
             catalogue["path"] = find_names(self.root, catalogue["path"])
         return catalogue
+
+    def find_copies(self, catalogue: pd.DataFrame, show_progress: bool = False) -> pd.DataFrame:
+        """Find tracks with the same recording (see :func:`mgc.data.recordings.find_copies`)."""
+        raise MgcError(f"{type(self).__name__} has no audio files to find copies of recordings in.")
+
+    def verify_copies(self, show_progress: bool = False) -> list[Problem]:
+        """Find tracks with the same recording, also those that the split divides.
+
+        Returns:
+            A problem per pair (see :func:`mgc.data.recordings.describe_copies`).
+        """
+        catalogue = self.load_catalogue()
+        copies = self.find_copies(catalogue, show_progress)
+        if self.group_by == "recording":
+            catalogue = group_copies(catalogue, copies)
+        splits = contract.check_splits(self, catalogue, self.assign_split(catalogue))
+        return describe_copies(catalogue.assign(split=splits), copies)
 
     def assign_split(self, catalogue: pd.DataFrame) -> np.ndarray:
         """Return ``train``, ``val`` or ``test`` per track; an empty string excludes the track."""
@@ -322,12 +351,17 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
 
     def _read_tracks(self) -> pd.DataFrame:
         catalogue = self.load_catalogue()
+        copies = self.find_copies(catalogue) if self.group_by == "recording" else None
+        if copies is not None:
+            catalogue = group_copies(catalogue, copies)
         expected = self._expected_tracks()
         missing = len(expected - set(catalogue["track"]))
         if missing and is_global_zero():
             log.warning("%s: %d of %d tracks are missing.", self.root, missing, len(expected))
         splits = contract.check_splits(self, catalogue, self.assign_split(catalogue))
         catalogue = catalogue.assign(split=splits)
+        if copies is not None and is_global_zero():
+            warn_about_divided_copies(catalogue, copies)
         catalogue = catalogue[catalogue["split"] != ""].reset_index(drop=True)
         self.broken = self.check(catalogue)
         contract.require_type(self, self.broken, dict, "check", "a dictionary of broken tracks")
@@ -489,6 +523,12 @@ class AudioDataModule(MusicDataModule):
         catalogue["length"] = lengths
         catalogue["offset"] = offsets
         return broken
+
+    def find_copies(self, catalogue: pd.DataFrame, show_progress: bool = False) -> pd.DataFrame:
+        """Find tracks with the same recording, on rank 0."""
+        return compute_on_rank_zero(
+            self.trainer, lambda: find_copies(catalogue, self.channel, show_progress)
+        )
 
     def stray_files(self) -> list[Path]:
         """Return audio files in the folder that the catalogue does not list."""

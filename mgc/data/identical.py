@@ -4,7 +4,10 @@ import logging
 import os
 from collections import defaultdict
 
+import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from mgc.data.verification import sample_hash, whole_hash
 
@@ -47,18 +50,27 @@ def group_identical_files(catalogue: pd.DataFrame) -> pd.DataFrame:
         ", ".join(pairs[:MAX_LISTED_PAIRS]),
         " ..." if len(pairs) > MAX_LISTED_PAIRS else "",
     )
-    groups = files["group"].tolist()
-    parent = {group: group for group in groups}
+    rows = np.flatnonzero(~catalogue["path"].duplicated())
+    first, second = zip(*((same[0], row) for same in copies for row in same[1:]), strict=True)
+    return merge_groups(catalogue, rows[list(first)], rows[list(second)])
 
-    def find(group: str) -> str:
-        while parent[group] != group:
-            group = parent[group]
-        return group
 
-    for rows in copies:
-        for row in rows[1:]:
-            parent[find(groups[row])] = find(groups[rows[0]])
-    return catalogue.assign(group=[find(group) for group in catalogue["group"]])
+def merge_groups(catalogue: pd.DataFrame, first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
+    """Merge the groups of pairs of tracks.
+
+    Args:
+        catalogue: ``group`` of each track.
+        first: Positions of the first tracks of the pairs.
+        second: Positions of the second tracks.
+
+    Returns:
+        The catalogue, in which merged groups have the name of the one that comes first.
+    """
+    codes, names = pd.factorize(catalogue["group"])
+    pairs = coo_array((np.ones(len(first)), (codes[first], codes[second])), shape=[len(names)] * 2)
+    _, merged = connected_components(pairs, directed=False)
+    _, leader = np.unique(merged, return_index=True)
+    return catalogue.assign(group=np.asarray(names)[leader[merged[codes]]])
 
 
 def _group_identical(paths: list[str]) -> list[list[int]]:
