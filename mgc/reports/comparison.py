@@ -30,7 +30,8 @@ from mgc.evaluation.intervals import (
     score,
     wilson,
 )
-from mgc.evaluation.paired import McNemar, correct_once, holm, mcnemar
+from mgc.evaluation.paired import ALPHA, McNemar, correct_once, holm, mcnemar
+from mgc.evaluation.power import POWER, smallest_difference, tracks_needed
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Experiment, NoResultsError, load_run, name_run, split_run
 from mgc.runs.folder import CONFIG, read_record
@@ -55,6 +56,13 @@ SECTIONS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_sche
 
 #: Stands for a missing value in a table.
 MISSING = "-"
+
+POWER_NOTE = (
+    "smallest to find: the smallest true difference of accuracy that McNemar's test finds with "
+    f"probability {POWER:.0%} on as many tracks, if the runs disagree as often as here. tracks to "
+    "find this: the number of tracks that it needs for the difference of this row, if that is the "
+    "true one. Both use the level of significance divided by the number of tests."
+)
 
 NOTE = "val/… scores are optimistic, because the best epoch was selected by them."
 
@@ -95,6 +103,9 @@ class Pair(NamedTuple):
         difference: Score of the best minus the other's, with a 95 % paired bootstrap interval.
         test: Exact McNemar test; multiclass only.
         adjusted: p of the test, adjusted for the number of tests (Holm 1979).
+        tracks: Number of tracks in the McNemar test.
+        smallest: Smallest difference of accuracy that the test could have found.
+        needed: Number of tracks with which it would find the difference.
         reason: Why the runs were not tested; empty if they were.
     """
 
@@ -103,6 +114,9 @@ class Pair(NamedTuple):
     difference: Score | None = None
     test: McNemar | None = None
     adjusted: float | None = None
+    tracks: int = 0
+    smallest: float | None = None
+    needed: int | None = None
     reason: str = ""
 
 
@@ -136,12 +150,18 @@ class Comparison:
         if self.pairs:
             tests = markdown.frame_table(self._tests_table(), aligned=True)
             lines += ["## Best run against the others", "", tests, ""]
+            lines += [self.power_note, ""] if self.power_note else []
         return "\n".join(lines)
 
     @property
     def note(self) -> str:
         """Explanation of the scores in the table."""
         return f"In parentheses: {self.intervals}. {NOTE}" if self.intervals else NOTE
+
+    @property
+    def power_note(self) -> str:
+        """Explanation of the columns about power; empty without McNemar tests."""
+        return POWER_NOTE if any(pair.test for pair in self.pairs) else ""
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write compare.md, compare.html and compare.csv to ``folder``, created if missing."""
@@ -166,6 +186,7 @@ class Comparison:
         parts += [f"<p><strong>{html.escape(warning)}</strong></p>" for warning in self.warnings]
         if self.pairs:
             parts += ["<h2>Best run against the others</h2>", self._tests_table().to_html()]
+            parts += [f"<p>{html.escape(self.power_note)}</p>"] if self.power_note else []
         return "\n".join(parts)
 
     def _tests_table(self) -> pd.DataFrame:
@@ -181,6 +202,8 @@ class Comparison:
                 "only other right": MISSING if test is None else str(test.only_second),
                 "p (McNemar)": MISSING if test is None else f"{test.p:.3g}",
                 "p (Holm)": MISSING if adjusted is None else f"{adjusted:.3g}",
+                "smallest to find": MISSING if pair.smallest is None else f"{pair.smallest:.3f}",
+                "tracks to find this": MISSING if pair.needed is None else str(pair.needed),
             }
         return pd.DataFrame.from_dict(rows, orient="index").astype(str)
 
@@ -492,17 +515,27 @@ def _find_mismatch(tested: dict[str, Results], best: str, other: str) -> str:
 
 def _test_pair(tested: dict[str, Results], best: str, other: str) -> Pair:
     one, two = tested[best], tested[other]
-    test = None
+    test, tracks = None, 0
     if one.task == "multiclass":
-        test = mcnemar(correct_once(one), correct_once(two))
-    return Pair(best, other, gain(one, two), test)
+        right = correct_once(one)
+        test, tracks = mcnemar(right, correct_once(two)), len(right)
+    return Pair(best, other, gain(one, two), test, tracks=tracks)
 
 
 def _adjust(pairs: list[Pair]) -> list[Pair]:
     """Adjust p for the number of tests."""
     tested = {pair.other: pair.test.p for pair in pairs if pair.test is not None}
     adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return [pair._replace(adjusted=adjusted.get(pair.other)) for pair in pairs]
+    found = []
+    for pair in pairs:
+        if pair.test is not None and pair.difference is not None:
+            one, two = pair.test.only_first, pair.test.only_second
+            tracks, alpha = pair.tracks, ALPHA / len(tested)
+            smallest = smallest_difference(tracks, (one + two) / tracks, alpha)
+            needed = tracks_needed(abs(one - two) / tracks, (one + two) / tracks, alpha)
+            pair = pair._replace(smallest=smallest, needed=needed)
+        found.append(pair._replace(adjusted=adjusted.get(pair.other)))
+    return found
 
 
 def _find_differences(runs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,6 +12,8 @@ import yaml
 
 from mgc.cli import main
 from mgc.errors import MgcError
+from mgc.evaluation.paired import ALPHA
+from mgc.evaluation.power import POWER, mcnemar_power
 from mgc.evaluation.results import Results
 from mgc.reports.comparison import (
     ComparedRun,
@@ -137,6 +139,29 @@ def test_p_is_adjusted_for_the_number_of_tests() -> None:
     ]
     adjusted = {pair.other: pair.adjusted for pair in paired_tests(found)}
     assert adjusted == {"other": None, "close": 2 * 0.5**4, "far": 2 * 2 * 0.5**8}
+
+
+def test_the_table_says_what_the_tests_could_find() -> None:
+    comparison = compare({"best": results(0), "close": results(2), "far": results(12)})
+    pairs = {pair.other: pair for pair in comparison.pairs}
+    for pair, wrong in ((pairs["close"], 2), (pairs["far"], 12)):
+        share, alpha = wrong / len(TRACKS), ALPHA / 2
+        assert pair.smallest is not None
+        assert pair.needed is not None
+        power = mcnemar_power(len(TRACKS), pair.smallest, share, alpha)
+        assert power == pytest.approx(POWER, abs=0.01)
+        assert mcnemar_power(pair.needed, share, share, alpha) >= POWER
+    # Two tracks of 40 are no evidence: the test needs more tracks, or a larger difference.
+    assert pairs["close"].needed > len(TRACKS) > pairs["far"].needed
+    assert "| tracks to find this |" in comparison.text
+    assert "smallest to find: the smallest true difference" in comparison.text
+    assert "smallest to find: the smallest true difference" in comparison._repr_html_()
+
+
+def test_equal_runs_need_no_number_of_tracks() -> None:
+    (pair,) = compare({"one": results(3), "two": results(3)}).pairs
+    assert pair.needed is None
+    assert pair.smallest == pytest.approx(0.2, abs=0.02)
 
 
 def test_a_sweep_holds_several_runs() -> None:
