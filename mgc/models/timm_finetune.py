@@ -152,12 +152,13 @@ class TimmFinetune(MusicModel):
     def features(self, audio: Tensor) -> dict[str, Tensor]:
         """Return the mean of each stage over the image, and ``penultimate``.
 
-        Stages have timm's names (``layer1`` to ``layer4`` of a ResNet). ``penultimate`` is the
-        input of the last layer. Each has shape (batch, width).
+        Stages have timm's names (``layer1`` to ``layer4`` of a ResNet), with ``_`` for a dot
+        (``blocks_0`` of an EfficientNet). ``penultimate`` is the input of the last layer. Each has
+        shape (batch, width).
         """
         image = self._draw(audio)
         last, maps = self.net.forward_intermediates(image)
-        names = [stage["module"] for stage in self.net.feature_info]
+        names = [stage["module"].replace(".", "_") for stage in self.net.feature_info]
         layers = {name: x.mean(dim=(2, 3)) for name, x in zip(names, maps, strict=True)}
         return layers | {"penultimate": self.net.forward_head(last, pre_logits=True)}
 

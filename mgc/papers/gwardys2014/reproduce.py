@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COMPONENTS = ("original", "harmonic", "percussive")
 
 #: Parts of the experiment, for ``--only``.
-PARTS = ("finetuned", "svm", "fusion", "report")
+PARTS = ("finetuned", "svm", "random", "fusion", "report")
 
 #: Number of folds, one for testing and one for validation. The paper tests on 10 % of the tracks.
 FOLDS = 10
@@ -40,10 +40,13 @@ IGNORED_DATA_SETTINGS = (
     "clips_per_track", "batch_size", "num_workers", "max_broken", "train_on_val",
 )  # fmt: skip
 
-#: Tables of accuracies: title and name of the column.
-TITLES = {
-    "finetuned": ("Table I: classification rates for fine-tuning", "fine-tuned"),
-    "svm": ("Table III: classification rates for SVM features classification", "SVM"),
+#: Kinds of systems and names of their columns. ``random`` is ``svm`` without ImageNet.
+COLUMNS = {"finetuned": "fine-tuned", "svm": "SVM", "random": "SVM, random weights"}
+
+#: Tables of accuracies and their kinds of systems.
+TABLES = {
+    "Table I: classification rates for fine-tuning": ("finetuned",),
+    "Table III: classification rates for SVM features classification": ("svm", "random"),
 }
 
 ROWS = {
@@ -74,8 +77,9 @@ def reproduce_gwardys2014(
 
     `mgc crossval` fine-tunes a network on each of three versions of the songs: original, harmonic
     and percussive. `mgc extract` and `mgc transfer` train an SVM per version on the penultimate
-    layer of the network before fine-tuning, with the same test tracks. `mgc fuse` merges both kinds
-    of systems with the paper's weights, with weights fitted to validation tracks, and by a product.
+    layer of the network before fine-tuning, with the same test tracks, and on that of the network
+    with random weights, to see what ImageNet contributes. `mgc fuse` merges each kind of systems
+    with the paper's weights, with weights fitted to validation tracks, and by a product.
     Each command is printed before it runs. To resume an interrupted experiment, run the same
     command again.
 
@@ -99,7 +103,8 @@ def reproduce_gwardys2014(
         test_folds: Number of folds to test, of 10: 1 is the paper's single split, 10 is 10-fold
             cross-validation.
         jobs: Number of folds to run in parallel; by default the number of GPUs, or 1.
-        only: Parts to run, separated by commas, or all: finetuned, svm, fusion, report.
+        only: Parts to run, separated by commas, or all: finetuned, svm, random (SVMs on random
+            weights), fusion, report.
 
     Raises:
         MgcError: If settings are invalid or an experiment fails.
@@ -120,15 +125,19 @@ def reproduce_gwardys2014(
                 out=str(folder / f"finetuned_{component}"),
                 jobs=jobs,
             )
-    if "svm" in parts:
-        for component in COMPONENTS:
+    for system in ("svm", "random"):
+        for component in COMPONENTS if system in parts else ():
             trained = folder / f"finetuned_{component}"
-            features = str(folder / f"{component}.parquet")
-            run_command("extract", [root], out=features, **extract_options(trained))
+            options = extract_options(trained)
+            features = folder / f"{component}.parquet"
+            if system == "random":
+                options["model_args"] |= {"pretrained": False, "weights": None}
+                features = folder / f"{component}_random.parquet"
+            run_command("extract", [root], out=str(features), **options)
             run_command(
                 "transfer",
-                [features],
-                out=str(folder / f"svm_{component}"),
+                [str(features)],
+                out=str(folder / f"{system}_{component}"),
                 layers="penultimate",
                 classifier="svm_rbf",
                 folds_of=str(trained),
@@ -138,6 +147,8 @@ def reproduce_gwardys2014(
             )
     if "fusion" in parts:
         for system, merge, components, options in list_fusions():
+            if not (folder / f"{system}_original").is_dir():
+                continue
             runs = [str(folder / f"{system}_{component}") for component in components]
             run_command("fuse", runs, out=str(folder / f"{system}_{merge}"), **options)
     if "report" in parts:
@@ -161,7 +172,7 @@ def write_report(
 
     systems = {
         f"{system}_{row}": (title, column)
-        for system, (_, column) in TITLES.items()
+        for system, column in COLUMNS.items()
         for row, title in ROWS.items()
     }
     tested = load_finished(folder, list(systems))
@@ -214,7 +225,7 @@ def list_fusions() -> list[tuple[str, str, list[str], dict[str, Any]]]:
     from mgc.papers.gwardys2014 import WEIGHTS
 
     found: list[tuple[str, str, list[str], dict[str, Any]]] = []
-    for system, weights in WEIGHTS.items():
+    for system, weights in (WEIGHTS | {"random": WEIGHTS["svm"]}).items():
         for merge, parts in (
             ("harmonic_percussive", ["harmonic", "percussive"]),
             ("all", list(COMPONENTS)),
@@ -235,17 +246,19 @@ def make_tables(cells: "Mapping[Cell, Results]") -> "list[ScoreTable]":
     from mgc.papers.tables import ScoreTable
 
     tables = []
-    for system, (title, column) in TITLES.items():
+    for title, systems in TABLES.items():
+        columns = [COLUMNS[system] for system in systems]
         published = {
-            (name, column): (ACCURACY[f"{system}_{row}"][0] / 100, None)
+            (name, COLUMNS[system]): (ACCURACY[f"{system}_{row}"][0] / 100, None)
+            for system in systems
             for row, name in ROWS.items()
             if f"{system}_{row}" in ACCURACY
         }
-        if system == "svm":
-            merged = published[ROWS["all"], column][0]
-            published[ROWS["all_product"], column] = merged - PRODUCT_LOSS, None
-        ours = {cell: score(results) for cell, results in cells.items() if cell[1] == column}
-        tables.append(ScoreTable(title, list(ROWS.values()), [column], published, ours))
+        if "svm" in systems:
+            merged = published[ROWS["all"], COLUMNS["svm"]][0]
+            published[ROWS["all_product"], COLUMNS["svm"]] = merged - PRODUCT_LOSS, None
+        ours = {cell: score(results) for cell, results in cells.items() if cell[1] in columns}
+        tables.append(ScoreTable(title, list(ROWS.values()), columns, published, ours))
     return tables
 
 
@@ -253,8 +266,10 @@ def list_claims() -> "list[Claim]":
     """List the paper's claims about the order of systems."""
     from mgc.papers.claims import Claim
 
-    finetuned, svm = (column for _, column in TITLES.values())
-    merged, original, product = (ROWS[name] for name in ("all", "original", "all_product"))
+    finetuned, svm, random = COLUMNS.values()
+    merged, product = ROWS["all"], ROWS["all_product"]
+    single = [ROWS[component] for component in COMPONENTS]
+    original = ROWS["original"]
     return [
         Claim(
             "Merged fine-tuned networks over the original one",
@@ -275,6 +290,11 @@ def list_claims() -> "list[Claim]":
             "SVMs over fine-tuning, both merged",
             (((merged, svm), (merged, finetuned)),),
             "section VI",
+        ),
+        Claim(
+            "Features of ImageNet over those of random weights",
+            tuple(((row, svm), (row, random)) for row in (*single, merged)),
+            "section III: transfer of features; without figures",
         ),
     ]
 
