@@ -100,6 +100,9 @@ COMMANDS = {
     "report transfer": Command(
         "mgc.commands.report_transfer:report_transfer", "Report transfer experiments"
     ),
+    "report labels": Command(
+        "mgc.commands.report_labels:report_labels", "Find tracks that are probably mislabelled"
+    ),
     "reproduce gwardys2014": Command(
         "mgc.papers.gwardys2014.reproduce:reproduce_gwardys2014",
         "Reproduce Gwardys & Grzywczak (2014): harmonic and percussive components",

@@ -316,6 +316,18 @@ def wilson(right: float, tracks: int) -> Interval:
     return Interval(float(low.low), float(high.high), "Wilson", tracks)
 
 
+def bootstrap_score(statistic: Statistic, tracks: int, resamples: int) -> Score:
+    """Return a statistic of the tracks, with a 95 % bootstrap interval.
+
+    Args:
+        statistic: Maps how often each track occurs in each resample to the scores.
+        tracks: Number of tracks.
+        resamples: Number of resamples, at least :data:`MIN_RESAMPLES`.
+    """
+    value = float(statistic(np.ones((tracks, 1)))[0])
+    return Score(value, _bootstrap(statistic, tracks, MAX_VALUES // resamples, "bootstrap"))
+
+
 def _bootstrap(statistic: Statistic, tracks: int, cells: int, method: str) -> Interval:
     """Compute a percentile bootstrap interval.
 

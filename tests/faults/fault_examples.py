@@ -214,6 +214,12 @@ EXAMPLES = {
         "out/report",
         other="transferred other_transferred --out out/report",
     ),
+    "report labels": Example(
+        "runs/one --out out/labels --top 2",
+        ("music", "runs/one"),
+        "out/labels",
+        other="runs/one runs/two --out out/labels --top 2",
+    ),
     "reproduce gwardys2014": Example(
         f"--root music --only finetuned --out out/gwardys2014 -- {OPTIONS} {BACKBONE}",
         ("music",),
