@@ -148,6 +148,24 @@ def run_command(name: str, *arguments: str | list[str], **options: Any) -> None:
     command(*arguments, **options)
 
 
+def describe_overrides(overrides: Mapping[str, Sequence[str]]) -> list[str]:
+    """Describe the options that changed the configurations, in a paragraph if any did.
+
+    Args:
+        overrides: Options of ``mgc fit`` by system. Systems are named if their options differ.
+    """
+    systems: dict[str, list[str]] = {}
+    for system, options in overrides.items():
+        systems.setdefault(shlex.join(options), []).append(system)
+    named = len(systems) > 1
+    changed = [
+        f"{markdown.code(options)} ({', '.join(names)})" if named else markdown.code(options)
+        for options, names in systems.items()
+        if options
+    ]
+    return [f"Configurations were changed: {'; '.join(changed)}."] if changed else []
+
+
 def describe_data(root: str, data: str = "gtzan") -> str:
     """Describe in Markdown which tracks of the paper's data set a folder contains.
 

@@ -87,7 +87,7 @@ def test_whole_experiment(folds, sweep_runs, two_rates, msd, capsys, workdir):
     assert "144 tracks of the Million Song Dataset without those that" in tables
     assert "key 12 test tracks of 12 classes" in tables
     assert "| windowed logistic regression | 5e-06 | | 5e-05 | | 5e-05 | 0" in tables
-    assert "The configurations were changed: `--model.maps 4 " in tables
+    assert "Configurations were changed: `--model.maps 4 " in tables
     systems = pd.read_csv("out/key/report/systems.csv")
     assert systems["system"].tolist() == SYSTEMS
 

@@ -83,7 +83,7 @@ def test_whole_experiment(folds, no_plugin, tones, capsys):
     assert f"of its 1000 tracks, {tones} has 0 (identified by name and length) among 100." in tables
     assert "(split fold, 1 of 3 folds), 1 run." in tables
     changed = f"Configurations were changed: `{' '.join(OVERRIDES.split())}`"
-    assert f"{changed} (kcnn_frozen, kcnn, kcnn_k1, kcnn_table_lr)." in tables
+    assert f"{changed}." in tables
     # Options of a row change no configuration. Its tables move a hundred times as far.
     assert list(folds[-1].overrides)[-1] == "--model.table_lr=2"
     moved = re.findall(r"KCNN \(k = 5\)[^:]*: MEL (\S+) %", tables)

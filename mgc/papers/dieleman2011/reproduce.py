@@ -20,6 +20,7 @@ from mgc.errors import MgcError
 from mgc.papers.dieleman2011 import TASKS
 from mgc.papers.dieleman2011.rates import choose_rates, read_rates
 from mgc.papers.reproducing import parse_names, run_command
+from mgc.runs.tracking import share_wandb_group
 from mgc.training.options import check_reserved_options, group_options, option_name
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Setup:
         return [*self.data[task], f"--trainer.max_epochs={epochs}", *given]
 
 
+@share_wandb_group("dieleman2011")
 def reproduce_dieleman2011(
     *overrides: str,
     root: str,

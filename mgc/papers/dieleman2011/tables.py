@@ -1,7 +1,6 @@
 """Tables, claims and notes of ``mgc reproduce dieleman2011``."""
 
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from mgc.papers import dieleman2011
 from mgc.papers.claims import Claim
 from mgc.papers.dieleman2011 import LEARNING_RATES, TASKS
 from mgc.papers.dieleman2011.rates import choose_rates, read_rates
-from mgc.papers.reproducing import Reproduction, load_finished
+from mgc.papers.reproducing import Reproduction, describe_overrides, load_finished
 from mgc.papers.tables import Cell, ScoreTable
 from mgc.reports.experiment import make_report
 
@@ -102,7 +101,7 @@ def write_report(folder: Path, root: str, duplicates: str, overrides: Sequence[s
     notes = [
         *describe_data(root, duplicates, runs),
         *DIFFERENCES,
-        *describe_overrides(overrides),
+        *describe_overrides({"": overrides}),
         *describe_rates(rates),
         describe_other_claims(cells, rates),
     ]
@@ -206,12 +205,6 @@ def describe_data(root: str, duplicates: str, runs: Mapping[str, Sequence[Run]])
     ]
     paper = "genre 500 of 20, artist 500 of 50, key 300 of 12"
     return [text, f"Tasks: {'; '.join(sizes)}. The paper: {paper}."]
-
-
-def describe_overrides(overrides: Sequence[str]) -> list[str]:
-    """Describe the options that changed the configurations, in a paragraph if any did."""
-    changed = f"The configurations were changed: {code(shlex.join(overrides))}."
-    return [changed] if overrides else []
 
 
 def describe_rates(rates: pd.DataFrame) -> list[str]:

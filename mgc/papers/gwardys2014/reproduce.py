@@ -1,6 +1,5 @@
 """``mgc reproduce gwardys2014``: tables I and III of Gwardys and Grzywczak (2014)."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from mgc.errors import MgcError
 from mgc.papers.reproducing import (
     Reproduction,
     describe_data,
+    describe_overrides,
     load_finished,
     parse_names,
     run_command,
@@ -315,6 +315,4 @@ def describe_differences(config: str, overrides: Sequence[str], test_folds: int)
         "Weights of merged systems are the paper's, and those fitted to validation tracks beside "
         "them.",
     ]
-    if overrides:
-        found.append(f"The configuration was changed: {code(shlex.join(overrides))}.")
-    return found
+    return found + describe_overrides({"": overrides})

@@ -1,17 +1,17 @@
 """``mgc reproduce senac2017``: tables 1 and 2 of Senac et al. (2017)."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from mgc.core.markdown import code, image
+from mgc.core.markdown import image
 from mgc.core.ranges import Processes, Range
 from mgc.core.terminal import print_line, print_text
 from mgc.core.text_files import read_json_object
 from mgc.papers.reproducing import (
     Reproduction,
     describe_data,
+    describe_overrides,
     load_finished,
     parse_names,
     run_command,
@@ -140,7 +140,8 @@ def write_report(folder: Path, root: str) -> str:
     if published:
         make_report(published, senac2017).save(folder / "report")
     cells = make_cells(runs)
-    notes = [describe_data(root), *describe_differences(cells), *describe_overrides(folder)]
+    notes = [describe_data(root), *describe_differences(cells)]
+    notes += describe_overrides(read_overrides(folder))
     reproduction = Reproduction(make_tables(cells), list_claims(), cells, notes)
     networks = {run.name: run.test.with_votes() for run in runs if run.name in CONFIGS}
     if len(networks) == len(CONFIGS):
@@ -261,18 +262,15 @@ def describe_differences(cells: "Mapping[Cell, Results]") -> list[str]:
     ]
 
 
-def describe_overrides(folder: Path) -> list[str]:
-    """Describe the options that changed the configurations, in a paragraph if any did."""
-    changed: dict[str, list[str]] = {}
-    for name, row in ROWS.items():
-        plan = folder / name / "crossval.json"
-        if plan.is_file():
-            # The first option is the root.
-            options = shlex.join(read_json_object(plan)["overrides"][1:])
-            changed.setdefault(options, []).append(row)
-    changed.pop("", None)
-    lines = [f"{code(options)} ({', '.join(rows)})" for options, rows in changed.items()]
-    return [f"Configurations were changed: {'; '.join(lines)}."] if lines else []
+def read_overrides(folder: Path) -> dict[str, list[str]]:
+    """Return the options given after ``--``, by network."""
+    plans = {name: folder / name / "crossval.json" for name in ROWS}
+    # The first option is the root.
+    return {
+        ROWS[name]: read_json_object(plan)["overrides"][1:]
+        for name, plan in plans.items()
+        if plan.is_file()
+    }
 
 
 def describe_complementarity(counts: "pd.DataFrame") -> str:

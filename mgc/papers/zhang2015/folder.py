@@ -1,6 +1,5 @@
 """Reads the output folder of ``mgc reproduce zhang2015``."""
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ import pandas as pd
 
 from mgc.core.csv import read_csv
 from mgc.core.fingerprint import hash_file
-from mgc.core.markdown import code
 from mgc.core.parquet import read_metadata
 from mgc.core.text_files import read_json_object
 from mgc.evaluation.results import Results, load_nested_results
@@ -62,29 +60,15 @@ def is_fitted(folder: Path, checkpoint: str) -> bool:
     )
 
 
-def describe_overrides(folder: Path) -> list[str]:
-    """Describe the options that changed the configurations, in a paragraph if any did."""
-    networks: dict[str, dict[str, list[str]]] = {}
-    columns: dict[str, list[str]] = {}
+def read_overrides(folder: Path) -> dict[str, list[str]]:
+    """Return the options given after ``--``, by network and feature."""
+    found: dict[str, list[str]] = {}
     for network, feature, _, plan in iterate_plans(folder):
         # The first two are the root and the feature, the last ones those of the network.
         given = plan["overrides"]
-        options = shlex.join(given[2 : len(given) - len(NETWORKS[network].options)])
         name = network.partition("/")[0]
-        for used in (networks.setdefault(options, {}), columns):
-            if feature not in used.setdefault(name, []):
-                used[name].append(feature)
-    networks.pop("", None)
-    if not networks:
-        return []
-    lines = []
-    for options, changed in networks.items():
-        names = [
-            name if len(used) == len(columns[name]) else f"{name} {'/'.join(used)}"
-            for name, used in changed.items()
-        ]
-        lines.append(f"{code(options)} ({', '.join(names)})")
-    return [f"Configurations were changed: {'; '.join(lines)}."]
+        found[f"{name} {feature}"] = given[2 : len(given) - len(NETWORKS[network].options)]
+    return found
 
 
 def describe_projections(folder: Path) -> list[str]:

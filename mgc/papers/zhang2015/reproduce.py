@@ -11,7 +11,13 @@ from mgc.core.ranges import Processes, Range
 from mgc.core.terminal import print_line, print_text
 from mgc.core.yaml_files import read_yaml
 from mgc.errors import MgcError
-from mgc.papers.reproducing import Reproduction, describe_data, parse_names, run_command
+from mgc.papers.reproducing import (
+    Reproduction,
+    describe_data,
+    describe_overrides,
+    parse_names,
+    run_command,
+)
 from mgc.runs.tracking import share_wandb_group
 from mgc.training.options import check_reserved_options, group_options, option_name, read_settings
 
@@ -196,14 +202,14 @@ def write_tables(folder: Path, data: str, data_description: str) -> str:
     """
     from mgc.papers.zhang2015 import study
     from mgc.papers.zhang2015.folder import (
-        describe_overrides,
         describe_projections,
         read_cells,
+        read_overrides,
     )
     from mgc.papers.zhang2015.tables import describe_changes, list_claims, make_table
 
     cells = read_cells(folder)
-    notes = [*describe_overrides(folder), data_description, TRAINING, CODES]
+    notes = [*describe_overrides(read_overrides(folder)), data_description, TRAINING, CODES]
     notes += [*describe_changes(cells), *describe_projections(folder)]
     reproduction = Reproduction([make_table(cells, data)], list_claims(), cells, notes)
     studied = study.read_study(folder)
