@@ -36,6 +36,7 @@ from mgc.core.ranges import (
 )
 from mgc.data import audio, contract
 from mgc.data.clips import Batch, ClipDataset, EpochSampler, FileReader, TrackReader, keep_batch
+from mgc.data.corrections import correct
 from mgc.data.download import Source
 from mgc.data.file_names import find_name, find_names
 from mgc.data.loading import ResumableLoader, ignore_stop_signals
@@ -108,6 +109,11 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         group_by: Tracks that random splits keep together: ``group`` (those of a group of the data
             set, such as an artist), or ``recording`` (also those with the same recording, found by
             their sound; see :mod:`mgc.data.recordings`).
+        exclude: CSV file with a column ``track`` of tracks to exclude. If it has a column
+            ``exclude``, as labels.csv of ``mgc report labels``, only those with ``yes`` there.
+        relabel: CSV file with the columns ``track`` and ``label`` of tracks to relabel, such as
+            labels.csv with corrected labels. Tags are separated by ``|``. Splits do not depend on
+            ``exclude`` and ``relabel``.
 
     Attributes:
         labels: Names of the classes, tags or quantities, in target order.
@@ -146,6 +152,8 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         max_broken: Probability = 0.01,
         train_on_val: bool = False,
         group_by: Literal["group", "recording"] = "group",
+        exclude: str | None = None,
+        relabel: str | None = None,
     ) -> None:
         super().__init__()
         check_choice(self.splits, split=split)
@@ -160,6 +168,8 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         self.max_broken = max_broken
         self.train_on_val = train_on_val
         self.group_by = group_by
+        self.exclude = exclude
+        self.relabel = relabel
         self.datasets: dict[str, Dataset[Batch]] = {}
         self.broken: dict[str, str] = {}
 
@@ -362,6 +372,7 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         catalogue = catalogue.assign(split=splits)
         if copies is not None and is_global_zero():
             warn_about_divided_copies(catalogue, copies)
+        catalogue = correct(self, catalogue, report=is_global_zero())
         catalogue = catalogue[catalogue["split"] != ""].reset_index(drop=True)
         self.broken = self.check(catalogue)
         contract.require_type(self, self.broken, dict, "check", "a dictionary of broken tracks")

@@ -11,6 +11,7 @@ import pandas as pd
 from mgc.core.csv import read_text_csv
 from mgc.data import audio
 from mgc.data.base import AudioDataModule
+from mgc.data.corrections import LABEL_SEPARATOR
 from mgc.data.identical import file_identity, group_identical_files
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.data.store import STORES
@@ -21,9 +22,6 @@ log = logging.getLogger(__name__)
 
 #: Columns of a table that are not labels.
 NON_LABEL_COLUMNS = ("path", "split", "group", "fold", "begin", "end")
-
-#: Separates the labels of a cell, as in ``rock|guitar``.
-LABEL_SEPARATOR = "|"
 
 #: Names of the splits in a table.
 SPLIT_NAMES = {

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mgc.core.launching import is_global_zero
 from mgc.data.contract import check_splits, check_targets
+from mgc.data.corrections import correct
 from mgc.data.split_problems import find_split_problems
 from mgc.data.splits import TEST, TRAIN, VAL
 from mgc.errors import MgcError
@@ -81,11 +82,12 @@ def check_folds(data: Any) -> None:
         one = copy.copy(data)
         one.fold = fold
         splits = check_splits(one, catalogue, one.assign_split(catalogue))
+        corrected = correct(one, catalogue.assign(split=splits))
         for name in (TRAIN, VAL, TEST):
-            if name not in splits:
+            if not (corrected["split"] == name).any():
                 raise MgcError(
                     f"{data.root}: split={data.split!r}, fold={fold} leaves no tracks for {name}. "
                     "Use fewer folds."
                 )
-        one.tracks = catalogue.assign(split=splits)[splits != ""].reset_index(drop=True)
+        one.tracks = corrected[corrected["split"] != ""].reset_index(drop=True)
         check_split(one, (TRAIN, VAL, TEST), fitting=True)

@@ -28,6 +28,7 @@ from mgc.core.csv import write_csv
 from mgc.core.text import visible
 from mgc.core.writing import all_or_nothing
 from mgc.core.yaml_files import read_yaml
+from mgc.data.corrections import LABEL_SEPARATOR
 from mgc.errors import MgcError
 from mgc.evaluation.alignment import align, check_alike
 from mgc.evaluation.intervals import Score, bootstrap_score
@@ -35,9 +36,6 @@ from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import RunLike, as_runs
 from mgc.installation import pip_install
 from mgc.runs.folder import CONFIG
-
-#: Separates the tags of a cell in labels.csv, as in a table of the data set ``folder``.
-TAG_SEPARATOR = "|"
 
 #: Estimated share above which the report doubts the models rather than the labels.
 MAX_SHARE = 0.2
@@ -405,7 +403,7 @@ def _import_cleanlab(module: str) -> Any:
 
 
 def _join_tags(targets: np.ndarray, labels: Sequence[str]) -> list[str]:
-    return [TAG_SEPARATOR.join(labels[int(i)] for i in np.flatnonzero(row)) for row in targets]
+    return [LABEL_SEPARATOR.join(labels[int(i)] for i in np.flatnonzero(row)) for row in targets]
 
 
 def _count_words(words: pd.Series) -> str:
