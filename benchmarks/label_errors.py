@@ -67,9 +67,8 @@ def predict(features: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> 
 
 def measure(data: FeatureTable, share: float, folds: int, seed: int) -> dict[str, float]:
     """Swap labels and compare the suspected tracks with the swapped ones."""
-    features = np.hstack([values for name, values in data.layers.items() if name != "mfcc"])
-    if not features.size:
-        features = np.hstack(list(data.layers.values()))
+    layers = [name for name in data.layers if name != "mfcc"] or ["mfcc"]  # the network's, if any
+    features = np.hstack([data.layers[name] for name in layers])
     names = np.array(data.labels, object)
     true = pd.Index(data.labels).get_indexer(pd.Index(data.tracks["label"]))
     given = swap(true, share, len(names), seed)

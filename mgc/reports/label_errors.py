@@ -38,7 +38,7 @@ from mgc.installation import pip_install
 from mgc.runs.folder import CONFIG
 
 #: Estimated share above which the report doubts the models rather than the labels.
-MAX_SHARE = 0.2
+MAX_SHARE = 0.15
 
 #: Approximate number of bootstrap resamples of the estimated share.
 RESAMPLES = 500
@@ -51,8 +51,9 @@ METHOD = (
     "probabilities, {mean}, and suspects that many tracks: those that get another {kind} and whose "
     "label has the lowest probability. Limits: a contradiction is evidence and no proof, because "
     "{confusion} looks the same, and wrong labels that the models agree with are missed. The "
-    "interval covers the choice of tracks, not this bias; listen to each track before you change "
-    "its label, and do not report scores of a test split that was cleaned by its own errors."
+    "interval covers the choice of tracks, not this bias, which grows with the errors of the "
+    "models; listen to each track before you change its label, and do not report scores of a test "
+    "split that was cleaned by its own errors."
 )
 
 DOUBT = (
@@ -95,10 +96,12 @@ class LabelErrors:
         suspected, total = int(self.tracks["suspected"].sum()), len(self.tracks)
         interval = self.share.interval
         classes = self.classes[self.classes["suspected"] > 0].reset_index(drop=True)
+        agree = (self.tracks["label"] == self.tracks["suggested"]).mean()
         lines = [
             markdown.heading("Wrong labels"),
             "",
-            f"Suspected: {suspected} of {total} tracks.",
+            f"Suspected: {suspected} of {total} tracks."
+            + ("" if self.multilabel else f" The models agree with {agree:.1%} of the labels."),
             "",
             f"Estimated share of wrong {'tags' if self.multilabel else 'labels'}: "
             f"{self.share.value:.1%} ({interval.name}: {interval:.1%}).",

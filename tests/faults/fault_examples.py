@@ -218,7 +218,7 @@ EXAMPLES = {
         "runs/one --out out/labels --top 2",
         ("music", "runs/one"),
         "out/labels",
-        other="runs/one runs/two --out out/labels --top 2",
+        other="runs/one --out out/labels --top 1",
     ),
     "reproduce gwardys2014": Example(
         f"--root music --only finetuned --out out/gwardys2014 -- {OPTIONS} {BACKBONE}",
