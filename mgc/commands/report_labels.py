@@ -49,7 +49,7 @@ def report_labels(
     try:
         audio = find_audio(runs, data, root, data_args)
     except MgcError as error:
-        if data or root:
+        if data or root or data_args:
             raise
         problem = str(error)
         print_line(f"labels.html has no players: {problem}")

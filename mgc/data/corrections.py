@@ -62,7 +62,9 @@ def correct(data: Any, catalogue: pd.DataFrame, report: bool = False) -> pd.Data
 def _log(verb: str, path: str, splits: pd.Series) -> None:
     counts = {name: int((splits == name).sum()) for name in (TRAIN, VAL, TEST)}
     sizes = ", ".join(f"{count} {name}" for name, count in counts.items())
-    log.info("%s: %d tracks %s (%s).", path, sum(counts.values()), verb, sizes)
+    total = sum(counts.values())
+    level = logging.INFO if total else logging.WARNING
+    log.log(level, "%s: %d tracks %s (%s).", path, total, verb, sizes)
     if counts[TEST]:
         bias = ", and excluding tracks that models get wrong raises them" * (verb == "excluded")
         log.warning(
@@ -82,8 +84,6 @@ def _read_excluded(data: Any, tracks: pd.Series) -> set[str]:
                     "yes, no or nothing."
                 )
         rows = rows[marks.isin(YES)]
-        if rows.empty:
-            log.warning("%s: no track has yes in the column %s.", data.exclude, MARK)
     _check_known(data, data.exclude, rows["track"], tracks)
     return set(rows["track"])
 

@@ -247,7 +247,7 @@ def find_audio(
         module: Any = registry.make_data_module(data, root, data_args)
     else:
         section = _read_data_settings(runs)
-        settings = {**section.get("init_args", {}), **(data_args or {})}
+        settings = {**(section.get("init_args") or {}), **(data_args or {})}
         settings |= {"root": root} if root is not None else {}
         component = registry.load("data", str(section.get("class_path")))
         registry.check_arguments(component, settings, "data.{}".format)

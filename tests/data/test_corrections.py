@@ -88,7 +88,7 @@ def test_counts_are_logged_and_test_tracks_warned_of(caplog: pytest.LogCaptureFi
     assert "excluding tracks that models get wrong raises them" in caplog.text
 
 
-def test_table_of_the_report_is_edited_and_used() -> None:
+def test_table_of_the_report_is_edited_and_used(caplog: pytest.LogCaptureFixture) -> None:
     data = load()
     rng = np.random.default_rng(0)
     rows = data.tracks[["track", "label"]].assign(split="test")
@@ -96,6 +96,7 @@ def test_table_of_the_report_is_edited_and_used() -> None:
     find_label_errors([Results.from_tracks(rows, "multiclass", data.labels, {})]).save("report")
     path = Path("report/labels.csv")
     untouched = load(exclude=str(path), relabel=str(path))
+    assert "labels.csv: 0 tracks relabelled" in caplog.text
     assert untouched.tracks["label"].tolist() == data.tracks["label"].tolist()
     lines = path.read_text().splitlines()
     first, second = (line.split(",") for line in lines[1:3])
