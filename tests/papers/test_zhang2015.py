@@ -172,7 +172,7 @@ def test_study_of_hyperparameters(folds, no_plugin, tones, monkeypatch, capsys):
     assert Path("out/study.png").is_file()
     tables = Path("out/tables.md").read_text()
     assert "| window 9 over window 5 (section 4.4: marginally) |" in tables
-    assert f"`{' '.join(overrides)}` (kcnn, kcnn_k1, study)." in tables
+    assert f"`{' '.join(overrides)}`." in tables
     # The networks of the tables are those of the study, and its results stay.
     words[words.index("study")] = "tables"
     main([*words[:2], "--systems", "kcnn", *words[2:]])

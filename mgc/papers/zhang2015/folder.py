@@ -66,8 +66,7 @@ def read_overrides(folder: Path) -> dict[str, list[str]]:
     for network, feature, _, plan in iterate_plans(folder):
         # The first two are the root and the feature, the last ones those of the network.
         given = plan["overrides"]
-        name = network.partition("/")[0]
-        found[f"{name} {feature}"] = given[2 : len(given) - len(NETWORKS[network].options)]
+        found[f"{network} {feature}"] = given[2 : len(given) - len(NETWORKS[network].options)]
     return found
 
 
