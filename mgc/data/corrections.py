@@ -99,12 +99,11 @@ def _relabel(data: Any, catalogue: pd.DataFrame, tracks: pd.Series) -> pd.Series
     if twice.any():
         track = rows["track"][twice].iloc[0]
         raise MgcError(f"{data.relabel}: track {track!r} has two labels. Remove one line.")
-    new = rows.set_index("track")["label"].str.strip()
+    new = rows.set_index("track")["label"]
     places = pd.Index(tracks).get_indexer(new.index)
     changed = np.zeros(len(catalogue), bool)
     if data.task == "multiclass":
-        for track, label in new.items():
-            _check_label(data, track, label)
+        new = pd.Series({track: _find_label(data, track, cell) for track, cell in new.items()})
         labels = catalogue["label"].to_numpy(object, copy=True)
         changed[places] = labels[places] != new.to_numpy(object)
         labels[places] = new.to_numpy(object)
@@ -113,9 +112,8 @@ def _relabel(data: Any, catalogue: pd.DataFrame, tracks: pd.Series) -> pd.Series
         columns = [f"target.{label}" for label in data.labels]
         given = catalogue[columns].to_numpy(np.float64, copy=True)
         for place, (track, cell) in zip(places, new.items(), strict=True):
-            tags = {tag.strip() for tag in cell.split(LABEL_SEPARATOR) if tag.strip()}
-            for tag in sorted(tags):
-                _check_label(data, track, tag)
+            words = [word for word in cell.split(LABEL_SEPARATOR) if word.strip()]
+            tags = {_find_label(data, track, word) for word in words}
             wanted = np.array([label in tags for label in data.labels])
             differ = wanted != (given[place] > 0.5)
             given[place, differ] = wanted[differ]
@@ -143,9 +141,12 @@ def _check_known(data: Any, path: str, given: pd.Series, tracks: pd.Series) -> N
         )
 
 
-def _check_label(data: Any, track: Any, label: str) -> None:
+def _find_label(data: Any, track: Any, text: str) -> str:
+    """Return the label that a cell names, with or without spaces around it."""
+    label = text if text in data.labels else text.strip()
     if label not in data.labels:
         raise MgcError(
             f"{data.relabel}: track {track!r} has the label {label!r}; expected "
             f"{shorten(', '.join(data.labels))}."
         )
+    return label

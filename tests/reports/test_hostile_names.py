@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
+from mgc.core.csv import read_csv
 from mgc.core.text import visible
 from mgc.evaluation.fusion_report import describe_fusion
 from mgc.evaluation.per_class import confusion_matrix, plot_confusion
 from mgc.evaluation.results import Results
 from mgc.evaluation.tested_runs import Run
 from mgc.reports.comparison import ComparedRun, compare
+from mgc.reports.label_errors import find_label_errors
 
 NAMES = [
     "a|b", "two\nlines", "<script>alert(1)</script>", "![](http://x/y.png)", "[x](javascript:y)",
@@ -108,3 +110,18 @@ def test_confusion_matrix(name: str, tmp_path: Path) -> None:
     counts = confusion_matrix(results([name, "b"]))
     plot_confusion(counts, name, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_label_errors(name: str, tmp_path: Path) -> None:
+    wrong = results(["b", name, "c"])
+    wrong.tracks.loc[:2, "track"] = [name, f"{name}2", "t3"]
+    wrong.tracks.loc[0, "label"] = name
+    errors = find_label_errors({name: wrong})
+    errors.save(tmp_path, no_audio=name)
+    check_markdown((tmp_path / "report.md").read_text(encoding="utf-8"))
+    page = (tmp_path / "labels.html").read_text(encoding="utf-8")
+    assert Cells(page).tags <= {"meta", "title", "style", "h1", "p", "section", "h2", "b"}
+    table = read_csv(tmp_path / "labels.csv", text=("track", "label", "suggested"))
+    assert table["track"].tolist() == errors.tracks["track"].tolist()
+    assert table["label"].tolist() == errors.tracks["label"].tolist()
