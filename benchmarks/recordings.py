@@ -226,15 +226,16 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, help="folder with music; synthetic by default")
     parser.add_argument("--count", type=int, default=100, help="number of clips to copy")
     parser.add_argument("--distractors", type=int, default=1000)
+    parser.add_argument("--work", type=Path, help="folder that keeps the files, for another run")
     parser.add_argument("--tracks", type=int, default=10000, help="largest number for the search")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = options.work or Path(name)
         synthesise(folder / "synthetic", -(-options.distractors // len(GENRES)))
         distractors = audio.find_files(folder / "synthetic")
         clips = audio.find_files(options.clips) if options.clips else distractors
         clips = clips[:: max(1, len(clips) // options.count)][: options.count]
-        (folder / "copies").mkdir()
+        (folder / "copies").mkdir(exist_ok=True)
         others = [path for path in distractors if path not in clips]
         measure_copies(clips, others, folder / "copies")
         measure_time(clips, options.tracks)
