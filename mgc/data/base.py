@@ -126,6 +126,8 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         ungrouped_splits: The splits that may divide groups, besides those of ``given_splits``.
         sources: Files to download; empty if the data set cannot be downloaded automatically. The
             class docstring then says where to get it, and describes the folder layout.
+        copies: Pairs of tracks with the same recording, available after :meth:`load_catalogue` with
+            ``group_by="recording"``.
         tracks: Catalogue with a ``split`` column and one row per readable track, available after
             :meth:`setup`. A batch's ``track`` is an index into it.
     """
@@ -139,6 +141,7 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
     sources: ClassVar[tuple[Source, ...]] = ()
     sample_rate: int = 0
     tracks: pd.DataFrame
+    copies: pd.DataFrame
 
     def __init__(
         self,
@@ -157,7 +160,6 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
     ) -> None:
         super().__init__()
         check_choice(self.splits, split=split)
-        check_choice(("group", "recording"), group_by=group_by)
         self.root = Path(root)
         self.split = split
         self.fold = fold
@@ -190,7 +192,7 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must implement read_catalogue().")
 
     def load_catalogue(self) -> pd.DataFrame:
-        """Read and check the catalogue.
+        """Read and check the catalogue, with groups as ``group_by`` says.
 
         Raises:
             MgcError: If it has no tracks, or is not as :meth:`read_catalogue` describes.
@@ -199,6 +201,9 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
         catalogue = contract.check_catalogue(self, self.read_catalogue())
         if "path" in catalogue:
             catalogue["path"] = find_names(self.root, catalogue["path"])
+        if self.group_by == "recording":
+            self.copies = self.find_copies(catalogue)
+            catalogue = group_copies(catalogue, self.copies)
         return catalogue
 
     def find_copies(self, catalogue: pd.DataFrame, show_progress: bool = False) -> pd.DataFrame:
@@ -212,9 +217,8 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
             A problem per pair (see :func:`mgc.data.recordings.describe_copies`).
         """
         catalogue = self.load_catalogue()
-        copies = self.find_copies(catalogue, show_progress)
-        if self.group_by == "recording":
-            catalogue = group_copies(catalogue, copies)
+        grouped = self.group_by == "recording"
+        copies = self.copies if grouped else self.find_copies(catalogue, show_progress)
         splits = contract.check_splits(self, catalogue, self.assign_split(catalogue))
         return describe_copies(catalogue.assign(split=splits), copies)
 
@@ -361,17 +365,14 @@ class MusicDataModule(CheckedArguments, LightningDataModule):
 
     def _read_tracks(self) -> pd.DataFrame:
         catalogue = self.load_catalogue()
-        copies = self.find_copies(catalogue) if self.group_by == "recording" else None
-        if copies is not None:
-            catalogue = group_copies(catalogue, copies)
         expected = self._expected_tracks()
         missing = len(expected - set(catalogue["track"]))
         if missing and is_global_zero():
             log.warning("%s: %d of %d tracks are missing.", self.root, missing, len(expected))
         splits = contract.check_splits(self, catalogue, self.assign_split(catalogue))
         catalogue = catalogue.assign(split=splits)
-        if copies is not None and is_global_zero():
-            warn_about_divided_copies(catalogue, copies)
+        if self.group_by == "recording" and is_global_zero():
+            warn_about_divided_copies(catalogue, self.copies)
         catalogue = correct(self, catalogue, report=is_global_zero())
         catalogue = catalogue[catalogue["split"] != ""].reset_index(drop=True)
         self.broken = self.check(catalogue)

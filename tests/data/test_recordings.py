@@ -146,6 +146,16 @@ def test_random_splits_keep_copies_together(music: Path) -> None:
     assert divided[1] == 0
 
 
+def test_the_catalogue_groups_copies(music: Path) -> None:
+    # Checks of all folds, before the first is trained, draw their splits from the catalogue.
+    groups = Folder(str(music), group_by="recording").load_catalogue().groupby("group")["track"]
+    assert sorted(map(sorted, groups.agg(list))) == sorted(
+        [f"{genre}/{n}.wav", f"{genre}/{n}_copy.ogg"]
+        for n in range(10)
+        for genre in [("jazz", "rock")[n % 2]]
+    )
+
+
 def test_given_splits_that_divide_copies_log_a_warning(
     music: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
